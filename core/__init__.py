@@ -1,0 +1,1 @@
+"""What every room shares and nothing more: errors, clips in and out, atomic files and digests, seeds."""

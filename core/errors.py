@@ -1,0 +1,49 @@
+"""The errors a user can mend: each carries one line saying what was found, where, what was expected and what to do.
+
+The command line prints that line and exits with code 2; every class also inherits the builtin it refines, so library
+users may catch either.
+"""
+
+
+class Brain2VideoError(Exception):
+    """Something the user can mend; `str(error)` is the whole message, on one line."""
+
+
+class ConfigError(Brain2VideoError, ValueError):
+    """A study's YAML, or an override on the command line, says something that cannot be."""
+
+
+class SourceError(Brain2VideoError, ValueError):
+    """Recordings, clips or tables on disk are not what their source declares."""
+
+
+class SourceMissing(SourceError, FileNotFoundError):
+    """A folder or a file that a source needs is not there."""
+
+
+class StoreError(Brain2VideoError, ValueError):
+    """A feature store cannot serve what was asked of it."""
+
+
+class StoreMissing(StoreError, FileNotFoundError):
+    """A group of a feature store is not there."""
+
+
+class StoreCorrupted(StoreError):
+    """Bytes of a feature store are not the bytes that were published."""
+
+
+class NoSpace(Brain2VideoError, OSError):
+    """The disk has no room for what is about to be written."""
+
+
+class ModelError(Brain2VideoError, ValueError):
+    """Weights, inputs or settings of a model do not fit each other."""
+
+
+class RegistryError(Brain2VideoError, LookupError):
+    """The model registry has no usable answer: no alias, no such version, parts that do not fit."""
+
+
+class ServerError(Brain2VideoError, RuntimeError):
+    """A server cannot be started or reached."""

@@ -1,0 +1,156 @@
+"""Atomic files and folders, and digests: nothing this project writes is ever seen half-written."""
+
+import ast
+import errno
+import hashlib
+import inspect
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from core.errors import NoSpace
+
+
+def canonical_json(value: Any) -> str:
+    """Return JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest_json(value: Any) -> str:
+    """Return the SHA-256 of a JSON value in canonical form, as 64 hex digits."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """Return the SHA-256 of a file's content, as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_files(root: Path, paths: list[Path]) -> str:
+    """Return one digest over files' names relative to `root`, sizes and contents, in sorted order."""
+    rows = [
+        (path.relative_to(root).as_posix(), path.stat().st_size, digest_file(path)) for path in sorted(set(paths))
+    ]
+    return digest_json(rows)
+
+
+def digest_folder(folder: Path) -> str:
+    """Return one digest over every file below a folder."""
+    return digest_files(folder, [path for path in folder.rglob("*") if path.is_file()])
+
+
+def code_digest(*modules: ModuleType) -> str:
+    """Return a digest of what the modules do: their syntax trees, so comments and docstrings do not count."""
+    return digest_json([ast.dump(_without_docstrings(ast.parse(inspect.getsource(module)))) for module in modules])
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return tree
+
+
+def fsync_path(path: Path) -> None:
+    """Flush a file or a folder's entries to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that it is either absent, old, or complete: partial name, fsync, rename, fsync the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    fsync_path(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file atomically: sorted keys, two spaces, a final newline."""
+    text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, f"{text}\n".encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@contextmanager
+def staged_folder(target: Path, staging: Path | None = None) -> Iterator[Path]:
+    """Yield an empty folder that becomes `target` when the block ends well, and vanishes when it does not.
+
+    Parameters
+    ----------
+    target : Path
+        The folder to publish; replaced as a whole if it is already there.
+    staging : Path, optional
+        Where to build it, on the same filesystem; by default a hidden sibling of `target`.
+    """
+    building = staging or target.with_name(f".{target.name}.staging")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    try:
+        with no_space_explained(target):
+            yield building
+            publish_folder(building, target)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def publish_folder(building: Path, target: Path) -> None:
+    """Move a finished folder to its place; what was there before is removed only after the new one stands."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    building.rename(target)
+    fsync_path(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def point_link(link: Path, target: Path) -> None:
+    """Point a relative symbolic link at a sibling, atomically."""
+    partial = link.with_name(f".{link.name}.{os.getpid()}.partial")
+    partial.unlink(missing_ok=True)
+    partial.symlink_to(os.path.relpath(target, link.parent))
+    partial.replace(link)
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Raise `NoSpace` before a write of `needed` bytes that the disk cannot hold."""
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise NoSpace(
+            f"{folder}: {needed / 1e6:,.0f} MB are to be written and {free / 1e6:,.0f} MB are free; "
+            "make room or choose another folder"
+        )
+
+
+@contextmanager
+def no_space_explained(folder: Path) -> Iterator[None]:
+    """Turn the system's 'no space left' and 'quota exceeded' into `NoSpace`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise NoSpace(f"{folder}: the disk is full; nothing was published; make room and run again") from error

@@ -1,0 +1,86 @@
+"""What a source of recordings is: a dataset on disk, read as stimuli, responses and, where it has them, clips."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from core.clips import Clip, ClipConfig
+
+Split = Literal["train", "test"]
+SPLITS: tuple[Split, ...] = ("train", "test")
+
+STIMULUS_COLUMNS = ("stimulus", "split", "caption")
+TRIAL_COLUMNS = ("stimulus", "repetition")
+
+
+class Rows(Protocol):
+    """Rows that are read in slices, so that a recording may be larger than memory; numpy arrays and memmaps are such."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(trial, voxel) for betas, (trial, time, voxel) for BOLD windows."""
+        ...
+
+    def __getitem__(self, rows: slice, /) -> NDArray[Any]:
+        """Return some trials."""
+        ...
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One subject's responses, raw: normalisation happens at training, from the training rows.
+
+    Attributes
+    ----------
+    subject : str
+        For example ``"sub-01"``.
+    values : responses per split, rows in the order of `trials`
+    trials : table per split with the columns `TRIAL_COLUMNS` (repetition counts from 0) and optionally session, run
+    voxels : table with one row per voxel in the order of the values' last axis, ROI by ROI; column ``roi`` at least
+    """
+
+    subject: str
+    values: dict[Split, Rows]
+    trials: dict[Split, pd.DataFrame]
+    voxels: pd.DataFrame
+
+
+class Source(Protocol):
+    """A dataset on disk. Reading checks it against what the dataset declares and raises `SourceError` where it differs."""
+
+    @property
+    def subjects(self) -> list[str]:
+        """The subjects that the config names, or all that are there."""
+        ...
+
+    def stimuli(self) -> pd.DataFrame:
+        """Return the stimuli: columns `STIMULUS_COLUMNS`, and ``group`` where stimuli belong to classes.
+
+        ``caption`` holds a list of strings, empty where there is none.
+        """
+        ...
+
+    def responses(self, subject: str) -> Recording:
+        """Return one subject's responses."""
+        ...
+
+    def response_files(self, subject: str) -> list[Path]:
+        """Return every file that `responses` reads for a subject; a store's fingerprint covers them."""
+        ...
+
+    def stimulus_files(self) -> list[Path]:
+        """Return every file that `stimuli` and `clip` read; a store's fingerprint covers them."""
+        ...
+
+    def clip(self, stimulus: str, config: ClipConfig) -> Clip | None:
+        """Return what was shown, or None where the dataset has no clip for this stimulus."""
+        ...
+
+    def target(self, name: str) -> NDArray[Any] | None:
+        """Return embeddings made elsewhere, rows in the order of `stimuli`, or None where there are none of that name."""
+        ...
+
