@@ -1,7 +1,7 @@
 """Clips in and out: video files and images to `(frame, height, width, 3)` uint8 by time, and back to H.264."""
 
+import os
 from fractions import Fraction
-from io import BytesIO
 from pathlib import Path
 
 import av
@@ -11,7 +11,6 @@ from PIL import Image
 
 from core.config import Config
 from core.errors import SourceError, SourceMissing
-from core.files import write_bytes
 
 Clip = NDArray[np.uint8]
 """A clip: (frame, height, width, 3), RGB, 0 to 255."""
@@ -85,27 +84,32 @@ def _resize(frame: NDArray[np.uint8], config: ClipConfig) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(frame).resize((config.width, config.height), Image.Resampling.BOX))
 
 
-def encode_clip(clip: Clip, fps: float, *, min_side: int = 256) -> bytes:
-    """Encode a clip as H.264 in MP4 (yuv420p, faststart), the form every browser plays.
+def write_clip(path: Path, clip: Clip, fps: float, *, min_side: int = 256) -> None:
+    """Write a clip as H.264 in MP4 (yuv420p, faststart), the form every browser plays, atomically.
 
     A small clip is enlarged by whole pixels until its shorter side reaches `min_side`, so that the halved colour
-    resolution of yuv420p does not blur it.
+    resolution of yuv420p does not blur it. Same clip, same bytes.
     """
     zoom = max(1, -(-min_side // min(clip.shape[1:3])))
     large = clip.repeat(zoom, axis=1).repeat(zoom, axis=2)
     large = np.pad(large, ((0, 0), (0, large.shape[1] % 2), (0, large.shape[2] % 2), (0, 0)), mode="edge")
-    buffer = BytesIO()
-    with av.open(buffer, "w", format="mp4", options={"movflags": "faststart"}) as container:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A file, not a buffer: faststart opens the finished file once more, by its name.
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        _encode(partial, large, fps)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _encode(path: Path, clip: Clip, fps: float) -> None:
+    with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
-        stream.height, stream.width, stream.pix_fmt = large.shape[1], large.shape[2], "yuv420p"
-        stream.options = {"crf": "16", "preset": "veryfast"}
+        stream.height, stream.width, stream.pix_fmt = clip.shape[1], clip.shape[2], "yuv420p"
+        # One thread, and no instruction set of its own choosing: the same clip gives the same bytes.
+        stream.options = {"crf": "16", "preset": "veryfast", "x264-params": "cpu-independent=1"}
         stream.codec_context.thread_count = 1
-        for image in large:
+        for image in clip:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
-    return buffer.getvalue()
-
-
-def write_clip(path: Path, clip: Clip, fps: float, *, min_side: int = 256) -> None:
-    """Write a clip as an MP4 file, atomically; see `encode_clip`."""
-    write_bytes(path, encode_clip(clip, fps, min_side=min_side))

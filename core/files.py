@@ -34,9 +34,7 @@ def digest_file(path: Path) -> str:
 
 def digest_files(root: Path, paths: list[Path]) -> str:
     """Return one digest over files' names relative to `root`, sizes and contents, in sorted order."""
-    rows = [
-        (path.relative_to(root).as_posix(), path.stat().st_size, digest_file(path)) for path in sorted(set(paths))
-    ]
+    rows = [(path.relative_to(root).as_posix(), path.stat().st_size, digest_file(path)) for path in sorted(set(paths))]
     return digest_json(rows)
 
 

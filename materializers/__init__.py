@@ -1,0 +1,1 @@
+"""How ZenML keeps and shows what steps hand on: references with digests, never arrays."""

@@ -1,0 +1,1 @@
+"""What a person triggers: the command line, and one file per ZenML pipeline."""

@@ -1,0 +1,1 @@
+"""The small world and simulated brains that see it, written in BOLD Moments' layout."""

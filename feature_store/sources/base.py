@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
@@ -18,7 +17,7 @@ TRIAL_COLUMNS = ("stimulus", "repetition")
 
 
 class Rows(Protocol):
-    """Rows that are read in slices, so that a recording may be larger than memory; numpy arrays and memmaps are such."""
+    """Rows read in slices, so that a recording may be larger than memory; numpy arrays and memmaps are such."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -50,7 +49,7 @@ class Recording:
 
 
 class Source(Protocol):
-    """A dataset on disk. Reading checks it against what the dataset declares and raises `SourceError` where it differs."""
+    """A dataset on disk; reading holds it against what it declares and raises `SourceError` where it differs."""
 
     @property
     def subjects(self) -> list[str]:
@@ -81,6 +80,5 @@ class Source(Protocol):
         ...
 
     def target(self, name: str) -> NDArray[Any] | None:
-        """Return embeddings made elsewhere, rows in the order of `stimuli`, or None where there are none of that name."""
+        """Return embeddings made elsewhere, rows in the order of `stimuli`, or None where that name has none."""
         ...
-

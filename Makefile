@@ -1,0 +1,53 @@
+# Everything a person runs by hand. `make demo` and `make test` need Python 3.11 with venv, git and make, nothing else.
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTHON ?= $(shell for p in python3.11 python3 python; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && command -v $$p && break; done)
+
+# On a busy machine one thread per core that is really free is much faster than one per core that is not: set THREADS.
+THREADS ?= $(shell nproc 2>/dev/null || echo 2)
+export OMP_NUM_THREADS := $(THREADS)
+export MKL_NUM_THREADS := $(THREADS)
+export OPENBLAS_NUM_THREADS := $(THREADS)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport PYTHONPATH
+
+.PHONY: demo test test-full lint bench setup clean
+
+demo: $(READY)          ## the whole loop on the small simulated world
+	$(BIN)/brain2video demo
+
+test: lint              ## lint, types, layers, tests
+	$(BIN)/pytest -m "not full"
+
+test-full: lint         ## the same with the long counts
+	$(BIN)/pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --cache-dir .state/import_linter
+
+bench: $(READY)         ## every benchmark, each beside a named baseline
+	for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+setup: $(READY)
+
+# The .pth file makes every program of the environment (zenml, mlflow, dvc) find this checkout's state.
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 with venv found; install it (Debian: python3.11 and python3.11-venv) or run 'make PYTHON=/path/to/python3.11'" >&2; exit 2; }
+	@echo "setting up $(VENV) with $(PYTHON); the first time takes some minutes"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt setuptools
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[dev]"
+	echo "import pipelines.environment" > $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz_brain2video.pth
+	touch $@
+
+clean:                  ## remove everything that is made, but not what is versioned
+	rm -rf $(VENV) .state outputs mlflow/store .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf brain2video.egg-info data/demo/bold-moments data/demo/zoo data/demo/features.zarr/responses/sub-* \
+		data/demo/features.zarr/targets/latents data/demo/features.zarr/targets/text data/demo/features.zarr/targets/pixels
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

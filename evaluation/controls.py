@@ -1,0 +1,54 @@
+"""The controls every table carries: one prediction for all, and the brain's rows dealt to other stimuli."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.seeds import rng_for
+
+
+def shuffle_stimuli(n: int, seed: int) -> NDArray[np.int64]:
+    """Return a random order of n stimuli in which none keeps its place, uniform over all such orders.
+
+    The shuffled-brain control is the same model on ``responses[order]``: what it earns owes nothing to the brain.
+
+    Raises
+    ------
+    ValueError
+        There are fewer than two stimuli, so no such order exists.
+    """
+    if n < 2:
+        raise ValueError(f"{n} stimuli cannot all change places; the shuffled-brain control needs 2 or more")
+    rng = rng_for(seed, "shuffle_stimuli")
+    while True:  # one order in e ≈ 2.7 leaves none in place, so this ends soon
+        order = rng.permutation(n)
+        if not (order == np.arange(n)).any():
+            return order
+
+
+def mean_prediction(training: NDArray[Any], n: int) -> NDArray[Any]:
+    """Predict the training targets' mean for each of n stimuli.
+
+    Parameters
+    ----------
+    training : array, shape (m, ...)
+        One row a training stimulus.
+    n : int
+
+    Returns
+    -------
+    array, shape (n, ...), of the training targets' dtype
+        A read-only view of one row; integers are rounded.
+
+    Raises
+    ------
+    ValueError
+        There is no training row.
+    """
+    if len(training) == 0:
+        raise ValueError("no training targets; the mean predictor needs 1 or more")
+    mean = training.mean(axis=0, dtype=np.float64)
+    if np.issubdtype(training.dtype, np.integer):
+        mean = np.rint(mean)
+    return np.broadcast_to(mean.astype(training.dtype), (n, *training.shape[1:]))

@@ -1,0 +1,39 @@
+"""Two-way identification: whether a prediction is closer to its own stimulus than to another."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.metrics.registry import Array, PerStimulus, register
+from evaluation.metrics.rows import unit_rows
+
+TIE = 1e-9
+"""Correlations closer than this are equal: a blocked matrix product may round equal columns differently."""
+
+
+def wins(prediction: Array, truth: Array) -> NDArray[np.float64]:
+    """Return who wins each comparison, shape (n, n).
+
+    Entry (i, j) is 1 where ``corr(prediction i, truth i) > corr(prediction i, truth j)``, 0 where it is less, one half
+    where the two are equal, and NaN along the row of a prediction that is not finite.
+    """
+    similarity = unit_rows(prediction) @ unit_rows(truth).T
+    lead = np.diag(similarity)[:, None] - similarity
+    won = np.where(np.abs(lead) <= TIE, 0.5, (lead > 0).astype(np.float64))
+    return np.where(np.isnan(lead), np.nan, won)
+
+
+@register("two_way", label="two-way identification", chance=0.5)
+def two_way(prediction: Array, truth: Array, groups: Array | None = None) -> PerStimulus:  # noqa: ARG001
+    """Identify each prediction among two: the mean over j ≠ i of [corr(p_i, t_i) > corr(p_i, t_j)], ties one half.
+
+    Pearson correlation over all features of a stimulus. Chance is .50 exactly: one prediction for all, or constant
+    rows, earn .50 on average. With a single stimulus there is no other, and the value is NaN.
+
+    After the pairwise identification of Ozcelik and VanRullen (2023, *Scientific Reports* 13:15666) and Takagi and
+    Nishimoto (CVPR 2023); there is no random draw, every ordered pair is asked.
+    """
+    won = wins(prediction, truth)
+    n = len(won)
+    if n < 2:
+        return np.full(n, np.nan)
+    return np.asarray((won.sum(axis=1) - np.diag(won)) / (n - 1))

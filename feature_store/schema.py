@@ -1,0 +1,57 @@
+"""How a store lies on disk: names, encoding types, the root's exact bytes, the shape of chunks.
+
+A store is one Zarr v3 hierarchy, `features.zarr`::
+
+    zarr.json                      the root; its bytes are fixed, so it needs no manifest
+    responses/sub-01/              one immutable group per subject
+        MANIFEST.json              size and SHA-256 of every other file of the group
+        train/betas                (trial, voxel) float32, or (trial, time, voxel)
+        train/trials/…             one array per column: stimulus, repetition, …
+        test/…
+        voxels/…                   roi, …
+    targets/latents/               one immutable group per extractor
+        train/values               (stimulus, …)
+        train/stimuli/…            stimulus, caption, …
+        test/…
+
+One chunk is one file of full rows with a CRC-32C behind them and no compression: any Zarr v3 reader opens it, and ours
+maps it into memory.
+"""
+
+import json
+import math
+from typing import Any, Literal
+
+Kind = Literal["responses", "targets"]
+
+STORE_NAME = "features.zarr"
+MANIFEST = "MANIFEST.json"
+ENCODING_VERSION = "1"
+CRC_BYTES = 4
+CHUNK_BYTES = 32 * 2**20
+"""What a chunk is about: large enough that a scan is one sequential read, small enough to check at first touch."""
+
+
+def group_attributes(encoding_type: str, **more: Any) -> dict[str, Any]:
+    """Return a group's attributes in sorted order; the order counts, because it is in the bytes."""
+    return dict(sorted({"encoding-type": encoding_type, "encoding-version": ENCODING_VERSION, **more}.items()))
+
+
+def container_metadata(encoding_type: str) -> bytes:
+    """Return the exact `zarr.json` of the root (``"store"``) or of the folder of one kind (``"responses-set"``)."""
+    node = {"attributes": group_attributes(encoding_type), "zarr_format": 3, "node_type": "group"}
+    return f"{json.dumps(node, indent=2)}\n".encode()
+
+
+CONTAINERS: dict[str, bytes] = {
+    "zarr.json": container_metadata("store"),
+    "responses/zarr.json": container_metadata("responses-set"),
+    "targets/zarr.json": container_metadata("targets-set"),
+}
+"""The metadata files above the groups, with their exact bytes; they are small and belong into git."""
+
+
+def chunk_rows(rows: int, row_bytes: int) -> int:
+    """Return how many rows a chunk holds: about `CHUNK_BYTES`, all chunks nearly equal, so that little is padded."""
+    chunks = max(1, round(rows * row_bytes / CHUNK_BYTES))
+    return max(1, math.ceil(rows / chunks))

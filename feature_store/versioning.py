@@ -1,0 +1,88 @@
+"""DVC: which stage owns a group, committing what a run outside DVC wrote, and what `status` says of it."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from core.errors import StoreError
+
+
+def commit_groups(root: Path, groups: Sequence[Path]) -> dict[Path, str]:
+    """Commit the DVC stages that own these groups, and say what became of each.
+
+    Inside a stage (`DVC_STAGE` is set) DVC records the outputs itself, and a commit would meet its lock.
+
+    Parameters
+    ----------
+    root : Path
+        The checkout, which holds `.dvc` and `dvc.yaml`.
+    groups : folders of groups
+
+    Returns
+    -------
+    outcome : group to "committed", "left to DVC", "no stage in dvc.yaml" or "not under version control"
+
+    Raises
+    ------
+    StoreError
+        DVC refused.
+    """
+    if os.environ.get("DVC_STAGE"):
+        return dict.fromkeys(groups, "left to DVC")
+    repo = _open(root)
+    if repo is None:
+        return dict.fromkeys(groups, "not under version control")
+    from dvc.exceptions import DvcException
+
+    outcome = {}
+    with repo:
+        owners = _owners(repo)
+        for group in groups:
+            stage = owners.get(group.resolve())
+            if stage is None:
+                outcome[group] = "no stage in dvc.yaml"
+                continue
+            try:
+                repo.commit(stage, force=True)
+            except DvcException as error:
+                raise StoreError(
+                    f"{group}: DVC could not commit the stage {stage}: {error}; run 'dvc commit'"
+                ) from error
+            outcome[group] = "committed"
+    return outcome
+
+
+def states(root: Path, groups: Sequence[Path]) -> dict[Path, str]:
+    """Say of each group: versioned, changed since dvc.lock, no stage in dvc.yaml, or not under version control."""
+    repo = _open(root)
+    if repo is None:
+        return dict.fromkeys(groups, "not under version control")
+    with repo:
+        owners = _owners(repo)
+        found = {}
+        for group in groups:
+            stage = owners.get(group.resolve())
+            if stage is None:
+                found[group] = "no stage in dvc.yaml"
+                continue
+            outs = [out for loaded in repo.stage.collect(stage) for out in loaded.outs]
+            changed = any(out.status() for out in outs if Path(out.fs_path).resolve() == group.resolve())
+            found[group] = "changed since dvc.lock" if changed else "versioned"
+    return found
+
+
+def _open(root: Path) -> Any | None:
+    """Return DVC's repository, or None outside git or without DVC's folder (a tarball, say)."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.scm import SCMError
+
+    try:
+        return Repo(str(root))
+    except (DvcException, SCMError):
+        return None
+
+
+def _owners(repo: Any) -> dict[Path, str]:
+    return {Path(out.fs_path).resolve(): stage.addressing for stage in repo.index.stages for out in stage.outs}

@@ -1,0 +1,175 @@
+"""Writes one group of a store: staged outside the root, resumed chunk by chunk after a kill, published by one rename.
+
+The protocol: a staging folder named after the group; it is wiped unless its fingerprint is the one asked for; a chunk
+counts as done when its size and its CRC-32C are right, so no journal can fall out of step; then the manifest, fsync,
+rename. Chunks are laid out as zarr itself would, and zarr opens them.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import pandas as pd
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import Crc32cCodec
+
+from core.files import fsync_path, no_space_explained, publish_folder, require_space, write_bytes
+from core.progress import report
+from feature_store.manifest import read_manifest, write_manifest
+from feature_store.schema import CONTAINERS, CRC_BYTES, MANIFEST, chunk_rows, group_attributes
+from feature_store.tables import encode_column
+
+RowBlock = Callable[[int, int], NDArray[Any]]
+"""Returns rows start to stop of an array that is being written."""
+
+
+def ensure_root(store: Path) -> None:
+    """Write the metadata files above the groups where they are absent; see `schema.CONTAINERS`."""
+    for name, content in CONTAINERS.items():
+        if not (store / name).is_file():
+            write_bytes(store / name, content)
+
+
+def published_fingerprint(group: Path) -> str | None:
+    """Return the fingerprint of a published group whose small files are intact, or None."""
+    from feature_store.reader import open_group
+
+    if not (group / MANIFEST).is_file():
+        return None
+    return str(open_group(group).attributes.get("fingerprint"))
+
+
+class GroupWriter:
+    """Writes a group; use it as a context manager, which publishes on success.
+
+    A block that raises leaves the staging folder behind, so that the next run with the same fingerprint resumes; the
+    published group is untouched either way.
+
+    Parameters
+    ----------
+    store : Path
+        The root, `features.zarr`.
+    name : str
+        The group's path below it, for example ``"responses/sub-01"``.
+    encoding_type : str
+        For example ``"responses"``; the reader is chosen by it.
+    fingerprint : str
+        Digest of everything the group is made from: inputs, parameters, code.
+    attributes : more attributes of the group; JSON, without time stamps or absolute paths.
+    """
+
+    def __init__(self, store: Path, name: str, *, encoding_type: str, fingerprint: str, **attributes: Any) -> None:
+        self.target = store / name
+        self.staging = store.parent / ".staging" / name.replace("/", "-")
+        self._attributes = group_attributes(encoding_type, fingerprint=fingerprint, **attributes)
+        self._fingerprint = fingerprint
+        self._store = store
+
+    def __enter__(self) -> "GroupWriter":
+        self._resume_or_wipe()
+        self._zarr = zarr.open_group(self.staging, mode="a", zarr_format=3)
+        self._zarr.attrs.put(self._attributes)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        with no_space_explained(self.target):
+            if error is not None:
+                raise error
+            self._publish()
+
+    def array(
+        self, name: str, shape: tuple[int, ...], dtype: str, rows: RowBlock, dimensions: tuple[str, ...], **attrs: Any
+    ) -> None:
+        """Write an array in whole chunks, asking `rows(start, stop)` only for chunks that are not yet there.
+
+        Parameters
+        ----------
+        name : str
+            Path within the group, for example ``"train/betas"``.
+        shape : tuple of int
+            Full shape; the first axis is the one that is chunked.
+        dtype : str
+            numpy's name, for example ``"float32"``.
+        rows : callable
+            ``rows(start, stop)`` returns those rows.
+        dimensions : tuple of str
+            The axes' names.
+        """
+        row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * np.dtype(dtype).itemsize
+        require_space(self.staging, shape[0] * row_bytes)
+        step = chunk_rows(shape[0], max(1, row_bytes))
+        fill = np.nan if np.dtype(dtype).kind == "f" else 0
+        array = self._zarr.require_array(
+            name,
+            shape=shape,
+            dtype=dtype,
+            chunks=(step, *shape[1:]),
+            compressors=[Crc32cCodec()],
+            fill_value=fill,
+            dimension_names=list(dimensions),
+            attributes=dict(sorted(attrs.items())),
+            config={"write_empty_chunks": True},
+        )
+        for start, path in self._missing_chunks(name, shape, step, row_bytes):
+            stop = min(start + step, shape[0])
+            block = np.asarray(rows(start, stop), dtype=dtype)
+            array[start:stop] = block
+            fsync_path(path)
+            if step < shape[0]:
+                report(f"writing {self.target.name}/{name}", stop, shape[0])
+
+    def table(self, name: str, table: pd.DataFrame) -> None:
+        """Write a table as a group of columns; see `feature_store.tables`."""
+        group = self._zarr.require_group(name)
+        group.attrs.put(group_attributes("table", columns=list(table.columns), rows=len(table)))
+        for column in table.columns:
+            values, encoding = encode_column(table[column])
+            dims = ("row", "byte")[: values.ndim]
+            whole = _slices_of(values)
+            self.array(f"{name}/{column}", values.shape, values.dtype.name, whole, dims, encoding=encoding)
+
+    def _missing_chunks(
+        self, name: str, shape: tuple[int, ...], step: int, row_bytes: int
+    ) -> Iterator[tuple[int, Path]]:
+        for index, start in enumerate(range(0, shape[0], step)):
+            path = self.staging / name / "c" / "/".join([str(index), *("0" for _ in shape[1:])])
+            if not chunk_is_whole(path, step * row_bytes):
+                yield start, path
+
+    def _resume_or_wipe(self) -> None:
+        if self.staging.exists():
+            try:
+                kept = zarr.open_group(self.staging, mode="r").attrs.get("fingerprint") == self._fingerprint
+            except (OSError, ValueError, KeyError):
+                kept = False
+            if not kept:
+                shutil.rmtree(self.staging)
+        for partial in self.staging.rglob("*.partial") if self.staging.exists() else ():
+            partial.unlink()
+        (self.staging / MANIFEST).unlink(missing_ok=True)
+
+    def _publish(self) -> None:
+        write_manifest(self.staging)
+        for folder in [path for path in self.staging.rglob("*") if path.is_dir()]:
+            fsync_path(folder)
+        for name in read_manifest(self.staging):
+            if name.endswith("zarr.json"):
+                fsync_path(self.staging / name)
+        ensure_root(self._store)
+        publish_folder(self.staging, self.target)
+
+
+def chunk_is_whole(path: Path, content_bytes: int) -> bool:
+    """Say whether a chunk file has the expected size and the CRC-32C that it ends with."""
+    if not path.is_file() or path.stat().st_size != content_bytes + CRC_BYTES:
+        return False
+    raw = np.memmap(path, np.uint8, "r")
+    return bool(google_crc32c.value(raw[:-CRC_BYTES]) == int.from_bytes(raw[-CRC_BYTES:].tobytes(), "little"))
+
+
+def _slices_of(values: NDArray[Any]) -> RowBlock:
+    return lambda start, stop: values[start:stop]

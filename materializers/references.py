@@ -1,0 +1,76 @@
+"""Keeps a reference as JSON in ZenML's artifact store, names it by what it refers to, and shows it as a page."""
+
+import html
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+from zenml.enums import ArtifactType, VisualizationType
+from zenml.materializers.base_materializer import BaseMaterializer
+from zenml.metadata.metadata_types import MetadataType
+
+from core.config import Config
+from core.files import digest_json
+from models.registry.sets import ModelSet
+from studies.home import home
+from studies.references import GroupRef, ReconstructionRef, TrainingRef
+
+FILE = "reference.json"
+NOT_CONTENT = {"fresh"}
+"""Says how a run went, not what it refers to: it must not make a re-run look like a change."""
+
+
+class ReferenceMaterializer(BaseMaterializer):
+    """Materializes the references of `studies.references` and registered model sets."""
+
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (GroupRef, TrainingRef, ReconstructionRef, ModelSet)
+    ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
+
+    def load(self, data_type: type[Any]) -> Config:
+        """Read the reference back."""
+        with self.artifact_store.open(f"{self.uri}/{FILE}", "r") as file:
+            loaded: Config = data_type.model_validate_json(file.read())
+        return loaded
+
+    def save(self, data: Config) -> None:
+        """Write the reference as JSON."""
+        with self.artifact_store.open(f"{self.uri}/{FILE}", "w") as file:
+            file.write(data.model_dump_json(indent=2))
+
+    def compute_content_hash(self, data: Config) -> str | None:
+        """Return a hash of what is referred to: the same store or models make everything downstream the same."""
+        return digest_json(data.model_dump(mode="json", exclude=NOT_CONTENT))
+
+    def extract_metadata(self, data: Config) -> dict[str, MetadataType]:
+        """Return the reference's short fields, which ZenML lists beside the artifact."""
+        return {name: value for name, value in data.model_dump(mode="json").items() if isinstance(value, str | bool)}
+
+    def save_visualizations(self, data: Config) -> dict[str, VisualizationType]:
+        """Write the reference as a table, and a reconstruction's gallery sheet beside it."""
+        page = f"{self.uri}/reference.html"
+        with self.artifact_store.open(page, "w") as file:
+            file.write(_table(data))
+        shown = {page: VisualizationType.HTML}
+        sheet = home() / data.folder / "sheet.png" if isinstance(data, ReconstructionRef) and data.run else None
+        if sheet is not None and sheet.is_file():
+            shown[_copy(self, sheet)] = VisualizationType.IMAGE
+        return shown
+
+
+def _copy(materializer: BaseMaterializer, picture: Path) -> str:
+    uri = f"{materializer.uri}/{picture.name}"
+    with materializer.artifact_store.open(uri, "wb") as file:
+        file.write(picture.read_bytes())
+    return uri
+
+
+def _table(data: Config) -> str:
+    rows = "".join(
+        f"<tr><th align=left>{html.escape(name)}</th><td><code>{html.escape(_plain(value))}</code></td></tr>"
+        for name, value in data.model_dump(mode="json").items()
+    )
+    return f"<table>{rows}</table>"
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,1 @@
+"""Brain encoders: from a subject's responses to the features that regressors read."""

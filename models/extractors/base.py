@@ -1,0 +1,93 @@
+"""What every extractor offers, and the checks and conversions that they share."""
+
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import ModelError
+
+Clips = NDArray[np.uint8]
+"""Clips of equal size: (n, frame, height, width, 3), RGB, 0 to 255."""
+
+Captions = list[list[str]]
+"""One or more captions of each stimulus."""
+
+Values = NDArray[Any]
+
+
+@runtime_checkable
+class Extractor(Protocol):
+    """Turns stimuli into values of one shape; each stimulus by itself, so the batch it came in never shows.
+
+    Attributes
+    ----------
+    name : str
+        The extractor's name in a study.
+    shape : tuple of int
+        Shape of one stimulus's values.
+    dtype : numpy.dtype
+    revision : str
+        Changes whenever the same stimulus may give other values.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    revision: str
+
+    @property
+    def reads(self) -> Literal["clips", "captions"]:
+        """What `extract` takes."""
+        ...
+
+    def extract(self, batch: Any) -> Values:
+        """Return the values of a batch, shape (n, *shape).
+
+        Parameters
+        ----------
+        batch : uint8 (n, frame, height, width, 3) where `reads` is "clips", else n lists of captions.
+
+        Raises
+        ------
+        ModelError
+            The batch is not of the form that the extractor reads.
+        """
+        ...
+
+
+@runtime_checkable
+class Decoder(Extractor, Protocol):
+    """An extractor whose values can be turned back into clips."""
+
+    def decode(self, values: Values) -> Clips:
+        """Return clips (n, frame, height, width, 3) of values (n, *shape)."""
+        ...
+
+
+def check_clips(name: str, batch: Any, frame: tuple[int, int, int]) -> None:
+    """Raise unless a batch is clips of `frame` = (frames, height, width)."""
+    expected = f"(n, {', '.join(map(str, frame))}, 3)"
+    if not isinstance(batch, np.ndarray) or batch.dtype != np.uint8 or batch.shape[1:] != (*frame, 3):
+        found = f"{batch.dtype} {batch.shape}" if isinstance(batch, np.ndarray) else type(batch).__name__
+        raise ModelError(f"extractor {name}: expected clips as uint8 {expected}, found {found}; read them at that size")
+
+
+def check_captions(name: str, batch: Any) -> None:
+    """Raise unless a batch is one list of captions a stimulus, none of them empty."""
+    if not isinstance(batch, list) or any(isinstance(captions, str) for captions in batch):
+        raise ModelError(
+            f"extractor {name}: expected a list of captions for each stimulus, found {type(batch).__name__}"
+        )
+    for index, captions in enumerate(batch):
+        if not captions:
+            raise ModelError(f"extractor {name}: stimulus {index} of the batch has no caption; add one to its source")
+
+
+def check_values(name: str, values: Values, shape: tuple[int, ...]) -> None:
+    """Raise unless values are (n, *shape) and finite."""
+    if values.shape[1:] != shape:
+        expected = f"(n, {', '.join(map(str, shape))})"
+        raise ModelError(f"extractor {name}: expected values {expected}, found {values.shape}; check the axes' order")
+    if not np.isfinite(values).all():
+        raise ModelError(f"extractor {name}: the values to decode hold NaN or infinity; check what predicted them")

@@ -1,0 +1,100 @@
+"""The latents of a diffusion model's autoencoder, in the units that its denoiser works in."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+
+from core.errors import ModelError
+from models.extractors.base import Clips, Values, check_clips, check_values
+from models.extractors.weights import load, locate, pick_device, revision
+
+if TYPE_CHECKING:
+    from models.extractors.config import LatentsConfig
+
+
+class Latents:
+    """Means of the posterior times the scaling factor, frames first; see `models.extractors.base.Decoder`.
+
+    Every clip goes through the network by itself, so its bytes do not depend on the batch it came in.
+
+    Parameters
+    ----------
+    vae : AutoencoderKL
+    frame : tuple of int
+        Frames, height and width of the clips that are read; latents are (frame, channel, height', width').
+    revision : str
+    """
+
+    name = "latents"
+    reads: Literal["clips"] = "clips"
+    dtype: np.dtype[Any] = np.dtype(np.float16)
+
+    def __init__(self, vae: AutoencoderKL, *, frame: tuple[int, int, int], revision: str) -> None:
+        self.vae, self.frame, self.revision = vae, frame, revision
+        shrink = 2 ** (len(vae.config.block_out_channels) - 1)
+        if frame[1] % shrink or frame[2] % shrink:
+            raise ModelError(
+                f"extractor latents: the autoencoder shrinks by {shrink}, and clips are {frame[1]} × {frame[2]}; "
+                f"choose a height and a width that {shrink} divides"
+            )
+        self.shape: tuple[int, ...] = (
+            frame[0],
+            vae.config.latent_channels,
+            frame[1] // shrink,
+            frame[2] // shrink,
+        )
+
+    @classmethod
+    def load(cls, config: "LatentsConfig", root: Path) -> "Latents":
+        """Load the autoencoder that the settings name; see `LatentsConfig.build`."""
+        folder = locate(config.weights, root, ["vae"])
+        vae = load(AutoencoderKL, folder, "vae").to(pick_device(config.device))
+        frame = (config.frames, config.height, config.width)
+        return cls(vae, frame=frame, revision=revision(folder, ["vae"]))
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def extract(self, batch: Any) -> Values:
+        """Return clips uint8 (n, frame, height, width, 3) as float16 (n, frame, channel, height', width').
+
+        Raises
+        ------
+        ModelError
+            Clips of another size or type.
+        """
+        check_clips(self.name, batch, self.frame)
+        values = np.empty((len(batch), *self.shape), dtype=self.dtype)
+        for row, clip in enumerate(batch):
+            mean = self.vae.encode(to_pictures(clip).to(self.vae.device)).latent_dist.mean
+            values[row] = (mean * self.vae.config.scaling_factor).cpu().numpy()
+        return values
+
+    def decode(self, values: Values) -> Clips:
+        """Return clips uint8 (n, frame, height, width, 3) of latents (n, frame, channel, height', width').
+
+        Raises
+        ------
+        ModelError
+            Latents of another shape, or not finite.
+        """
+        check_values(self.name, values, self.shape)
+        clips: Clips = decode_latents(self.vae, torch.from_numpy(np.asarray(values, dtype=np.float32)))
+        return clips
+
+
+def to_pictures(frames: Clips) -> torch.Tensor:
+    """Return frames (n, height, width, 3) uint8 as (n, 3, height, width) float32 in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def decode_latents(vae: AutoencoderKL, latents: torch.Tensor) -> Clips:
+    """Return clips uint8 (n, frame, height, width, 3) of scaled latents (n, frame, channel, h, w), one by one."""
+    clips = []
+    for clip in latents:
+        pictures = vae.decode((clip / vae.config.scaling_factor).to(vae.device, vae.dtype)).sample
+        values = (pictures.float() / 2 + 0.5).clamp(0, 1) * 255
+        clips.append(values.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
+    return np.stack(clips) if clips else np.empty((0, latents.shape[1], 0, 0, 3), dtype=np.uint8)

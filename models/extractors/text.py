@@ -1,0 +1,67 @@
+"""The conditioning states of a diffusion model's text encoder: what its denoiser attends to."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from models.extractors.base import Values, check_captions
+from models.extractors.weights import load, locate, pick_device, revision
+
+if TYPE_CHECKING:
+    from models.extractors.config import TextConfig
+
+PARTS = ["text_encoder", "tokenizer"]
+
+
+class Text:
+    """Last hidden states of a CLIP text encoder, averaged over a stimulus's captions; see `base.Extractor`.
+
+    Every caption goes through the network by itself, so its bytes do not depend on the batch it came in.
+    """
+
+    name = "text"
+    reads: Literal["captions"] = "captions"
+    dtype: np.dtype[Any] = np.dtype(np.float16)
+
+    def __init__(self, encoder: CLIPTextModel, tokenizer: CLIPTokenizer, *, revision: str) -> None:
+        self.encoder, self.tokenizer, self.revision = encoder, tokenizer, revision
+        self.shape: tuple[int, ...] = (tokenizer.model_max_length, encoder.config.hidden_size)
+
+    @classmethod
+    def load(cls, config: "TextConfig", root: Path) -> "Text":
+        """Load the text encoder that the settings name; see `TextConfig.build`."""
+        folder = locate(config.weights, root, PARTS)
+        encoder = load(CLIPTextModel, folder, "text_encoder").to(pick_device(config.device))
+        return cls(encoder, load(CLIPTokenizer, folder, "tokenizer"), revision=revision(folder, PARTS))
+
+    def extract(self, batch: Any) -> Values:
+        """Return lists of captions, one list a stimulus, as float16 (n, token, width).
+
+        Raises
+        ------
+        ModelError
+            A stimulus without a caption, or something else than lists of captions.
+        """
+        check_captions(self.name, batch)
+        values = np.empty((len(batch), *self.shape), dtype=self.dtype)
+        for row, captions in enumerate(batch):
+            states = [encode_caption(self.encoder, self.tokenizer, caption) for caption in captions]
+            values[row] = torch.stack(states).mean(0).cpu().numpy()
+        return values
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def encode_caption(encoder: CLIPTextModel, tokenizer: CLIPTokenizer, caption: str) -> torch.Tensor:
+    """Return the conditioning states of one caption, padded or cut to the tokenizer's length: (token, width)."""
+    tokens = tokenizer(
+        [caption],
+        padding="max_length",
+        max_length=tokenizer.model_max_length,
+        truncation=True,
+        return_tensors="pt",
+    )
+    states: torch.Tensor = encoder(tokens.input_ids.to(encoder.device))[0][0].float()
+    return states

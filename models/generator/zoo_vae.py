@@ -1,0 +1,92 @@
+"""Trains the small world's autoencoder: pictures to latents an eighth of their values, and back."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from numpy.typing import NDArray
+
+from core.progress import track
+from core.seeds import rng_for, seed_for
+from models.extractors.latents import to_pictures
+from models.generator.config import VaeStage
+from models.generator.muon import Muon
+
+LOG_VARIANCE = -6.0
+"""Where the posterior's log-variance starts: at 0 the noise would drown the latents before they carry anything."""
+
+
+@dataclass(frozen=True)
+class TrainedVae:
+    """An autoencoder whose `scaling_factor` brings its latents to unit variance, and how it came about."""
+
+    vae: AutoencoderKL
+    losses: list[float]
+    """Squared error of every step, for pictures in [-1, 1]."""
+
+
+def new_vae(stage: VaeStage, size: int) -> AutoencoderKL:
+    """Return an untrained autoencoder for square pictures of `size` pixels."""
+    levels = len(stage.widths)
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=stage.widths,
+        layers_per_block=1,
+        latent_channels=stage.channels,
+        norm_num_groups=stage.groups,
+        sample_size=size,
+    )
+    with torch.no_grad():
+        vae.quant_conv.weight[stage.channels :] = 0
+        vae.quant_conv.bias[stage.channels :] = LOG_VARIANCE
+    return vae
+
+
+def train_vae(stage: VaeStage, frames: NDArray[np.uint8], seed: int) -> TrainedVae:
+    """Train an autoencoder on single frames: squared error plus a little divergence, Muon, a cosine to zero.
+
+    Parameters
+    ----------
+    stage : VaeStage
+    frames : ndarray, shape (n, height, width, 3), uint8
+    seed : int
+    """
+    torch.manual_seed(seed_for(seed, "vae"))
+    rng = rng_for(seed, "vae", "batches")
+    vae = new_vae(stage, frames.shape[1]).train()
+    optimiser = Muon(vae.parameters(), lr=stage.lr, lr_adam=stage.lr_adam)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, stage.steps)
+    losses = []
+    for _ in track(range(stage.steps), "training the autoencoder"):
+        pictures = to_pictures(frames[rng.integers(0, len(frames), stage.batch)])
+        posterior = vae.encode(pictures).latent_dist
+        error = torch.nn.functional.mse_loss(vae.decode(posterior.sample()).sample, pictures)
+        optimiser.zero_grad()
+        (error + stage.kl * posterior.kl().mean()).backward()
+        optimiser.step()
+        schedule.step()
+        losses.append(error.item())
+    vae.eval()
+    spread = encode_frames(vae, frames[:: max(1, len(frames) // 1024)]).std().item()
+    vae.register_to_config(scaling_factor=1 / spread)
+    return TrainedVae(vae, losses)
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def encode_frames(vae: AutoencoderKL, frames: NDArray[np.uint8], batch: int = 32) -> torch.Tensor:
+    """Return the posterior's means, unscaled, shape (n, channel, height, width)."""
+    starts = range(0, len(frames), batch)
+    return torch.cat([vae.encode(to_pictures(frames[at : at + batch])).latent_dist.mean for at in starts])
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def reconstruction_psnr(vae: AutoencoderKL, frames: NDArray[np.uint8], batch: int = 32) -> float:
+    """Return the peak signal-to-noise ratio in dB of frames that went through the latents and back."""
+    errors = []
+    for at in range(0, len(frames), batch):
+        pictures = to_pictures(frames[at : at + batch])
+        back = vae.decode(vae.encode(pictures).latent_dist.mean).sample.clamp(-1, 1)
+        errors.append((back - pictures).square().flatten(1).mean(1))
+    return float(10 * torch.log10(4 / torch.cat(errors).mean()))

@@ -1,0 +1,1 @@
+"""The model registry: MLflow, and nothing outside this folder knows it."""

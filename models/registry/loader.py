@@ -1,0 +1,48 @@
+"""MLflow's way to load a registered part: a pyfunc whose loader reads safetensors and a config, never a pickle."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.parts import Encoder, Regressor, load_encoder, load_regressor
+from models.weights import load_weights
+
+
+class EncoderModel:
+    """Predicts features from responses; the subject is a parameter."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+
+    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> NDArray[np.float32]:
+        """Return features (trial, feature) for responses (trial, voxel)."""
+        return self._encoder.encode(_subject(params, self._encoder.subjects), np.asarray(model_input))
+
+
+class RegressorModel:
+    """Predicts one role's targets, flattened, from features; the subject is a parameter."""
+
+    def __init__(self, regressor: Regressor, subjects: list[str]) -> None:
+        self._regressor = regressor
+        self._subjects = subjects
+
+    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> NDArray[np.float32]:
+        """Return predictions (row, target value) for features (row, feature)."""
+        features = np.asarray(model_input)
+        predicted = self._regressor.predict(_subject(params, self._subjects), features)
+        return predicted.reshape(len(features), -1)
+
+
+def _load_pyfunc(data_path: str) -> EncoderModel | RegressorModel:
+    folder = Path(data_path)
+    config, _ = load_weights(folder)
+    if config["part"] == "encoder":
+        return EncoderModel(load_encoder(folder))
+    return RegressorModel(load_regressor(folder), list(config["penalties"]))
+
+
+def _subject(params: dict[str, Any] | None, known: list[str]) -> str:
+    named = (params or {}).get("subject") or known[0]
+    return str(named)

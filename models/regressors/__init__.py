@@ -1,0 +1,1 @@
+"""Regressors: from an encoder's features to one role's targets."""

@@ -1,0 +1,216 @@
+"""The command line: every command reads a study and triggers the ZenML pipeline of its name.
+
+Nothing heavy is imported here; a command imports what it needs, so that `--help` answers at once.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import pipelines.environment as environment
+from core.errors import Brain2VideoError
+
+app = typer.Typer(
+    name="brain2video",
+    help="Turn fMRI of people watching videos back into videos.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Config = Annotated[str, typer.Option("--config", "-c", help="The study's YAML.", metavar="YAML")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Override a key; repeatable.", metavar="KEY.PATH=VALUE")]
+NoCommit = Annotated[bool, typer.Option("--no-commit", help="Leave dvc.lock as it is.")]
+DEMO = "configs/demo.yaml"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"brain2video {version('brain2video')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and every library's log.")] = False,
+) -> None:
+    """Turn fMRI of people watching videos back into videos."""
+
+
+@app.command()
+def demo() -> None:
+    """Run the whole loop on the small simulated world, and show what came out."""
+    run(DEMO, None, True)
+
+
+@app.command()
+def simulate(
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="Folder of the dataset.")],
+    config: Config = DEMO,
+    overrides: Set = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a simulated dataset made otherwise.")] = False,
+) -> None:
+    """Write the study's simulated dataset, in BOLD Moments' layout."""
+    from pipelines.launch import working
+    from studies.simulate import simulate_source
+    from studies.study import load_study
+
+    with working() as console:
+        folder = simulate_source(load_study(config, overrides or []), destination, replace=replace)
+        console.print(f"[green]simulated[/] {folder}")
+
+
+@app.command(name="train-zoo")
+def train_zoo(config: Config = DEMO, overrides: Set = None) -> None:
+    """Train the small world's own models."""
+    from pipelines.launch import working
+    from studies.study import load_study
+    from studies.train_zoo import train_zoo as train
+
+    with working() as console:
+        console.print(f"[green]trained[/] {train(load_study(config, overrides or []))}")
+
+
+@app.command()
+def run(config: Config = DEMO, overrides: Set = None, no_commit: NoCommit = False) -> None:
+    """Run a whole study: responses, targets, training, promotion, reconstruction."""
+    from pipelines.launch import launch, show_reconstruction
+    from studies.study import load_study
+
+    study = load_study(config, overrides or [])
+    if study.simulation is not None:
+        launch("world", config, overrides)
+    launch("main", config, overrides, commit=not no_commit)
+    show_reconstruction(study)
+
+
+@app.command()
+def responses(
+    config: Config = DEMO,
+    overrides: Set = None,
+    subject: Annotated[list[str] | None, typer.Option("--subject", help="Only this subject; repeatable.")] = None,
+    no_commit: NoCommit = False,
+) -> None:
+    """Write subjects' responses to the feature store."""
+    from pipelines.launch import launch, show_stores
+    from studies.study import load_study
+
+    study = load_study(config, overrides or [])
+    launch("responses", config, overrides, subjects=subject or [], commit=not no_commit)
+    show_stores(study)
+
+
+@app.command()
+def targets(
+    config: Config = DEMO,
+    overrides: Set = None,
+    target: Annotated[list[str] | None, typer.Option("--target", help="Only this target; repeatable.")] = None,
+    no_commit: NoCommit = False,
+) -> None:
+    """Write the targets that regressors learn to the feature store."""
+    from pipelines.launch import launch, show_stores
+    from studies.study import load_study
+
+    study = load_study(config, overrides or [])
+    launch("targets", config, overrides, targets=target or [], commit=not no_commit)
+    show_stores(study)
+
+
+@app.command()
+def train(config: Config = DEMO, overrides: Set = None) -> None:
+    """Fit, score and register the encoder and the regressors."""
+    from pipelines.launch import launch, show_training
+    from studies.study import load_study
+
+    study = load_study(config, overrides or [])
+    launch("training", config, overrides)
+    show_training(study)
+
+
+@app.command()
+def promote(
+    config: Config = DEMO,
+    overrides: Set = None,
+    run: Annotated[str | None, typer.Option("--run", help="The training run; the newest by default.")] = None,
+) -> None:
+    """Set the alias `production` on a training run's whole set."""
+    from pipelines.launch import launch, show_production
+    from studies.study import load_study
+
+    study = load_study(config, overrides or [])
+    launch("promotion", config, overrides, run=run)
+    show_production(study)
+
+
+@app.command()
+def reconstruct(
+    config: Config = DEMO,
+    overrides: Set = None,
+    subject: Annotated[str | None, typer.Option("--subject", help="Whose brain; the first by default.")] = None,
+) -> None:
+    """Reconstruct the test stimuli from the versions in production."""
+    from pipelines.launch import launch, show_reconstruction
+    from studies.study import load_study
+
+    chosen = [*(overrides or []), *([f"reconstruction.subject={subject}"] if subject else [])]
+    study = load_study(config, chosen)
+    launch("reconstruction", config, chosen)
+    show_reconstruction(study)
+
+
+@app.command()
+def status(config: Config = DEMO, overrides: Set = None) -> None:
+    """Show a study's stores, runs and production versions."""
+    from pipelines.launch import show_status
+    from studies.study import load_study
+
+    show_status(load_study(config, overrides or []))
+
+
+@app.command()
+def verify(
+    path: Annotated[Path | None, typer.Argument(help="A store or a group; the study's store by default.")] = None,
+    config: Config = DEMO,
+    overrides: Set = None,
+) -> None:
+    """Hold every byte of a feature store against its manifests; exit with 2 where one differs."""
+    from pipelines.launch import verify_store
+    from studies.study import load_study
+
+    verify_store(path or load_study(config, overrides or []).store)
+
+
+@app.command()
+def ui(
+    port: Annotated[
+        int, typer.Option("--port", min=1, max=65535, help="Where to listen, on this machine only.")
+    ] = 5000,
+) -> None:
+    """Serve the MLflow UI, where versions are compared and promoted."""
+    from pipelines.serve import serve
+
+    serve(port)
+
+
+def main() -> None:
+    """Run the command line: a user's mistake is one line and exit code 2, `--debug` shows where it arose."""
+    debug = "--debug" in sys.argv[1:]
+    sys.argv = [sys.argv[0], *(["--debug"] if debug else []), *(a for a in sys.argv[1:] if a != "--debug")]
+    environment.quiet(debug)
+    try:
+        app()
+    except Brain2VideoError as error:
+        if debug:
+            raise
+        typer.secho(f"error: {' '.join(str(error).split())}", fg="red", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.secho("interrupted; nothing half-written is kept", fg="yellow", err=True)
+        sys.exit(130)

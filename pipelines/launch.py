@@ -1,0 +1,189 @@
+"""Triggers a pipeline from the command line and shows progress and results, with rich."""
+
+import importlib
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from core.errors import Brain2VideoError
+from core.files import no_space_explained, read_json
+from core.progress import listening, report
+from pipelines.environment import ROOT
+
+if TYPE_CHECKING:
+    from studies.study import Study
+
+EVERY_S = 5.0
+"""Seconds between two lines about the same work."""
+
+
+class ProgressLines:
+    """Shows progress as lines, which read the same on a terminal and in a log: what, how far, how long."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._started: dict[str, float] = {}
+        self._said: dict[str, float] = {}
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Take one report."""
+        now = time.monotonic()
+        if what not in self._started:
+            self._started[what] = self._said[what] = now
+            if done < total:
+                self._console.print(f"  [dim]{what} …[/]", highlight=False)
+        seconds = now - self._started[what]
+        if done >= total:
+            count = f" {total:,}" if total > 1 else ""
+            self._console.print(f"  [green]✓[/] {what}{count} [dim]({seconds:.1f} s)[/]", highlight=False)
+            del self._started[what]
+        elif now - self._said[what] >= EVERY_S:
+            self._said[what] = now
+            left = f", {seconds * (total - done) / done:.0f} s left" if done else ""
+            self._console.print(f"  [dim]{what}: {done:,} of {total:,}{left}[/]", highlight=False)
+
+
+@contextmanager
+def working() -> Iterator[Console]:
+    """Show progress while a block works, and explain a full disk."""
+    console = Console(stderr=True, soft_wrap=True)
+    with listening(ProgressLines(console)), no_space_explained(ROOT):
+        yield console
+
+
+def launch(name: str, config: str, overrides: list[str] | None, **parameters: Any) -> None:
+    """Trigger a pipeline; what a step raised is raised here."""
+    with working() as console:
+        console.print(f"[bold]{name}[/] [dim]{config}[/]", highlight=False)
+        _set_up_zenml()
+        module = importlib.import_module(f"pipelines.{name}")
+        from pipelines.common import last_failure
+
+        try:
+            getattr(module, name)(study=config, overrides=list(overrides or []), **parameters)
+        except Brain2VideoError:
+            raise
+        except Exception as error:
+            raise last_failure() or error from None
+
+
+def _set_up_zenml() -> None:
+    warnings.filterwarnings("ignore")
+    first = not any(Path(os.environ["ZENML_CONFIG_PATH"]).glob("**/zenml.db"))
+    what = "setting up ZenML's database (first time only, about 20 s)"
+    if first:
+        report(what, 0, 1)
+    from zenml.client import Client
+
+    Client().active_stack_model  # noqa: B018 - the first access creates the database
+    if first:
+        report(what, 1, 1)
+
+
+def show_stores(study: "Study") -> None:
+    """Show the study's groups and what DVC says of them."""
+    from studies.status import stores_status
+
+    _print_lines(f"{study.study}: feature store", stores_status(study))
+
+
+def show_status(study: "Study") -> None:
+    """Show stores, runs and production."""
+    from studies.status import production_status, runs_status, stores_status
+
+    _print_lines(study.study, [*stores_status(study), *runs_status(study), production_status(study)])
+
+
+def show_production(study: "Study") -> None:
+    """Show what is in production."""
+    from studies.status import production_status
+
+    _print_lines(study.study, [production_status(study)])
+
+
+def show_training(study: "Study") -> None:
+    """Show the scores of the latest training."""
+    scores = read_json(study.outputs / "training" / "latest" / "scores.json")
+    for role, scored in scores["targets"].items():
+        _print_scores(f"{study.study}: {role} ({scored['target']}), {scores['n_test']} test stimuli", scored["rows"])
+    _print_folds(scores)
+
+
+def show_reconstruction(study: "Study") -> None:
+    """Show the four rows of the latest reconstruction and where its gallery is, or why there is none."""
+    from studies.render import why_nothing_to_render
+
+    nothing = why_nothing_to_render(study)
+    console = Console(soft_wrap=True)
+    if nothing is not None:
+        show_training(study)
+        console.print(nothing, highlight=False)
+        return
+    from evaluation.verdict import verdict
+    from studies.home import shown
+
+    latest = study.outputs / "latest"
+    metrics = read_json(latest / "metrics.json")
+    _print_scores(f"{study.study}: {metrics['subject']}, {metrics['n_test']} test stimuli", metrics["rows"])
+    _print_folds(metrics)
+    console.print(verdict(metrics), highlight=False)
+    console.print(f"[bold]gallery[/] {shown(latest / 'gallery.html')}", highlight=False)
+
+
+def verify_store(store: Path) -> None:
+    """Print one line per finding and exit with 2 where there is one."""
+    from feature_store import verify
+
+    with working() as console:
+        findings = list(verify(store))
+    for finding in findings:
+        console.print(f"[red]✗[/] {finding}", highlight=False)
+    if findings:
+        sys.exit(2)
+    console.print(f"[green]✓[/] {store}: every byte is as published", highlight=False)
+
+
+def _print_folds(report_: dict[str, Any]) -> None:
+    folds = report_.get("cross_validation") or {"targets": {}}
+    for role, scored in folds["targets"].items():
+        title = f"{folds['folds']}-fold cross-validation: {role} ({scored['target']}), {folds['n']} stimuli"
+        _print_scores(title, scored["rows"])
+
+
+def _print_scores(title: str, rows: dict[str, dict[str, Any]]) -> None:
+    names = list(dict.fromkeys(name for row in rows.values() for name in row))
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for name in names:
+        table.add_column(name, justify="right")
+    for row, entries in rows.items():
+        table.add_row(row, *(_cell(entries.get(name)) for name in names))
+    chances = {name: next((row[name]["chance"] for row in rows.values() if name in row), None) for name in names}
+    table.add_section()
+    table.add_row("chance", *("" if chances[name] is None else f"{chances[name]:.2f}" for name in names))
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def _cell(entry: dict[str, Any] | None) -> str:
+    if entry is None:
+        return ""
+    if entry["value"] is None:
+        return "undefined"
+    low, high = entry["ci95"]
+    interval = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
+    return f"{entry['value']:.3f}{interval}"
+
+
+def _print_lines(title: str, lines: list[Any]) -> None:
+    table = Table(title=title, title_justify="left", show_header=False)
+    for line in lines:
+        table.add_row(line.what, line.state, line.detail)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)

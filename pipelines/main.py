@@ -1,0 +1,29 @@
+"""Pipeline `main`: a whole study in a row, from recordings to videos."""
+
+from zenml import pipeline
+
+from pipelines.common import DEFAULT_STUDY, read_study, remember_failure
+from steps.extract_targets import extract_targets
+from steps.fit_models import fit_models
+from steps.ingest_responses import ingest_responses
+from steps.promote_models import promote_models
+from steps.reconstruct_videos import reconstruct_videos
+from steps.register_models import register_models
+from steps.resolve_models import resolve_models
+from steps.study import study_of
+from steps.version_stores import version_stores
+from studies.ingest import subjects_of
+
+
+@pipeline(enable_cache=False, on_failure=remember_failure)
+def main(study: str = DEFAULT_STUDY, overrides: list[str] = [], commit: bool = True) -> None:
+    """Ingest, extract, train, promote what was trained, reconstruct from production."""
+    config = read_study(study, overrides)
+    groups = [ingest_responses(config, name, id=f"ingest_{name}") for name in subjects_of(study_of(config))]
+    groups += [extract_targets(config, name, id=f"extract_{name}") for name in config["targets"]]
+    if commit:
+        version_stores(groups)
+    trained = fit_models(config, after=groups)
+    registered = register_models(config, trained)
+    promoted = promote_models(config, after=registered)
+    reconstruct_videos(config, resolve_models(config, after=promoted))

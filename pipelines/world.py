@@ -1,0 +1,16 @@
+"""Pipeline `world`: the small world of a simulated study, its dataset and its own models."""
+
+from zenml import pipeline
+
+from pipelines.common import DEFAULT_STUDY, read_study, remember_failure
+from steps.simulate_source import simulate_source
+from steps.train_zoo import train_zoo
+
+
+@pipeline(enable_cache=False, on_failure=remember_failure)
+def world(study: str = DEFAULT_STUDY, overrides: list[str] = []) -> None:
+    """Simulate the recordings, and train the generator where the study trains its own."""
+    config = read_study(study, overrides)
+    simulate_source(config)
+    if config["zoo"] is not None:
+        train_zoo(config)

@@ -1,0 +1,171 @@
+"""Writes a simulated study in BOLD Moments' layout, so that it walks the same road as the real dataset."""
+
+import pickle
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.clips import write_clip
+from core.errors import SourceError
+from core.files import read_json, staged_folder, write_json
+from core.progress import track
+from core.seeds import rng_for, seed_for
+from feature_store.sources.bold_moments import ANNOTATIONS, BETAS, BETAS_KEYS, CLIP, ROIS, STIMULI, Counts
+from simulation.brains import Seen, simulate_subject
+from simulation.config import SimulationConfig
+from simulation.draw import Floats, draw_jitter, render
+from simulation.world import SPLITS, WORLDS, Combination, Split
+
+DESCRIPTION = "dataset_description.json"
+PICKLE_PROTOCOL = 4
+VERSION = 1
+"""Counts up whenever the same config would give other bytes."""
+
+MIN_SIDE = 128
+"""Smaller clips are enlarged: x264 does not give the same bytes twice for frames of few macroblocks."""
+
+BRAIN_FRAMES, BRAIN_SIDE = 8, 32
+"""How finely simulated brains see a clip."""
+
+
+def simulate(config: SimulationConfig, destination: Path, *, replace: bool = False) -> Path:
+    """Write a simulated dataset, whole or not at all; return at once if the same one is already there.
+
+    Parameters
+    ----------
+    config : SimulationConfig
+    destination : Path
+        The dataset's folder.
+    replace : bool
+        Whether a simulated dataset of another config may be replaced. Anything else is never replaced.
+
+    Returns
+    -------
+    Path
+        `destination`.
+
+    Raises
+    ------
+    SourceError
+        The folder holds something else.
+    """
+    if _is_there(config, destination, replace=replace):
+        return destination
+    combinations, jitter = shown(config)
+    with staged_folder(destination) as folder:
+        _write_clips(config, folder, combinations, jitter)
+        _write_betas(config, folder, combinations, jitter)
+        write_json(folder / ANNOTATIONS, _annotations(config, combinations))
+        write_json(folder / DESCRIPTION, _description(config))
+    return destination
+
+
+def counts_of(config: SimulationConfig) -> Counts:
+    """Return how many stimuli and repeats the simulated dataset holds, as its source has to be told."""
+    return Counts(
+        train=config.n_train,
+        test=config.n_test,
+        train_repeats=config.train_repeats,
+        test_repeats=config.test_repeats,
+    )
+
+
+def _is_there(config: SimulationConfig, destination: Path, *, replace: bool) -> bool:
+    if not destination.exists() or (destination.is_dir() and not any(destination.iterdir())):
+        return False
+    description = destination / DESCRIPTION
+    made_by = read_json(description).get("SimulatedBy") if description.is_file() else None
+    if made_by is None:
+        raise SourceError(f"{destination}: holds files that no simulation wrote; choose another folder")
+    if made_by != _description(config)["SimulatedBy"]:
+        if replace:
+            return False
+        raise SourceError(
+            f"{destination}: holds a simulation with {_difference(made_by, config)}; "
+            "replace it, or choose another folder"
+        )
+    return all((destination / path).is_file() for path in _files(config))
+
+
+def _difference(made_by: dict[str, Any], config: SimulationConfig) -> str:
+    """Name the first setting in which the simulation on disk differs."""
+    wanted, found = config.model_dump(mode="json"), made_by.get("Config", {})
+    for key in wanted:
+        if found.get(key) != wanted[key]:
+            return f"{key} = {found.get(key)}, expected {wanted[key]}"
+    return f"version {made_by.get('Version')} of the simulation, expected {VERSION}"
+
+
+def _files(config: SimulationConfig) -> Iterator[str]:
+    """Yield every file of a complete dataset."""
+    yield ANNOTATIONS
+    for split in SPLITS:
+        for stimulus in counts_of(config).stimuli(split):
+            yield f"{STIMULI}/{CLIP.format(split=split, stimulus=stimulus)}"
+    for number in range(1, config.subjects + 1):
+        for roi in ROIS:
+            yield BETAS.format(subject=f"sub-{number:02d}", roi=roi)
+
+
+def shown(config: SimulationConfig) -> tuple[list[Combination], Floats]:
+    """Draw what is shown, training stimuli first, and the jitter of each clip."""
+    world = WORLDS[config.world]
+    train = world.draw("train", config.n_train, seed=seed_for(config.seed, "train"))
+    test = world.draw("test", config.n_test, seed=seed_for(config.seed, "test"))
+    combinations = [*train, *test]
+    return combinations, draw_jitter(len(combinations), seed_for(config.seed, "shown"), world.jitter)
+
+
+def _write_clips(config: SimulationConfig, folder: Path, combinations: Sequence[Combination], jitter: Floats) -> None:
+    clips, counts = config.clips, counts_of(config)
+    names = [CLIP.format(split=split, stimulus=s) for split in SPLITS for s in counts.stimuli(split)]
+    for row, name in enumerate(track(names, "simulated clips")):
+        clip = render([combinations[row]], jitter[row : row + 1], clips.frames, clips.side, clips.side)[0]
+        write_clip(folder / STIMULI / name, clip, clips.fps, min_side=MIN_SIDE)
+
+
+def _write_betas(config: SimulationConfig, folder: Path, combinations: Sequence[Combination], jitter: Floats) -> None:
+    clips = render(combinations, jitter, BRAIN_FRAMES, BRAIN_SIDE, BRAIN_SIDE)
+    seen = Seen.of(clips, combinations, config.seed)
+    for number in track(range(1, config.subjects + 1), "simulated brains"):
+        subject = simulate_subject(seen, config, number)
+        for roi, betas in subject.betas.items():
+            path = folder / BETAS.format(subject=f"sub-{number:02d}", roi=roi)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            content = {BETAS_KEYS[split]: np.ascontiguousarray(betas[split]) for split in SPLITS}
+            path.write_bytes(pickle.dumps(content, protocol=PICKLE_PROTOCOL))
+
+
+def _annotations(config: SimulationConfig, combinations: Sequence[Combination]) -> dict[str, dict[str, Any]]:
+    """Return the annotations of every stimulus, in the published form plus the attributes that were drawn."""
+    counts = counts_of(config)
+    owners: list[tuple[str, Split]] = [(s, split) for split in SPLITS for s in counts.stimuli(split)]
+    scores = rng_for(config.seed, "memorability").uniform(0.6, 1.0, len(owners)).round(6).tolist()
+    return {
+        stimulus: {
+            "bmd_matrixfilename": f"vid_idx{stimulus}",
+            "set": split,
+            "objects": [c.shape, f"{c.colour} {c.shape}", f"{c.size} {c.shape}"],
+            "scenes": [f"{c.texture} {c.background} background", f"{c.background} background"],
+            "actions": [c.motion],
+            "text_descriptions": c.captions(),
+            "spoken_transcription": c.captions()[-1],
+            "memorability_score": score,
+            "memorability_decay": -0.001,
+            "attributes": dict(vars(c)),
+        }
+        for (stimulus, split), c, score in zip(owners, combinations, scores, strict=True)
+    }
+
+
+def _description(config: SimulationConfig) -> dict[str, Any]:
+    return {
+        "Name": "Simulated BOLD Moments: the small world seen by simulated brains",
+        "BIDSVersion": "1.7.0",
+        "DatasetType": "derivative",
+        "License": "CC0",
+        "GeneratedBy": [{"Name": "brain2video simulation"}],
+        "SimulatedBy": {"Name": "brain2video", "Version": VERSION, "Config": config.model_dump(mode="json")},
+    }

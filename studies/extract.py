@@ -1,0 +1,133 @@
+"""Targets: from clips and captions to one immutable Zarr group per extractor."""
+
+import sys
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from core.clips import Clip, ClipConfig
+from core.errors import SourceError
+from core.files import code_digest
+from core.progress import report
+from feature_store.sources.base import SPLITS, Source
+from feature_store.writer import GroupWriter, RowBlock, published_fingerprint
+from models.extractors.base import Extractor
+from models.extractors.config import ExtractorConfig, GivenConfig
+from studies.home import home
+from studies.ingest import fingerprint_of, group_ref
+from studies.references import GroupRef
+from studies.study import Study
+
+BATCH = 32
+
+
+def extract(study: Study, target: str) -> GroupRef:
+    """Write one extractor's targets for every stimulus to the store, unless they are already there, made from the same.
+
+    Raises
+    ------
+    SourceError
+        A stimulus lacks the clip or the caption that the extractor reads, or given embeddings are absent.
+    ModelError
+        The extractor's weights are absent.
+    """
+    source = study.source.build(home())
+    stimuli = source.stimuli()
+    config = study.targets[target]
+    made_by = _made_by(source, config, target)
+    settings = config.model_dump(mode="json", exclude={"weights"})
+    code = code_digest(sys.modules[type(made_by).__module__])
+    parameters = {
+        "target": target,
+        "settings": settings,
+        "clips": study.clips.model_dump(),
+        "made_by": code,
+        "revision": made_by.revision,
+    }
+    fingerprint = fingerprint_of(source, source.stimulus_files(), **parameters)
+    group = study.store / "targets" / target
+    fresh = published_fingerprint(group) == fingerprint
+    if not fresh:
+        _write(study, target, made_by, stimuli, fingerprint)
+    return group_ref(group, fresh=fresh)
+
+
+def _made_by(source: Source, config: ExtractorConfig, target: str) -> "Given | Extractor":
+    if isinstance(config, GivenConfig):
+        return Given(source, config.file or target)
+    extractor: Extractor = config.build(home())
+    return extractor
+
+
+class Given:
+    """Embeddings made elsewhere, served by the source in the place of an extractor."""
+
+    name = "given"
+    revision = "given"
+
+    def __init__(self, source: Source, file: str) -> None:
+        values = source.target(file)
+        if values is None:
+            raise SourceError(f"targets/{file}.npy: the source has no such embeddings; add the file, or name another")
+        self._values = values
+        self.shape: tuple[int, ...] = values.shape[1:]
+
+    def rows(self, positions: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the embeddings of some stimuli, by their position among all."""
+        return self._values[positions]
+
+
+def read_clips(source: Source, stimuli: list[str], config: ClipConfig) -> NDArray[np.uint8]:
+    """Return the stimuli's clips, (stimulus, frame, height, width, 3) uint8."""
+    return np.stack([_clip(source, stimulus, config) for stimulus in stimuli])
+
+
+def _clip(source: Source, stimulus: str, config: ClipConfig) -> Clip:
+    clip = source.clip(stimulus, config)
+    if clip is None:
+        raise SourceError(f"stimulus '{stimulus}' has no clip, which this target needs; add its file, or use 'given'")
+    return clip
+
+
+def _write(study: Study, target: str, made_by: "Given | Extractor", stimuli: pd.DataFrame, fingerprint: str) -> None:
+    config = study.targets[target]
+    attributes = {"target": target, "extractor": config.extractor, "revision": made_by.revision}
+    with GroupWriter(
+        study.store, f"targets/{target}", encoding_type="targets", fingerprint=fingerprint, **attributes
+    ) as group:
+        for split in SPLITS:
+            here = stimuli[stimuli["split"] == split]
+            axes = ("stimulus", *(f"axis{index}" for index in range(1, len(made_by.shape) + 1)))
+            dtype = "float32" if isinstance(made_by, Given) else np.dtype(made_by.dtype).name
+            rows = _row_source(study, made_by, here, f"{target}: {split}")
+            group.array(f"{split}/values", (len(here), *made_by.shape), dtype, rows, axes)
+            columns = [name for name in ("stimulus", "caption", "group") if name in here]
+            group.table(f"{split}/stimuli", here[columns])
+
+
+def _row_source(study: Study, made_by: "Given | Extractor", stimuli: pd.DataFrame, what: str) -> RowBlock:
+    positions = stimuli.index.to_numpy()
+    if isinstance(made_by, Given):
+        return lambda start, stop: made_by.rows(positions[start:stop])
+    source = study.source.build(home())
+
+    def rows(start: int, stop: int) -> NDArray[Any]:
+        parts = []
+        for first in range(start, stop, BATCH):
+            last = min(first + BATCH, stop)
+            parts.append(made_by.extract(_inputs(source, made_by, stimuli.iloc[first:last], study.clips)))
+            report(f"extracting {what}", last, len(stimuli))
+        return np.concatenate(parts)
+
+    return rows
+
+
+def _inputs(source: Source, extractor: Extractor, stimuli: pd.DataFrame, config: ClipConfig) -> Any:
+    if extractor.reads == "clips":
+        return read_clips(source, list(stimuli["stimulus"]), config)
+    for stimulus, captions in zip(stimuli["stimulus"], stimuli["caption"], strict=True):
+        if not captions:
+            raise SourceError(f"stimulus '{stimulus}' has no caption, which this target needs; add one to the source")
+    return list(stimuli["caption"])

@@ -1,0 +1,200 @@
+"""A study: one YAML, composed of the rooms' own configs, that every pipeline takes."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import StringConstraints, ValidationError, model_validator
+
+from core.clips import ClipConfig
+from core.config import Config, explain, nearest
+from core.errors import ConfigError
+from evaluation.config import EvaluationConfig
+from feature_store.sources import SourceConfig
+from feature_store.sources.bold_moments import BoldMomentsConfig
+from models.encoders.config import EncoderConfig
+from models.extractors.config import ExtractorConfig
+from models.generator.config import GeneratorConfig, ZooConfig
+from models.regressors.config import RegressorConfig
+from simulation.config import SimulationConfig
+from simulation.write import counts_of
+from studies.home import home
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+
+
+class Roles(Config):
+    """Which target plays which part; any role may be absent."""
+
+    z: str | None = None
+    """What is renoised and denoised, or decoded directly."""
+    b: str | None = None
+    """What becomes the caption."""
+    align: str | None = None
+    """What the contrastive stage aligns with."""
+
+    def regressed(self) -> dict[str, str]:
+        """Return the roles that get a regressor, with their targets."""
+        return {role: name for role, name in (("z", self.z), ("b", self.b)) if name is not None}
+
+
+class TrainingConfig(Config):
+    """What training does beside fitting the encoder and one regressor per role."""
+
+    baselines: tuple[str, ...] = ()
+    """Targets that are regressed and scored for comparison but not registered."""
+
+
+class ReconstructionConfig(Config):
+    """What is reconstructed."""
+
+    subject: str | None = None
+    """Whose brain; by default the first subject's."""
+
+
+class Study(Config):
+    """Everything that defines a study. Relative paths start at the checkout."""
+
+    study: Name
+    seed: int = 0
+    source: SourceConfig
+    simulation: SimulationConfig | None = None
+    """How `source.path` is made, where it is simulated."""
+    clips: ClipConfig = ClipConfig()
+    targets: dict[Name, ExtractorConfig]
+    roles: Roles
+    encoder: EncoderConfig = EncoderConfig()
+    regressor: RegressorConfig = RegressorConfig()
+    training: TrainingConfig = TrainingConfig()
+    generator: GeneratorConfig | None = None
+    zoo: ZooConfig | None = None
+    """How `generator.weights` is trained, where the project trains it itself."""
+    reconstruction: ReconstructionConfig = ReconstructionConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _check_targets(self) -> Self:
+        named = {f"roles.{role}": name for role, name in self.roles.model_dump().items() if name is not None}
+        named |= {f"training.baselines.{index}": name for index, name in enumerate(self.training.baselines)}
+        for key, name in named.items():
+            if name not in self.targets:
+                raise ValueError(
+                    f"{key} names the target '{name}', which 'targets' lacks{nearest(name, list(self.targets))}"
+                )
+        if not self.roles.regressed():
+            raise ValueError("roles: neither z nor b is given; name a target for at least one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _check_generator(self) -> Self:
+        if self.generator is None:
+            return self
+        for role, kind in (("z", "latents"), ("b", "text")):
+            name = getattr(self.roles, role)
+            found = None if name is None else self.targets[name].extractor
+            if found != kind:
+                raise ValueError(
+                    f"generator: needs a target of the extractor '{kind}' in roles.{role}, found "
+                    f"{'none' if found is None else repr(found)}; name one, or remove 'generator'"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_simulation(self) -> Self:
+        if self.simulation is None:
+            return self
+        if not isinstance(self.source, BoldMomentsConfig):
+            raise ValueError(f"simulation: writes BOLD Moments' layout, but source.kind is '{self.source.kind}'")
+        expected = counts_of(self.simulation)
+        if self.source.counts != expected:
+            raise ValueError(
+                f"source.counts is {self.source.counts.model_dump()}, the simulation makes {expected.model_dump()}; "
+                "make them equal"
+            )
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """Where the study's data lies."""
+        return home() / "data" / self.study
+
+    @property
+    def store(self) -> Path:
+        """The feature store."""
+        return self.folder / "features.zarr"
+
+    @property
+    def outputs(self) -> Path:
+        """Where runs are written."""
+        return home() / "outputs" / self.study
+
+    def space(self, target: str) -> str:
+        """Return the space a target is scored in: its extractor's name, or its own where it was made elsewhere."""
+        made_by = self.targets[target].extractor
+        return target if made_by == "given" else made_by
+
+    @property
+    def parts(self) -> list[str]:
+        """The parts of the study's model set, the encoder first."""
+        return ["encoder", *(f"regressor-{role}" for role in self.roles.regressed())]
+
+
+def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
+    """Read a study's YAML and apply overrides.
+
+    Parameters
+    ----------
+    path : str or Path
+        The YAML, as given, or relative to the checkout.
+    overrides : sequence of str
+        ``key.path=value``; the value is read as YAML.
+
+    Raises
+    ------
+    ConfigError
+        The file is absent or not YAML, or a key or value is wrong; one line names the key and its nearest known one.
+    """
+    file = _find(Path(path))
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not YAML ({' '.join(str(error).split())}); correct the file") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file}: expected a mapping such as 'study: demo', found {type(content).__name__}")
+    for override in overrides:
+        _apply(content, override)
+    try:
+        return Study.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(explain(error, Study, str(path))) from error
+
+
+def _find(path: Path) -> Path:
+    for file in (path, home() / path):
+        if file.is_file():
+            return file
+    known = sorted(f"configs/{file.name}" for file in (home() / "configs").glob("*.yaml"))
+    close = difflib.get_close_matches(str(path), known, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
+    raise ConfigError(f"{path}: no such study; {hint}")
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set {override}: expected key.path=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is not YAML; quote it") from error
+    *folders, last = key.split(".")
+    here = content
+    for part in folders:
+        if here.get(part) is None:
+            here[part] = {}
+        here = here[part]
+        if not isinstance(here, dict):
+            raise ConfigError(f"--set {override}: '{part}' holds a value, not a section")
+    here[last] = value

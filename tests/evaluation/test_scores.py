@@ -1,0 +1,163 @@
+"""From predictions to the report: schema, what is skipped, what is null, averages, intervals, controls."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import bootstrap
+
+from core.errors import ConfigError
+from core.seeds import rng_for
+from evaluation.controls import mean_prediction, shuffle_stimuli
+from evaluation.intervals import bootstrap_interval
+from evaluation.metrics import metric_names
+from evaluation.scores import (
+    ROWS,
+    applicable,
+    average,
+    per_stimulus,
+    report,
+    score_rows,
+    scores_of,
+    summarise,
+)
+
+N = 8
+GROUPS = [k % 2 for k in range(N)]
+
+
+@pytest.fixture(scope="module")
+def world():
+    """Rows and truth of a small study: clips, latents, and a text space that the truth alone has."""
+    rng = rng_for(0, "world")
+    pixels = rng.integers(0, 256, size=(N, 2, 8, 8, 3), dtype=np.uint8)
+    latents = rng.normal(size=(N, 2, 4, 2, 2)).astype(np.float16)
+    near = {"pixels": pixels ^ 7, "latents": latents + rng.normal(size=latents.shape) / 2}
+    order = shuffle_stimuli(N, 0)
+    rows = {
+        "reconstruction": near,
+        "mean_predictor": {name: mean_prediction(array[::-1], N) for name, array in near.items()},
+        "shuffled_brain": {name: array[order] for name, array in near.items()},
+        "oracle": {"pixels": pixels},
+    }
+    return rows, {"pixels": pixels, "latents": latents, "text": latents}
+
+
+def test_the_report_is_what_others_rely_on(world):
+    rows = score_rows(*world, metrics=metric_names(), groups=GROUPS, seed=0)
+    whole = report("demo", "run-1", N, rows, commit="abc")
+    assert whole.keys() == {"schema", "study", "run", "n_test", "rows", "commit"}
+    assert (whole["schema"], whole["study"], whole["run"], whole["n_test"]) == (1, "demo", "run-1", N)
+    assert tuple(whole["rows"]) == ROWS
+    of_pixels = {"pixels.two_way", "pixels.two_way_within_class", "pixels.correlation", "frames.ssim", "frames.psnr"}
+    assert whole["rows"]["oracle"].keys() == of_pixels
+    of_latents = {"latents.two_way", "latents.two_way_within_class", "latents.correlation"}
+    assert whole["rows"]["reconstruction"].keys() == of_pixels | of_latents
+    for entries in whole["rows"].values():
+        for entry in entries.values():
+            assert entry.keys() == {"value", "ci95", "chance", "higher_is_better"}
+            assert entry["ci95"][0] <= entry["value"] <= entry["ci95"][1]
+    assert json.loads(json.dumps(whole, allow_nan=False)) == whole
+    assert whole["rows"]["oracle"]["pixels.two_way"] == {
+        "value": 1.0,
+        "ci95": [1.0, 1.0],
+        "chance": 0.5,
+        "higher_is_better": True,
+    }
+
+
+def test_metrics_are_asked_for_by_short_or_whole_name(world):
+    _, truth = world
+    assert applicable(["two_way"], truth) == ["pixels.two_way", "latents.two_way", "text.two_way"]
+    assert applicable(["latents.two_way", "two_way"], truth)[0] == "latents.two_way"
+    assert applicable(["two_way_within_class", "clip.two_way"], truth) == []
+    assert applicable(["ssim", "psnr"], {"pixels": truth["pixels"][:, :, :4]}) == ["frames.psnr"]
+    assert applicable(["ssim"], {"pixels": np.zeros((3, 784))}) == []
+    with pytest.raises(ConfigError, match=r"'pixels.ssim' does not exist; did you mean 'frames.ssim'"):
+        applicable(["pixels.ssim"], truth)
+    with pytest.raises(ConfigError, match=r"did you mean 'pixels.two_way'"):
+        applicable(["frames.two_way"], truth)
+    with pytest.raises(ConfigError, match="unknown metric"):
+        applicable(["fid"], truth)
+
+
+def test_a_shape_that_differs_says_where(world):
+    rows, truth = world
+    with pytest.raises(ValueError, match="row 'oracle', space 'pixels': two_way: prediction"):
+        score_rows({"oracle": {"pixels": rows["oracle"]["pixels"][:3]}}, truth, metrics=["two_way"], seed=0)
+
+
+def test_nan_is_null_and_counted(world):
+    _, truth = world
+    broken = truth["latents"].astype(np.float32)
+    broken[:2] = np.nan
+    rows = score_rows({"reconstruction": {"latents": broken}}, truth, metrics=["two_way"], seed=0)
+    entry = report("s", "r", N, rows)["rows"]["reconstruction"]["latents.two_way"]
+    assert entry == {"value": None, "ci95": [None, None], "chance": 0.5, "higher_is_better": True, "undefined": 2}
+
+
+def test_a_stimulus_alone_in_its_class_is_not_counted(world):
+    rows, truth = world
+    groups = [0, 0, 0, 0, 0, 0, 0, 1]
+    scored = score_rows(rows, truth, metrics=["pixels.two_way_within_class"], groups=groups, seed=0)
+    entry = scored["oracle"]["pixels.two_way_within_class"]
+    assert (entry["value"], entry["n"], "undefined" in entry) == (1.0, 7, False)
+
+
+def test_subjects_are_averaged_before_the_bootstrap(world):
+    rows, truth = world
+    one = per_stimulus(rows, truth, metrics=["two_way"])
+    other = per_stimulus({row: rows[row] for row in ROWS[:3]}, truth, metrics=["pixels.two_way"])
+    both = average([one, other])
+    assert {row: list(scored) for row, scored in both.items()} == {row: ["pixels.two_way"] for row in ROWS[:3]}
+    summary = summarise(both, seed=0)["shuffled_brain"]["pixels.two_way"]
+    assert summary["value"] == pytest.approx(one["shuffled_brain"]["pixels.two_way"].mean())
+    assert scores_of(both, 3) == {"pixels.two_way": 1.0}
+    assert scores_of(both, 3, row="oracle") == {}
+    with pytest.raises(ValueError, match="no subject"):
+        average([])
+
+
+def test_a_report_holds_plain_json_only():
+    whole = report("s", "r", 1, {}, seeds=np.arange(2), share=np.float32("nan"), deep=({"x": float("inf")},))
+    assert (whole["seeds"], whole["share"], whole["deep"]) == ([0, 1], None, [{"x": None}])
+
+
+def test_the_interval_is_scipys():
+    values = rng_for(0, "values").normal(0.6, 0.2, size=60)
+    wanted = bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=0).confidence_interval
+    np.testing.assert_allclose(bootstrap_interval(values, seed=3, draws=20_000), wanted, atol=2e-3)
+    assert bootstrap_interval(values, seed=3) == bootstrap_interval(values, seed=3)
+    assert bootstrap_interval(values, seed=3) != bootstrap_interval(values, seed=4)
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [1.0, np.nan]])
+def test_no_interval_where_there_is_none(values):
+    assert np.isnan(bootstrap_interval(np.array(values), seed=0)).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(2, 60), st.integers(0, 2**31))
+def test_a_shuffle_leaves_none_in_place(n, seed):
+    order = shuffle_stimuli(n, seed)
+    assert sorted(order) == list(range(n))
+    assert not (order == np.arange(n)).any()
+    np.testing.assert_array_equal(order, shuffle_stimuli(n, seed))
+
+
+def test_one_stimulus_cannot_be_shuffled():
+    with pytest.raises(ValueError, match="2 or more"):
+        shuffle_stimuli(1, 0)
+
+
+def test_the_mean_predictor():
+    training = np.array([[[0, 255]], [[1, 254]], [[1, 250]]], dtype=np.uint8)
+    predicted = mean_prediction(training, 4)
+    assert (predicted.shape, predicted.dtype) == ((4, 1, 2), np.uint8)
+    np.testing.assert_array_equal(predicted[2], [[1, 253]])
+    large = np.full((4000, 1), 60_000, dtype=np.float16)  # sums past float16's range on the way
+    assert mean_prediction(large, 1)[0, 0] == np.float16(60_000)
+    with pytest.raises(ValueError, match="no training targets"):
+        mean_prediction(training[:0], 2)

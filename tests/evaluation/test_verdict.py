@@ -1,0 +1,90 @@
+"""The one sentence: what it claims, and what it does not."""
+
+import pytest
+
+from evaluation.verdict import headline, is_above, verdict
+from evaluation.wording import metric_label, number, ordered_metrics, ordered_rows, short_label
+
+
+def entry(value, low=None, high=None, *, chance=0.5, higher=True, **more):
+    return {"value": value, "ci95": [low, high], "chance": chance, "higher_is_better": higher, **more}
+
+
+def rows(name="pixels.two_way", **entries):
+    return {"rows": {row: {name: one} for row, one in entries.items()}}
+
+
+HIGH, MIDDLE, LOW = entry(0.93, 0.90, 0.96), entry(0.5, 0.44, 0.56), entry(0.52, 0.47, 0.57)
+BEST = entry(0.99, 0.98, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("report", "sentence"),
+    [
+        (
+            rows(reconstruction=HIGH, mean_predictor=MIDDLE, shuffled_brain=LOW, oracle=BEST),
+            "Reconstructions are identified .93 of the time (pixels, two-way; chance .50): "
+            "above the mean predictor and the shuffled brain, below the oracle's .99.",
+        ),
+        (
+            rows(reconstruction=LOW, mean_predictor=MIDDLE, shuffled_brain=LOW, oracle=BEST),
+            "Reconstructions are identified .52 of the time (pixels, two-way; chance .50): "
+            "not above the mean predictor or the shuffled brain, below the oracle's .99.",
+        ),
+        (
+            rows(reconstruction=HIGH, mean_predictor=entry(0.9, 0.88, 0.92), shuffled_brain=LOW, oracle=HIGH),
+            "Reconstructions are identified .93 of the time (pixels, two-way; chance .50): "
+            "above the shuffled brain but not above the mean predictor, not clearly below the oracle's .93.",
+        ),
+        (
+            rows("clip.correlation", reconstruction=entry(0.42, 0.4, 0.44, chance=0.0), mean_predictor=LOW),
+            "Reconstructions score .42 (clip, correlation; chance .00): "
+            "not above the mean predictor, no shuffled brain was run.",
+        ),
+        (
+            rows(reconstruction=entry(1.0), mean_predictor=entry(0.0), shuffled_brain=entry(0.0)),
+            "Reconstructions are identified 1.00 of the time (pixels, two-way; chance .50): "
+            "with too few clips to compare with the mean predictor and the shuffled brain.",
+        ),
+        (
+            rows(reconstruction=entry(None, undefined=2)),
+            "Reconstructions have no score (pixels, two-way identification): "
+            "2 of them are not finite or have no other to be told from.",
+        ),
+        (rows(oracle=BEST), "Nothing was reconstructed, so there is nothing to judge."),
+    ],
+)
+def test_the_sentence(report, sentence):
+    assert verdict(report) == sentence
+
+
+def test_lower_may_be_better():
+    assert is_above(entry(1, 0.9, 1.1, higher=False), entry(2, 1.9, 2.1, higher=False))
+    assert not is_above(entry(2, 1.9, 2.1, higher=False), entry(1, 0.9, 1.1, higher=False))
+
+
+def test_the_headline():
+    names = ["text.two_way", "latents.two_way", "frames.ssim", "pixels.correlation"]
+    assert headline({"reconstruction": {name: {} for name in names}}) == "latents.two_way"
+    assert headline({"reconstruction": {name: {} for name in names[2:]}}) == "pixels.correlation"
+    assert headline({}) is None
+
+
+def test_figures_and_names():
+    written = [number(x) for x in (0.934, -0.12, 1, 18.44, 9.996, -0.001, None, float("nan"))]
+    assert written == [".93", "−.12", "1.00", "18.4", "10.0", ".00", "–", "–"]
+    assert metric_label("frames.ssim") == "frames, SSIM (RGB, 7×7 uniform)"
+    assert short_label("frames.ssim") == "frames SSIM"
+    assert metric_label("pixels.new_one") == "pixels, new one"
+    assert ordered_rows(["zoo", "oracle", "ablation", "reconstruction"]) == [
+        "reconstruction",
+        "oracle",
+        "ablation",
+        "zoo",
+    ]
+    assert ordered_metrics(["clip.two_way", "frames.psnr", "pixels.correlation", "pixels.two_way"]) == [
+        "pixels.two_way",
+        "pixels.correlation",
+        "frames.psnr",
+        "clip.two_way",
+    ]

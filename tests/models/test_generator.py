@@ -1,0 +1,164 @@
+"""The generator's loop: equal to diffusers' own pipeline on one clip, and the same for a clip in any batch."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, VideoToVideoSDPipeline
+from pydantic import ValidationError
+
+from core.errors import ModelError
+from models.extractors.config import LatentsConfig, TextConfig
+from models.generator.config import GeneratorConfig, ZooConfig
+from models.generator.loop import clip_noise, renoise_and_denoise, steps_taken
+from models.generator.text_to_video import TextToVideo
+from models.generator.zoo import train_zoo
+
+CAPTIONS = ["a red circle", "a blue square moving left", "a small star"]
+SEEDS = [3, 14, 15]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all but untrained weights in `zoo`; every layer over time is made to do something."""
+    folder = tmp_path_factory.mktemp("weights")
+    train_zoo(ZooConfig.tiny(), _draw, folder / "zoo")
+    generator = GeneratorConfig(weights="zoo").build(folder)
+    assert isinstance(generator, TextToVideo)
+    torch.manual_seed(1)
+    for weight in generator.unet.parameters():
+        if not weight.any():
+            torch.nn.init.normal_(weight, std=0.1)
+    generator.unet.save_pretrained(folder / "zoo" / "unet")
+    return folder
+
+
+def _draw(n: int, seed: int) -> tuple[np.ndarray, list[str]]:
+    clips = np.random.default_rng(seed % 2**32).integers(0, 256, (n, 4, 16, 16, 3), dtype=np.uint8)
+    return clips, [CAPTIONS[index % 3] for index in range(n)]
+
+
+@pytest.fixture
+def z() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(3, 4, 4, 4, 4)).astype(np.float16)
+
+
+def build(root: Path, **settings: object) -> TextToVideo:
+    generator = GeneratorConfig.model_validate({"weights": "zoo", "steps": 6, **settings}).build(root)
+    assert isinstance(generator, TextToVideo)
+    return generator
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+@pytest.mark.parametrize("name", ["dpm", "ddim"])
+def test_equals_diffusers_pipeline_on_one_clip(root: Path, z: np.ndarray, name: str, guidance: float):
+    g = build(root)
+    scheduler = g.scheduler
+    if name == "ddim":
+        scheduler = DDIMScheduler.from_config(g.scheduler.config, clip_sample=False)
+    # in evaluation mode and without its progress bar; takes scaled latents and, for one clip, one generator
+    pipeline = VideoToVideoSDPipeline(g.vae, g.text_encoder, g.tokenizer, g.unet, scheduler)
+    pipeline.set_progress_bar_config(disable=True)
+    latents = torch.from_numpy(z[:1]).float()
+    states = TextConfig(weights="zoo").build(root)
+    encoded, _ = pipeline.encode_prompt(CAPTIONS[0], torch.device("cpu"), 1, False)
+    np.testing.assert_allclose(encoded[0], states.extract([[CAPTIONS[0]]])[0], atol=4e-3)
+    pipeline.video_processor.preprocess_video = lambda video: video.transpose(1, 2)
+    expected = pipeline(
+        CAPTIONS[0],
+        video=latents,
+        strength=0.7,
+        num_inference_steps=6,
+        guidance_scale=guidance,
+        generator=torch.Generator().manual_seed(SEEDS[0]),
+        output_type="latent",
+    ).frames
+    ours = renoise_and_denoise(
+        g.unet,
+        scheduler,
+        latents,
+        encoded,
+        g.empty_states(),
+        SEEDS[:1],
+        strength=0.7,
+        guidance=guidance,
+        steps=6,
+    )
+    assert (ours - latents).abs().max() > 0.1
+    np.testing.assert_allclose(ours.transpose(1, 2), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_a_clip_is_the_same_in_any_batch(root: Path, z: np.ndarray, strength: float):
+    g = build(root)
+    latents = torch.from_numpy(z).float()
+    states = torch.from_numpy(TextConfig(weights="zoo").build(root).extract([[c] for c in CAPTIONS])).float()
+    settings = {"strength": strength, "guidance": 2.0, "steps": 6}
+    run = renoise_and_denoise
+    together = run(g.unet, g.scheduler, latents, states, g.empty_states(), SEEDS, **settings)
+    for row in range(3):
+        one = slice(row, row + 1)
+        alone = run(g.unet, g.scheduler, latents[one], states[one], g.empty_states(), SEEDS[one], **settings)
+        np.testing.assert_allclose(together[one], alone, atol=1e-4)
+    small, large = build(root, batch=2), build(root, batch=8)
+    difference = small.render(z, CAPTIONS, SEEDS).astype(int) - large.render(z, CAPTIONS, SEEDS)
+    assert np.abs(difference).max() <= 1
+
+
+def test_no_strength_and_no_step_left_decode_the_latents(root: Path, z: np.ndarray):
+    decoded = LatentsConfig(weights="zoo", frames=4, height=16, width=16).build(root).decode(z)
+    g = build(root)
+    assert steps_taken(6, 0.16) == 0
+    assert steps_taken(6, 0.17) == 1
+    np.testing.assert_array_equal(g.render(z, CAPTIONS, SEEDS, strength=0), decoded)
+    np.testing.assert_array_equal(g.render(z, CAPTIONS, SEEDS, strength=0.16), decoded)
+    assert (g.render(z, CAPTIONS, SEEDS, strength=0.17) != decoded).any()
+
+
+def test_full_strength_ignores_the_latents_but_not_the_caption(root: Path, z: np.ndarray):
+    g = build(root, guidance=4.0)
+    first = g.render(z, CAPTIONS, SEEDS, strength=1)
+    np.testing.assert_array_equal(first, g.render(-z, CAPTIONS, SEEDS, strength=1))
+    assert (first != g.render(z, CAPTIONS[::-1], SEEDS, strength=1)).any()
+    assert (first != g.render(z, CAPTIONS, SEEDS[::-1], strength=1)).any()
+
+
+def test_states_may_stand_for_captions(root: Path, z: np.ndarray):
+    g = build(root)
+    states = TextConfig(weights="zoo").build(root).extract([[caption] for caption in CAPTIONS])
+    difference = g.render(z, None, SEEDS, states=states).astype(int) - g.render(z, CAPTIONS, SEEDS)
+    assert np.abs(difference).max() <= 1
+
+
+def test_noise_depends_on_the_clips_own_seed():
+    np.testing.assert_array_equal(clip_noise((2, 3), [5, 7])[1], clip_noise((2, 3), [7])[0])
+
+
+def test_the_revision_is_of_the_weights(root: Path):
+    assert build(root).revision == build(root, strength=0.9).revision
+    assert len(build(root).revision) == 64
+
+
+def test_wrong_inputs_are_one_line(root: Path, z: np.ndarray):
+    g = build(root)
+    with pytest.raises(
+        ModelError, match=r"expected \(clip, frame, channel = 4, .* found \(3, 4, 5, 4, 4\); frames come"
+    ):
+        g.render(np.zeros((3, 4, 5, 4, 4)), CAPTIONS, SEEDS)
+    with pytest.raises(ModelError, match="NaN"):
+        g.render(np.where(z > 2, np.nan, z), CAPTIONS, SEEDS)
+    with pytest.raises(ModelError, match=r"strength 1\.2: must lie between 0"):
+        g.render(z, CAPTIONS, SEEDS, strength=1.2)
+    with pytest.raises(ModelError, match="captions: found 2 for 3 clips"):
+        g.render(z, CAPTIONS[:2], SEEDS)
+    with pytest.raises(ModelError, match="seeds: found 1 for 3 clips"):
+        g.render(z, CAPTIONS, SEEDS[:1])
+    with pytest.raises(ModelError, match="no clip to render"):
+        g.render(z[:0], [], [])
+    with pytest.raises(ModelError, match=r"conditioning states: expected \(3, \d+, 16\)"):
+        g.render(z, None, SEEDS, states=np.zeros((3, 2, 16)))
+    with pytest.raises(ModelError, match="train-zoo"):
+        build(root, weights="data/zoo/absent")
+    with pytest.raises(ValidationError, match="less than or equal to 1"):
+        build(root, strength=1.5)
