@@ -134,11 +134,17 @@ def _score(study: Study, store: Store, encoder: Encoder, regressors: dict[str, R
 def predict_test(
     study: Study, store: Store, encoder: Encoder, regressor: Regressor, subject: str
 ) -> tuple[list[str], NDArray[Any], NDArray[Any]]:
-    """Return test stimuli, predictions averaged over their repetitions, and true targets (stimulus, …)."""
+    """Return test stimuli, predictions averaged over their repetitions, and true targets (stimulus, …).
+
+    Stimuli come in the order of the targets, which is that of the source, whatever the order they were shown in.
+    """
     pairs = store.pairs(subject, regressor.target, "test", rois=study.encoder.rois, repeats="single")
-    stimuli, predicted = predict_stimuli(encoder, regressor, subject, pairs.responses, pairs.stimuli)
-    first = {name: row for row, name in reversed(list(enumerate(pairs.stimuli)))}
-    return stimuli, predicted, pairs.targets[[first[name] for name in stimuli]]
+    shown, predicted = predict_stimuli(encoder, regressor, subject, pairs.responses, pairs.stimuli)
+    row_of = {name: row for row, name in enumerate(shown)}
+    truth, names = store.target(regressor.target).values("test")
+    rows = np.array([row for row, name in enumerate(names) if name in row_of])
+    stimuli = [names[row] for row in rows]
+    return stimuli, predicted[[row_of[name] for name in stimuli]], truth[rows]
 
 
 def _record(study: Study, store: Store, subjects: list[str]) -> dict[str, Any]:

@@ -8,12 +8,15 @@ from numpy.typing import NDArray
 
 from core.errors import ConfigError
 from core.files import code_digest, digest_folder, digest_json, read_json, write_json
+from core.seeds import rng_for
 from models.generator import zoo
 from simulation import draw, world
 from studies.home import home
 from studies.study import Study
 
 STAMP = "made_from.json"
+CAPTIONS = 5
+"""Phrasings of a clip's caption that the text encoder learns."""
 
 
 def train_zoo(study: Study) -> Path:
@@ -37,7 +40,12 @@ def train_zoo(study: Study) -> Path:
     small_world, clips = world.WORLDS[study.simulation.world], study.clips
 
     def fresh(n: int, seed: int) -> tuple[NDArray[Any], list[str]]:
-        return draw.draw_clips(small_world, "zoo", n, seed, clips.frames, clips.height, clips.width)
+        """Draw clips, each with one of its captions, so that the text encoder meets every phrasing."""
+        drawn = small_world.draw("zoo", n, seed=seed)
+        jitter = draw.draw_jitter(n, seed, small_world.jitter)
+        choice = rng_for(seed, "caption").integers(0, CAPTIONS, n)
+        captions = [one.captions(CAPTIONS)[pick] for one, pick in zip(drawn, choice, strict=True)]
+        return draw.render(drawn, jitter, clips.frames, clips.height, clips.width), captions
 
     zoo.train_zoo(study.zoo, fresh, destination)
     write_json(destination / STAMP, {"fingerprint": fingerprint, "weights": _weights_digest(destination)})

@@ -26,7 +26,7 @@ class GeneratorConfig(Config):
     """0 decodes the latents as they are, 1 ignores them."""
     guidance: float = Field(default=2.0, ge=0)
     """Weight of classifier-free guidance; 1 and below follow the caption without guidance."""
-    steps: PositiveInt = 20
+    steps: PositiveInt = 15
     """Steps of a whole denoising; a render takes ``steps · strength`` of them."""
     batch: PositiveInt = 8
     """Clips rendered together; changes the speed and the memory, not the videos."""
@@ -56,7 +56,7 @@ class VaeStage(Config):
     """Channels of a latent."""
     groups: PositiveInt = 8
     """Groups of the group norms; must divide every width."""
-    steps: PositiveInt = 500
+    steps: PositiveInt = 570
     batch: PositiveInt = 8
     """Frames a step."""
     lr: PositiveFloat = 0.02
@@ -75,16 +75,16 @@ class TextToVideoStage(Config):
     text_layers: PositiveInt = 2
     tokens: PositiveInt = 20
     """Tokens of a caption, with its start, its end and the padding."""
-    frame_steps: int = Field(default=190, ge=0)
+    frame_steps: int = Field(default=172, ge=0)
     """Steps on single frames, which come first: they bind colours and backgrounds to words."""
     frame_batch: PositiveInt = 48
-    video_steps: PositiveInt = 40
+    video_steps: PositiveInt = 24
     video_batch: PositiveInt = 8
     lr: PositiveFloat = 0.01
     lr_adam: PositiveFloat = 2e-3
     dropped: float = Field(default=0.1, ge=0, lt=1)
     """Part of the captions replaced by the empty one, for guidance."""
-    time_power: PositiveFloat = 2.0
+    time_power: PositiveFloat = 1.5
     """Times are drawn as ``1000 · u ** time_power``: above 1, more of them near the clean end."""
 
 
@@ -92,7 +92,7 @@ class ZooConfig(Config):
     """The training of the small world's own models, counted in steps, so that equal settings give equal weights."""
 
     seed: int = 0
-    clips: PositiveInt = 896
+    clips: PositiveInt = 768
     """Clips drawn for training."""
     held_out: PositiveInt = 64
     """Clips drawn for the reported reconstruction error."""

@@ -1,15 +1,19 @@
 """Registers a trained set in MLflow: every part or none, so that the version numbers of a set agree."""
 
 import json
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import mlflow
 import mlflow.pyfunc
 import numpy as np
+from mlflow.entities import Metric, Param
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
+
+from mlflow.utils.time import get_current_time_millis
 
 from core.progress import report
 from models.registry.client import client, experiment, explained, versions_of
@@ -77,9 +81,6 @@ def register(trained: TrainedSet) -> ModelSet:
 
 
 def _log_run(connection: MlflowClient, run_id: str, trained: TrainedSet) -> None:
-    from mlflow.entities import Metric, Param
-    from mlflow.utils.time import get_current_time_millis
-
     now = get_current_time_millis()
     metrics = [Metric(name, value, now, 0) for name, value in trained.metrics.items() if np.isfinite(value)]
     params = [Param(name, str(value)) for name, value in trained.record.items() if isinstance(value, str | int | float)]
@@ -93,13 +94,16 @@ def _log_models(run_id: str, trained: TrainedSet) -> dict[str, str]:
     with mlflow.start_run(run_id=run_id):
         for done, (part, folder) in enumerate(trained.folders.items()):
             report("logging models to MLflow", done, len(trained.folders))
-            info = mlflow.pyfunc.log_model(
-                name=part,
-                loader_module="models.registry.loader",
-                data_path=str(folder),
-                signature=_signature(*trained.widths[part]),
-                pip_requirements=REQUIREMENTS,
-            )
+            with warnings.catch_warnings():
+                # The signature is given; an example would load the model once more only to infer the same.
+                warnings.filterwarnings("ignore", message=".*input example was not provided.*")
+                info = mlflow.pyfunc.log_model(
+                    name=part,
+                    loader_module="models.registry.loader",
+                    data_path=str(folder),
+                    signature=_signature(*trained.widths[part]),
+                    pip_requirements=REQUIREMENTS,
+                )
             sources[part] = str(info.model_uri)
     report("logging models to MLflow", len(sources), len(sources))
     return sources

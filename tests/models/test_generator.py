@@ -57,13 +57,13 @@ def test_equals_diffusers_pipeline_on_one_clip(root: Path, z: np.ndarray, name: 
     scheduler = g.scheduler
     if name == "ddim":
         scheduler = DDIMScheduler.from_config(g.scheduler.config, clip_sample=False)
-    # in evaluation mode and without its progress bar; takes scaled latents and, for one clip, one generator
     pipeline = VideoToVideoSDPipeline(g.vae, g.text_encoder, g.tokenizer, g.unet, scheduler)
     pipeline.set_progress_bar_config(disable=True)
     latents = torch.from_numpy(z[:1]).float()
     states = TextConfig(weights="zoo").build(root)
     encoded, _ = pipeline.encode_prompt(CAPTIONS[0], torch.device("cpu"), 1, False)
     np.testing.assert_allclose(encoded[0], states.extract([[CAPTIONS[0]]])[0], atol=4e-3)
+    # it takes scaled latents too, but only past the preprocessing of pictures
     pipeline.video_processor.preprocess_video = lambda video: video.transpose(1, 2)
     expected = pipeline(
         CAPTIONS[0],

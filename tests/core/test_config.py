@@ -1,0 +1,50 @@
+"""One line for a wrong config, with the nearest known key."""
+
+from typing import Annotated, Literal
+
+import pytest
+from pydantic import Field, ValidationError
+
+from core.config import Config, explain, nearest
+
+
+class Cat(Config):
+    kind: Literal["cat"] = "cat"
+    whiskers: int = 2
+
+
+class Dog(Config):
+    kind: Literal["dog"] = "dog"
+    tail: bool = True
+
+
+class House(Config):
+    name: str
+    pet: Annotated[Cat | Dog, Field(discriminator="kind")] = Cat()
+    rooms: int = Field(default=1, ge=1)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"name": "a", "room": 1}, "x.yaml: unknown key 'room'; did you mean 'rooms'?"),
+        ({"name": "a", "pet": {"kind": "cat", "wiskers": 1}}, "x.yaml: unknown key 'pet.cat.wiskers'; did you mean"),
+        ({"name": "a", "zzz": 1}, "x.yaml: unknown key 'zzz'; known: name, pet, rooms"),
+        ({}, "x.yaml: key 'name' is missing; add it"),
+        ({"name": "a", "rooms": 0}, "x.yaml: rooms: input should be greater than or equal to 1, found 0"),
+        ({"name": "a", "pet": {"kind": "cow"}}, "pet: input tag 'cow' found"),
+        ({"rooms": "many"}, "and 1 more"),
+    ],
+)
+def test_a_wrong_config_is_one_line(content: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        House.model_validate(content)
+    line = explain(caught.value, House, "x.yaml")
+    assert message in line
+    assert "\n" not in line
+
+
+def test_nearest_names_the_close_one_else_all() -> None:
+    assert nearest("latent", ["latents", "text"]) == "; did you mean 'latents'?"
+    assert nearest("zzz", ["b", "a"]) == "; known: a, b"
+    assert nearest("zzz", []) == ""

@@ -1,0 +1,193 @@
+"""The loop as plain functions: recordings to stores, to models, to the registry, to videos with scores."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from core.errors import ConfigError, RegistryError, SourceError, StoreCorrupted
+from core.files import read_json
+from feature_store import Store, verify
+from studies.extract import extract
+from studies.fit import fit
+from studies.home import home as home_folder
+from studies.ingest import ingest
+from studies.promote import promote_run
+from studies.reconstruct import reconstruct, resolve_production
+from studies.references import ReconstructionRef
+from studies.register import register_training
+from studies.status import production_status, runs_status, stores_status
+from studies.study import Study, load_study
+
+from ..conftest import write_arrays
+from .conftest import write_study
+
+ROWS = {"reconstruction", "mean_predictor", "shuffled_brain", "oracle"}
+
+
+def stores(study: Study) -> None:
+    for subject in study.source.build(home_folder()).subjects:
+        ingest(study, subject)
+    for target in study.targets:
+        extract(study, target)
+
+
+def loop(study: Study) -> ReconstructionRef:
+    stores(study)
+    register_training(study, fit(study))
+    promote_run(study)
+    return reconstruct(study, resolve_production(study))
+
+
+def test_the_loop_reconstructs_what_was_seen(study: Study) -> None:
+    made = loop(study)
+    folder = home_folder() / made.folder
+    metrics = read_json(folder / "metrics.json")
+    assert metrics["schema"] == 1
+    assert (metrics["study"], metrics["run"], metrics["n_test"]) == ("small", made.run, 8)
+    assert set(metrics["rows"]) == ROWS
+    two_way = {row: entries["pixels.two_way"] for row, entries in metrics["rows"].items()}
+    assert set(two_way["oracle"]) == {"value", "ci95", "chance", "higher_is_better"}
+    assert two_way["reconstruction"]["ci95"][0] > two_way["mean_predictor"]["ci95"][1]
+    assert two_way["reconstruction"]["ci95"][0] > two_way["shuffled_brain"]["ci95"][1]
+    assert two_way["reconstruction"]["value"] <= two_way["oracle"]["value"] == 1
+    assert two_way["reconstruction"]["value"] > 0.9, "the fake brain mixes the pixels linearly"
+    assert two_way["mean_predictor"]["value"] == pytest.approx(0.5)
+    assert {path.name for path in (folder / "videos").iterdir()} == {f"s{index:03d}.mp4" for index in range(40, 48)}
+    assert list(pd.read_csv(folder / "captions.csv")["seen"]) == [f"picture s{index:03d}" for index in range(40, 48)]
+    assert (folder.parent / "latest").resolve() == folder
+    manifest = read_json(folder / "manifest.json")
+    assert manifest["models"]["versions"] == {"encoder": 1, "regressor-z": 1}
+    assert set(manifest["files"]) >= {"metrics.json", "gallery.html", "captions.csv", "videos/s040.mp4"}
+    assert "s040" in (folder / "gallery.html").read_text()
+    assert str(home_folder()) not in json.dumps(manifest), "a manifest is the same wherever it was made"
+
+
+def test_a_second_run_finds_everything_as_it_was(study: Study) -> None:
+    first = loop(study)
+    assert ingest(study, "sub-01").fresh
+    assert extract(study, "pixels").fresh
+    training = fit(study)
+    assert training.fresh
+    assert register_training(study, training).versions == {"encoder": 1, "regressor-z": 1}
+    again = reconstruct(study, resolve_production(study))
+    assert again == first.model_copy(update={"fresh": True})
+
+
+def test_what_is_gone_is_made_again_and_what_changed_is_made_anew(study: Study, arrays_folder: Path) -> None:
+    first = loop(study)
+    group = study.store / "responses" / "sub-01"
+    digest = ingest(study, "sub-01").digest
+    (group / "MANIFEST.json").unlink()
+    again = ingest(study, "sub-01")
+    assert (again.fresh, again.digest) == (False, digest)
+    (home_folder() / first.folder / "videos" / "s040.mp4").unlink()
+    assert not reconstruct(study, resolve_production(study)).fresh
+    responses = np.load(arrays_folder / "sub-01" / "responses.npy")
+    np.save(arrays_folder / "sub-01" / "responses.npy", responses + 1)
+    assert not ingest(study, "sub-01").fresh
+    assert not fit(study).fresh
+
+
+def test_the_same_study_gives_the_same_bytes(study: Study, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = home_folder() / loop(study).folder
+    content = {path.name: path.read_bytes() for path in (first / "videos").iterdir()}
+    metrics = read_json(first / "metrics.json")["rows"]
+    other = home.parent / "other"
+    other.mkdir()
+    monkeypatch.setenv("BRAIN2VIDEO_HOME", str(other))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{other}/mlflow.db")
+    second = home_folder() / loop(study).folder
+    assert {path.name: path.read_bytes() for path in (second / "videos").iterdir()} == content
+    assert read_json(second / "metrics.json")["rows"] == metrics
+
+
+def test_several_subjects_share_one_set(home: Path, tmp_path: Path, rng: np.random.Generator) -> None:
+    source = write_arrays(tmp_path / "two", rng, subjects=("sub-01", "sub-02"))
+    study = load_study(write_study(home, source))
+    loop(study)
+    other = study.model_copy(update={"reconstruction": study.reconstruction.model_copy(update={"subject": "sub-02"})})
+    made = reconstruct(other, resolve_production(other))
+    assert read_json(home_folder() / made.folder / "metrics.json")["subject"] == "sub-02"
+    unknown = study.model_copy(update={"reconstruction": study.reconstruction.model_copy(update={"subject": "sub-3"})})
+    with pytest.raises(ConfigError, match="knows no 'sub-3'; did you mean 'sub-0"):
+        reconstruct(unknown, resolve_production(unknown))
+
+
+def test_a_study_of_embeddings_only_is_scored_and_renders_nothing(
+    home: Path, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    source = write_arrays(tmp_path / "no-clips", rng, clips=False)
+    targets = {"patches": {"extractor": "given"}}
+    study = load_study(write_study(home, source, targets=targets, roles={"b": "patches"}))
+    made = loop(study)
+    assert made.run == ""
+    assert made.note == "small: nothing to render: roles.z is not given, so there is no target that becomes a video"
+    scores = read_json(study.outputs / "training" / "latest" / "scores.json")
+    rows = scores["targets"]["b"]["rows"]
+    assert set(rows) == {"ridge", "mean_predictor", "shuffled_brain"}
+    assert rows["ridge"]["patches.two_way"]["value"] > 0.9
+    as_z = load_study(write_study(home, source, targets=targets, roles={"z": "patches"}))
+    assert "of the extractor 'given', which nothing decodes to a video" in loop(as_z).note
+
+
+def test_clips_and_captions_that_are_missing_are_named(home: Path, tmp_path: Path, rng: np.random.Generator) -> None:
+    source = write_arrays(tmp_path / "no-clips", rng, clips=False)
+    study = load_study(write_study(home, source))
+    with pytest.raises(SourceError, match="stimulus 's000' has no clip, which this target needs"):
+        extract(study, "pixels")
+    assert not (study.store / "targets").exists() or not Store(study.store).names("targets")
+    given = load_study(write_study(home, source, targets={"pixels": {"extractor": "given"}}))
+    with pytest.raises(SourceError, match="targets/pixels.npy: the source has no such embeddings"):
+        extract(given, "pixels")
+
+
+def test_cross_validation_stands_beside_the_test_scores(study: Study) -> None:
+    folded = study.model_copy(
+        update={"evaluation": study.evaluation.model_copy(update={"folds": 4, "fold_repeats": 2})}
+    )
+    made = loop(folded)
+    metrics = read_json(home_folder() / made.folder / "metrics.json")
+    validated = metrics["cross_validation"]
+    assert (validated["folds"], validated["repeats"], validated["n"]) == (4, 2, 48)
+    rows = validated["targets"]["z"]["rows"]
+    assert set(rows) == ROWS
+    assert rows["reconstruction"]["pixels.two_way"]["value"] > 0.9
+    assert rows["shuffled_brain"]["pixels.two_way"]["value"] == pytest.approx(0.5, abs=0.08)
+    too_many = study.model_copy(update={"evaluation": study.evaluation.model_copy(update={"folds": 40})})
+    with pytest.raises(ConfigError, match="40 folds of 48 stimuli; use at most 24"):
+        fit(too_many)
+
+
+def test_nothing_in_production_is_one_line(study: Study) -> None:
+    stores(study)
+    register_training(study, fit(study))
+    with pytest.raises(RegistryError, match="has the alias 'production'; run 'brain2video promote'"):
+        resolve_production(study)
+    assert production_status(study).state == "none"
+
+
+def test_training_never_reads_damaged_bytes(study: Study) -> None:
+    stores(study)
+    chunk = study.store / "responses" / "sub-01" / "train" / "betas" / "c" / "0" / "0"
+    damaged = bytearray(chunk.read_bytes())
+    damaged[100] ^= 4
+    chunk.write_bytes(damaged)
+    assert [finding.path for finding in verify(study.store)] == [chunk]
+    with pytest.raises(StoreCorrupted, match="fails its checksum; run 'dvc checkout'"):
+        fit(study)
+    assert not (study.outputs / "training").exists() or not list((study.outputs / "training").glob("[0-9]*"))
+
+
+def test_status_says_what_is_there(study: Study) -> None:
+    assert stores_status(study)[0].state == "absent"
+    assert [line.state for line in runs_status(study)] == ["none", "none"]
+    made = loop(study)
+    assert {line.what: line.state for line in stores_status(study)} == {
+        "responses/sub-01": "not under version control",
+        "targets/pixels": "not under version control",
+    }
+    assert runs_status(study)[1].state == made.run
+    assert production_status(study).state == "encoder v1, regressor-z v1"

@@ -1,0 +1,82 @@
+"""A study's YAML: read, overridden, refused in one line."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import ConfigError
+from studies.home import home as home_folder
+from studies.study import load_study
+
+from .conftest import write_study
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_projects_own_studies_are_read(path: Path) -> None:
+    study = load_study(path)
+    assert study.study == path.stem
+    assert study.parts[0] == "encoder"
+
+
+def test_a_study_is_found_from_anywhere(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_study(home, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert load_study("configs/small.yaml").study == "small"
+    assert load_study("configs/small.yaml").store == home_folder() / "data" / "small" / "features.zarr"
+
+
+def test_overrides_reach_any_depth(home: Path, tmp_path: Path) -> None:
+    path = write_study(home, tmp_path)
+    study = load_study(path, ["seed=7", "evaluation.folds=3", "regressor.penalties=[1.0, 2.0]", "targets.pixels.height=3"])
+    assert (study.seed, study.evaluation.folds, study.regressor.penalties) == (7, 3, [1.0, 2.0])
+    assert study.targets["pixels"].model_dump()["height"] == 3
+
+
+@pytest.mark.parametrize(
+    ("changed", "overrides", "message"),
+    [
+        ({"sedd": 1}, [], "unknown key 'sedd'; did you mean 'seed'"),
+        ({}, ["evaluation.fold=3"], "unknown key 'evaluation.fold'; did you mean 'folds'"),
+        ({}, ["targets.pixels.hight=3"], "unknown key 'targets.pixels.*hight'; did you mean 'height'"),
+        ({}, ["source.pth=x"], "unknown key 'source.*pth'; did you mean 'path'"),
+        ({}, ["seed=x"], "seed: input should be a valid integer.*found 'x'"),
+        ({}, ["seed"], "--set seed: expected key.path=value"),
+        ({}, ["seed.deeper=1"], "seed: input should be a valid integer"),
+        ({}, ["study.deeper=1"], "'study' holds a value, not a section"),
+        ({}, ["seed=[1"], "the value is not YAML"),
+        ({}, ["roles.z=pixel"], "roles.z names the target 'pixel', which 'targets' lacks; did you mean 'pixels'"),
+        ({}, ["roles.z=null"], "neither z nor b is given"),
+        ({"study": "My Study"}, [], "study: string should match pattern"),
+        ({}, ["source.kind=array"], "'array' found using 'kind' does not match"),
+        ({"generator": {"weights": "x"}}, [], "needs a target of the extractor 'latents' in roles.z, found 'pixels'"),
+        ({"simulation": {}}, [], "writes BOLD Moments' layout, but source.kind is 'arrays'"),
+    ],
+)
+def test_a_wrong_study_is_one_line(
+    home: Path, tmp_path: Path, changed: dict[str, Any], overrides: list[str], message: str
+) -> None:
+    path = write_study(home, tmp_path, **changed)
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_study(path, overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_key_and_a_missing_file_are_named(home: Path, tmp_path: Path) -> None:
+    path = write_study(home, tmp_path)
+    path.write_text("study: small\n")
+    with pytest.raises(ConfigError, match="key 'source' is missing .*add it"):
+        load_study(path)
+    with pytest.raises(ConfigError, match="smal.yaml: no such study; did you mean 'configs/small.yaml'"):
+        load_study("configs/smal.yaml")
+    for content, message in (("a: [1", "not YAML"), ("- 1", "expected a mapping")):
+        path.write_text(content)
+        with pytest.raises(ConfigError, match=message):
+            load_study(path)
+
+
+def test_a_simulation_and_its_source_must_agree() -> None:
+    with pytest.raises(ConfigError, match="source.counts is .*'train': 400.* the simulation makes .*'train': 10"):
+        load_study(CONFIGS / "demo.yaml", ["simulation.n_train=10"])
