@@ -11,8 +11,11 @@ THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 export OMP_NUM_THREADS := $(THREADS)
 export MKL_NUM_THREADS := $(THREADS)
 export OPENBLAS_NUM_THREADS := $(THREADS)
+# Temporary files stay inside the checkout too.
+export TMPDIR := $(CURDIR)/.state/tmp
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH
+$(shell mkdir -p $(CURDIR)/.state/tmp)
 
 .PHONY: demo test test-full lint bench setup clean
 

@@ -3,14 +3,13 @@
 import ast
 import errno
 import hashlib
-import inspect
+import importlib.util
 import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from core.errors import NoSpace
@@ -43,9 +42,19 @@ def digest_folder(folder: Path) -> str:
     return digest_files(folder, [path for path in folder.rglob("*") if path.is_file()])
 
 
-def code_digest(*modules: ModuleType) -> str:
-    """Return a digest of what the modules do: their syntax trees, so comments and docstrings do not count."""
-    return digest_json([ast.dump(_without_docstrings(ast.parse(inspect.getsource(module)))) for module in modules])
+def code_digest(*modules: str) -> str:
+    """Return a digest of what the named modules do: their syntax trees, so comments and docstrings do not count.
+
+    The modules are found, not imported.
+    """
+    return digest_json([ast.dump(_without_docstrings(ast.parse(_source_of(module)))) for module in modules])
+
+
+def _source_of(module: str) -> str:
+    found = importlib.util.find_spec(module)
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(f"no source of the module '{module}'")
+    return Path(found.origin).read_text(encoding="utf-8")
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

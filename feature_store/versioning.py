@@ -74,6 +74,8 @@ def states(root: Path, groups: Sequence[Path]) -> dict[Path, str]:
 
 def _open(root: Path) -> Any | None:
     """Return DVC's repository, or None outside git or without DVC's folder (a tarball, say)."""
+    if not (root / ".dvc").is_dir():
+        return None
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
     from dvc.scm import SCMError

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from core.errors import Brain2VideoError
@@ -21,6 +22,8 @@ from pipelines.environment import ROOT
 if TYPE_CHECKING:
     from studies.study import Study
 
+WIDTH = 120
+"""Columns of a table that goes into a file or a pipe."""
 EVERY_S = 5.0
 """Seconds between two lines about the same work."""
 
@@ -159,17 +162,18 @@ def _print_folds(report_: dict[str, Any]) -> None:
 
 
 def _print_scores(title: str, rows: dict[str, dict[str, Any]]) -> None:
-    names = list(dict.fromkeys(name for row in rows.values() for name in row))
-    table = Table(title=title, title_justify="left")
+    from evaluation.wording import ordered_metrics, ordered_rows
+
+    names = ordered_metrics(name for row in rows.values() for name in row)
+    table = Table(title=title, title_justify="left", show_lines=True)
     table.add_column("")
     for name in names:
-        table.add_column(name, justify="right")
-    for row, entries in rows.items():
-        table.add_row(row, *(_cell(entries.get(name)) for name in names))
+        table.add_column(name.replace(".", "\n"), justify="right")
+    for row in ordered_rows(rows):
+        table.add_row(row, *(_cell(rows[row].get(name)) for name in names))
     chances = {name: next((row[name]["chance"] for row in rows.values() if name in row), None) for name in names}
-    table.add_section()
     table.add_row("chance", *("" if chances[name] is None else f"{chances[name]:.2f}" for name in names))
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
 
 
 def _cell(entry: dict[str, Any] | None) -> str:
@@ -178,12 +182,12 @@ def _cell(entry: dict[str, Any] | None) -> str:
     if entry["value"] is None:
         return "undefined"
     low, high = entry["ci95"]
-    interval = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
-    return f"{entry['value']:.3f}{interval}"
+    interval = "" if low is None or high is None else f"\n[{low:.2f}, {high:.2f}]"
+    return f"[bold]{entry['value']:.3f}[/]{escape(interval)}"
 
 
 def _print_lines(title: str, lines: list[Any]) -> None:
     table = Table(title=title, title_justify="left", show_header=False)
     for line in lines:
         table.add_row(line.what, line.state, line.detail)
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)

@@ -35,9 +35,9 @@ CHUNK_PIXELS = 1 << 20
 
 
 def draw_clips(
-    world: World, pool: Pool, n: int, seed: int, frames: int, height: int, width: int
+    world: World, pool: Pool, n: int, seed: int, frames: int, height: int, width: int, *, phrasings: int = 1
 ) -> tuple[NDArray[np.uint8], list[str]]:
-    """Draw fresh clips of a pool with their canonical captions.
+    """Draw fresh clips of a pool, each with one caption: the canonical one, or any of so many phrasings.
 
     Returns
     -------
@@ -46,7 +46,9 @@ def draw_clips(
     """
     combinations = world.draw(pool, n, seed=seed)
     jitter = draw_jitter(n, seed, world.jitter)
-    return render(combinations, jitter, frames, height, width), [c.captions(1)[0] for c in combinations]
+    chosen = rng_for(seed, "phrasing").integers(0, phrasings, n)
+    captions = [one.captions(phrasings)[pick] for one, pick in zip(combinations, chosen, strict=True)]
+    return render(combinations, jitter, frames, height, width), captions
 
 
 def draw_jitter(n: int, seed: int, amount: float) -> Floats:

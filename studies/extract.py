@@ -1,6 +1,5 @@
 """Targets: from clips and captions to one immutable Zarr group per extractor."""
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -8,7 +7,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from core.clips import Clip, ClipConfig
-from core.errors import SourceError
+from core.config import nearest
+from core.errors import ConfigError, SourceError
 from core.files import code_digest
 from core.progress import report
 from feature_store.sources.base import SPLITS, Source
@@ -28,29 +28,31 @@ def extract(study: Study, target: str) -> GroupRef:
 
     Raises
     ------
+    ConfigError
+        The study has no such target.
     SourceError
         A stimulus lacks the clip or the caption that the extractor reads, or given embeddings are absent.
     ModelError
         The extractor's weights are absent.
     """
-    source = study.source.build(home())
-    stimuli = source.stimuli()
-    config = study.targets[target]
-    made_by = _made_by(source, config, target)
-    settings = config.model_dump(mode="json", exclude={"weights"})
-    code = code_digest(sys.modules[type(made_by).__module__])
+    if target not in study.targets:
+        raise ConfigError(f"{study.study}: no target '{target}'{nearest(target, list(study.targets))}")
+    source, config = study.source.build(home()), study.targets[target]
+    made_by = __name__ if isinstance(config, GivenConfig) else f"models.extractors.{config.extractor}"
     parameters = {
         "target": target,
-        "settings": settings,
+        "settings": config.model_dump(mode="json", exclude={"weights"}),
         "clips": study.clips.model_dump(),
-        "made_by": code,
-        "revision": made_by.revision,
+        "made_by": code_digest(made_by),
+        "revision": config.revision(home()),
     }
     fingerprint = fingerprint_of(source, source.stimulus_files(), **parameters)
     group = study.store / "targets" / target
     fresh = published_fingerprint(group) == fingerprint
-    if not fresh:
-        _write(study, target, made_by, stimuli, fingerprint)
+    if fresh:
+        report(f"targets/{target} is as it was", 1, 1)
+    else:
+        _write(study, target, _made_by(source, config, target), source.stimuli(), fingerprint)
     return group_ref(group, fresh=fresh)
 
 
@@ -63,9 +65,6 @@ def _made_by(source: Source, config: ExtractorConfig, target: str) -> "Given | E
 
 class Given:
     """Embeddings made elsewhere, served by the source in the place of an extractor."""
-
-    name = "given"
-    revision = "given"
 
     def __init__(self, source: Source, file: str) -> None:
         values = source.target(file)
@@ -93,7 +92,7 @@ def _clip(source: Source, stimulus: str, config: ClipConfig) -> Clip:
 
 def _write(study: Study, target: str, made_by: "Given | Extractor", stimuli: pd.DataFrame, fingerprint: str) -> None:
     config = study.targets[target]
-    attributes = {"target": target, "extractor": config.extractor, "revision": made_by.revision}
+    attributes = {"target": target, "extractor": config.extractor, "revision": config.revision(home())}
     with GroupWriter(
         study.store, f"targets/{target}", encoding_type="targets", fingerprint=fingerprint, **attributes
     ) as group:

@@ -1,6 +1,5 @@
 """Fits a study's encoder and regressors on its stores and scores them: a training run on disk, not yet registered."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.files import code_digest, digest_folder, digest_json, read_json, staged_folder, write_json
+from core.progress import report as progress
 from core.progress import track
 from evaluation import scores
 from evaluation.controls import mean_prediction, shuffle_stimuli
@@ -36,6 +36,7 @@ def fit(study: Study) -> TrainingRef:
     record = _record(study, store, subjects)
     found = _find_run(study, record["fingerprint"])
     if found is not None:
+        progress(f"training {found.name} is as it was", 1, 1)
         return _reference(study, found, fresh=True)
     folder = study.outputs / "training" / run_name(record["fingerprint"])
     encoder = fit_encoder(study, {s: store.responses(s).values("train", rois=study.encoder.rois)[0] for s in subjects})
@@ -162,7 +163,7 @@ def _record(study: Study, store: Store, subjects: list[str]) -> dict[str, Any]:
             "training": study.training.model_dump(),
             "evaluation": study.evaluation.model_dump(),
         },
-        "code": code_digest(*(sys.modules[name] for name in (__name__, Standardise.__module__, Ridge.__module__))),
+        "code": code_digest(__name__, Standardise.__module__, Ridge.__module__),
     }
     return {
         **made_from,

@@ -1,6 +1,5 @@
 """Responses: from a source to one immutable Zarr group per subject."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,9 @@ def ingest(study: Study, subject: str) -> GroupRef:
     group = study.store / "responses" / subject
     fingerprint = fingerprint_of(source, source.response_files(subject), subject=subject)
     fresh = published_fingerprint(group) == fingerprint
-    if not fresh:
+    if fresh:
+        report(f"responses/{subject} is as it was", 1, 1)
+    else:
         report(f"ingesting {subject}", 0, 1)
         _write(study, source.responses(subject), fingerprint)
         report(f"ingesting {subject}", 1, 1)
@@ -47,7 +48,7 @@ def ingest(study: Study, subject: str) -> GroupRef:
 
 def fingerprint_of(source: Source, files: list[Path], **parameters: Any) -> str:
     """Return the digest of what a group is made from: the files' contents, the settings, the code that reads them."""
-    code = code_digest(sys.modules[type(source).__module__])
+    code = code_digest(type(source).__module__)
     inputs = [(file.name, digest_file(file)) for file in files if file.is_file()]
     return digest_json({"code": code, "inputs": inputs, "parameters": parameters, "encoding": ENCODING_VERSION})
 

@@ -4,7 +4,6 @@ Writes ``outputs/<study>/<run>/`` with `videos/`, `seen/`, `captions.csv`, `metr
 and `manifest.json`.
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,17 +69,15 @@ def reconstruct(study: Study, chosen: ModelSet) -> ReconstructionRef:
         return ReconstructionRef(study=study.study, run="", folder="", digest="", note=nothing, fresh=True)
     store = Store(study.store)
     subject = _subject(study, chosen)
-    renderer = Renderer(study, store)
-    record = _record(study, store, chosen, subject, renderer)
+    record = _record(study, store, chosen, subject)
     found = _find_run(study, record["fingerprint"])
     if found is not None:
+        progress(f"reconstruction {found.name} is as it was", 1, 1)
         return _reference(study, found, fresh=True)
     encoder, regressors = fetch(chosen)
+    renderer = Renderer(study, store)
     predictions = predict(study, store, encoder, regressors, subject)
-    rendered = {
-        row: renderer.render(roles["z"], roles.get("b"), predictions.stimuli)
-        for row, roles in track(list(predictions.rows.items()), "rendering rows")
-    }
+    rendered = renderer.render(predictions.rows, predictions.stimuli)
     seen = read_clips(study.source.build(home()), predictions.stimuli, study.clips)
     folder = study.outputs / run_name(record["fingerprint"])
     values = _score(study, renderer, predictions, rendered, seen)
@@ -193,7 +190,7 @@ def _subject(study: Study, chosen: ModelSet) -> str:
     return wanted
 
 
-def _record(study: Study, store: Store, chosen: ModelSet, subject: str, renderer: Renderer) -> dict[str, Any]:
+def _record(study: Study, store: Store, chosen: ModelSet, subject: str) -> dict[str, Any]:
     generator = study.generator.model_dump(mode="json", exclude={"weights"}) if study.generator else None
     made_from = {
         "study": study.study,
@@ -202,12 +199,12 @@ def _record(study: Study, store: Store, chosen: ModelSet, subject: str, renderer
         "models": {"training": chosen.run, "versions": chosen.versions, "digests": chosen.digests},
         "responses": store.responses(subject).digest,
         "targets": {role: store.target(name).digest for role, name in study.roles.regressed().items()},
-        "extractor_revision": renderer.decoder.revision,
+        "extractor_revision": study.targets[study.roles.z or ""].revision(home()),
         "generator": generator,
-        "generator_revision": renderer.generator.revision if renderer.generator else None,
+        "generator_revision": study.generator.revision(home()) if study.generator else None,
         "evaluation": study.evaluation.model_dump(),
         "clips": study.clips.model_dump(),
-        "code": code_digest(*(sys.modules[name] for name in (__name__, Renderer.__module__, "evaluation.gallery"))),
+        "code": code_digest(__name__, "studies.render", "evaluation.gallery"),
     }
     return {**made_from, "fingerprint": digest_json(made_from)}
 

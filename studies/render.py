@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,11 @@ from feature_store import Store
 from models.captioner import NearestCaption
 from models.extractors.base import Decoder
 from models.extractors.config import LatentsConfig, PixelsConfig
-from models.generator.text_to_video import VideoGenerator
 from studies.home import home
 from studies.study import Study
+
+if TYPE_CHECKING:
+    from models.generator.text_to_video import VideoGenerator
 
 
 def why_nothing_to_render(study: Study) -> str | None:
@@ -56,13 +58,20 @@ class Renderer:
         self.decoder: Decoder = z.build(home())
         self._captioner = _captioner(study, store)
 
-    def render(self, z: NDArray[Any], b: NDArray[Any] | None, stimuli: Sequence[str]) -> Rendered:
-        """Return clips and captions for z (stimulus, …) and b (stimulus, …)."""
-        captions = self._captioner.caption(b) if self._captioner is not None and b is not None else []
+    def render(self, rows: dict[str, dict[str, NDArray[Any]]], stimuli: Sequence[str]) -> dict[str, Rendered]:
+        """Return clips and captions for every row's z (stimulus, …) and b (stimulus, …), all rows at once."""
+        z = np.concatenate([roles["z"] for roles in rows.values()])
+        b = [roles["b"] for roles in rows.values() if "b" in roles]
+        captions = self._captioner.caption(np.concatenate(b)) if self._captioner is not None and b else []
+        clips = self._clips(z, captions, list(stimuli) * len(rows))
+        n = len(stimuli)
+        return {row: Rendered(clips[k * n :][:n], captions[k * n :][:n]) for k, row in enumerate(rows)}
+
+    def _clips(self, z: NDArray[Any], captions: list[str], stimuli: list[str]) -> NDArray[np.uint8]:
         if self.generator is None:
-            return Rendered(self.decoder.decode(z), captions)
+            return self.decoder.decode(z)
         seeds = [seed_for(self._study.seed, "render", stimulus) for stimulus in stimuli]
-        return Rendered(self.generator.render(z, captions=captions, seeds=seeds), captions)
+        return self.generator.render(z, captions=captions, seeds=seeds)
 
     def z_of(self, clips: NDArray[np.uint8]) -> NDArray[Any] | None:
         """Return the latents of rendered clips, by the extractor that made the targets; None for pixels."""

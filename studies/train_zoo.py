@@ -1,6 +1,5 @@
 """The small world's own models, trained by the project on freshly drawn clips that no study shows."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +7,13 @@ from numpy.typing import NDArray
 
 from core.errors import ConfigError
 from core.files import code_digest, digest_folder, digest_json, read_json, write_json
-from core.seeds import rng_for
-from models.generator import zoo
 from simulation import draw, world
 from studies.home import home
 from studies.study import Study
 
 STAMP = "made_from.json"
-CAPTIONS = 5
-"""Phrasings of a clip's caption that the text encoder learns."""
+PHRASINGS = 5
+"""How many ways of saying the same the text encoder learns."""
 
 
 def train_zoo(study: Study) -> Path:
@@ -40,12 +37,10 @@ def train_zoo(study: Study) -> Path:
     small_world, clips = world.WORLDS[study.simulation.world], study.clips
 
     def fresh(n: int, seed: int) -> tuple[NDArray[Any], list[str]]:
-        """Draw clips, each with one of its captions, so that the text encoder meets every phrasing."""
-        drawn = small_world.draw("zoo", n, seed=seed)
-        jitter = draw.draw_jitter(n, seed, small_world.jitter)
-        choice = rng_for(seed, "caption").integers(0, CAPTIONS, n)
-        captions = [one.captions(CAPTIONS)[pick] for one, pick in zip(drawn, choice, strict=True)]
-        return draw.render(drawn, jitter, clips.frames, clips.height, clips.width), captions
+        size = (clips.frames, clips.height, clips.width)
+        return draw.draw_clips(small_world, "zoo", n, seed, *size, phrasings=PHRASINGS)
+
+    from models.generator import zoo  # diffusers takes seconds to import, and mostly the zoo is there already
 
     zoo.train_zoo(study.zoo, fresh, destination)
     write_json(destination / STAMP, {"fingerprint": fingerprint, "weights": _weights_digest(destination)})
@@ -55,13 +50,13 @@ def train_zoo(study: Study) -> Path:
 def _fingerprint(study: Study) -> str:
     assert study.zoo is not None
     assert study.simulation is not None
-    modules = [module for name, module in sorted(sys.modules.items()) if name.startswith("models.generator.zoo")]
+    trainers = ("zoo", "zoo_text", "zoo_text_to_video", "zoo_vae", "muon")
     return digest_json(
         {
             "zoo": study.zoo.model_dump(mode="json"),
             "clips": study.clips.model_dump(),
             "world": study.simulation.world,
-            "code": code_digest(*modules, draw, world),
+            "code": code_digest(*(f"models.generator.{name}" for name in trainers), draw.__name__, world.__name__),
         }
     )
 

@@ -1,11 +1,18 @@
 """What tests of several rooms share: a home of their own, a small fake brain with a known answer, the real data."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+
+# ZenML reads its settings when it is first imported, by whichever test; never the user's own.
+os.environ["ZENML_CONFIG_PATH"] = tempfile.mkdtemp(prefix="zenml-")
+os.environ["ZENML_ANALYTICS_OPT_IN"] = "false"
+os.environ["ZENML_LOGGING_VERBOSITY"] = "CRITICAL"
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, PositiveInt
 
 from core.config import Config
+from models import hub
 
 if TYPE_CHECKING:
     from models.extractors.latents import Latents
@@ -38,6 +39,13 @@ class PixelsConfig(Config):
         del root
         return Pixels(self)
 
+    def revision(self, root: Path) -> str:
+        """Return what changes whenever the same clip may give other values."""
+        from models.extractors.pixels import Pixels
+
+        del root
+        return Pixels.revision
+
 
 class LatentsConfig(Config):
     """The latents of a diffusion model's autoencoder."""
@@ -63,6 +71,10 @@ class LatentsConfig(Config):
 
         return Latents.load(self, root)
 
+    def revision(self, root: Path) -> str:
+        """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
+        return hub.revision(hub.locate(self.weights, root, hub.VAE), hub.VAE)
+
 
 class TextConfig(Config):
     """The conditioning states of a diffusion model's CLIP text encoder."""
@@ -84,13 +96,22 @@ class TextConfig(Config):
 
         return Text.load(self, root)
 
+    def revision(self, root: Path) -> str:
+        """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
+        return hub.revision(hub.locate(self.weights, root, hub.TEXT), hub.TEXT)
+
 
 class GivenConfig(Config):
     """Embeddings made elsewhere, one row a stimulus; there is nothing to build."""
 
     extractor: Literal["given"] = "given"
     file: str | None = None
-    """An .npy file; by default the one that the source brings under the target's name."""
+    """The name under which the source has them; by default the target's own."""
+
+    def revision(self, root: Path) -> str:
+        """Return a constant: the embeddings are inputs, and count as such."""
+        del root
+        return "given"
 
 
 BuildableConfig = PixelsConfig | LatentsConfig | TextConfig

@@ -9,7 +9,8 @@ from diffusers import AutoencoderKL
 
 from core.errors import ModelError
 from models.extractors.base import Clips, Values, check_clips, check_values
-from models.extractors.weights import load, locate, pick_device, revision
+from models.extractors.weights import load, pick_device
+from models.hub import VAE, locate, revision
 
 if TYPE_CHECKING:
     from models.extractors.config import LatentsConfig
@@ -50,10 +51,10 @@ class Latents:
     @classmethod
     def load(cls, config: "LatentsConfig", root: Path) -> "Latents":
         """Load the autoencoder that the settings name; see `LatentsConfig.build`."""
-        folder = locate(config.weights, root, ["vae"])
+        folder = locate(config.weights, root, VAE)
         vae = load(AutoencoderKL, folder, "vae").to(pick_device(config.device))
         frame = (config.frames, config.height, config.width)
-        return cls(vae, frame=frame, revision=revision(folder, ["vae"]))
+        return cls(vae, frame=frame, revision=revision(folder, VAE))
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def extract(self, batch: Any) -> Values:

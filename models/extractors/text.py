@@ -8,12 +8,11 @@ import torch
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from models.extractors.base import Values, check_captions
-from models.extractors.weights import load, locate, pick_device, revision
+from models.extractors.weights import load, pick_device
+from models.hub import TEXT, locate, revision
 
 if TYPE_CHECKING:
     from models.extractors.config import TextConfig
-
-PARTS = ["text_encoder", "tokenizer"]
 
 
 class Text:
@@ -33,9 +32,9 @@ class Text:
     @classmethod
     def load(cls, config: "TextConfig", root: Path) -> "Text":
         """Load the text encoder that the settings name; see `TextConfig.build`."""
-        folder = locate(config.weights, root, PARTS)
+        folder = locate(config.weights, root, TEXT)
         encoder = load(CLIPTextModel, folder, "text_encoder").to(pick_device(config.device))
-        return cls(encoder, load(CLIPTokenizer, folder, "tokenizer"), revision=revision(folder, PARTS))
+        return cls(encoder, load(CLIPTokenizer, folder, "tokenizer"), revision=revision(folder, TEXT))
 
     def extract(self, batch: Any) -> Values:
         """Return lists of captions, one list a stimulus, as float16 (n, token, width).

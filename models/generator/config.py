@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from core.config import Config
+from models import hub
 
 if TYPE_CHECKING:
     from models.generator.text_to_video import VideoGenerator
@@ -45,6 +46,10 @@ class GeneratorConfig(Config):
         from models.generator.text_to_video import TextToVideo
 
         return TextToVideo.load(self, root)
+
+    def revision(self, root: Path) -> str:
+        """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
+        return hub.revision(hub.locate(self.weights, root, hub.TEXT_TO_VIDEO), hub.TEXT_TO_VIDEO)
 
 
 class VaeStage(Config):

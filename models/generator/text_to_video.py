@@ -17,11 +17,10 @@ from core.progress import report
 from models.extractors.base import Clips
 from models.extractors.latents import decode_latents
 from models.extractors.text import encode_caption
-from models.extractors.weights import load, locate, pick_device, revision
+from models.extractors.weights import load, pick_device
 from models.generator.config import GeneratorConfig
 from models.generator.loop import renoise_and_denoise
-
-PARTS = ["vae", "unet", "text_encoder", "tokenizer", "scheduler"]
+from models.hub import TEXT_TO_VIDEO, locate, revision
 
 
 class VideoGenerator(Protocol):
@@ -72,7 +71,7 @@ class TextToVideo:
     @classmethod
     def load(cls, config: GeneratorConfig, root: Path) -> "TextToVideo":
         """Load the parts that the settings name; see `GeneratorConfig.build`."""
-        folder = locate(config.weights, root, PARTS)
+        folder = locate(config.weights, root, TEXT_TO_VIDEO)
         device, dtype = pick_device(config.device), getattr(torch, config.dtype)
         return cls(
             config=config,
@@ -81,7 +80,7 @@ class TextToVideo:
             text_encoder=load(CLIPTextModel, folder, "text_encoder", dtype=dtype).to(device),
             tokenizer=load(CLIPTokenizer, folder, "tokenizer"),
             scheduler=load(_scheduler_class(folder / "scheduler"), folder, "scheduler"),
-            revision=revision(folder, PARTS),
+            revision=revision(folder, TEXT_TO_VIDEO),
         )
 
     def render(

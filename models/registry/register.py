@@ -12,7 +12,6 @@ from mlflow.entities import Metric, Param
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
-
 from mlflow.utils.time import get_current_time_millis
 
 from core.progress import report

@@ -1,7 +1,7 @@
 """Atomic files and folders, and digests."""
 
 import errno
-import types
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,12 @@ def test_json_refuses_nan(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def fail_in_the_middle(target: Path, error: Exception) -> None:
+    with files.staged_folder(target) as building:
+        (building / "half").write_text("x")
+        raise error
+
+
 def test_a_staged_folder_replaces_the_old_one_whole(tmp_path: Path) -> None:
     target = tmp_path / "out"
     for content in ("one", "two"):
@@ -43,9 +49,8 @@ def test_a_staged_folder_that_fails_changes_nothing(tmp_path: Path) -> None:
     target = tmp_path / "out"
     with files.staged_folder(target) as building:
         (building / "kept").write_text("x")
-    with pytest.raises(RuntimeError, match="boom"), files.staged_folder(target) as building:
-        (building / "half").write_text("x")
-        raise RuntimeError("boom")
+    with pytest.raises(RuntimeError, match="boom"):
+        fail_in_the_middle(target, RuntimeError("boom"))
     assert [path.name for path in target.iterdir()] == ["kept"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -53,9 +58,7 @@ def test_a_staged_folder_that_fails_changes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_one_line_and_nothing_is_published(tmp_path: Path, code: int) -> None:
     with pytest.raises(NoSpace, match="the disk is full; nothing was published"):
-        with files.staged_folder(tmp_path / "out") as building:
-            (building / "half").write_text("x")
-            raise OSError(code, "full")
+        fail_in_the_middle(tmp_path / "out", OSError(code, "full"))
     assert not list(tmp_path.iterdir())
 
 
@@ -65,21 +68,16 @@ def test_space_is_asked_for_before_writing(tmp_path: Path) -> None:
         files.require_space(tmp_path, 10**18)
 
 
-def module(source: str, tmp_path: Path, name: str) -> types.ModuleType:
-    path = tmp_path / f"{name}.py"
-    path.write_text(source)
-    made = types.ModuleType(name)
-    made.__file__ = str(path)
-    exec(compile(source, str(path), "exec"), made.__dict__)
-    return made
-
-
-def test_the_code_digest_sees_code_and_not_comments(tmp_path: Path) -> None:
-    plain = module("def f(x):\n    return x + 1\n", tmp_path, "plain")
-    said = module('"""Says."""\n# why\ndef f(x):\n    """Add."""\n    return x + 1\n', tmp_path, "said")
-    other = module("def f(x):\n    return x + 2\n", tmp_path, "other")
-    assert files.code_digest(plain) == files.code_digest(said)
-    assert files.code_digest(plain) != files.code_digest(other)
+def test_the_code_digest_sees_code_and_not_comments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "digested_plain.py").write_text("def f(x):\n    return x + 1\n")
+    (tmp_path / "digested_said.py").write_text('"""Says."""\n# why\ndef f(x):\n    """Add."""\n    return x + 1\n')
+    (tmp_path / "digested_other.py").write_text("def f(x):\n    return x + 2\n")
+    assert files.code_digest("digested_plain") == files.code_digest("digested_said")
+    assert files.code_digest("digested_plain") != files.code_digest("digested_other")
+    assert "digested_plain" not in sys.modules, "it is read, not imported"
+    with pytest.raises(ModuleNotFoundError, match="digested_absent"):
+        files.code_digest("digested_absent")
 
 
 def test_a_folders_digest_sees_names_and_contents(tmp_path: Path) -> None:

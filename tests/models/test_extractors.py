@@ -170,7 +170,7 @@ def test_the_revision_follows_the_weights(root: Path, tmp_path: Path):
 def test_absent_and_unsafe_weights_are_one_line(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(ModelError, match=r"no folder .*data/zoo/small-world; run 'brain2video train-zoo'"):
         LatentsConfig(weights="data/zoo/small-world").build(tmp_path)
-    monkeypatch.setattr("models.extractors.weights.snapshot_download", _no_network)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", _no_network)
     with pytest.raises(ModelError, match=r"'owner/name'.*hub.*ConnectionError.*train-zoo.*connect"):
         TextConfig(weights="owner/name").build(tmp_path)
     (tmp_path / "empty").mkdir()

@@ -28,7 +28,10 @@ def trained(folder: Path, run: str, fingerprint: str, offset: float = 0) -> Trai
     features = encoder.encode("sub-01", responses)
     ridge = Ridge("latents", (2, 2), {"sub-01": fit_ridge(features, targets, [str(i) for i in range(12)], [1.0])})
     folders = {part: folder / run / part for part in PARTS}
-    digests = {"encoder": save_part(folders["encoder"], encoder), "regressor-z": save_part(folders["regressor-z"], ridge)}
+    digests = {
+        "encoder": save_part(folders["encoder"], encoder),
+        "regressor-z": save_part(folders["regressor-z"], ridge),
+    }
     (folder / run / "scores.json").write_text("{}")
     return TrainedSet(
         study="demo",

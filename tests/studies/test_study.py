@@ -30,7 +30,9 @@ def test_a_study_is_found_from_anywhere(home: Path, tmp_path: Path, monkeypatch:
 
 def test_overrides_reach_any_depth(home: Path, tmp_path: Path) -> None:
     path = write_study(home, tmp_path)
-    study = load_study(path, ["seed=7", "evaluation.folds=3", "regressor.penalties=[1.0, 2.0]", "targets.pixels.height=3"])
+    study = load_study(
+        path, ["seed=7", "evaluation.folds=3", "regressor.penalties=[1.0, 2.0]", "targets.pixels.height=3"]
+    )
     assert (study.seed, study.evaluation.folds, study.regressor.penalties) == (7, 3, [1.0, 2.0])
     assert study.targets["pixels"].model_dump()["height"] == 3
 

@@ -1,0 +1,74 @@
+"""Finds weights in the hub's folder layout, on disk or on the hub, safetensors only, and digests what it found.
+
+Imports no torch: whether targets are up to date can be told from the weights' digest without loading them.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from core.errors import ModelError
+from core.files import digest_files
+
+KEPT = ("*.json", "*.safetensors", "*.txt")
+"""What is read of a part's folder: settings, weights, vocabulary. Pickled weights run code when loaded, so never."""
+
+VAE = ("vae",)
+TEXT = ("text_encoder", "tokenizer")
+TEXT_TO_VIDEO = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
+"""Folders of the hub's layout that an autoencoder, a text encoder and a whole text-to-video model consist of."""
+
+WEIGHTLESS = {"tokenizer", "scheduler"}
+
+
+def locate(weights: str, root: Path, parts: Sequence[str]) -> Path:
+    """Return the folder that holds the named parts of a model.
+
+    Parameters
+    ----------
+    weights : str
+        A folder, relative to `root` or absolute, or a model's name on the hub ("owner/name").
+    root : Path
+        What relative folders are resolved against.
+    parts : names of subfolders, such as "vae" and "text_encoder".
+
+    Raises
+    ------
+    ModelError
+        No such folder and nothing on the hub or in its cache, or a part lacks its safetensors.
+    """
+    folder = (root / weights).resolve()
+    if not folder.is_dir():
+        folder = _from_hub(weights, folder, parts)
+    for part in parts:
+        if not (folder / part).is_dir():
+            raise ModelError(
+                f"{folder}: has no folder '{part}'; expected a model in the hub's layout with {', '.join(parts)}"
+            )
+        if part not in WEIGHTLESS and not list((folder / part).glob("*.safetensors")):
+            raise ModelError(
+                f"{folder / part}: holds no *.safetensors; pickled weights are not read, convert them first"
+            )
+    return folder
+
+
+def _from_hub(weights: str, folder: Path, parts: Sequence[str]) -> Path:
+    where = f"weights '{weights}': no folder {folder}"
+    if weights.count("/") != 1 or weights.startswith((".", "data/")):
+        raise ModelError(
+            f"{where}; run 'brain2video train-zoo' for the small world's models, or name a model of the hub"
+        )
+    from huggingface_hub import snapshot_download  # only where something is to be fetched
+
+    wanted = [f"{part}/{kind}" for part in parts for kind in KEPT]
+    try:
+        return Path(snapshot_download(weights, allow_patterns=wanted, ignore_patterns=["*.fp16.*"]))
+    except Exception as error:  # the hub's client raises a dozen unrelated classes when there is no network
+        raise ModelError(
+            f"{where}, and no model of that name on the hub or in its cache ({type(error).__name__}); run "
+            "'brain2video train-zoo' for the small world's models, or connect to the network once for a hub's"
+        ) from error
+
+
+def revision(folder: Path, parts: Sequence[str]) -> str:
+    """Return the SHA-256 over the settings, weights and vocabularies of a model's parts, as 64 hex digits."""
+    return digest_files(folder, [path for part in parts for kind in KEPT for path in (folder / part).glob(kind)])

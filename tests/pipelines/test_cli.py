@@ -1,0 +1,169 @@
+"""The command line: quick where nothing is asked, one line and exit code 2 for a mistake, the loop through ZenML."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.environment import defaults
+
+from .conftest import CHECKOUT, Here, Run
+
+COMMANDS = ["demo", "simulate", "run", "responses", "targets", "train", "promote", "reconstruct", "status", "verify"]
+
+
+def test_help_and_version_import_nothing_heavy(environment: dict[str, str]) -> None:
+    code = (
+        "import sys; sys.argv = ['brain2video', {argument!r}]\n"
+        "from pipelines.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "heavy = {{'torch', 'zenml', 'mlflow', 'dvc', 'numpy', 'pandas', 'pydantic', 'diffusers'}} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    for argument in ("--help", "--version"):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(argument=argument)], env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert all(name in done.stdout for name in (COMMANDS if argument == "--help" else ["brain2video 0."]))
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "demo"])
+def test_every_command_takes_a_study_and_overrides(run: Run, command: str) -> None:
+    said = run("brain2video", command, "--help").stdout
+    assert "--config" in said
+    assert "--set" in said
+
+
+MISTAKES = [
+    (["responses", "-c", "configs/smal.yaml"], "configs/smal.yaml: no such study; did you mean 'configs/small.yaml'"),
+    (["run", "-c", "configs/small.yaml", "--set", "sed=1"], "unknown key 'sed'; did you mean 'seed'"),
+    (["train", "-c", "configs/small.yaml", "--set", "seed"], "--set seed: expected key.path=value"),
+    (
+        ["responses", "-c", "configs/small.yaml", "--set", "source.path=nowhere"],
+        "nowhere: no such folder; set source.path",
+    ),
+    (["responses", "-c", "configs/small.yaml", "--subject", "sub-09"], "no subject 'sub-09' in the source"),
+    (["targets", "-c", "configs/small.yaml", "--target", "latents"], "no target 'latents'"),
+    (["train", "-c", "configs/small.yaml", "--set", "study=empty"], "no feature store; run 'dvc pull'"),
+    (
+        ["reconstruct", "-c", "configs/small.yaml", "--set", "study=empty"],
+        "has the alias 'production'; run 'brain2video",
+    ),
+    (["promote", "-c", "configs/small.yaml", "--set", "study=empty"], "no training run is registered"),
+    (["simulate", "world", "-c", "configs/small.yaml"], "has no 'simulation' section"),
+    (["train-zoo", "-c", "configs/small.yaml"], "needs the sections 'zoo', 'generator' and 'simulation'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=[" ".join(case[0][:4]) for case in MISTAKES])
+def test_a_mistake_is_one_line_and_exit_code_2(here: Here, cli_home: Path, arguments: list[str], message: str) -> None:
+    before = sorted(str(path) for path in cli_home.glob("data/**/*"))
+    done = here(*arguments)
+    assert done.code == 2, done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert "Traceback" not in done.stdout + done.stderr
+    assert sorted(str(path) for path in cli_home.glob("data/**/*")) == before, "nothing half-written is left"
+
+
+def test_debug_shows_the_traceback(run: Run) -> None:
+    done = run("brain2video", "status", "--debug", "-c", "configs/smal.yaml")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "no such study" in done.stderr
+
+
+def test_a_port_in_use_is_one_line(run: Run) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = run("brain2video", "ui", "--port", str(taken.getsockname()[1]))
+    assert done.returncode == 2
+    assert "is in use" in done.stderr
+    assert "choose another with --port" in done.stderr
+
+
+def test_a_mistake_in_a_fresh_process_is_one_line_too(run: Run) -> None:
+    done = run("brain2video", "train", "-c", "configs/small.yaml", "--set", "study=empty")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error:")
+    assert "no feature store" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_study_runs_from_end_to_end_through_zenml(run: Run, cli_home: Path) -> None:
+    done = run("brain2video", "run", "-c", "configs/small.yaml")
+    assert done.returncode == 0, done.stderr
+    for row in ("reconstruction", "mean_predictor", "shuffled_brain", "oracle"):
+        assert row in done.stdout
+    assert "gallery outputs/small/latest/gallery.html" in done.stdout
+    assert (cli_home / "outputs" / "small" / "latest" / "gallery.html").is_file()
+    assert (cli_home / ".state" / "zenml").is_dir()
+    outside = {path.name for path in cli_home.parent.iterdir()} - {"home"}
+    assert not outside, f"a run writes only inside its home, found {outside}"
+
+
+def test_zenmls_own_way_runs_the_same_pipeline(run: Run, here: Here, cli_home: Path) -> None:
+    here("run", "-c", "configs/small.yaml")
+    file = cli_home / "run.yaml"
+    file.write_text("parameters:\n  study: configs/small.yaml\n  overrides: [seed=5]\n")
+    done = run("zenml", "pipeline", "run", "pipelines.training.training", "-c", str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+    status = here("status", "-c", "configs/small.yaml").stdout
+    assert "regressor-z v2" not in status, "training does not promote"
+    assert here("promote", "-c", "configs/small.yaml").code == 0
+    assert "regressor-z v2" in here("status", "-c", "configs/small.yaml").stdout
+
+
+@pytest.mark.parametrize("command", ["responses", "targets", "train", "promote", "reconstruct"])
+def test_each_pipeline_has_its_command(here: Here, command: str) -> None:
+    here("run", "-c", "configs/small.yaml")
+    done = here(command, "-c", "configs/small.yaml")
+    assert done.code == 0, done.stderr
+    assert "small" in done.stdout
+
+
+def test_damage_is_found_named_and_ends_with_2(here: Here, cli_home: Path) -> None:
+    assert here("responses", "-c", "configs/small.yaml").code == 0
+    assert here("verify", "-c", "configs/small.yaml").code == 0
+    chunk = cli_home / "data/small/features.zarr/responses/sub-01/test/betas/c/0/0"
+    sound = chunk.read_bytes()
+    chunk.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    done = here("verify", "-c", "configs/small.yaml")
+    chunk.write_bytes(sound)
+    assert done.code == 2
+    assert "test/betas/c/0/0: differs from its published digest" in done.stderr
+    assert "brain2video responses --subject sub-01" in done.stderr
+
+
+def test_a_disk_without_room_is_one_line_and_leaves_nothing(
+    here: Here, cli_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: real(path)._replace(free=1000))
+    done = here("responses", "-c", "configs/small.yaml", "--set", "study=full")
+    assert done.code == 2, done.stderr
+    assert "are to be written and 0 MB are free; make room" in done.stderr
+    assert not (cli_home / "data" / "full" / "features.zarr" / "responses").exists()
+
+
+def test_defaults_stay_inside_the_checkout_and_give_way(tmp_path: Path) -> None:
+    made = defaults(tmp_path)
+    for name in ("ZENML_CONFIG_PATH", "MLFLOW_TRACKING_URI", "DVC_SITE_CACHE_DIR", "MPLCONFIGDIR"):
+        assert str(tmp_path) in made[name]
+    done = subprocess.run(
+        [sys.executable, "-c", "import pipelines.environment, os; print(os.environ['MLFLOW_TRACKING_URI'])"],
+        env={**os.environ, "MLFLOW_TRACKING_URI": "http://lab:5000", "PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "http://lab:5000"
+    assert json.loads(json.dumps(made))["ZENML_ANALYTICS_OPT_IN"] == "false"

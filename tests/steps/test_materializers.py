@@ -1,0 +1,50 @@
+"""References are kept as JSON, named by their content, and shown as a page."""
+
+from pathlib import Path
+
+import pytest
+
+from core.files import write_bytes
+from studies.references import GroupRef, ReconstructionRef
+
+
+@pytest.fixture
+def materializer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The materializer with an artifact store that is a plain folder."""
+    from materializers.references import ReferenceMaterializer
+
+    class Folder:
+        def open(self, path: str, mode: str):
+            return Path(path).open(mode)
+
+    monkeypatch.setattr(ReferenceMaterializer, "artifact_store", Folder(), raising=False)
+    made = ReferenceMaterializer.__new__(ReferenceMaterializer)
+    made.uri = str(tmp_path)
+    return made
+
+
+def group(**changed: object) -> GroupRef:
+    content = {"kind": "responses", "name": "sub-01", "path": "data/x", "digest": "d", "shapes": {}, "fresh": False}
+    return GroupRef.model_validate({**content, **changed})
+
+
+def test_a_reference_comes_back(materializer, tmp_path: Path) -> None:
+    materializer.save(group())
+    assert materializer.load(GroupRef) == group()
+    assert {path.name for path in tmp_path.iterdir()} == {"reference.json"}
+
+
+def test_the_content_hash_is_what_is_referred_to(materializer) -> None:
+    one = materializer.compute_content_hash(group())
+    assert materializer.compute_content_hash(group(fresh=True)) == one
+    assert materializer.compute_content_hash(group(digest="e")) != one
+
+
+def test_it_is_shown_as_a_table_and_a_reconstruction_with_its_sheet(materializer, home: Path, tmp_path: Path) -> None:
+    shown = materializer.save_visualizations(group(name="<b>"))
+    assert "&lt;b&gt;" in Path(next(iter(shown))).read_text()
+    write_bytes(home / "outputs" / "x" / "r" / "sheet.png", b"png")
+    run = ReconstructionRef(study="x", run="r", folder="outputs/x/r", digest="d", note="", fresh=False)
+    names = [Path(path).name for path in materializer.save_visualizations(run)]
+    assert names == ["reference.html", "sheet.png"]
+    assert materializer.extract_metadata(run)["folder"] == "outputs/x/r"
