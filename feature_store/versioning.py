@@ -1,4 +1,4 @@
-"""DVC: which stage owns a group, committing what a run outside DVC wrote, and what `status` says of it."""
+"""DVC: which stage owns an output, committing what a run outside DVC wrote, and what `status` says of it."""
 
 import os
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ from typing import Any
 from core.errors import StoreError
 
 
-def commit_groups(root: Path, groups: Sequence[Path]) -> dict[Path, str]:
-    """Commit the DVC stages that own these groups, and say what became of each.
+def commit_outputs(root: Path, outputs: Sequence[Path]) -> dict[Path, str]:
+    """Commit the DVC stages that own these outputs, and say what became of each.
 
     Inside a stage (`DVC_STAGE` is set) DVC records the outputs itself, and a commit would meet its lock.
 
@@ -17,11 +17,11 @@ def commit_groups(root: Path, groups: Sequence[Path]) -> dict[Path, str]:
     ----------
     root : Path
         The checkout, which holds `.dvc` and `dvc.yaml`.
-    groups : folders of groups
+    outputs : folders, such as groups of a store
 
     Returns
     -------
-    outcome : group to "committed", "left to DVC", "no stage in dvc.yaml" or "not under version control"
+    outcome : output to "committed", "left to DVC", "no stage in dvc.yaml" or "not under version control"
 
     Raises
     ------
@@ -29,27 +29,27 @@ def commit_groups(root: Path, groups: Sequence[Path]) -> dict[Path, str]:
         DVC refused.
     """
     if os.environ.get("DVC_STAGE"):
-        return dict.fromkeys(groups, "left to DVC")
+        return dict.fromkeys(outputs, "left to DVC")
     repo = _open(root)
     if repo is None:
-        return dict.fromkeys(groups, "not under version control")
+        return dict.fromkeys(outputs, "not under version control")
     from dvc.exceptions import DvcException
 
     outcome = {}
     with repo:
         owners = _owners(repo)
-        for group in groups:
-            stage = owners.get(group.resolve())
+        for output in outputs:
+            stage = owners.get(output.resolve())
             if stage is None:
-                outcome[group] = "no stage in dvc.yaml"
+                outcome[output] = "no stage in dvc.yaml"
                 continue
             try:
                 repo.commit(stage, force=True)
             except DvcException as error:
                 raise StoreError(
-                    f"{group}: DVC could not commit the stage {stage}: {error}; run 'dvc commit'"
+                    f"{output}: DVC could not commit the stage {stage}: {error}; run 'dvc commit'"
                 ) from error
-            outcome[group] = "committed"
+            outcome[output] = "committed"
     return outcome
 
 

@@ -45,9 +45,9 @@ def options(
 
 
 @app.command()
-def demo() -> None:
-    """Run the whole loop on the small simulated world, and show what came out."""
-    run(DEMO, None, True)
+def demo(config: Config = DEMO, overrides: Set = None) -> None:
+    """Run the whole loop on the small simulated world, and show what came out; `dvc.lock` stays as it is."""
+    run(config, overrides, no_commit=True)
 
 
 @app.command()
@@ -56,26 +56,30 @@ def simulate(
     config: Config = DEMO,
     overrides: Set = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a simulated dataset made otherwise.")] = False,
+    no_commit: NoCommit = False,
 ) -> None:
     """Write the study's simulated dataset, in BOLD Moments' layout."""
-    from pipelines.launch import working
+    from pipelines.launch import commit, working
     from studies.simulate import simulate_source
     from studies.study import load_study
 
     with working() as console:
         folder = simulate_source(load_study(config, overrides or []), destination, replace=replace)
+        commit(folder, no_commit)
         console.print(f"[green]simulated[/] {folder}")
 
 
 @app.command(name="train-zoo")
-def train_zoo(config: Config = DEMO, overrides: Set = None) -> None:
+def train_zoo(config: Config = DEMO, overrides: Set = None, no_commit: NoCommit = False) -> None:
     """Train the small world's own models."""
-    from pipelines.launch import working
+    from pipelines.launch import commit, working
     from studies.study import load_study
     from studies.train_zoo import train_zoo as train
 
     with working() as console:
-        console.print(f"[green]trained[/] {train(load_study(config, overrides or []))}")
+        folder = train(load_study(config, overrides or []))
+        commit(folder, no_commit)
+        console.print(f"[green]trained[/] {folder}")
 
 
 @app.command()
@@ -86,7 +90,7 @@ def run(config: Config = DEMO, overrides: Set = None, no_commit: NoCommit = Fals
 
     study = load_study(config, overrides or [])
     if study.simulation is not None:
-        launch("world", config, overrides)
+        launch("world", config, overrides, commit=not no_commit)
     launch("main", config, overrides, commit=not no_commit)
     show_reconstruction(study)
 

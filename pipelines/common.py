@@ -3,7 +3,9 @@
 from typing import Any
 
 from core.errors import Brain2VideoError
-from studies.study import load_study
+from feature_store.schema import Kind
+from studies.home import shown
+from studies.study import Study, load_study
 
 DEFAULT_STUDY = "configs/demo.yaml"
 
@@ -13,6 +15,12 @@ _failures: list[BaseException] = []
 def read_study(study: str, overrides: list[str]) -> dict[str, Any]:
     """Return a study's config as JSON, for steps."""
     return load_study(study, overrides).model_dump(mode="json")
+
+
+def group_paths(config: dict[str, Any], kind: Kind, names: list[str]) -> list[str]:
+    """Return where a study's groups lie, relative to the checkout."""
+    store = Study.model_validate(config).store
+    return [shown(store / kind / name) for name in names]
 
 
 def remember_failure(error: BaseException) -> None:

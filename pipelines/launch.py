@@ -78,6 +78,14 @@ def launch(name: str, config: str, overrides: list[str] | None, **parameters: An
             raise last_failure() or error from None
 
 
+def commit(folder: Path, no_commit: bool) -> None:
+    """Commit the DVC stage that owns a folder, where there is one."""
+    if not no_commit:
+        from feature_store.versioning import commit_outputs
+
+        commit_outputs(ROOT, [folder])
+
+
 def _set_up_zenml() -> None:
     warnings.filterwarnings("ignore")
     first = not any(Path(os.environ["ZENML_CONFIG_PATH"]).glob("**/zenml.db"))

@@ -2,7 +2,7 @@
 
 from zenml import pipeline
 
-from pipelines.common import DEFAULT_STUDY, read_study, remember_failure
+from pipelines.common import DEFAULT_STUDY, group_paths, read_study, remember_failure
 from steps.extract_targets import extract_targets
 from steps.fit_models import fit_models
 from steps.ingest_responses import ingest_responses
@@ -11,7 +11,7 @@ from steps.reconstruct_videos import reconstruct_videos
 from steps.register_models import register_models
 from steps.resolve_models import resolve_models
 from steps.study import study_of
-from steps.version_stores import version_stores
+from steps.version_outputs import version_outputs
 from studies.ingest import subjects_of
 
 
@@ -19,10 +19,12 @@ from studies.ingest import subjects_of
 def main(study: str = DEFAULT_STUDY, overrides: list[str] = [], commit: bool = True) -> None:
     """Ingest, extract, train, promote what was trained, reconstruct from production."""
     config = read_study(study, overrides)
-    groups = [ingest_responses(config, name, id=f"ingest_{name}") for name in subjects_of(study_of(config))]
-    groups += [extract_targets(config, name, id=f"extract_{name}") for name in config["targets"]]
+    subjects, targets = subjects_of(study_of(config)), list(config["targets"])
+    groups = [ingest_responses(config, name, id=f"ingest_{name}") for name in subjects]
+    groups += [extract_targets(config, name, id=f"extract_{name}") for name in targets]
     if commit:
-        version_stores(groups)
+        paths = [*group_paths(config, "responses", subjects), *group_paths(config, "targets", targets)]
+        version_outputs(paths, after=groups)
     trained = fit_models(config, after=groups)
     registered = register_models(config, trained)
     promoted = promote_models(config, after=registered)

@@ -2,10 +2,10 @@
 
 from zenml import pipeline
 
-from pipelines.common import DEFAULT_STUDY, read_study, remember_failure
+from pipelines.common import DEFAULT_STUDY, group_paths, read_study, remember_failure
 from steps.ingest_responses import ingest_responses
 from steps.study import study_of
-from steps.version_stores import version_stores
+from steps.version_outputs import version_outputs
 from studies.ingest import subjects_of
 
 
@@ -18,9 +18,7 @@ def responses(
 ) -> None:
     """Ingest every subject of a study, or the named ones."""
     config = read_study(study, overrides)
-    groups = [
-        ingest_responses(config, subject, id=f"ingest_{subject}")
-        for subject in subjects or subjects_of(study_of(config))
-    ]
+    names = subjects or subjects_of(study_of(config))
+    groups = [ingest_responses(config, name, id=f"ingest_{name}") for name in names]
     if commit:
-        version_stores(groups)
+        version_outputs(group_paths(config, "responses", names), after=groups)

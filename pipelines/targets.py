@@ -2,9 +2,9 @@
 
 from zenml import pipeline
 
-from pipelines.common import DEFAULT_STUDY, read_study, remember_failure
+from pipelines.common import DEFAULT_STUDY, group_paths, read_study, remember_failure
 from steps.extract_targets import extract_targets
-from steps.version_stores import version_stores
+from steps.version_outputs import version_outputs
 
 
 @pipeline(enable_cache=False, on_failure=remember_failure)
@@ -16,6 +16,7 @@ def targets(
 ) -> None:
     """Extract every target of a study, or the named ones."""
     config = read_study(study, overrides)
-    groups = [extract_targets(config, name, id=f"extract_{name}") for name in targets or config["targets"]]
+    names = targets or list(config["targets"])
+    groups = [extract_targets(config, name, id=f"extract_{name}") for name in names]
     if commit:
-        version_stores(groups)
+        version_outputs(group_paths(config, "targets", names), after=groups)

@@ -34,7 +34,7 @@ def test_help_and_version_import_nothing_heavy(environment: dict[str, str]) -> N
         assert all(name in done.stdout for name in (COMMANDS if argument == "--help" else ["brain2video 0."]))
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "demo"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_takes_a_study_and_overrides(run: Run, command: str) -> None:
     said = run("brain2video", command, "--help").stdout
     assert "--config" in said
