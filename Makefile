@@ -11,8 +11,9 @@ THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 export OMP_NUM_THREADS := $(THREADS)
 export MKL_NUM_THREADS := $(THREADS)
 export OPENBLAS_NUM_THREADS := $(THREADS)
-# Temporary files stay inside the checkout too.
+# Temporary files and pip's downloads stay inside the checkout too; set PIP_CACHE_DIR to share them between checkouts.
 export TMPDIR := $(CURDIR)/.state/tmp
+export PIP_CACHE_DIR ?= $(CURDIR)/.state/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH
 $(shell mkdir -p $(CURDIR)/.state/tmp)

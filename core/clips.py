@@ -8,6 +8,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import PositiveFloat, PositiveInt
 
 from core.config import Config
 from core.errors import SourceError, SourceMissing
@@ -21,10 +22,10 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
 class ClipConfig(Config):
     """What every clip of a study looks like once it is read."""
 
-    frames: int = 8
-    height: int = 32
-    width: int = 32
-    window_s: float = 3.0
+    frames: PositiveInt = 8
+    height: PositiveInt = 32
+    width: PositiveInt = 32
+    window_s: PositiveFloat = 3.0
     """The part of the clip that is used, from its start, in seconds."""
 
     @property

@@ -1,8 +1,9 @@
 """The base of every room's pydantic config, and the one line a wrong config is answered with."""
 
 import difflib
+import itertools
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -25,11 +26,12 @@ def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
     """
     faults = error.errors()
     fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
-    parts = [p for p in fault["loc"] if not (isinstance(p, str) and "[" in p)]
+    parts, models = _follow(model, list(fault["loc"]))
     key = ".".join(str(p) for p in parts)
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     if fault["type"] == "extra_forbidden":
-        return f"{where}: unknown key '{key}'{nearest(str(parts[-1]), _keys_at(model, parts[:-1]))}{more}"
+        known = sorted({name for one in models for name in one.model_fields})
+        return f"{where}: unknown key '{key}'{nearest(str(parts[-1]), known)}{more}"
     if fault["type"] == "missing":
         return f"{where}: key '{key}' is missing{more}; add it"
     found = "" if isinstance(fault["input"], dict | list) else f", found {fault['input']!r}"
@@ -45,13 +47,29 @@ def nearest(name: str, known: list[str]) -> str:
     return f"; known: {', '.join(sorted(known))}" if known else ""
 
 
-def _keys_at(model: type[BaseModel], path: list[Any]) -> list[str]:
-    """Return every key that may stand at `path` below `model`; a union offers the keys of all its members."""
-    models = [model]
-    for part in path:
-        here = [m.model_fields[part].annotation for m in models if part in m.model_fields]
-        models = [found for annotation in here for found in _models_in(annotation)] or models
-    return sorted({name for m in models for name in m.model_fields})
+def _follow(model: type[BaseModel], loc: list[Any]) -> tuple[list[Any], list[type[BaseModel]]]:
+    """Return the keys of a fault's place as they stand in the YAML, and the models whose keys may stand there.
+
+    Pydantic puts the tag of a discriminated union into the place, as if it were a key; it is left out again.
+    """
+    shown, models, is_key = [], [model], False
+    for part, after in itertools.zip_longest(loc, loc[1:]):
+        fields = [] if is_key else [m.model_fields[part] for m in models if part in m.model_fields]
+        tagged = [m for m in models if not fields and not is_key and _tag_of(m) == part]
+        if tagged and after is not None:
+            models = tagged
+            continue
+        shown.append(part)
+        is_key = any(get_origin(field.annotation) is dict for field in fields)
+        if fields and after is not None:
+            models = [found for field in fields for found in _models_in(field.annotation)]
+    return shown, models
+
+
+def _tag_of(model: type[BaseModel]) -> Any:
+    """Return the value by which a model is told from the others of its union: the default of its literal key."""
+    tags = [field.default for field in model.model_fields.values() if get_origin(field.annotation) is Literal]
+    return tags[0] if tags else None
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -1,9 +1,7 @@
 """Atomic files and folders, and digests: nothing this project writes is ever seen half-written."""
 
-import ast
 import errno
 import hashlib
-import importlib.util
 import json
 import os
 import shutil
@@ -42,28 +40,6 @@ def digest_folder(folder: Path) -> str:
     return digest_files(folder, [path for path in folder.rglob("*") if path.is_file()])
 
 
-def code_digest(*modules: str) -> str:
-    """Return a digest of what the named modules do: their syntax trees, so comments and docstrings do not count.
-
-    The modules are found, not imported.
-    """
-    return digest_json([ast.dump(_without_docstrings(ast.parse(_source_of(module)))) for module in modules])
-
-
-def _source_of(module: str) -> str:
-    found = importlib.util.find_spec(module)
-    if found is None or found.origin is None:
-        raise ModuleNotFoundError(f"no source of the module '{module}'")
-    return Path(found.origin).read_text(encoding="utf-8")
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return tree
-
-
 def fsync_path(path: Path) -> None:
     """Flush a file or a folder's entries to the disk."""
     handle = os.open(path, os.O_RDONLY)
@@ -88,10 +64,14 @@ def write_bytes(path: Path, data: bytes) -> None:
     fsync_path(path.parent)
 
 
+def json_bytes(value: Any) -> bytes:
+    """Return a JSON file's content: sorted keys, two spaces, a final newline, no NaN."""
+    return f"{json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)}\n".encode()
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file atomically: sorted keys, two spaces, a final newline."""
-    text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, f"{text}\n".encode())
+    """Write a JSON file atomically; see `json_bytes`."""
+    write_bytes(path, json_bytes(value))
 
 
 def read_json(path: Path) -> Any:
@@ -124,7 +104,7 @@ def staged_folder(target: Path, staging: Path | None = None) -> Iterator[Path]:
 def publish_folder(building: Path, target: Path) -> None:
     """Move a finished folder to its place; what was there before is removed only after the new one stands."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    old = target.with_name(f".{target.name}.old")
+    old = building.with_name(f"{building.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
         target.rename(old)

@@ -1,8 +1,9 @@
 """What a study's evaluation is asked for; the metrics themselves are registered in `evaluation.metrics`."""
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from core.config import Config
+from core.config import Config, nearest
+from evaluation.metrics import metric_names
 
 
 class EvaluationConfig(Config):
@@ -10,6 +11,17 @@ class EvaluationConfig(Config):
 
     metrics: tuple[str, ...] = ("two_way", "two_way_within_class", "correlation", "ssim", "psnr")
     """`space.metric`, or bare names, which stand for every space they apply to."""
+
+    @field_validator("metrics")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = metric_names()
+        for name in names:
+            short = name.rpartition(".")[2]
+            if short not in known:
+                raise ValueError(f"unknown metric '{short}'{nearest(short, known)}")
+        return names
+
     folds: int | None = Field(default=None, ge=2)
     """With K folds, training also reports a K-fold cross-validation over all stimuli, training and test together;
     nothing of it is used to choose or to register a model."""

@@ -1,13 +1,34 @@
 """A group's manifest: size and SHA-256 of every file, written last, so that a group with a manifest is complete."""
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from core.errors import StoreCorrupted, StoreMissing
-from core.files import digest_file, read_json, write_json
+from core.files import digest_file, digest_json, json_bytes, write_json
 from feature_store.schema import MANIFEST
 
-Manifest = dict[str, dict[str, int | str]]
-"""File (relative, POSIX) to ``{"size": bytes, "sha256": hex}``."""
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a published group holds and what it was made from.
+
+    Attributes
+    ----------
+    files : file (relative, POSIX) to ``{"size": bytes, "sha256": hex}``
+    fingerprint : digest of inputs, settings and code
+    """
+
+    files: dict[str, dict[str, Any]]
+    fingerprint: str
+
+    @property
+    def digest(self) -> str:
+        """Digest of the group's content: equal content has equal digests, whatever it was made from."""
+        return digest_json(self.files)
 
 
 def files_of(group: Path) -> list[Path]:
@@ -15,13 +36,14 @@ def files_of(group: Path) -> list[Path]:
     return sorted(path for path in group.rglob("*") if path.is_file() and path != group / MANIFEST)
 
 
-def write_manifest(group: Path) -> None:
+def write_manifest(group: Path, fingerprint: str) -> None:
     """Write the manifest of a finished group."""
-    rows = {
+    files = {
         path.relative_to(group).as_posix(): {"size": path.stat().st_size, "sha256": digest_file(path)}
         for path in files_of(group)
     }
-    write_json(group / MANIFEST, {"files": rows, "schema": 1})
+    content = {"files": files, "fingerprint": fingerprint, "schema": SCHEMA}
+    write_json(group / MANIFEST, {**content, "sha256": digest_json(content)})
 
 
 def read_manifest(group: Path) -> Manifest:
@@ -32,29 +54,26 @@ def read_manifest(group: Path) -> Manifest:
     StoreMissing
         There is no such group, or it was never published.
     StoreCorrupted
-        The manifest is not what this project writes.
+        The manifest is not as it was written.
     """
     path = group / MANIFEST
     if not path.is_file():
         raise StoreMissing(f"{group}: no such group in the store (it has no {MANIFEST}); {mend(group)}")
     try:
-        manifest = read_json(path)
-        if manifest["schema"] != 1 or not all({"size", "sha256"} == set(row) for row in manifest["files"].values()):
-            raise KeyError("schema")
+        raw = path.read_bytes()
+        content = json.loads(raw)
+        as_written = json_bytes(content)
+        told = content.pop("sha256")
+        if raw != as_written or told != digest_json(content) or content["schema"] != SCHEMA:
+            raise ValueError("its digest")
+        return Manifest(content["files"], content["fingerprint"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreCorrupted(f"{path}: is not a manifest of this project; {mend(group)}") from error
-    files: Manifest = manifest["files"]
-    return files
-
-
-def digest_group(group: Path) -> str:
-    """Return the digest of a published group: that of its manifest, which holds the digests of all the rest."""
-    read_manifest(group)
-    return digest_file(group / MANIFEST)
+        raise StoreCorrupted(f"{path}: is not as this project wrote it; {mend(group)}") from error
 
 
 def mend(group: Path) -> str:
     """Return the advice that ends every message about a group that is not whole."""
-    command = {"responses": "responses", "targets": "targets"}.get(group.parent.name, "run")
-    option = {"responses": f" --subject {group.name}", "targets": f" --target {group.name}"}.get(group.parent.name, "")
-    return f"run 'dvc checkout' or 'brain2video {command}{option}'"
+    kind, name = group.parent.name, group.name
+    study = group.parents[2].name if len(group.parents) > 2 else "NAME"
+    option = {"responses": f"responses --subject {name}", "targets": f"targets --target {name}"}.get(kind, "run")
+    return f"run 'dvc checkout' or 'brain2video {option} -c configs/{study}.yaml'"

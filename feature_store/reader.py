@@ -18,7 +18,7 @@ from core.config import nearest
 from core.errors import StoreCorrupted, StoreError, StoreMissing
 from core.files import read_json
 from feature_store.chunks import ChunkedRows
-from feature_store.manifest import digest_group, mend, read_manifest
+from feature_store.manifest import mend, read_manifest
 from feature_store.schema import CONTAINERS, ENCODING_VERSION, MANIFEST, STORE_NAME, Kind
 from feature_store.sources.base import Split
 from feature_store.tables import decode_column
@@ -31,7 +31,10 @@ class Group:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        for name, row in read_manifest(path).items():
+        manifest = read_manifest(path)
+        self.digest = manifest.digest
+        """Digest of the group's content, hence of all its bytes."""
+        for name, row in manifest.files.items():
             if name.endswith("zarr.json"):
                 self._check(name, str(row["sha256"]))
         self.attributes: dict[str, Any] = read_json(path / "zarr.json")["attributes"]
@@ -41,11 +44,6 @@ class Group:
                 f"{path}: written in encoding version {version}; this program reads {ENCODING_VERSION}; "
                 "upgrade brain2video"
             )
-
-    @cached_property
-    def digest(self) -> str:
-        """Digest of the group's manifest, hence of all its bytes."""
-        return digest_group(self.path)
 
     def rows(self, name: str) -> ChunkedRows:
         """Return an array of the group."""
@@ -166,7 +164,7 @@ class Store:
 
     def names(self, kind: Kind) -> list[str]:
         """Return the published groups of a kind: subjects or targets."""
-        return sorted(path.parent.name for path in (self.path / kind).glob(f"*/{MANIFEST}"))
+        return sorted(path.parent.name for path in (self.path / kind).glob(f"[!.]*/{MANIFEST}"))
 
     def responses(self, subject: str) -> Responses:
         """Open one subject's responses."""
@@ -208,11 +206,6 @@ class Store:
             known = nearest(name, self.names(kind))
             raise StoreMissing(f"{STORE_NAME}/{kind}/{name}: not in {self.path.parent}{known}; {mend(path)}")
         return path
-
-
-def open_group(path: Path) -> Group:
-    """Open a published group of any kind."""
-    return Group(path)
 
 
 def mean_over_repeats(values: NDArray[Any], stimuli: list[str]) -> tuple[NDArray[Any], list[str]]:

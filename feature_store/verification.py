@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from core.errors import StoreCorrupted, StoreMissing
 from core.files import digest_file
 from core.progress import report
 from feature_store.manifest import files_of, mend, read_manifest
-from feature_store.schema import CONTAINERS, MANIFEST
+from feature_store.schema import CONTAINERS, MANIFEST, STORE_NAME
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,11 @@ def verify(path: Path | str) -> Iterator[Finding]:
         `features.zarr`, or a group below it. A store with no group at all is a finding too.
     """
     root = Path(path)
-    if (root / MANIFEST).is_file() or root.parent.name in ("responses", "targets"):
+    if root.name != STORE_NAME and ((root / MANIFEST).is_file() or root.parent.name in ("responses", "targets")):
         yield from _verify_group(root)
         return
     yield from _verify_containers(root)
-    groups = sorted(folder for kind in ("responses", "targets") for folder in (root / kind).glob("*/"))
+    groups = sorted(folder for kind in ("responses", "targets") for folder in (root / kind).glob("[!.]*/"))
     if not groups:
         yield Finding(root, "holds no responses and no targets", "run 'dvc pull' or 'brain2video run'")
     for done, group in enumerate(groups, start=1):
@@ -55,7 +56,7 @@ def _verify_containers(root: Path) -> Iterator[Finding]:
 
 def _verify_group(group: Path) -> Iterator[Finding]:
     try:
-        manifest = read_manifest(group)
+        manifest = read_manifest(group).files
     except (StoreMissing, StoreCorrupted) as error:
         yield Finding(group, f"has no usable {MANIFEST} ({type(error).__name__})", mend(group))
         return
@@ -66,7 +67,7 @@ def _verify_group(group: Path) -> Iterator[Finding]:
             yield Finding(group / name, fault, mend(group))
 
 
-def _fault_of(path: Path | None, row: dict[str, int | str] | None) -> str | None:
+def _fault_of(path: Path | None, row: dict[str, Any] | None) -> str | None:
     if row is None:
         return "is not in the manifest"
     if path is None:

@@ -8,8 +8,11 @@ from typing import Any
 from core.errors import StoreError
 
 
-def commit_outputs(root: Path, outputs: Sequence[Path]) -> dict[Path, str]:
+def commit_outputs(root: Path, outputs: Sequence[Path], config: str) -> dict[Path, str]:
     """Commit the DVC stages that own these outputs, and say what became of each.
+
+    A stage is committed only where its command names the config that the outputs were made with: `dvc.lock` must not
+    say of one config what another made.
 
     Inside a stage (`DVC_STAGE` is set) DVC records the outputs itself, and a commit would meet its lock.
 
@@ -18,10 +21,12 @@ def commit_outputs(root: Path, outputs: Sequence[Path]) -> dict[Path, str]:
     root : Path
         The checkout, which holds `.dvc` and `dvc.yaml`.
     outputs : folders, such as groups of a store
+    config : the study's YAML, as the user named it
 
     Returns
     -------
-    outcome : output to "committed", "left to DVC", "no stage in dvc.yaml" or "not under version control"
+    outcome : output to "committed", "left to DVC", "no stage in dvc.yaml", "stage of another config" or
+        "not under version control"
 
     Raises
     ------
@@ -42,6 +47,9 @@ def commit_outputs(root: Path, outputs: Sequence[Path]) -> dict[Path, str]:
             stage = owners.get(output.resolve())
             if stage is None:
                 outcome[output] = "no stage in dvc.yaml"
+                continue
+            if Path(config).name not in str(repo.stage.collect(stage)[0].cmd):
+                outcome[output] = "stage of another config"
                 continue
             try:
                 repo.commit(stage, force=True)

@@ -1,6 +1,6 @@
 """Writes one group of a store: staged outside the root, resumed chunk by chunk after a kill, published by one rename.
 
-The protocol: a staging folder named after the group; it is wiped unless its fingerprint is the one asked for; a chunk
+The protocol: a staging folder named after the group and its fingerprint; those of other fingerprints are wiped; a chunk
 counts as done when its size and its CRC-32C are right, so no journal can fall out of step; then the manifest, fsync,
 rename. Chunks are laid out as zarr itself would, and zarr opens them.
 """
@@ -17,11 +17,13 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
+from core.errors import StoreError
 from core.files import fsync_path, no_space_explained, publish_folder, require_space, write_bytes
 from core.progress import report
 from feature_store.manifest import read_manifest, write_manifest
 from feature_store.schema import CONTAINERS, CRC_BYTES, MANIFEST, chunk_rows, group_attributes
 from feature_store.tables import encode_column
+from feature_store.verification import verify
 
 RowBlock = Callable[[int, int], NDArray[Any]]
 """Returns rows start to stop of an array that is being written."""
@@ -34,13 +36,12 @@ def ensure_root(store: Path) -> None:
             write_bytes(store / name, content)
 
 
-def published_fingerprint(group: Path) -> str | None:
-    """Return the fingerprint of a published group whose small files are intact, or None."""
-    from feature_store.reader import open_group
-
-    if not (group / MANIFEST).is_file():
-        return None
-    return str(open_group(group).attributes.get("fingerprint"))
+def is_published(group: Path, fingerprint: str) -> bool:
+    """Say whether a group stands as it was made from exactly this, every byte of it as published."""
+    try:
+        return read_manifest(group).fingerprint == fingerprint and not any(verify(group))
+    except StoreError:
+        return False
 
 
 class GroupWriter:
@@ -64,8 +65,9 @@ class GroupWriter:
 
     def __init__(self, store: Path, name: str, *, encoding_type: str, fingerprint: str, **attributes: Any) -> None:
         self.target = store / name
-        self.staging = store.parent / ".staging" / name.replace("/", "-")
-        self._attributes = group_attributes(encoding_type, fingerprint=fingerprint, **attributes)
+        self._family = name.replace("/", "-")
+        self.staging = store.parent / ".staging" / f"{self._family}@{fingerprint[:16]}"
+        self._attributes = group_attributes(encoding_type, **attributes)
         self._fingerprint = fingerprint
         self._store = store
 
@@ -141,22 +143,18 @@ class GroupWriter:
                 yield start, path
 
     def _resume_or_wipe(self) -> None:
-        if self.staging.exists():
-            try:
-                kept = zarr.open_group(self.staging, mode="r").attrs.get("fingerprint") == self._fingerprint
-            except (OSError, ValueError, KeyError):
-                kept = False
-            if not kept:
-                shutil.rmtree(self.staging)
-        for partial in self.staging.rglob("*.partial") if self.staging.exists() else ():
+        for other in self.staging.parent.glob(f"{self._family}@*"):
+            if other != self.staging:
+                shutil.rmtree(other)
+        for partial in self.staging.rglob("*.partial"):
             partial.unlink()
         (self.staging / MANIFEST).unlink(missing_ok=True)
 
     def _publish(self) -> None:
-        write_manifest(self.staging)
+        write_manifest(self.staging, self._fingerprint)
         for folder in [path for path in self.staging.rglob("*") if path.is_dir()]:
             fsync_path(folder)
-        for name in read_manifest(self.staging):
+        for name in read_manifest(self.staging).files:
             if name.endswith("zarr.json"):
                 fsync_path(self.staging / name)
         ensure_root(self._store)

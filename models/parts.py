@@ -6,8 +6,11 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from core.errors import ModelError
+from models.encoders.config import EncoderConfig
 from models.encoders.standardise import Standardise
+from models.regressors.config import RegressorConfig
 from models.regressors.ridge import Ridge
+from models.regressors.rows import TrainingRows
 from models.weights import Tensors, load_weights, save_weights
 
 
@@ -17,6 +20,11 @@ class Encoder(Protocol):
     @property
     def subjects(self) -> list[str]:
         """The subjects it knows."""
+        ...
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Voxels that go in and features that come out; -1 where subjects differ."""
         ...
 
     def encode(self, subject: str, responses: NDArray[Any]) -> NDArray[Any]:
@@ -41,6 +49,16 @@ class Regressor(Protocol):
         """Shape of one stimulus's target."""
         ...
 
+    @property
+    def subjects(self) -> list[str]:
+        """The subjects it knows."""
+        ...
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Features that go in and target values that come out; -1 where subjects differ."""
+        ...
+
     def predict(self, subject: str, features: NDArray[Any]) -> NDArray[Any]:
         """Return predictions (row, *shape) float32."""
         ...
@@ -52,6 +70,22 @@ class Regressor(Protocol):
 
 ENCODERS = {"standardise": Standardise}
 REGRESSORS = {"ridge": Ridge}
+
+
+def fit_encoder(config: EncoderConfig, responses: dict[str, NDArray[Any]]) -> Encoder:
+    """Fit an encoder of the config's kind on training trials, per subject (trial, voxel)."""
+    return ENCODERS[config.kind].fit(config, responses)
+
+
+def fit_regressor(config: RegressorConfig, target: str, data: dict[str, TrainingRows]) -> Regressor:
+    """Fit a regressor of the config's kind for one target, on the training rows of every subject."""
+    return REGRESSORS[config.kind].fit(config, target, data)
+
+
+def load_part(folder: Path) -> Encoder | Regressor:
+    """Load a part, whichever it is."""
+    config, _ = load_weights(folder)
+    return load_encoder(folder) if config.get("part") == "encoder" else load_regressor(folder)
 
 
 def save_part(folder: Path, part: Encoder | Regressor, **record: Any) -> str:

@@ -47,3 +47,8 @@ def load_weights(folder: Path) -> tuple[dict[str, Any], Tensors]:
         raise ModelError(
             f"{folder}: not a model of this project ({error}); expected {CONFIG} and {TENSORS}; train it again"
         ) from error
+
+
+def common(widths: list[int]) -> int:
+    """Return the one width that all subjects have, or -1 where they differ."""
+    return widths[0] if len(set(widths)) == 1 else -1

@@ -65,7 +65,8 @@ def simulate(
 
     with working() as console:
         folder = simulate_source(load_study(config, overrides or []), destination, replace=replace)
-        commit(folder, no_commit)
+        if not no_commit:
+            commit(folder, config, overrides)
         console.print(f"[green]simulated[/] {folder}")
 
 
@@ -78,7 +79,8 @@ def train_zoo(config: Config = DEMO, overrides: Set = None, no_commit: NoCommit 
 
     with working() as console:
         folder = train(load_study(config, overrides or []))
-        commit(folder, no_commit)
+        if not no_commit:
+            commit(folder, config, overrides)
         console.print(f"[green]trained[/] {folder}")
 
 

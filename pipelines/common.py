@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from core.errors import Brain2VideoError
 from feature_store.schema import Kind
 from studies.home import shown
 from studies.study import Study, load_study
 
 DEFAULT_STUDY = "configs/demo.yaml"
 
-_failures: list[BaseException] = []
+failures: list[BaseException] = []
+"""What steps of this process raised, the newest last; ZenML itself only says which step failed."""
 
 
 def read_study(study: str, overrides: list[str]) -> dict[str, Any]:
@@ -24,11 +24,5 @@ def group_paths(config: dict[str, Any], kind: Kind, names: list[str]) -> list[st
 
 
 def remember_failure(error: BaseException) -> None:
-    """Keep a step's error; ZenML itself only says which step failed."""
-    _failures.append(error)
-
-
-def last_failure() -> BaseException | None:
-    """Return the error of the step that failed last: a user's mistake before anything else."""
-    mistakes = [error for error in _failures if isinstance(error, Brain2VideoError)]
-    return (mistakes or _failures or [None])[-1]
+    """Keep a step's error; the pipelines' `on_failure` hook."""
+    failures.append(error)

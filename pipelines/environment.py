@@ -9,11 +9,12 @@ import os
 import sys
 from pathlib import Path
 
-ROOT = Path(os.environ.get("BRAIN2VIDEO_HOME") or Path(__file__).resolve().parents[1]).resolve()
+from studies.home import home
 
 
-def defaults(root: Path = ROOT) -> dict[str, str]:
+def defaults() -> dict[str, str]:
     """Return every variable with the value it has by default."""
+    root = home()
     state = root / ".state"
     return {
         "ZENML_CONFIG_PATH": str(state / "zenml"),

@@ -17,7 +17,7 @@ from rich.table import Table
 from core.errors import Brain2VideoError
 from core.files import no_space_explained, read_json
 from core.progress import listening, report
-from pipelines.environment import ROOT
+from studies.home import home, shown
 
 if TYPE_CHECKING:
     from studies.study import Study
@@ -58,7 +58,7 @@ class ProgressLines:
 def working() -> Iterator[Console]:
     """Show progress while a block works, and explain a full disk."""
     console = Console(stderr=True, soft_wrap=True)
-    with listening(ProgressLines(console)), no_space_explained(ROOT):
+    with listening(ProgressLines(console)), no_space_explained(home()):
         yield console
 
 
@@ -68,22 +68,23 @@ def launch(name: str, config: str, overrides: list[str] | None, **parameters: An
         console.print(f"[bold]{name}[/] [dim]{config}[/]", highlight=False)
         _set_up_zenml()
         module = importlib.import_module(f"pipelines.{name}")
-        from pipelines.common import last_failure
+        from pipelines.common import failures
 
+        failures.clear()
         try:
             getattr(module, name)(study=config, overrides=list(overrides or []), **parameters)
         except Brain2VideoError:
             raise
-        except Exception as error:
-            raise last_failure() or error from None
+        except Exception as error:  # ZenML's own says which step failed, not why
+            raise (failures[-1] if failures else error) from None
 
 
-def commit(folder: Path, no_commit: bool) -> None:
-    """Commit the DVC stage that owns a folder, where there is one."""
-    if not no_commit:
+def commit(folder: Path, config: str, overrides: list[str] | None) -> None:
+    """Commit the DVC stage that owns a folder, where there is one; a run with overrides is not the stage's."""
+    if not overrides:
         from feature_store.versioning import commit_outputs
 
-        commit_outputs(ROOT, [folder])
+        commit_outputs(home(), [folder], config)
 
 
 def _set_up_zenml() -> None:
@@ -139,7 +140,6 @@ def show_reconstruction(study: "Study") -> None:
         console.print(nothing, highlight=False)
         return
     from evaluation.verdict import verdict
-    from studies.home import shown
 
     latest = study.outputs / "latest"
     metrics = read_json(latest / "metrics.json")

@@ -22,10 +22,10 @@ def main(study: str = DEFAULT_STUDY, overrides: list[str] = [], commit: bool = T
     subjects, targets = subjects_of(study_of(config)), list(config["targets"])
     groups = [ingest_responses(config, name, id=f"ingest_{name}") for name in subjects]
     groups += [extract_targets(config, name, id=f"extract_{name}") for name in targets]
-    if commit:
+    if commit and not overrides:
         paths = [*group_paths(config, "responses", subjects), *group_paths(config, "targets", targets)]
-        version_outputs(paths, after=groups)
+        version_outputs(study, paths, after=groups)
     trained = fit_models(config, after=groups)
-    registered = register_models(config, trained)
-    promoted = promote_models(config, after=registered)
+    _, run = register_models(config, trained)
+    promoted = promote_models(config, run)
     reconstruct_videos(config, resolve_models(config, after=promoted))

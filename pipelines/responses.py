@@ -20,5 +20,5 @@ def responses(
     config = read_study(study, overrides)
     names = subjects or subjects_of(study_of(config))
     groups = [ingest_responses(config, name, id=f"ingest_{name}") for name in names]
-    if commit:
-        version_outputs(group_paths(config, "responses", names), after=groups)
+    if commit and not overrides:
+        version_outputs(study, group_paths(config, "responses", names), after=groups)

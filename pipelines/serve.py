@@ -1,5 +1,6 @@
 """Serves the MLflow UI on this machine, with the light settings of `mlflow/serve.sh`."""
 
+import os
 import socket
 import subprocess
 import time
@@ -9,7 +10,7 @@ import urllib.request
 from rich.console import Console
 
 from core.errors import ServerError
-from pipelines.environment import ROOT
+from studies.home import home
 
 HOST = "127.0.0.1"
 PATIENCE_S = 120
@@ -21,10 +22,13 @@ def serve(port: int) -> None:
     Raises
     ------
     ServerError
-        The port is in use, or the server ends before it answers.
+        The port is in use, a server is configured already, or this one ends before it answers.
     """
+    uri = os.environ["MLFLOW_TRACKING_URI"]
+    if uri.startswith(("http:", "https:")):
+        raise ServerError(f"MLFLOW_TRACKING_URI names a server already, {uri}: open it in a browser, or unset it")
     check_port(port)
-    command = ["sh", str(ROOT / "mlflow" / "serve.sh"), HOST, str(port)]
+    command = ["sh", str(home() / "mlflow" / "serve.sh"), HOST, str(port)]
     server = subprocess.Popen(command)
     try:
         _wait_until_it_answers(server, port)

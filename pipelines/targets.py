@@ -18,5 +18,5 @@ def targets(
     config = read_study(study, overrides)
     names = targets or list(config["targets"])
     groups = [extract_targets(config, name, id=f"extract_{name}") for name in names]
-    if commit:
-        version_outputs(group_paths(config, "targets", names), after=groups)
+    if commit and not overrides:
+        version_outputs(study, group_paths(config, "targets", names), after=groups)

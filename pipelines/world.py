@@ -15,5 +15,5 @@ def world(study: str = DEFAULT_STUDY, overrides: list[str] = [], commit: bool = 
     made = {config["source"]["path"]: simulate_source(config)}
     if config["zoo"] is not None:
         made[config["generator"]["weights"]] = train_zoo(config)
-    if commit:
-        version_outputs(list(made), after=list(made.values()))
+    if commit and not overrides:
+        version_outputs(study, list(made), after=list(made.values()))

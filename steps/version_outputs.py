@@ -9,9 +9,9 @@ from studies.home import home
 
 
 @step(enable_cache=False)
-def version_outputs(paths: list[str]) -> Annotated[dict[str, str], "versions"]:
-    """Return what became of each path, relative to the checkout."""
-    outcome = commit_outputs(home(), [home() / path for path in paths])
+def version_outputs(study: str, paths: list[str]) -> Annotated[dict[str, str], "versions"]:
+    """Return what became of each path, relative to the checkout; `study` is the YAML as the user named it."""
+    outcome = commit_outputs(home(), [home() / path for path in paths], study)
     named = dict(zip(paths, outcome.values(), strict=True))
     log_metadata({"dvc": named})
     return named

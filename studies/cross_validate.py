@@ -18,29 +18,27 @@ from evaluation.controls import shuffle_stimuli
 from feature_store import Store
 from feature_store.reader import mean_over_repeats
 from feature_store.sources.base import SPLITS
-from models.encoders.standardise import Standardise
+from models.parts import fit_encoder, fit_regressor
 from models.predict import predict_stimuli
-from models.regressors.ridge import Ridge, fit_ridge
-from studies.ingest import subjects_of
+from models.regressors.rows import TrainingRows
+from studies.predictions import common_stimuli
 from studies.study import Study
 
 Array = NDArray[Any]
 
 
-def cross_validate(study: Study) -> dict[str, Any]:
+def cross_validate(study: Study, store: Store, subjects: list[str]) -> dict[str, Any]:
     """Return ``{"folds": K, "repeats": R, "n": stimuli, "targets": {role: {"rows": …}}}``, rows as in scores.json.
 
     Every stimulus's value is averaged over the repeats (other folds each time) and the subjects before the bootstrap.
     """
-    store = Store(study.store)
     targets, n = {}, 0
     for role, target in study.roles.regressed().items():
-        values, groups = [], None
-        for subject in subjects_of(study):
-            rows = _all_rows(study, store, subject, target)
-            groups, n = rows.groups, len(rows.names)
-            repeats = range(study.evaluation.fold_repeats)
-            values += [_one_repeat(study, rows, repeat) for repeat in track(repeats, f"cross-validating {target}")]
+        rows = {subject: _all_rows(study, store, subject, target) for subject in subjects}
+        first = rows[common_stimuli({subject: one.names for subject, one in rows.items()})]
+        groups, n = first.groups, len(first.names)
+        repeats = [(one, repeat) for one in rows.values() for repeat in range(study.evaluation.fold_repeats)]
+        values = [_one_repeat(study, *which) for which in track(repeats, f"cross-validating {target}")]
         summary = scores.summarise(scores.average(values), seed=study.seed, groups=groups)
         targets[role] = {"target": target, "rows": summary}
     return {
@@ -105,16 +103,16 @@ def _fit_fold(study: Study, rows: _Rows, held: Array) -> tuple[Array, Array]:
     position = {name: row for row, name in enumerate(rows.names)}
     row_of = np.array([position[name] for name in rows.trials])
     inside, outside = ~held[row_of], np.flatnonzero(held[row_of])
-    encoder = Standardise.fit({rows.subject: rows.responses[inside]})
+    encoder = fit_encoder(study.encoder, {rows.subject: rows.responses[inside]})
     fitted_on = [rows.trials[row] for row in np.flatnonzero(inside)]
     responses = rows.responses[inside]
     if study.regressor.repeats == "mean":
         responses, fitted_on = mean_over_repeats(responses, fitted_on)
-    flat = rows.truth.reshape(len(rows.truth), -1)[[position[name] for name in fitted_on]]
-    fitted = fit_ridge(encoder.encode(rows.subject, responses), flat, fitted_on, study.regressor.penalties)
-    ridge = Ridge("fold", rows.truth.shape[1:], {rows.subject: fitted})
+    targets = rows.truth[[position[name] for name in fitted_on]]
+    training = TrainingRows(encoder.encode(rows.subject, responses), targets, fitted_on)
+    regressor = fit_regressor(study.regressor, "fold", {rows.subject: training})
     shown, predicted = predict_stimuli(
-        encoder, ridge, rows.subject, rows.responses[outside], [rows.trials[row] for row in outside]
+        encoder, regressor, rows.subject, rows.responses[outside], [rows.trials[row] for row in outside]
     )
     in_order = [shown.index(rows.names[row]) for row in np.flatnonzero(held)]
     return predicted[in_order], rows.truth[~held].mean(axis=0)
@@ -126,8 +124,8 @@ def _all_rows(study: Study, store: Store, subject: str, target: str) -> _Rows:
     truth: dict[str, Array] = {}
     for part in parts:
         truth |= dict(zip(part.stimuli, part.targets.astype(np.float32), strict=True))
-    names = list(truth)
     tables = pd.concat([store.target(target).stimuli(split) for split in SPLITS]).set_index("stimulus")
+    names = [name for name in tables.index if name in truth]  # the source's order, the same for every subject
     return _Rows(
         subject=subject,
         space=study.space(target),

@@ -1,5 +1,6 @@
 """Targets: from clips and captions to one immutable Zarr group per extractor."""
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,9 @@ from numpy.typing import NDArray
 from core.clips import Clip, ClipConfig
 from core.config import nearest
 from core.errors import ConfigError, SourceError
-from core.files import code_digest
 from core.progress import report
 from feature_store.sources.base import SPLITS, Source
-from feature_store.writer import GroupWriter, RowBlock, published_fingerprint
+from feature_store.writer import GroupWriter, RowBlock, is_published
 from models.extractors.base import Extractor
 from models.extractors.config import ExtractorConfig, GivenConfig
 from studies.home import home
@@ -38,17 +38,16 @@ def extract(study: Study, target: str) -> GroupRef:
     if target not in study.targets:
         raise ConfigError(f"{study.study}: no target '{target}'{nearest(target, list(study.targets))}")
     source, config = study.source.build(home()), study.targets[target]
-    made_by = __name__ if isinstance(config, GivenConfig) else f"models.extractors.{config.extractor}"
+    code = [] if isinstance(config, GivenConfig) else [f"models.extractors.{config.extractor}"]
     parameters = {
         "target": target,
         "settings": config.model_dump(mode="json", exclude={"weights"}),
         "clips": study.clips.model_dump(),
-        "made_by": code_digest(made_by),
         "revision": config.revision(home()),
     }
-    fingerprint = fingerprint_of(source, source.stimulus_files(), **parameters)
+    fingerprint = fingerprint_of(study, source, source.stimulus_files(), *code, **parameters)
     group = study.store / "targets" / target
-    fresh = published_fingerprint(group) == fingerprint
+    fresh = is_published(group, fingerprint)
     if fresh:
         report(f"targets/{target} is as it was", 1, 1)
     else:
@@ -96,17 +95,20 @@ def _write(study: Study, target: str, made_by: "Given | Extractor", stimuli: pd.
     with GroupWriter(
         study.store, f"targets/{target}", encoding_type="targets", fingerprint=fingerprint, **attributes
     ) as group:
+        known = SeenClips()
         for split in SPLITS:
             here = stimuli[stimuli["split"] == split]
             axes = ("stimulus", *(f"axis{index}" for index in range(1, len(made_by.shape) + 1)))
             dtype = "float32" if isinstance(made_by, Given) else np.dtype(made_by.dtype).name
-            rows = _row_source(study, made_by, here, f"{target}: {split}")
+            rows = _row_source(study, made_by, here, f"{target}: {split}", known)
             group.array(f"{split}/values", (len(here), *made_by.shape), dtype, rows, axes)
             columns = [name for name in ("stimulus", "caption", "group") if name in here]
             group.table(f"{split}/stimuli", here[columns])
 
 
-def _row_source(study: Study, made_by: "Given | Extractor", stimuli: pd.DataFrame, what: str) -> RowBlock:
+def _row_source(
+    study: Study, made_by: "Given | Extractor", stimuli: pd.DataFrame, what: str, known: "SeenClips"
+) -> RowBlock:
     positions = stimuli.index.to_numpy()
     if isinstance(made_by, Given):
         return lambda start, stop: made_by.rows(positions[start:stop])
@@ -116,17 +118,36 @@ def _row_source(study: Study, made_by: "Given | Extractor", stimuli: pd.DataFram
         parts = []
         for first in range(start, stop, BATCH):
             last = min(first + BATCH, stop)
-            parts.append(made_by.extract(_inputs(source, made_by, stimuli.iloc[first:last], study.clips)))
+            parts.append(made_by.extract(_inputs(source, made_by, stimuli.iloc[first:last], study.clips, known)))
             report(f"extracting {what}", last, len(stimuli))
         return np.concatenate(parts)
 
     return rows
 
 
-def _inputs(source: Source, extractor: Extractor, stimuli: pd.DataFrame, config: ClipConfig) -> Any:
+def _inputs(source: Source, extractor: Extractor, stimuli: pd.DataFrame, config: ClipConfig, known: "SeenClips") -> Any:
     if extractor.reads == "clips":
-        return read_clips(source, list(stimuli["stimulus"]), config)
+        clips = read_clips(source, list(stimuli["stimulus"]), config)
+        for clip, (stimulus, split) in zip(clips, zip(stimuli["stimulus"], stimuli["split"], strict=True), strict=True):
+            known.add(clip, stimulus, split)
+        return clips
     for stimulus, captions in zip(stimuli["stimulus"], stimuli["caption"], strict=True):
         if not captions:
             raise SourceError(f"stimulus '{stimulus}' has no caption, which this target needs; add one to the source")
     return list(stimuli["caption"])
+
+
+class SeenClips:
+    """Remembers clips by their pixels, to find one that is in training and in test under two names."""
+
+    def __init__(self) -> None:
+        self._seen: dict[bytes, tuple[str, str]] = {}
+
+    def add(self, clip: Clip, stimulus: str, split: str) -> None:
+        """Add a clip; raises `SourceError` where the other split has the same pixels."""
+        other, where = self._seen.setdefault(hashlib.sha256(clip.tobytes()).digest(), (stimulus, split))
+        if where != split:
+            raise SourceError(
+                f"stimulus '{stimulus}' ({split}) shows the same pixels as '{other}' ({where}); "
+                "a clip belongs into one split, remove one of the two"
+            )

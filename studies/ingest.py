@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from core.code import code_digest
 from core.errors import SourceError
-from core.files import code_digest, digest_file, digest_json
+from core.files import digest_file, digest_json
 from core.progress import report
-from feature_store.manifest import digest_group
+from feature_store.reader import Group
 from feature_store.schema import ENCODING_VERSION
 from feature_store.sources.base import SPLITS, Recording, Source
-from feature_store.writer import GroupWriter, RowBlock, published_fingerprint
+from feature_store.writer import GroupWriter, RowBlock, is_published
 from studies.home import home, shown
 from studies.references import GroupRef
 from studies.study import Study
@@ -35,8 +36,8 @@ def ingest(study: Study, subject: str) -> GroupRef:
     if subject not in known:
         raise SourceError(f"{study.study}: no subject '{subject}' in the source; there are {', '.join(known)}")
     group = study.store / "responses" / subject
-    fingerprint = fingerprint_of(source, source.response_files(subject), subject=subject)
-    fresh = published_fingerprint(group) == fingerprint
+    fingerprint = fingerprint_of(study, source, source.response_files(subject), subject=subject)
+    fresh = is_published(group, fingerprint)
     if fresh:
         report(f"responses/{subject} is as it was", 1, 1)
     else:
@@ -46,26 +47,29 @@ def ingest(study: Study, subject: str) -> GroupRef:
     return group_ref(group, fresh=fresh)
 
 
-def fingerprint_of(source: Source, files: list[Path], **parameters: Any) -> str:
+def fingerprint_of(study: Study, source: Source, files: list[Path], *more_code: str, **parameters: Any) -> str:
     """Return the digest of what a group is made from: the files' contents, the settings, the code that reads them."""
-    code = code_digest(type(source).__module__)
-    inputs = [(file.name, digest_file(file)) for file in files if file.is_file()]
-    return digest_json({"code": code, "inputs": inputs, "parameters": parameters, "encoding": ENCODING_VERSION})
+    return digest_json(
+        {
+            "code": code_digest(type(source).__module__, "feature_store.writer", *more_code),
+            "inputs": [(file.name, digest_file(file)) for file in files if file.is_file()],
+            "source": study.source.model_dump(mode="json", exclude={"path", "stimuli", "subjects"}),
+            "parameters": parameters,
+            "encoding": ENCODING_VERSION,
+        }
+    )
 
 
 def group_ref(group: Path, *, fresh: bool) -> GroupRef:
     """Return the reference to a published group."""
-    from feature_store.reader import open_group
-
     array = "betas" if group.parent.name == "responses" else "values"
-    opened = open_group(group)
-    shapes = {f"{split}/{array}": list(opened.rows(f"{split}/{array}").shape) for split in SPLITS}
+    opened = Group(group)
     return GroupRef(
         kind=group.parent.name,
         name=group.name,
         path=shown(group),
-        digest=digest_group(group),
-        shapes=shapes,
+        digest=opened.digest,
+        shapes={f"{split}/{array}": list(opened.rows(f"{split}/{array}").shape) for split in SPLITS},
         fresh=fresh,
     )
 

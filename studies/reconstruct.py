@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from core.clips import write_clip
+from core.code import code_digest
 from core.config import nearest
-from core.errors import ConfigError
-from core.files import code_digest, digest_file, digest_json, read_json, staged_folder, write_bytes, write_json
+from core.errors import ConfigError, RegistryError
+from core.files import digest_file, digest_json, read_json, staged_folder, write_bytes, write_json
 from core.progress import report as progress
 from core.progress import track
 from evaluation import scores
-from evaluation.controls import mean_prediction, shuffle_stimuli
-from evaluation.gallery import GalleryItem, write_gallery
+from evaluation.controls import shuffle_stimuli
+from evaluation.gallery import TEMPLATE, GalleryItem, write_gallery
 from evaluation.sheet import contact_sheet, sheet_png
 from evaluation.verdict import verdict
 from feature_store import Store
@@ -28,11 +28,12 @@ from models.parts import Encoder, Regressor
 from models.registry.production import fetch, fetch_artifact, resolve
 from models.registry.sets import ModelSet
 from studies.extract import read_clips
-from studies.fit import SCORES, groups_of, predict_test
+from studies.fit import SCORES
 from studies.home import home, shown
+from studies.predictions import common_stimuli, predict_test
 from studies.references import ReconstructionRef
 from studies.render import Rendered, Renderer, why_nothing_to_render
-from studies.runs import git_commit, publish_latest, run_name
+from studies.runs import file_digests, find_run, git_commit, publish_latest, run_name
 from studies.study import Study
 
 MANIFEST = "manifest.json"
@@ -46,17 +47,16 @@ def resolve_production(study: Study) -> ModelSet:
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """What the brain of one subject says about the test stimuli, and the truth.
+class Rows:
+    """What is rendered: the reconstruction and its controls.
 
     Attributes
     ----------
-    stimuli : test stimuli, in the order of the rows
+    stimuli : test stimuli
     rows : row ("reconstruction", "mean_predictor", …) to role to (stimulus, …)
     groups : the stimuli's classes, or None
     """
 
-    subject: str
     stimuli: list[str]
     rows: dict[str, dict[str, Array]]
     groups: list[str] | None
@@ -69,52 +69,76 @@ def reconstruct(study: Study, chosen: ModelSet) -> ReconstructionRef:
         return ReconstructionRef(study=study.study, run="", folder="", digest="", note=nothing, fresh=True)
     store = Store(study.store)
     subject = _subject(study, chosen)
+    _check_trained_on_these(study, store, chosen, subject)
     record = _record(study, store, chosen, subject)
-    found = _find_run(study, record["fingerprint"])
-    if found is not None:
+    found = find_run(study.outputs, MANIFEST, record["fingerprint"])
+    folder = found or study.outputs / run_name(record["fingerprint"])
+    if found is None:
+        renderer = Renderer(study, store)
+        rows = _rows(study, store, *fetch(chosen), subject, chosen.record["rois"])
+        rendered = renderer.render(rows.rows, rows.stimuli)
+        seen = read_clips(study.source.build(home()), rows.stimuli, study.clips)
+        values = _score(study, renderer, rows, rendered, seen)
+        _write(study, folder, store, chosen, record, rows, rendered, seen, values)
+    else:
         progress(f"reconstruction {found.name} is as it was", 1, 1)
-        return _reference(study, found, fresh=True)
-    encoder, regressors = fetch(chosen)
-    renderer = Renderer(study, store)
-    predictions = predict(study, store, encoder, regressors, subject)
-    rendered = renderer.render(predictions.rows, predictions.stimuli)
-    seen = read_clips(study.source.build(home()), predictions.stimuli, study.clips)
-    folder = study.outputs / run_name(record["fingerprint"])
-    values = _score(study, renderer, predictions, rendered, seen)
-    _write(study, folder, store, chosen, record, predictions, rendered, seen, values)
     publish_latest(folder)
-    return _reference(study, folder, fresh=False)
+    return _reference(study, folder, fresh=found is not None)
 
 
-def predict(
-    study: Study, store: Store, encoder: Encoder, regressors: dict[str, Regressor], subject: str
-) -> Predictions:
+def _rows(
+    study: Study, store: Store, encoder: Encoder, regressors: dict[str, Regressor], subject: str, rois: list[str] | None
+) -> Rows:
     """Predict z and b of every test stimulus, with the controls' rows beside them."""
-    rows: dict[str, dict[str, Array]] = {row: {} for row in scores.ROWS}
-    stimuli: list[str] = []
-    for role, regressor in regressors.items():
-        stimuli, predicted, truth = predict_test(study, store, encoder, regressor, subject)
-        training = store.target(regressor.target).values("train")[0][:].astype(np.float32)
-        rows["reconstruction"][role] = predicted
-        rows["mean_predictor"][role] = np.array(mean_prediction(training, len(truth)))
-        rows["shuffled_brain"][role] = predicted[shuffle_stimuli(len(truth), study.seed)]
-        rows["oracle"][role] = truth.astype(np.float32)
-    groups = groups_of(store, next(iter(regressors.values())).target, stimuli)
-    return Predictions(subject, stimuli, rows, groups)
+    made = {role: predict_test(store, encoder, one, subject, rois) for role, one in regressors.items()}
+    common_stimuli({role: one.stimuli for role, one in made.items()})
+    first = next(iter(made.values()))
+    order = shuffle_stimuli(len(first.stimuli), study.seed)
+    rows = {
+        "reconstruction": {role: one.predicted for role, one in made.items()},
+        "mean_predictor": {role: one.mean for role, one in made.items()},
+        "shuffled_brain": {role: one.predicted[order] for role, one in made.items()},
+        "oracle": {role: one.truth for role, one in made.items()},
+    }
+    return Rows(first.stimuli, rows, first.groups)
 
 
-def _score(
-    study: Study, renderer: Renderer, predictions: Predictions, rendered: dict[str, Rendered], seen: Array
-) -> scores.Values:
+def _check_trained_on_these(study: Study, store: Store, chosen: ModelSet, subject: str) -> None:
+    """Raise unless the models were trained on what the store holds: else a test stimulus may have been in training.
+
+    Raises
+    ------
+    RegistryError
+        The stores' digests or the roles differ from those of the training.
+    """
+    advice = "run 'brain2video train' and 'brain2video promote', or 'dvc checkout' what they were trained on"
+    here = {f"responses/{subject}": store.responses(subject).digest}
+    here |= {f"targets/{name}": store.target(name).digest for name in study.roles.regressed().values()}
+    for name, digest in here.items():
+        told = str(chosen.record["stores"].get(name, "nothing"))
+        if told != digest:
+            raise RegistryError(
+                f"{study.study}: {chosen} (training {chosen.run}) saw {name} as {told[:12]}, the store holds "
+                f"{digest[:12]}; {advice}"
+            )
+    roles = {role: chosen.record["roles"].get(role) for role in study.roles.regressed()}
+    if roles != study.roles.regressed():
+        raise RegistryError(
+            f"{study.study}: {chosen} were trained for the roles {roles}, the study names {study.roles.regressed()}; "
+            f"{advice}"
+        )
+
+
+def _score(study: Study, renderer: Renderer, made: Rows, rendered: dict[str, Rendered], seen: Array) -> scores.Values:
     truth = {"pixels": seen}
     rows: dict[str, dict[str, Array]] = {row: {"pixels": one.clips} for row, one in rendered.items()}
     for row, one in rendered.items():
         latents = renderer.z_of(one.clips)
         if latents is not None:
             rows[row][renderer.space] = latents
-            truth[renderer.space] = predictions.rows["oracle"]["z"]
+            truth[renderer.space] = made.rows["oracle"]["z"]
     progress("scoring", 0, 1)
-    values = scores.per_stimulus(rows, truth, metrics=study.evaluation.metrics, groups=predictions.groups)
+    values = scores.per_stimulus(rows, truth, metrics=study.evaluation.metrics, groups=made.groups)
     progress("scoring", 1, 1)
     return values
 
@@ -125,34 +149,34 @@ def _write(
     store: Store,
     chosen: ModelSet,
     record: dict[str, Any],
-    predictions: Predictions,
+    made: Rows,
     rendered: dict[str, Rendered],
     seen: Array,
     values: scores.Values,
 ) -> None:
-    summary = scores.summarise(values, seed=study.seed, groups=predictions.groups)
-    more = {"subject": predictions.subject, "models": str(chosen), "training": chosen.run}
-    metrics = scores.report(study.study, folder.name, len(predictions.stimuli), summary, **more)
+    summary = scores.summarise(values, seed=study.seed, groups=made.groups)
+    more = {"subject": record["subject"], "models": str(chosen), "training": chosen.run}
+    metrics = scores.report(study.study, folder.name, len(made.stimuli), summary, **more)
     metrics |= _cross_validation(study, chosen)
     ours = rendered["reconstruction"]
-    true_captions = _true_captions(study, store, predictions.stimuli)
+    true_captions = _true_captions(study, store, made.stimuli)
     with staged_folder(folder) as building:
-        for index, stimulus in track(list(enumerate(predictions.stimuli)), "writing videos"):
+        for index, stimulus in track(list(enumerate(made.stimuli)), "writing videos"):
             write_clip(building / "videos" / f"{stimulus}.mp4", ours.clips[index], study.clips.fps)
             write_clip(building / "seen" / f"{stimulus}.mp4", seen[index], study.clips.fps)
-        captions = {"stimulus": predictions.stimuli, "seen": true_captions, "decoded": ours.captions or ""}
+        captions = {"stimulus": made.stimuli, "seen": true_captions, "decoded": ours.captions or ""}
         pd.DataFrame(captions).to_csv(building / "captions.csv", index=False)
         write_json(building / METRICS, metrics)
         write_bytes(building / "sheet.png", sheet_png(contact_sheet(seen[:24], ours.clips[:24])))
         write_gallery(
             building / "gallery.html",
-            title=f"{study.study}: {predictions.subject}",
+            title=f"{study.study}: {record['subject']}",
             verdict=verdict(metrics),
             report={key: value for key, value in metrics.items() if key != "cross_validation"},
-            items=_items(predictions.stimuli, ours, true_captions, values),
+            items=_items(made.stimuli, ours, true_captions, values),
         )
-        files = {p.relative_to(building).as_posix(): digest_file(p) for p in building.rglob("*") if p.is_file()}
-        write_json(building / MANIFEST, {**record, "run": folder.name, "git_commit": git_commit(), "files": files})
+        more_record = {"run": folder.name, "git_commit": git_commit(), "files": file_digests(building)}
+        write_json(building / MANIFEST, {**record, **more_record})
 
 
 def _items(stimuli: list[str], ours: Rendered, true_captions: list[str], values: scores.Values) -> list[GalleryItem]:
@@ -204,21 +228,12 @@ def _record(study: Study, store: Store, chosen: ModelSet, subject: str) -> dict[
         "generator_revision": study.generator.revision(home()) if study.generator else None,
         "evaluation": study.evaluation.model_dump(),
         "clips": study.clips.model_dump(),
-        "code": code_digest(__name__, "studies.render", "evaluation.gallery"),
+        "code": code_digest(
+            __name__, "studies.render", "studies.predictions", "studies.extract", stop=("studies", "simulation")
+        ),
+        "page": digest_file(TEMPLATE),
     }
     return {**made_from, "fingerprint": digest_json(made_from)}
-
-
-def _find_run(study: Study, fingerprint: str) -> Path | None:
-    for manifest in sorted(study.outputs.glob(f"[0-9]*/{MANIFEST}"), reverse=True):
-        content = read_json(manifest)
-        whole = content["fingerprint"] == fingerprint and all(
-            (manifest.parent / name).is_file() and digest_file(manifest.parent / name) == digest
-            for name, digest in content["files"].items()
-        )
-        if whole:
-            return manifest.parent
-    return None
 
 
 def _reference(study: Study, folder: Path, *, fresh: bool) -> ReconstructionRef:

@@ -3,9 +3,9 @@
 from typing import Any
 
 from core.files import read_json
+from models.parts import load_part
 from models.registry.register import find_registered, register
 from models.registry.sets import ModelSet, TrainedSet
-from models.weights import load_weights
 from studies.fit import RECORD, SCORES
 from studies.home import home
 from studies.references import TrainingRef
@@ -25,7 +25,7 @@ def register_training(study: Study, training: TrainingRef, zenml_run: str = "") 
             run=training.run,
             folders={part: folder / part for part in study.parts},
             digests=training.digests,
-            widths={part: _widths(load_weights(folder / part)) for part in study.parts},
+            widths={part: load_part(folder / part).widths for part in study.parts},
             record={
                 "fingerprint": training.fingerprint,
                 "stores": record["stores"],
@@ -39,20 +39,6 @@ def register_training(study: Study, training: TrainingRef, zenml_run: str = "") 
             artifacts=[folder / SCORES, folder / RECORD],
         )
     )
-
-
-def _widths(saved: tuple[dict[str, Any], dict[str, Any]]) -> tuple[int, int]:
-    config, tensors = saved
-    if config["part"] == "encoder":
-        kept = [tensors[f"{subject}.kept"] for subject in config["subjects"]]
-        return _common([len(k) for k in kept]), _common([int(k.sum()) for k in kept])
-    rows = [tensors[f"{subject}.rows"] for subject in config["penalties"]]
-    duals = [tensors[f"{subject}.dual"] for subject in config["penalties"]]
-    return _common([r.shape[1] for r in rows]), _common([d.shape[1] for d in duals])
-
-
-def _common(widths: list[int]) -> int:
-    return widths[0] if len(set(widths)) == 1 else -1
 
 
 def _flat_metrics(report: dict[str, Any]) -> dict[str, float]:

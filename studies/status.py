@@ -1,12 +1,11 @@
 """What a study has: its stores and their version control, its runs, what is in production."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from core.errors import Brain2VideoError
 from core.files import read_json
 from feature_store import versioning
-from feature_store.manifest import digest_group
+from feature_store.manifest import read_manifest
 from feature_store.reader import Store
 from studies.home import home, shown
 from studies.study import Study
@@ -29,7 +28,9 @@ def stores_status(study: Study) -> list[Line]:
         return [Line(shown(study.store), "absent", str(error))]
     groups = [store.path / kind / name for kind in ("responses", "targets") for name in store.names(kind)]
     states = versioning.states(home(), groups)
-    return [Line(f"{group.parent.name}/{group.name}", states[group], digest_group(group)[:12]) for group in groups]
+    return [
+        Line(f"{group.parent.name}/{group.name}", states[group], read_manifest(group).digest[:12]) for group in groups
+    ]
 
 
 def runs_status(study: Study) -> list[Line]:
@@ -56,8 +57,3 @@ def production_status(study: Study) -> Line:
     except Brain2VideoError as error:
         return Line("production", "none", str(error))
     return Line("production", str(chosen), f"training {chosen.run}")
-
-
-def verify_paths(study: Study) -> list[Path]:
-    """Return what `brain2video verify` looks at."""
-    return [study.store]

@@ -5,8 +5,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from core.errors import ConfigError
-from core.files import code_digest, digest_folder, digest_json, read_json, write_json
+from core.code import code_digest
+from core.errors import ConfigError, ModelError
+from core.files import digest_folder, digest_json, read_json, write_json
 from simulation import draw, world
 from studies.home import home
 from studies.study import Study
@@ -25,6 +26,8 @@ def train_zoo(study: Study) -> Path:
     ------
     ConfigError
         The study has no `zoo`, no `generator`, or no `simulation` to draw from.
+    ModelError
+        The folder holds something that this did not train; it is never replaced.
     """
     if study.zoo is None or study.generator is None or study.simulation is None:
         raise ConfigError(
@@ -34,6 +37,7 @@ def train_zoo(study: Study) -> Path:
     fingerprint = _fingerprint(study)
     if _is_there(destination, fingerprint):
         return destination
+    _check_replaceable(destination)
     small_world, clips = world.WORLDS[study.simulation.world], study.clips
 
     def fresh(n: int, seed: int) -> tuple[NDArray[Any], list[str]]:
@@ -47,16 +51,25 @@ def train_zoo(study: Study) -> Path:
     return destination
 
 
+def _check_replaceable(destination: Path) -> None:
+    if home().is_relative_to(destination) or (
+        destination.exists() and not (destination / STAMP).is_file() and any(destination.iterdir())
+    ):
+        raise ModelError(
+            f"{destination}: holds something that was not trained here, which is never replaced; "
+            "set generator.weights to another folder, or remove 'zoo' to use these weights"
+        )
+
+
 def _fingerprint(study: Study) -> str:
     assert study.zoo is not None
     assert study.simulation is not None
-    trainers = ("zoo", "zoo_text", "zoo_text_to_video", "zoo_vae", "muon")
     return digest_json(
         {
             "zoo": study.zoo.model_dump(mode="json"),
             "clips": study.clips.model_dump(),
             "world": study.simulation.world,
-            "code": code_digest(*(f"models.generator.{name}" for name in trainers), draw.__name__, world.__name__),
+            "code": code_digest("models.generator.zoo", draw.__name__, world.__name__),
         }
     )
 

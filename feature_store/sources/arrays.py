@@ -6,6 +6,7 @@ The folder holds `stimuli.csv` (stimulus_id, split, file, caption; file and capt
 elsewhere, rows in the order of `stimuli.csv`.
 """
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,11 @@ class ArraysConfig(Config):
     kind: Literal["arrays"] = "arrays"
     path: str
     subjects: list[str] | None = None
+
+    @property
+    def named_subjects(self) -> list[str] | None:
+        """The subjects that the config names, or None where it takes all that are there."""
+        return self.subjects
 
     def build(self, root: Path) -> "Arrays":
         """Return the source; a relative path starts at `root`."""
@@ -54,6 +60,10 @@ class Arrays:
 
     def stimuli(self) -> pd.DataFrame:
         """Return the stimuli in the order of `stimuli.csv`."""
+        return self._stimuli.copy()
+
+    @cached_property
+    def _stimuli(self) -> pd.DataFrame:
         if not self.path.is_dir():
             raise SourceMissing(f"{self.path}: no such folder; set source.path to the folder with stimuli.csv")
         where = self.path / "stimuli.csv"
@@ -97,8 +107,7 @@ class Arrays:
 
     def clip(self, stimulus: str, config: ClipConfig) -> Clip | None:
         """Return a stimulus's clip, or None where `stimuli.csv` names no file."""
-        table = self.stimuli().set_index("stimulus")
-        name = str(table.loc[stimulus, "file"])
+        name = self._files[stimulus]
         return read_clip(self.path / "stimuli" / name, config) if name else None
 
     def target(self, name: str) -> NDArray[Any] | None:
@@ -111,6 +120,10 @@ class Arrays:
         if values.ndim < 2 or len(values) != expected:
             raise SourceError(f"{file}: has the shape {values.shape}; expected {expected} rows, as in stimuli.csv")
         return values
+
+    @cached_property
+    def _files(self) -> dict[str, str]:
+        return dict(zip(self._stimuli["stimulus"], self._stimuli["file"], strict=True))
 
     @staticmethod
     def _voxels(folder: Path, count: int) -> pd.DataFrame:

@@ -92,6 +92,11 @@ class BoldMomentsConfig(Config):
     stimuli: str | None = None
     """The folder of the clips, where it is not ``stimuli`` inside `path`."""
 
+    @property
+    def named_subjects(self) -> list[str] | None:
+        """The subjects that the config names, as ``sub-01``, or None where it takes all that are there."""
+        return None if self.subjects is None else [f"sub-{number:02d}" for number in self.subjects]
+
     def build(self, root: Path) -> "BoldMoments":
         """Return the source; relative paths start at `root`."""
         return BoldMoments(self, root)
@@ -120,9 +125,9 @@ class BoldMoments:
         there = sorted(entry.name for entry in folder.glob("sub-*")) if folder.is_dir() else []
         if not there:
             raise SourceMissing(f"{folder}: no subject; expected folders sub-01, …; download the betas into it")
-        if self.config.subjects is None:
+        wanted = self.config.named_subjects
+        if wanted is None:
             return there
-        wanted = [f"sub-{number:02d}" for number in self.config.subjects]
         for subject in wanted:
             self._require_subject(subject, there)
         return wanted

@@ -26,6 +26,11 @@ class Digits69Config(Config):
     kind: Literal["digits69"] = "digits69"
     path: str
 
+    @property
+    def named_subjects(self) -> list[str]:
+        """The one person that was recorded."""
+        return [Digits69.SUBJECT]
+
     def build(self, root: Path) -> "Digits69":
         """Return the source; a relative path starts at `root`."""
         return Digits69(root / self.path)

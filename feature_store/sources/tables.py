@@ -1,5 +1,6 @@
 """Tables that sources read: CSV files with declared columns, and what stimuli and trials must satisfy together."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import pandas as pd
 from core.config import nearest
 from core.errors import SourceError, SourceMissing
 from feature_store.sources.base import SPLITS
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""A stimulus's name becomes a file's name."""
 
 
 def read_csv(path: Path, required: Sequence[str]) -> pd.DataFrame:
@@ -32,6 +36,12 @@ def read_csv(path: Path, required: Sequence[str]) -> pd.DataFrame:
 
 def check_stimuli(stimuli: pd.DataFrame, where: Path) -> None:
     """Raise `SourceError` unless every stimulus is there once, in one known split, and training has some."""
+    for name in stimuli["stimulus"]:
+        if not NAME.fullmatch(name):
+            raise SourceError(
+                f"{where}: stimulus '{name}' cannot name a file; use letters, digits, '.', '_' and '-', and begin with "
+                "a letter or a digit"
+            )
     for row, split in enumerate(stimuli["split"]):
         if split not in SPLITS:
             name = stimuli["stimulus"].iloc[row]
@@ -45,6 +55,17 @@ def check_stimuli(stimuli: pd.DataFrame, where: Path) -> None:
     for split in SPLITS:
         if not (stimuli["split"] == split).any():
             raise SourceError(f"{where}: no stimulus has the split '{split}'; both train and test are needed")
+    if "file" in stimuli:
+        _check_files(stimuli, where)
+
+
+def _check_files(stimuli: pd.DataFrame, where: Path) -> None:
+    named = stimuli[stimuli["file"].fillna("") != ""]
+    shared = set(named.loc[named["split"] == "train", "file"]) & set(named.loc[named["split"] == "test", "file"])
+    if shared:
+        raise SourceError(
+            f"{where}: the file '{min(shared)}' is in training and in test; a clip belongs into one split"
+        )
 
 
 def check_trials(trials: pd.DataFrame, stimuli: pd.DataFrame, where: Path) -> None:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from core.config import nearest
 from core.errors import ModelError
-from models.weights import Tensors
+from models.encoders.config import StandardiseConfig
+from models.weights import Tensors, common
 
 Array = NDArray[Any]
 
@@ -35,15 +36,23 @@ class Standardise:
         """The subjects that the encoder knows."""
         return list(self.mean)
 
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Voxels that go in and features that come out; -1 where subjects differ."""
+        return common([len(kept) for kept in self.kept.values()]), common([int(k.sum()) for k in self.kept.values()])
+
     @classmethod
-    def fit(cls, responses: dict[str, Array]) -> "Standardise":
+    def fit(cls, config: StandardiseConfig, responses: dict[str, Array]) -> "Standardise":
         """Fit on training trials.
 
         Parameters
         ----------
+        config : StandardiseConfig
+            Which voxels are read is the caller's to heed; there is nothing else to set.
         responses : per subject, (trial, voxel) or (trial, time, voxel)
             A window's time points are averaged.
         """
+        del config
         mean, scale, kept = {}, {}, {}
         for subject, values in responses.items():
             flat = _flatten(values).astype(np.float64)

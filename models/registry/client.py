@@ -61,7 +61,8 @@ def experiment(study: str) -> str:
 
 def versions_of(name: str) -> list[ModelVersion]:
     """Return a registered model's versions, newest first; none where there is no such model."""
-    found = client().search_model_versions(f"name = '{name}'")
+    with explained(name):
+        found = client().search_model_versions(f"name = '{name}'")
     return sorted(found, key=lambda version: -int(version.version))
 
 

@@ -24,23 +24,20 @@ class EncoderModel:
 class RegressorModel:
     """Predicts one role's targets, flattened, from features; the subject is a parameter."""
 
-    def __init__(self, regressor: Regressor, subjects: list[str]) -> None:
+    def __init__(self, regressor: Regressor) -> None:
         self._regressor = regressor
-        self._subjects = subjects
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> NDArray[np.float32]:
         """Return predictions (row, target value) for features (row, feature)."""
         features = np.asarray(model_input)
-        predicted = self._regressor.predict(_subject(params, self._subjects), features)
+        predicted = self._regressor.predict(_subject(params, self._regressor.subjects), features)
         return predicted.reshape(len(features), -1)
 
 
 def _load_pyfunc(data_path: str) -> EncoderModel | RegressorModel:
     folder = Path(data_path)
     config, _ = load_weights(folder)
-    if config["part"] == "encoder":
-        return EncoderModel(load_encoder(folder))
-    return RegressorModel(load_regressor(folder), list(config["penalties"]))
+    return EncoderModel(load_encoder(folder)) if config["part"] == "encoder" else RegressorModel(load_regressor(folder))
 
 
 def _subject(params: dict[str, Any] | None, known: list[str]) -> str:

@@ -11,7 +11,7 @@ from core.errors import RegistryError
 from core.files import digest_folder
 from models.parts import Encoder, Regressor, load_encoder, load_regressor
 from models.registry.client import client, explained, versions_of
-from models.registry.register import set_of_run
+from models.registry.register import set_of_run, set_of_versions
 from models.registry.sets import ENCODER, PRODUCTION, ModelSet, model_name
 
 
@@ -24,20 +24,24 @@ def resolve(study: str, parts: list[str], alias: str = PRODUCTION) -> ModelSet:
         A part has no version with the alias, or the versions come from different training runs.
     """
     connection = client()
-    versions = {part: _aliased(connection, model_name(study, part), alias) for part in parts}
-    missing = [model_name(study, part) for part, version in versions.items() if version is None]
+    with explained(study):
+        found = {part: _aliased(connection, model_name(study, part), alias) for part in parts}
+    versions = {part: version for part, version in found.items() if version is not None}
+    missing = [model_name(study, part) for part in parts if part not in versions]
     if missing:
         raise RegistryError(
             f"{study}: no version of {', '.join(missing)} has the alias '{alias}'; "
             f"run 'brain2video promote' or set the alias in the MLflow UI"
         )
-    runs = {part: version.tags.get("training_run", "?") for part, version in versions.items() if version is not None}
-    if len(set(runs.values())) > 1:
-        raise RegistryError(_mixed(study, {p: v for p, v in versions.items() if v is not None}, alias))
-    found = set_of_run(study, parts, runs[parts[0]])
-    if found is None:
-        raise RegistryError(f"{study}: training run {runs[parts[0]]} is not registered completely; train again")
-    return found
+    if len({version.tags.get("training_run") for version in versions.values()}) > 1:
+        raise RegistryError(_mixed(study, versions, alias))
+    try:
+        return set_of_versions(study, versions)
+    except KeyError as error:
+        raise RegistryError(
+            f"{study}: a version with the alias '{alias}' lacks the tag {error}, which training gives it; "
+            "promote a version that 'brain2video train' registered"
+        ) from error
 
 
 def promote(study: str, parts: list[str], run: str | None = None, alias: str = PRODUCTION) -> ModelSet:
@@ -50,14 +54,14 @@ def promote(study: str, parts: list[str], run: str | None = None, alias: str = P
     """
     connection = client()
     chosen = _set_to_promote(study, parts, run)
-    before = {part: _aliased(connection, model_name(study, part), alias) for part in parts}
-    try:
-        with explained(f"promoting {study}"):
+    with explained(f"promoting {study}"):
+        before = {part: _aliased(connection, model_name(study, part), alias) for part in parts}
+        try:
             for part in parts:
                 connection.set_registered_model_alias(model_name(study, part), alias, str(chosen.versions[part]))
-    except BaseException:
-        _restore(connection, study, before, alias)
-        raise
+        except BaseException:
+            _restore(connection, study, before, alias)
+            raise
     return chosen
 
 

@@ -9,6 +9,7 @@ import mlflow
 import mlflow.pyfunc
 import numpy as np
 from mlflow.entities import Metric, Param
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
@@ -40,10 +41,15 @@ def set_of_run(study: str, parts: list[str], run: str) -> ModelSet | None:
         if not match:
             return None
         versions[part] = match[0]
-    first = versions[parts[0]]
+    return set_of_versions(study, versions)
+
+
+def set_of_versions(study: str, versions: dict[str, ModelVersion]) -> ModelSet:
+    """Return the set that these versions, one per part and all of one training run, make."""
+    first = next(iter(versions.values()))
     return ModelSet(
         study=study,
-        run=run,
+        run=first.tags["training_run"],
         versions={part: int(version.version) for part, version in versions.items()},
         digests={part: version.tags["digest"] for part, version in versions.items()},
         record=json.loads(first.tags["record"]),

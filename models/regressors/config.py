@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 from core.config import Config
 
@@ -11,7 +11,9 @@ class RidgeConfig(Config):
     """Ridge regression in its dual form, one penalty per subject and role."""
 
     kind: Literal["ridge"] = "ridge"
-    penalties: list[float] = Field(default_factory=lambda: [10.0 ** (k / 2) for k in range(-8, 9)], min_length=1)
+    penalties: list[PositiveFloat] = Field(
+        default_factory=lambda: [10.0 ** (k / 2) for k in range(-8, 9)], min_length=1
+    )
     """Candidates, in units of the mean eigenvalue of the features' Gram matrix."""
     repeats: Literal["mean", "single"] = "mean"
     """Fit on the mean of a stimulus's repetitions, or on every trial."""

@@ -20,7 +20,9 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from core.errors import ModelError
-from models.weights import Tensors
+from models.regressors.config import RidgeConfig
+from models.regressors.rows import TrainingRows
+from models.weights import Tensors, common
 
 Array = NDArray[Any]
 
@@ -144,6 +146,25 @@ class Ridge:
     target: str
     shape: tuple[int, ...]
     fits: dict[str, RidgeFit]
+
+    @classmethod
+    def fit(cls, config: RidgeConfig, target: str, data: dict[str, TrainingRows]) -> "Ridge":
+        """Fit every subject's ridge; the targets' shape is that of their rows."""
+        fits = {
+            subject: fit_ridge(rows.features, rows.flat_targets, rows.stimuli, config.penalties)
+            for subject, rows in data.items()
+        }
+        return cls(target, next(iter(data.values())).targets.shape[1:], fits)
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Features that go in and target values that come out; -1 where subjects differ."""
+        return common([len(fit.centre) for fit in self.fits.values()]), int(np.prod(self.shape))
+
+    @property
+    def subjects(self) -> list[str]:
+        """The subjects it knows."""
+        return list(self.fits)
 
     def predict(self, subject: str, features: Array) -> Array:
         """Return predictions (row, *shape) float32."""

@@ -22,14 +22,23 @@ class House(Config):
     name: str
     pet: Annotated[Cat | Dog, Field(discriminator="kind")] = Cat()
     rooms: int = Field(default=1, ge=1)
+    guests: dict[str, Annotated[Cat | Dog, Field(discriminator="kind")]] = Field(default_factory=dict)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ({"name": "a", "room": 1}, "x.yaml: unknown key 'room'; did you mean 'rooms'?"),
-        ({"name": "a", "pet": {"kind": "cat", "wiskers": 1}}, "x.yaml: unknown key 'pet.cat.wiskers'; did you mean"),
-        ({"name": "a", "zzz": 1}, "x.yaml: unknown key 'zzz'; known: name, pet, rooms"),
+        (
+            {"name": "a", "pet": {"kind": "cat", "wiskers": 1}},
+            "x.yaml: unknown key 'pet.wiskers'; did you mean 'whiskers'",
+        ),
+        ({"name": "a", "zzz": 1}, "x.yaml: unknown key 'zzz'; known: guests, name, pet, rooms"),
+        (
+            {"name": "a", "guests": {"dog": {"kind": "dog", "tial": 1}}},
+            "x.yaml: unknown key 'guests.dog.tial'; did you mean 'tail'?",
+        ),
+        ({"name": "a", "pet": {"kind": "dog", "tail": "x"}}, "x.yaml: pet.tail: input should be a valid boolean"),
         ({}, "x.yaml: key 'name' is missing; add it"),
         ({"name": "a", "rooms": 0}, "x.yaml: rooms: input should be greater than or equal to 1, found 0"),
         ({"name": "a", "pet": {"kind": "cow"}}, "pet: input tag 'cow' found"),

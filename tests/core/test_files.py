@@ -1,7 +1,6 @@
 """Atomic files and folders, and digests."""
 
 import errno
-import sys
 from pathlib import Path
 
 import pytest
@@ -66,18 +65,6 @@ def test_space_is_asked_for_before_writing(tmp_path: Path) -> None:
     files.require_space(tmp_path / "not" / "yet", 1)
     with pytest.raises(NoSpace, match="MB are to be written and .* MB are free; make room"):
         files.require_space(tmp_path, 10**18)
-
-
-def test_the_code_digest_sees_code_and_not_comments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "digested_plain.py").write_text("def f(x):\n    return x + 1\n")
-    (tmp_path / "digested_said.py").write_text('"""Says."""\n# why\ndef f(x):\n    """Add."""\n    return x + 1\n')
-    (tmp_path / "digested_other.py").write_text("def f(x):\n    return x + 2\n")
-    assert files.code_digest("digested_plain") == files.code_digest("digested_said")
-    assert files.code_digest("digested_plain") != files.code_digest("digested_other")
-    assert "digested_plain" not in sys.modules, "it is read, not imported"
-    with pytest.raises(ModuleNotFoundError, match="digested_absent"):
-        files.code_digest("digested_absent")
 
 
 def test_a_folders_digest_sees_names_and_contents(tmp_path: Path) -> None:

@@ -53,6 +53,12 @@ BAD: list[tuple[str, Callable[[Path], object], str]] = [
     ("split", edit("stimuli.csv", lambda t: t.assign(split="val")), "has the split 'val'; expected train or test"),
     ("both", edit("stimuli.csv", lambda t: with_row(t, split="test")), "'s000' is in training and in test"),
     ("twice", edit("stimuli.csv", lambda t: with_row(t)), "'s000' is listed twice in train"),
+    ("name", edit("stimuli.csv", lambda t: t.replace("s000", "../s000")), "'../s000' cannot name a file"),
+    (
+        "file",
+        edit("stimuli.csv", lambda t: t.replace("s047.png", "s000.png")),
+        "the file 's000.png' is in training and",
+    ),
     ("no test", edit("stimuli.csv", lambda t: t.assign(split="train")), "no stimulus has the split 'test'"),
     ("no responses", lambda f: (f / "sub-01/responses.npy").unlink(), "no subject; expected a folder such as sub-01"),
     ("counts", save("sub-01/responses.npy", np.zeros((5, 3))), r"shape \(5, 3\) and trials.csv 96 rows"),

@@ -1,5 +1,6 @@
 """The store: what is written is what is read, by us and by zarr; joined by stimulus; never damaged in silence."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from feature_store import Store, verify
 from feature_store import schema as layout
 from feature_store.schema import chunk_rows
 from feature_store.tables import decode_column, encode_column
-from feature_store.writer import GroupWriter, published_fingerprint
+from feature_store.writer import GroupWriter, is_published
 
 from .conftest import STIMULI, write_responses
 
@@ -147,9 +148,32 @@ def test_an_interrupted_write_resumes_where_it_was(
     assert asked == [0, 0, 2, 4, 6], "another fingerprint starts afresh"
 
 
-def test_the_fingerprint_of_a_published_group(store: Path) -> None:
-    assert published_fingerprint(store / "responses" / "sub-01") == "f"
-    assert published_fingerprint(store / "responses" / "sub-02") is None
+def test_a_group_stands_only_if_made_from_the_same_and_undamaged(store: Path) -> None:
+    group = store / "responses" / "sub-01"
+    assert is_published(group, "f")
+    assert not is_published(group, "g")
+    assert not is_published(store / "responses" / "sub-02", "f")
+    for name in ("train/betas/c/0/0", "zarr.json", "MANIFEST.json"):
+        sound = (group / name).read_bytes()
+        (group / name).write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+        assert not is_published(group, "f"), name
+        (group / name).write_bytes(sound)
+
+
+def test_the_digest_is_of_the_content_not_of_what_it_was_made_from(
+    tmp_path: Path, store: Path, betas: dict[str, np.ndarray]
+) -> None:
+    before = Store(store).responses("sub-01").digest
+    write_responses(store, betas, fingerprint="another code made the same")
+    assert Store(store).responses("sub-01").digest == before
+    write_responses(store, {split: values + 1 for split, values in betas.items()})
+    assert Store(store).responses("sub-01").digest != before
+
+
+def test_what_a_kill_leaves_behind_is_no_group(store: Path) -> None:
+    shutil.copytree(store / "responses" / "sub-01", store / "responses" / ".sub-01.old")
+    assert Store(store).names("responses") == ["sub-01"]
+    assert list(verify(store)) == []
 
 
 def test_absent_things_are_named(store: Path, tmp_path: Path) -> None:
@@ -157,7 +181,7 @@ def test_absent_things_are_named(store: Path, tmp_path: Path) -> None:
         Store(tmp_path / "nowhere")
     with pytest.raises(StoreMissing, match="latent: not in .*did you mean 'latents'"):
         Store(store).target("latent")
-    with pytest.raises(StoreMissing, match=r"brain2video responses --subject sub-02"):
+    with pytest.raises(StoreMissing, match=r"brain2video responses --subject sub-02 -c configs/data.yaml"):
         Store(store).responses("sub-02")
 
 
@@ -165,11 +189,12 @@ def test_a_sound_store_has_no_finding(store: Path) -> None:
     assert list(verify(store)) == []
 
 
+@pytest.mark.parametrize("flips", [40, pytest.param(400, marks=pytest.mark.full)])
 def test_every_single_bit_flip_is_found_and_never_returned(
-    store: Path, betas: dict[str, np.ndarray], latents: dict[str, np.ndarray], rng: np.random.Generator
+    flips: int, store: Path, betas: dict[str, np.ndarray], latents: dict[str, np.ndarray], rng: np.random.Generator
 ) -> None:
     files = sorted(path for path in store.rglob("*") if path.is_file())
-    for _ in range(60):
+    for _ in range(flips):
         path = files[rng.integers(len(files))]
         sound = path.read_bytes()
         damaged = bytearray(sound)

@@ -16,7 +16,7 @@ DVC_YAML = """\
 stages:
   responses:
     matrix: {subject: [1]}
-    cmd: brain2video responses --subject sub-0${item.subject}
+    cmd: brain2video responses -c configs/demo.yaml --subject sub-0${item.subject}
     outs:
       - data/features.zarr/responses/sub-0${item.subject}
 """
@@ -52,8 +52,12 @@ def test_a_group_is_committed_pushed_and_pulled_bit_for_bit(
     write_responses(store, betas)
     group = store / "responses" / "sub-01"
     published = digest_folder(group)
+    assert versioning.commit_outputs(checkout, [group], "configs/other.yaml") == {group: "stage of another config"}
     other = checkout / "data" / "elsewhere"
-    assert versioning.commit_outputs(checkout, [group, other]) == {group: "committed", other: "no stage in dvc.yaml"}
+    assert versioning.commit_outputs(checkout, [group, other], "configs/demo.yaml") == {
+        group: "committed",
+        other: "no stage in dvc.yaml",
+    }
     assert versioning.states(checkout, [group]) == {group: "versioned"}
     dvc(checkout, "remote", "add", "-d", "lab", str(tmp_path / "remote"))
     dvc(checkout, "remote", "modify", "lab", "verify", "true")
@@ -74,11 +78,11 @@ def test_a_group_is_committed_pushed_and_pulled_bit_for_bit(
 def test_inside_a_stage_dvc_commits_itself(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_STAGE", "responses@1")
     group = checkout / "data" / "features.zarr" / "responses" / "sub-01"
-    assert versioning.commit_outputs(checkout, [group]) == {group: "left to DVC"}
+    assert versioning.commit_outputs(checkout, [group], "configs/demo.yaml") == {group: "left to DVC"}
     assert not (checkout / "dvc.lock").exists()
 
 
 def test_outside_git_nothing_is_versioned_and_nothing_fails(tmp_path: Path) -> None:
     group = tmp_path / "data" / "features.zarr" / "responses" / "sub-01"
-    assert versioning.commit_outputs(tmp_path, [group]) == {group: "not under version control"}
+    assert versioning.commit_outputs(tmp_path, [group], "configs/demo.yaml") == {group: "not under version control"}
     assert versioning.states(tmp_path, [group]) == {group: "not under version control"}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from core.errors import ModelError
+from models.encoders.config import StandardiseConfig
 from models.encoders.standardise import Standardise
 from models.parts import load_encoder, save_part
 from models.predict import predict_stimuli
@@ -17,14 +18,14 @@ def responses(rng: np.random.Generator, trials: int = 20) -> np.ndarray:
 
 def test_training_trials_come_out_standardised(rng: np.random.Generator) -> None:
     training = responses(rng)
-    features = Standardise.fit({"sub-01": training}).encode("sub-01", training)
+    features = Standardise.fit(StandardiseConfig(), {"sub-01": training}).encode("sub-01", training)
     assert np.allclose(features.mean(0), 0, atol=1e-5)
     assert np.allclose(features.std(0), 1, atol=1e-5)
 
 
 def test_other_trials_use_the_training_statistics(rng: np.random.Generator) -> None:
     training, other = responses(rng), responses(rng, 3)
-    features = Standardise.fit({"sub-01": training}).encode("sub-01", other)
+    features = Standardise.fit(StandardiseConfig(), {"sub-01": training}).encode("sub-01", other)
     assert np.allclose(features, (other - training.mean(0)) / training.std(0), atol=1e-4)
 
 
@@ -32,20 +33,20 @@ def test_constant_and_nan_voxels_are_left_out(rng: np.random.Generator) -> None:
     training = responses(rng)
     training[:, 1] = 3
     training[4, 2] = np.nan
-    encoder = Standardise.fit({"sub-01": training})
+    encoder = Standardise.fit(StandardiseConfig(), {"sub-01": training})
     assert encoder.encode("sub-01", responses(rng, 2)).shape == (2, 4)
     with pytest.raises(ModelError, match="no voxel of 6 varies"):
-        Standardise.fit({"sub-01": np.ones((4, 6))})
+        Standardise.fit(StandardiseConfig(), {"sub-01": np.ones((4, 6))})
 
 
 def test_windows_are_averaged_over_time(rng: np.random.Generator) -> None:
     windows = rng.normal(size=(10, 4, 6)).astype(np.float32)
-    encoder = Standardise.fit({"sub-01": windows})
+    encoder = Standardise.fit(StandardiseConfig(), {"sub-01": windows})
     assert np.allclose(encoder.encode("sub-01", windows), encoder.encode("sub-01", windows.mean(1)), atol=1e-5)
 
 
 def test_what_does_not_fit_is_refused(rng: np.random.Generator) -> None:
-    encoder = Standardise.fit({"sub-01": responses(rng)})
+    encoder = Standardise.fit(StandardiseConfig(), {"sub-01": responses(rng)})
     with pytest.raises(ModelError, match="does not know the subject 'sub-02'; did you mean 'sub-01'"):
         encoder.encode("sub-02", responses(rng))
     with pytest.raises(ModelError, match="have 5 voxels and the encoder was trained on 6"):
@@ -58,7 +59,7 @@ def test_what_does_not_fit_is_refused(rng: np.random.Generator) -> None:
 
 def test_it_is_kept_without_loss_and_not_mistaken(rng: np.random.Generator, tmp_path: Path) -> None:
     training = responses(rng)
-    encoder = Standardise.fit({"sub-01": training})
+    encoder = Standardise.fit(StandardiseConfig(), {"sub-01": training})
     save_part(tmp_path / "e", encoder)
     assert np.array_equal(load_encoder(tmp_path / "e").encode("sub-01", training), encoder.encode("sub-01", training))
     (tmp_path / "e" / "model.safetensors").write_bytes(b"not tensors")
@@ -77,7 +78,7 @@ class Sum:
 
 def test_predictions_are_averaged_over_repetitions(rng: np.random.Generator) -> None:
     training = responses(rng, 600)
-    encoder = Standardise.fit({"sub-01": training})
+    encoder = Standardise.fit(StandardiseConfig(), {"sub-01": training})
     names = [f"s{i % 7}" for i in range(600)]
     stimuli, predicted = predict_stimuli(encoder, Sum(), "sub-01", training, names)
     features = encoder.encode("sub-01", training).sum(1)

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import ServerError
 from pipelines.environment import defaults
+from pipelines.serve import serve
 
 from .conftest import CHECKOUT, Here, Run
 
@@ -99,6 +101,13 @@ def test_a_mistake_in_a_fresh_process_is_one_line_too(run: Run) -> None:
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_a_server_that_is_configured_already_is_not_served_again(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://lab:5000")
+    monkeypatch.setattr(sys, "argv", ["brain2video", "ui"])
+    with pytest.raises(ServerError, match="names a server already, http://lab:5000"):
+        serve(5000)
+
+
 def test_a_study_runs_from_end_to_end_through_zenml(run: Run, cli_home: Path) -> None:
     done = run("brain2video", "run", "-c", "configs/small.yaml")
     assert done.returncode == 0, done.stderr
@@ -155,8 +164,9 @@ def test_a_disk_without_room_is_one_line_and_leaves_nothing(
     assert not (cli_home / "data" / "full" / "features.zarr" / "responses").exists()
 
 
-def test_defaults_stay_inside_the_checkout_and_give_way(tmp_path: Path) -> None:
-    made = defaults(tmp_path)
+def test_defaults_stay_inside_the_checkout_and_give_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRAIN2VIDEO_HOME", str(tmp_path))
+    made = defaults()
     for name in ("ZENML_CONFIG_PATH", "MLFLOW_TRACKING_URI", "DVC_SITE_CACHE_DIR", "MPLCONFIGDIR"):
         assert str(tmp_path) in made[name]
     done = subprocess.run(

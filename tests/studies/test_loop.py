@@ -1,13 +1,14 @@
 """The loop as plain functions: recordings to stores, to models, to the registry, to videos with scores."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from core.errors import ConfigError, RegistryError, SourceError, StoreCorrupted
+from core.errors import ConfigError, RegistryError, SourceError, StoreCorrupted, StoreError
 from core.files import read_json
 from feature_store import Store, verify
 from studies.extract import extract
@@ -76,6 +77,21 @@ def test_a_second_run_finds_everything_as_it_was(study: Study) -> None:
     assert again == first.model_copy(update={"fresh": True})
 
 
+def test_going_back_to_an_older_config_goes_back_to_its_runs(study: Study) -> None:
+    """The newest run is not always the right one: A, then B, then A again."""
+    first = loop(study)
+    other = study.model_copy(update={"seed": 1})
+    loop(other)
+    training = fit(study)
+    assert training.fresh
+    assert runs_status(study)[0].state == training.run
+    registered = register_training(study, training)
+    assert registered.versions["encoder"] == 1
+    promote_run(study, registered.run)
+    assert reconstruct(study, resolve_production(study)).run == first.run
+    assert runs_status(study)[1].state == first.run
+
+
 def test_what_is_gone_is_made_again_and_what_changed_is_made_anew(study: Study, arrays_folder: Path) -> None:
     first = loop(study)
     group = study.store / "responses" / "sub-01"
@@ -142,6 +158,65 @@ def test_clips_and_captions_that_are_missing_are_named(home: Path, tmp_path: Pat
     given = load_study(write_study(home, source, targets={"pixels": {"extractor": "given"}}))
     with pytest.raises(SourceError, match="targets/pixels.npy: the source has no such embeddings"):
         extract(given, "pixels")
+
+
+def test_a_test_clip_that_is_also_in_training_is_refused(study: Study, arrays_folder: Path) -> None:
+    pictures = arrays_folder / "stimuli"
+    (pictures / "s045.png").write_bytes((pictures / "s003.png").read_bytes())
+    with pytest.raises(SourceError, match=r"'s045' \(test\) shows the same pixels as 's003' \(train\)"):
+        extract(study, "pixels")
+    assert not Store(study.store).names("targets") if study.store.exists() else True
+
+
+def test_models_trained_on_other_data_are_refused(study: Study, arrays_folder: Path) -> None:
+    """A stimulus moved from training to test after training would be scored by a model that was fitted on it."""
+    loop(study)
+    table = pd.read_csv(arrays_folder / "stimuli.csv")
+    table.loc[0, "split"] = "test"
+    table.to_csv(arrays_folder / "stimuli.csv", index=False)
+    stores(study)
+    with pytest.raises(RegistryError, match="saw responses/sub-01 as .* the store holds .*; run 'brain2video train'"):
+        reconstruct(study, resolve_production(study))
+
+
+def test_training_needs_the_stores_only(study: Study, arrays_folder: Path) -> None:
+    stores(study)
+    shutil.rmtree(arrays_folder)
+    assert not fit(study).fresh
+
+
+def test_the_advised_command_mends_a_damaged_group(study: Study) -> None:
+    stores(study)
+    for name in ("train/betas/c/0/0", "train/betas/zarr.json", "MANIFEST.json"):
+        path = study.store / "responses" / "sub-01" / name
+        path.write_bytes(path.read_bytes()[:-1])
+        assert list(verify(study.store))
+        assert not ingest(study, "sub-01").fresh
+        assert not list(verify(study.store))
+
+
+def test_damaged_records_of_old_runs_are_passed_over(study: Study) -> None:
+    loop(study)
+    (study.outputs / "training" / "latest" / "scores.json").write_text("")
+    (study.outputs / "latest" / "manifest.json").write_text("{")
+    assert not fit(study).fresh
+    assert not reconstruct(study, resolve_production(study)).fresh
+
+
+def test_subjects_are_averaged_by_stimulus(home: Path, tmp_path: Path, rng: np.random.Generator) -> None:
+    """Each subject saw the stimuli in an order of its own."""
+    source = write_arrays(tmp_path / "two", rng, subjects=("sub-01", "sub-02"))
+    study = load_study(write_study(home, source), ["evaluation.folds=4", "evaluation.fold_repeats=1"])
+    stores(study)
+    both = read_json(home_folder() / fit(study).folder / "scores.json")
+    assert both["cross_validation"]["targets"]["z"]["rows"]["reconstruction"]["pixels.two_way"]["value"] > 0.9
+    trials = pd.read_csv(source / "sub-02" / "trials.csv")
+    keep = (trials["stimulus_id"] != "s047").to_numpy()
+    trials[keep].to_csv(source / "sub-02" / "trials.csv", index=False)
+    np.save(source / "sub-02" / "responses.npy", np.load(source / "sub-02" / "responses.npy")[keep])
+    stores(study)
+    with pytest.raises(StoreError, match="sub-01 and sub-02 saw other test stimuli .1 differ, such as 's047'"):
+        fit(study)
 
 
 def test_cross_validation_stands_beside_the_test_scores(study: Study) -> None:

@@ -58,6 +58,15 @@ def test_what_must_come_first_is_named(tiny: Study) -> None:
     simulate_source(tiny)
     with pytest.raises(ModelError, match="run 'brain2video train-zoo'"):
         extract(tiny, "latents")
+    weights = home_folder() / "data" / "theirs"
+    weights.mkdir(parents=True)
+    (weights / "precious.safetensors").write_text("x")
+    with pytest.raises(ModelError, match="was not trained here, which is never replaced"):
+        train_zoo(load_study(CONFIG, [*TINY, "generator.weights=data/theirs"]))
+    assert (weights / "precious.safetensors").is_file()
+    for above in ("data/..", "''", "data"):
+        with pytest.raises(ModelError, match="never replaced"):
+            train_zoo(load_study(CONFIG, [*TINY, f"generator.weights={above}"]))
     other = load_study(CONFIG, [*TINY, "simulation.seed=9"])
     with pytest.raises(SourceError):
         simulate_source(other)
