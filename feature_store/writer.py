@@ -17,7 +17,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
-from core.errors import StoreError
+from core.errors import Brain2VideoError, StoreError
 from core.files import fsync_path, no_space_explained, publish_folder, require_space, write_bytes
 from core.progress import report
 from feature_store.manifest import read_manifest, write_manifest
@@ -47,8 +47,8 @@ def is_published(group: Path, fingerprint: str) -> bool:
 class GroupWriter:
     """Writes a group; use it as a context manager, which publishes on success.
 
-    A block that raises leaves the staging folder behind, so that the next run with the same fingerprint resumes; the
-    published group is untouched either way.
+    A block that is interrupted leaves the staging folder behind, so that the next run with the same fingerprint
+    resumes; one that ends in a user's mistake leaves nothing. The published group is untouched either way.
 
     Parameters
     ----------
@@ -79,6 +79,8 @@ class GroupWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         with no_space_explained(self.target):
+            if isinstance(error, Brain2VideoError):
+                shutil.rmtree(self.staging)
             if error is not None:
                 raise error
             self._publish()

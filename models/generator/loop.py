@@ -46,7 +46,7 @@ def renoise_and_denoise(
     guidance: float,
     steps: int,
 ) -> torch.Tensor:
-    """Return latents renoised to `strength` and denoised again, under guidance.
+    """Return latents, (clip, frame, channel, h, w), renoised to `strength` and denoised again, under guidance.
 
     Parameters
     ----------
@@ -64,10 +64,6 @@ def renoise_and_denoise(
         ``empty + guidance · (states − empty)``, in one pass; 1 and below leave the empty caption out.
     steps : int
         Steps of a whole denoising.
-
-    Returns
-    -------
-    Tensor, shape (clip, frame, channel, h, w)
     """
     taken = steps_taken(steps, strength)
     if taken == 0 or len(latents) == 0:
