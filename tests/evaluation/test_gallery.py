@@ -1,5 +1,6 @@
 """The page: well-formed, escaped, self-contained, and sorted by a browser where one is installed."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -135,6 +136,7 @@ def test_a_browser_sorts_the_clips(tmp_path, whole, items, clicks, order):
     flags += ["--disable-background-networking", "--disable-component-update", f"--user-data-dir={tmp_path / 'user'}"]
     dumped = subprocess.run(
         [str(CHROMIUM), *flags, "--dump-dom", (tmp_path / "page.html").as_uri()],
+        env={**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)},
         capture_output=True,
         timeout=120,
         check=True,
