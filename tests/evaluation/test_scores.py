@@ -12,7 +12,7 @@ from core.errors import ConfigError
 from core.seeds import rng_for
 from evaluation.controls import mean_prediction, shuffle_stimuli
 from evaluation.intervals import bootstrap_interval
-from evaluation.metrics import metric_names
+from evaluation.metrics import metric, metric_names
 from evaluation.scores import (
     ROWS,
     applicable,
@@ -140,11 +140,21 @@ def test_no_interval_where_there_is_none(values):
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(2, 60), st.integers(0, 2**31))
-def test_a_shuffle_leaves_none_in_place(n, seed):
+def test_a_shuffle_is_an_order_and_repeats_by_seed(n, seed):
     order = shuffle_stimuli(n, seed)
     assert sorted(order) == list(range(n))
-    assert not (order == np.arange(n)).any()
     np.testing.assert_array_equal(order, shuffle_stimuli(n, seed))
+
+
+@pytest.mark.parametrize("n", [3, 8, 30])
+def test_a_perfect_model_on_shuffled_stimuli_is_at_chance(n):
+    """Orders without a fixed point would put it below: at 3/7 for 8 stimuli."""
+    truth = rng_for(0, "null").normal(size=(n, 200))
+    values = [
+        metric("latents.two_way").per_stimulus(truth[shuffle_stimuli(n, seed)], truth).mean() for seed in range(2000)
+    ]
+    assert np.mean(values) == pytest.approx(0.5, abs=4 * np.std(values) / np.sqrt(len(values)))
+    assert np.std(values) > 0
 
 
 def test_one_stimulus_cannot_be_shuffled():
