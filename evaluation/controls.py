@@ -12,8 +12,8 @@ def shuffle_stimuli(n: int, seed: int) -> NDArray[np.int64]:
     """Return a random order of n stimuli, uniform over all orders.
 
     The shuffled-brain control is the same model on ``responses[order]``: what it earns owes nothing to the brain.
-    Orders that leave a stimulus in place are not excluded: without them, a model that knows its stimuli is identified only
-    (n - 2) / (2 (n - 1)) of the time, below chance, and every comparison would look better than it is.
+    Orders that leave a stimulus in place are not excluded: without them, a model that knows its stimuli is identified
+    only (n - 2) / (2 (n - 1)) of the time, below chance, and every comparison would look better than it is.
 
     Raises
     ------

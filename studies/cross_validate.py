@@ -90,7 +90,10 @@ def _values(study: Study, rows: _Rows, made: dict[str, Array]) -> scores.Values:
 
 
 def _shuffled(study: Study, rows: _Rows, predicted: Array, fold_of: Array, repeat: int) -> dict[str, Array]:
-    """Permute within folds only: elsewhere the model of a fold would meet responses it was trained on."""
+    """Permute within folds only: elsewhere the model of a fold would meet responses it was trained on.
+
+    A fold's share of stimuli that stay in place is larger than that of all, so this control errs on the high side.
+    """
     order = np.arange(len(predicted))
     for fold in np.unique(fold_of):
         here = np.flatnonzero(fold_of == fold)
