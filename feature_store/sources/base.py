@@ -1,6 +1,6 @@
 """What a source of recordings is: a dataset on disk, read as stimuli, responses and, where it has them, clips."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -14,6 +14,10 @@ SPLITS: tuple[Split, ...] = ("train", "test")
 
 STIMULUS_COLUMNS = ("stimulus", "split", "caption")
 TRIAL_COLUMNS = ("stimulus", "repetition")
+ROI_SEPARATOR = "+"
+"""Between the names of a voxel's regions, where it lies in several: ``"lLOC+lEBA"``."""
+NO_ROI = "none"
+"""The ROI of a voxel that lies in no region."""
 
 
 class Rows(Protocol):
@@ -37,15 +41,20 @@ class Recording:
     ----------
     subject : str
         For example ``"sub-01"``.
-    values : responses per split, rows in the order of `trials`
+    values : responses per split, rows in the order of `trials`; large ones are read when they are first asked for, and
+        whoever writes them away drops a split's rows from this dictionary before it asks for the next
     trials : table per split with the columns `TRIAL_COLUMNS` (repetition counts from 0) and optionally session, run
-    voxels : table with one row per voxel in the order of the values' last axis, ROI by ROI; column ``roi`` at least
+    voxels : table with one row per voxel in the order of the values' last axis, ROI by ROI; column ``roi`` at least (see
+        `ROI_SEPARATOR` and `NO_ROI`), and what the dataset knows of these: ``hemisphere`` ("l" or "r"), ``i``, ``j``,
+        ``k`` (voxel indices), ``x``, ``y``, ``z`` (mm), ``ncsnr_train_published``, ``ncsnr_test_published``
+    attributes : what else is known of the recording, JSON without absolute paths: ``space``, ``tr_s``, ``affine``, …
     """
 
     subject: str
     values: dict[Split, Rows]
     trials: dict[Split, pd.DataFrame]
     voxels: pd.DataFrame
+    attributes: dict[str, Any] = field(default_factory=dict)
 
 
 class Source(Protocol):
