@@ -1,5 +1,6 @@
 """Atomic files and folders, and digests: nothing this project writes is ever seen half-written."""
 
+import ctypes
 import errno
 import hashlib
 import json
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import NoSpace
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+"""Linux's names for "relative to the working folder" and "exchange"; see renameat2(2)."""
 
 
 def canonical_json(value: Any) -> str:
@@ -102,15 +106,31 @@ def staged_folder(target: Path, staging: Path | None = None) -> Iterator[Path]:
 
 
 def publish_folder(building: Path, target: Path) -> None:
-    """Move a finished folder to its place; what was there before is removed only after the new one stands."""
+    """Move a finished folder to its place; what was there before is removed only after the new one stands.
+
+    Where the system can exchange two folders in one step, there is no moment at which neither stands.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     old = building.with_name(f"{building.name}.old")
     shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
+    if not target.exists():
+        building.rename(target)
+    elif _exchange(building, target):
+        building.rename(old)
+    else:
         target.rename(old)
-    building.rename(target)
+        building.rename(target)
     fsync_path(target.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two folders atomically; False where the system or the filesystem cannot."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    return bool(rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0)
 
 
 def point_link(link: Path, target: Path) -> None:

@@ -1,9 +1,12 @@
-"""Rows of a Zarr array read straight from its chunk files: memory-mapped, each chunk's CRC checked at its first touch.
+"""Rows of a Zarr array read straight from its chunk files, each chunk's CRC checked at its first touch.
 
-Only the layout that `feature_store.writer` produces is read this way (chunks of full rows, little-endian bytes with a
-CRC-32C behind them); anything else is refused rather than guessed.
+Only the layout that `feature_store.writer` produces is read this way (chunks of full rows, with a CRC-32C behind them);
+anything else is refused rather than guessed. Uncompressed chunks are mapped into memory, so that an array larger than
+memory is read like any other; compressed ones are unpacked, and the latest of them kept.
 """
 
+import math
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +16,16 @@ from numpy.typing import NDArray
 
 from core.errors import StoreCorrupted, StoreError
 from core.files import read_json
+from feature_store.codecs import decoder_of
 from feature_store.schema import CRC_BYTES
 
-_CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
-_CODECS_OF_BYTES = [{"name": "bytes"}, {"name": "crc32c"}]
+Columns = slice | NDArray[np.integer[Any]]
+"""Which of the last axis's entries are read, such as the voxels of some regions."""
+
+UNPACKED_BYTES = 2**30
+"""How much of unpacked chunks an array keeps in memory."""
+SMALL_ROW_BYTES = 4096
+"""Below this, one indexing call for many rows is faster than one copy a row."""
 
 
 class ChunkedRows:
@@ -36,57 +45,98 @@ class ChunkedRows:
         self.dtype = np.dtype(meta["data_type"]).newbyteorder("<")
         self.attributes: dict[str, Any] = meta["attributes"]
         chunk = tuple(meta["chunk_grid"]["configuration"]["chunk_shape"])
-        if meta["codecs"] not in (_CODECS, _CODECS_OF_BYTES) or chunk[1:] != self.shape[1:]:
-            raise StoreError(f"{folder}: its chunks are not full rows with a CRC-32C; read it with zarr, or {advice}")
+        try:
+            self._decode = decoder_of(meta["codecs"])
+            if chunk[1:] != self.shape[1:]:
+                raise ValueError("its chunks are not full rows")
+        except ValueError as error:
+            raise StoreError(f"{folder}: {error}; read it with zarr, or {advice}") from None
         self._step = chunk[0]
         self._folder = folder
         self._advice = advice
-        self._chunks: dict[int, NDArray[Any]] = {}
+        self._chunks: OrderedDict[int, NDArray[Any]] = OrderedDict()
 
     def __len__(self) -> int:
         return self.shape[0]
 
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return math.prod(self.shape[1:]) * int(self.dtype.itemsize)
+
     def __getitem__(self, rows: slice | NDArray[np.integer[Any]]) -> NDArray[Any]:
         """Return rows; a slice within one chunk is a view of the mapped file, everything else a copy."""
-        if isinstance(rows, slice):
-            start, stop, step = rows.indices(len(self))
-            first, last = start // self._step, max(start, stop - 1) // self._step
-            if step == 1 and first == last and stop > start:
-                offset = first * self._step
-                return self._chunk(first)[start - offset : stop - offset]
-            rows = np.arange(start, stop, step)
-        return self._take(np.asarray(rows))
+        if not isinstance(rows, slice):
+            return self.take(np.asarray(rows))
+        start, stop, step = rows.indices(len(self))
+        if step != 1 or stop <= start:
+            return self.take(np.arange(start, stop, step))
+        first, last = start // self._step, (stop - 1) // self._step
+        if first == last:
+            offset = first * self._step
+            return self._chunk(first)[start - offset : stop - offset]
+        read = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        self.read_into(read, start)
+        return read
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Return everything."""
         del copy
         return np.asarray(self[:], dtype=dtype)
 
-    def _take(self, rows: NDArray[np.integer[Any]]) -> NDArray[Any]:
-        taken = np.empty((len(rows), *self.shape[1:]), self.dtype)
+    def take(self, rows: NDArray[np.integer[Any]], columns: Columns = slice(None)) -> NDArray[Any]:
+        """Return rows in the order asked for, and of each only some entries of the last axis."""
+        rows = np.where(rows < 0, rows + len(self), rows)
+        if rows.size and not (rows.min() >= 0 and rows.max() < len(self)):
+            raise IndexError(f"rows {rows.min()} to {rows.max()} of {len(self)}")
         chunks, offsets = np.divmod(rows, self._step)
+        width = len(np.arange(self.shape[-1])[columns]) if self.shape[1:] else 0
+        taken = np.empty((len(rows), *self.shape[1:-1], *((width,) if self.shape[1:] else ())), self.dtype)
         for index in np.unique(chunks):
-            here = chunks == index
-            taken[here] = self._chunk(int(index))[offsets[here]]
+            here, chunk = np.flatnonzero(chunks == index), self._chunk(int(index))
+            chunk = chunk[..., columns] if isinstance(columns, slice) and chunk.ndim > 1 else chunk
+            if self.row_bytes < SMALL_ROW_BYTES or not isinstance(columns, slice):
+                part = chunk[offsets[here]]
+                taken[here] = part if isinstance(columns, slice) else part[..., columns]
+                continue
+            for row, offset in zip(here.tolist(), offsets[here].tolist(), strict=True):
+                taken[row] = chunk[offset]
         return taken
 
+    def read_into(self, out: NDArray[Any], start: int = 0) -> None:
+        """Copy rows into an array that is there already, as many as it has; each value is copied once."""
+        stop = start + len(out)
+        for index in range(start // self._step, (stop - 1) // self._step + 1):
+            first = index * self._step
+            low, high = max(start, first), min(stop, first + self._step)
+            np.copyto(out[low - start : high - start], self._chunk(index)[low - first : high - first])
+
     def _chunk(self, index: int) -> NDArray[Any]:
-        if index not in self._chunks:
-            self._chunks[index] = self._open_chunk(index)
-        return self._chunks[index]
+        if index in self._chunks:
+            self._chunks.move_to_end(index)
+            return self._chunks[index]
+        self._chunks[index] = chunk = self._open_chunk(index)
+        if self._decode is not None:
+            while len(self._chunks) > 1 and len(self._chunks) * chunk.nbytes > UNPACKED_BYTES:
+                self._chunks.popitem(last=False)
+        return chunk
 
     def _open_chunk(self, index: int) -> NDArray[Any]:
         path = self._folder / "c" / "/".join([str(index), *("0" for _ in self.shape[1:])])
         shape = (self._step, *self.shape[1:])
-        expected = int(np.prod(shape, dtype=np.int64)) * self.dtype.itemsize + CRC_BYTES
+        expected = self._step * self.row_bytes
         found = path.stat().st_size if path.is_file() else None
-        if found != expected:
-            what = "is missing" if found is None else f"has {found} bytes instead of {expected}"
-            raise StoreCorrupted(f"{self._folder}: chunk {path.relative_to(self._folder)} {what}; {self._advice}")
+        if found is None or found <= CRC_BYTES or (self._decode is None and found != expected + CRC_BYTES):
+            what = "is missing" if found is None else f"has {found} bytes instead of {expected + CRC_BYTES}"
+            raise self._corrupted(path, what)
         raw = np.memmap(path, np.uint8, "r")
         if google_crc32c.value(raw[:-CRC_BYTES]) != int.from_bytes(raw[-CRC_BYTES:].tobytes(), "little"):
-            raise StoreCorrupted(
-                f"{self._folder}: chunk {path.relative_to(self._folder)} fails its checksum; {self._advice}"
-            )
-        values: NDArray[Any] = raw[:-CRC_BYTES].view(self.dtype).reshape(shape)
+            raise self._corrupted(path, "fails its checksum")
+        content = raw[:-CRC_BYTES] if self._decode is None else self._decode(raw[:-CRC_BYTES])
+        if content.nbytes != expected:
+            raise self._corrupted(path, f"unpacks to {content.nbytes} bytes instead of {expected}")
+        values: NDArray[Any] = content.view(self.dtype).reshape(shape)
         return values
+
+    def _corrupted(self, path: Path, fault: str) -> StoreCorrupted:
+        return StoreCorrupted(f"{self._folder}: chunk {path.relative_to(self._folder)} {fault}; {self._advice}")

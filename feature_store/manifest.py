@@ -1,6 +1,7 @@
 """A group's manifest: size and SHA-256 of every file, written last, so that a group with a manifest is complete."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,13 @@ def files_of(group: Path) -> list[Path]:
     return sorted(path for path in group.rglob("*") if path.is_file() and path != group / MANIFEST)
 
 
-def write_manifest(group: Path, fingerprint: str) -> None:
-    """Write the manifest of a finished group."""
+def write_manifest(group: Path, fingerprint: str, known: Mapping[Path, str]) -> None:
+    """Write the manifest of a finished group; `known` are the digests of files that need not be read for it."""
     files = {
-        path.relative_to(group).as_posix(): {"size": path.stat().st_size, "sha256": digest_file(path)}
+        path.relative_to(group).as_posix(): {
+            "size": path.stat().st_size,
+            "sha256": known.get(path) or digest_file(path),
+        }
         for path in files_of(group)
     }
     content = {"files": files, "fingerprint": fingerprint, "schema": SCHEMA}

@@ -7,19 +7,21 @@ rename. Chunks are laid out as zarr itself would, and zarr opens them.
 
 import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-import google_crc32c
 import numpy as np
 import pandas as pd
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import Crc32cCodec
 
 from core.errors import Brain2VideoError, StoreError
 from core.files import fsync_path, no_space_explained, publish_folder, require_space, write_bytes
 from core.progress import report
+from feature_store.chunk_files import ChunkFiles, chunk_is_whole
+from feature_store.chunks import ChunkedRows
+from feature_store.codecs import Compression, compressors, encoder_of
 from feature_store.manifest import read_manifest, write_manifest
 from feature_store.schema import CONTAINERS, CRC_BYTES, MANIFEST, chunk_rows, group_attributes
 from feature_store.tables import encode_column
@@ -75,18 +77,29 @@ class GroupWriter:
         self._resume_or_wipe()
         self._zarr = zarr.open_group(self.staging, mode="a", zarr_format=3)
         self._zarr.attrs.put(self._attributes)
+        self._described: set[str] = set()
+        self._files = ChunkFiles()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         with no_space_explained(self.target):
-            if isinstance(error, Brain2VideoError):
-                shutil.rmtree(self.staging)
             if error is not None:
+                self._files.close()
+                if isinstance(error, Brain2VideoError):
+                    shutil.rmtree(self.staging)
                 raise error
             self._publish()
 
     def array(
-        self, name: str, shape: tuple[int, ...], dtype: str, rows: RowBlock, dimensions: tuple[str, ...], **attrs: Any
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        dtype: str,
+        rows: RowBlock,
+        dimensions: tuple[str, ...],
+        *,
+        compression: Compression = "none",
+        **attrs: Any,
     ) -> None:
         """Write an array in whole chunks, asking `rows(start, stop)` only for chunks that are not yet there.
 
@@ -102,73 +115,91 @@ class GroupWriter:
             ``rows(start, stop)`` returns those rows.
         dimensions : tuple of str
             The axes' names.
+        compression : "none", "lz4" or "zstd"
+            See `feature_store.codecs`.
         """
+        self._describe_parents(name)
         row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * np.dtype(dtype).itemsize
         require_space(self.staging, shape[0] * row_bytes)
         step = chunk_rows(shape[0], max(1, row_bytes))
         fill = np.nan if np.dtype(dtype).kind == "f" else 0
-        array = self._zarr.require_array(
+        self._zarr.require_array(
             name,
             shape=shape,
             dtype=dtype,
             chunks=(step, *shape[1:]),
-            compressors=[Crc32cCodec()],
+            compressors=compressors(compression, np.dtype(dtype).itemsize),
             fill_value=fill,
             dimension_names=list(dimensions),
             attributes=dict(sorted(attrs.items())),
             config={"write_empty_chunks": True},
         )
-        for start, path in self._missing_chunks(name, shape, step, row_bytes):
+        stored = step * row_bytes + CRC_BYTES if compression == "none" else None
+        encode = encoder_of(compression)
+        for start, path in self._missing_chunks(name, shape, step, stored):
             stop = min(start + step, shape[0])
             block = np.asarray(rows(start, stop), dtype=dtype)
-            array[start:stop] = block
-            fsync_path(path)
+            if stop - start < step:  # Zarr stores the last chunk padded
+                block = np.concatenate([block, np.full((step - (stop - start), *shape[1:]), fill, block.dtype)])
+            self._files.write(path, block, encode)
             if step < shape[0]:
                 report(f"writing {self.target.name}/{name}", stop, shape[0])
 
+    def rows(self, name: str) -> ChunkedRows:
+        """Return an array that this block has written, to compute from it what is written next."""
+        self._files.finish()
+        return ChunkedRows(self.staging / name, "run again")
+
     def table(self, name: str, table: pd.DataFrame) -> None:
         """Write a table as a group of columns; see `feature_store.tables`."""
+        self._describe_parents(name)
         group = self._zarr.require_group(name)
         group.attrs.put(group_attributes("table", columns=list(table.columns), rows=len(table)))
+        self._described.add(name)
         for column in table.columns:
             values, encoding = encode_column(table[column])
             dims = ("row", "byte")[: values.ndim]
             whole = _slices_of(values)
             self.array(f"{name}/{column}", values.shape, values.dtype.name, whole, dims, encoding=encoding)
 
+    def describe(self, **attributes: Any) -> None:
+        """Add attributes to the group that are known only once its arrays are written."""
+        self._attributes = dict(sorted({**self._attributes, **attributes}.items()))
+        self._zarr.attrs.put(self._attributes)
+
+    def _describe_parents(self, name: str) -> None:
+        """Give the groups that an array's path runs through an encoding of their own."""
+        for parent in (path.as_posix() for path in PurePosixPath(name).parents if path.name):
+            if parent not in self._described:
+                self._zarr.require_group(parent).attrs.put(group_attributes("split"))
+                self._described.add(parent)
+
     def _missing_chunks(
-        self, name: str, shape: tuple[int, ...], step: int, row_bytes: int
+        self, name: str, shape: tuple[int, ...], step: int, stored: int | None
     ) -> Iterator[tuple[int, Path]]:
         for index, start in enumerate(range(0, shape[0], step)):
             path = self.staging / name / "c" / "/".join([str(index), *("0" for _ in shape[1:])])
-            if not chunk_is_whole(path, step * row_bytes):
+            if not chunk_is_whole(path, stored):
                 yield start, path
 
     def _resume_or_wipe(self) -> None:
         for other in self.staging.parent.glob(f"{self._family}@*"):
             if other != self.staging:
                 shutil.rmtree(other)
-        for partial in self.staging.rglob("*.partial"):
-            partial.unlink()
-        (self.staging / MANIFEST).unlink(missing_ok=True)
+        # Only chunks tell by themselves whether they are whole; the small files are written again.
+        for pattern in ("*.partial", "zarr.json", MANIFEST):
+            for leftover in self.staging.rglob(pattern):
+                leftover.unlink()
 
     def _publish(self) -> None:
-        write_manifest(self.staging, self._fingerprint)
-        for folder in [path for path in self.staging.rglob("*") if path.is_dir()]:
-            fsync_path(folder)
-        for name in read_manifest(self.staging).files:
-            if name.endswith("zarr.json"):
-                fsync_path(self.staging / name)
+        self._files.finish()
+        self._files.close()
+        write_manifest(self.staging, self._fingerprint, self._files.digests)
+        settle = [path for path in self.staging.rglob("*") if path.is_dir() or path.name == "zarr.json"]
+        with ThreadPoolExecutor(max_workers=8) as threads:  # together they wait once for the disk, not each in turn
+            list(threads.map(fsync_path, settle))
         ensure_root(self._store)
         publish_folder(self.staging, self.target)
-
-
-def chunk_is_whole(path: Path, content_bytes: int) -> bool:
-    """Say whether a chunk file has the expected size and the CRC-32C that it ends with."""
-    if not path.is_file() or path.stat().st_size != content_bytes + CRC_BYTES:
-        return False
-    raw = np.memmap(path, np.uint8, "r")
-    return bool(google_crc32c.value(raw[:-CRC_BYTES]) == int.from_bytes(raw[-CRC_BYTES:].tobytes(), "little"))
 
 
 def _slices_of(values: NDArray[Any]) -> RowBlock:

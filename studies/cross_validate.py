@@ -16,8 +16,8 @@ from core.seeds import rng_for, seed_for
 from evaluation import scores
 from evaluation.controls import shuffle_stimuli
 from feature_store import Store
-from feature_store.reader import mean_over_repeats
 from feature_store.sources.base import SPLITS
+from feature_store.views import mean_over_repeats
 from models.parts import fit_encoder, fit_regressor
 from models.predict import predict_stimuli
 from models.regressors.rows import TrainingRows
@@ -122,17 +122,19 @@ def _fit_fold(study: Study, rows: _Rows, held: Array) -> tuple[Array, Array]:
 
 
 def _all_rows(study: Study, store: Store, subject: str, target: str) -> _Rows:
-    parts = [store.pairs(subject, target, split, rois=study.encoder.rois, repeats="single") for split in SPLITS]
+    parts = [
+        store.pairs([subject], target, split, rois=study.encoder.rois, repeats="single")[subject] for split in SPLITS
+    ]
     trials = [name for part in parts for name in part.stimuli]
     truth: dict[str, Array] = {}
     for part in parts:
-        truth |= dict(zip(part.stimuli, part.targets.astype(np.float32), strict=True))
+        truth |= dict(zip(part.stimuli, np.asarray(part.targets, dtype=np.float32), strict=True))
     tables = pd.concat([store.target(target).stimuli(split) for split in SPLITS]).set_index("stimulus")
     names = [name for name in tables.index if name in truth]  # the source's order, the same for every subject
     return _Rows(
         subject=subject,
         space=study.space(target),
-        responses=np.concatenate([part.responses for part in parts]),
+        responses=np.concatenate([np.asarray(part.responses) for part in parts]),
         trials=trials,
         names=names,
         truth=np.stack([truth[name] for name in names]),

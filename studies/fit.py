@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from core.code import code_digest
 from core.config import nearest
 from core.errors import StoreMissing
@@ -64,7 +66,8 @@ def stored_subjects(study: Study, store: Store) -> list[str]:
 def _fit_into(study: Study, store: Store, subjects: list[str], folder: Path, run: str) -> dict[str, str]:
     """Write every part and the scores into a folder, and return the parts' digests."""
     rois = study.encoder.rois
-    encoder = fit_encoder(study.encoder, {s: store.responses(s).values("train", rois=rois)[0] for s in subjects})
+    responses = {subject: store.responses(subject).values("train", rois=rois)[0] for subject in subjects}
+    encoder = fit_encoder(study.encoder, {subject: np.asarray(values) for subject, values in responses.items()})
     wanted = {**study.roles.regressed(), **{name: name for name in study.training.baselines}}
     regressors = {
         role: fit_regressor(study.regressor, target, _training_rows(study, store, encoder, subjects, target))
@@ -80,9 +83,10 @@ def _training_rows(
     study: Study, store: Store, encoder: Encoder, subjects: list[str], target: str
 ) -> dict[str, TrainingRows]:
     rows = {}
-    for subject in subjects:
-        pairs = store.pairs(subject, target, "train", rois=study.encoder.rois, repeats=study.regressor.repeats)
-        rows[subject] = TrainingRows(encoder.encode(subject, pairs.responses), pairs.targets, pairs.stimuli)
+    pairs = store.pairs(subjects, target, "train", rois=study.encoder.rois, repeats=study.regressor.repeats)
+    for subject, joined in pairs.items():
+        responses, targets = np.asarray(joined.responses), np.asarray(joined.targets)
+        rows[subject] = TrainingRows(encoder.encode(subject, responses), targets, joined.stimuli)
     return rows
 
 

@@ -3,16 +3,19 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
 from core.code import code_digest
 from core.errors import SourceError
 from core.files import digest_file, digest_json
 from core.progress import report
-from feature_store.reader import Group
+from feature_store.chunks import ChunkedRows
+from feature_store.codecs import Compression
+from feature_store.groups import Group
+from feature_store.noise_ceiling import agreement, missing_values, ncsnr
 from feature_store.schema import ENCODING_VERSION
-from feature_store.sources.base import SPLITS, Recording, Source
-from feature_store.writer import GroupWriter, RowBlock, is_published
+from feature_store.sources.base import SPLITS, Recording, Source, Split
+from feature_store.writer import GroupWriter, is_published
 from studies.home import home, shown
 from studies.references import GroupRef
 from studies.study import Study
@@ -36,7 +39,14 @@ def ingest(study: Study, subject: str) -> GroupRef:
     if subject not in known:
         raise SourceError(f"{study.study}: no subject '{subject}' in the source; there are {', '.join(known)}")
     group = study.store / "responses" / subject
-    fingerprint = fingerprint_of(study, source, source.response_files(subject), subject=subject)
+    fingerprint = fingerprint_of(
+        study,
+        source,
+        source.response_files(subject),
+        "feature_store.noise_ceiling",
+        subject=subject,
+        storage=study.storage.model_dump(),
+    )
     fresh = is_published(group, fingerprint)
     if fresh:
         report(f"responses/{subject} is as it was", 1, 1)
@@ -75,22 +85,44 @@ def group_ref(group: Path, *, fresh: bool) -> GroupRef:
 
 
 def _write(study: Study, recording: Recording, fingerprint: str) -> None:
-    attributes = {"subject": recording.subject, "source": study.source.kind}
+    attributes = {**recording.attributes, "subject": recording.subject, "source": study.source.kind}
     name = f"responses/{recording.subject}"
     with GroupWriter(study.store, name, encoding_type="responses", fingerprint=fingerprint, **attributes) as group:
+        voxels, damaged = recording.voxels, {}
         for split in SPLITS:
-            values = recording.values[split]
-            _check_not_all_nan(recording, values[0:1])
-            axes = ("trial", "time", "voxel") if len(values.shape) == 3 else ("trial", "voxel")
-            group.array(f"{split}/betas", tuple(values.shape), "float32", _rows(values), axes)
-            group.table(f"{split}/trials", recording.trials[split])
-        group.table("voxels", recording.voxels)
+            _write_split(group, recording, split, study.storage.compression)
+            rows, stimuli = group.rows(f"{split}/betas"), list(recording.trials[split]["stimulus"])
+            damaged[split] = _count_missing(recording, split, rows)
+            voxels = voxels.assign(**{f"ncsnr_{split}": ncsnr(rows, stimuli)})
+        group.table("voxels", voxels)
+        group.describe(nan_voxels=damaged, noise_ceiling_agreement=agreement(voxels))
 
 
-def _check_not_all_nan(recording: Recording, first: np.ndarray[Any, Any]) -> None:
-    if not np.isfinite(first).any():
-        raise SourceError(f"{recording.subject}: the first trial holds no finite value; check the responses")
+def _write_split(group: GroupWriter, recording: Recording, split: Split, compression: Compression) -> None:
+    values = recording.values.pop(split)  # a whole brain's splits are never in memory together
+    axes = ("trial", "time", "voxel") if len(values.shape) == 3 else ("trial", "voxel")
+    group.array(
+        f"{split}/betas", tuple(values.shape), "float32", lambda a, b: values[a:b], axes, compression=compression
+    )
+    group.table(f"{split}/trials", recording.trials[split])
 
 
-def _rows(values: Any) -> RowBlock:
-    return lambda start, stop: values[start:stop]
+def _count_missing(recording: Recording, split: Split, rows: ChunkedRows) -> int:
+    """Return how many voxels hold NaN; they are kept as they are.
+
+    Raises
+    ------
+    SourceError
+        A region holds nothing else.
+    """
+    missing = missing_values(rows)
+    empty = pd.Series(missing == len(rows)).groupby(recording.voxels["roi"].to_numpy()).all()
+    if empty.any():
+        raise SourceError(
+            f"{recording.subject}: no voxel of {empty.index[empty.to_numpy()][0]} holds a finite value in {split}; "
+            "check the recordings, or leave this region out"
+        )
+    count = int((missing > 0).sum())
+    if count:
+        report(f"{recording.subject}: {count:,} of {len(missing):,} voxels hold NaN in {split}, kept as they are", 1, 1)
+    return count

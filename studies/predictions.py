@@ -54,8 +54,9 @@ def predict_test(
     StoreError
         The subject saw fewer than two test stimuli.
     """
-    pairs = store.pairs(subject, regressor.target, "test", rois=rois, repeats="single")
-    shown, predicted = predict_stimuli(encoder, regressor, subject, pairs.responses, pairs.stimuli)
+    pairs = store.pairs([subject], regressor.target, "test", rois=rois, repeats="single")[subject]
+    responses = np.asarray(pairs.responses)
+    shown, predicted = predict_stimuli(encoder, regressor, subject, responses, pairs.stimuli)
     if len(shown) < FEWEST:
         raise StoreError(f"{subject}: saw {len(shown)} test stimulus; at least {FEWEST} are needed to score anything")
     row_of = {name: row for row, name in enumerate(shown)}

@@ -12,6 +12,7 @@ from core.clips import ClipConfig
 from core.config import Config, explain, nearest
 from core.errors import ConfigError
 from evaluation.config import EvaluationConfig
+from feature_store.codecs import StorageConfig
 from feature_store.sources import SourceConfig
 from feature_store.sources.bold_moments import BoldMomentsConfig
 from models.encoders.config import EncoderConfig
@@ -63,6 +64,7 @@ class Study(Config):
     simulation: SimulationConfig | None = None
     """How `source.path` is made, where it is simulated."""
     clips: ClipConfig = ClipConfig()
+    storage: StorageConfig = StorageConfig()
     targets: dict[Name, ExtractorConfig]
     roles: Roles
     encoder: EncoderConfig = EncoderConfig()

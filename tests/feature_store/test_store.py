@@ -45,11 +45,11 @@ def test_rois_select_voxels_and_unknown_ones_are_named(store: Path, betas: dict[
 def test_pairs_join_by_stimulus_never_by_position(
     store: Path, betas: dict[str, np.ndarray], latents: dict[str, np.ndarray]
 ) -> None:
-    pairs = Store(store).pairs("sub-01", "latents", "train")
+    pairs = Store(store).pairs(["sub-01"], "latents", "train")["sub-01"]
     assert pairs.stimuli == STIMULI["train"]
     assert np.array_equal(pairs.targets, latents["train"][::-1])
     assert pairs.dropped == {"responses": 0, "targets": 0}
-    single = Store(store).pairs("sub-01", "latents", "test", repeats="single")
+    single = Store(store).pairs(["sub-01"], "latents", "test", repeats="single")["sub-01"]
     assert single.stimuli == STIMULI["test"] * 2
     assert np.array_equal(single.targets, np.concatenate([latents["test"][::-1]] * 2))
 
@@ -60,11 +60,11 @@ def test_pairs_count_what_they_drop(tmp_path: Path, store: Path) -> None:
             rows = np.zeros((len(names), 2), "f4")
             group.array(f"{split}/values", rows.shape, "float32", lambda a, b, v=rows: v[a:b], ("stimulus", "x"))
             group.table(f"{split}/stimuli", pd.DataFrame({"stimulus": names}))
-    pairs = Store(store).pairs("sub-01", "few", "train", repeats="single")
+    pairs = Store(store).pairs(["sub-01"], "few", "train", repeats="single")["sub-01"]
     assert pairs.stimuli == ["b"] * 3
     assert pairs.dropped == {"responses": 9, "targets": 2}
     with pytest.raises(StoreError, match="no test stimulus"):
-        Store(store).pairs("sub-01", "few", "test")
+        Store(store).pairs(["sub-01"], "few", "test")["sub-01"]
 
 
 def test_tables_keep_text_numbers_and_lists(store: Path) -> None:
@@ -203,7 +203,7 @@ def test_every_single_bit_flip_is_found_and_never_returned(
         assert list(verify(store)), f"verify misses a flip in {path.relative_to(store)}"
         try:
             read = Store(store)
-            pairs = read.pairs("sub-01", "latents", "train", repeats="single")
+            pairs = read.pairs(["sub-01"], "latents", "train", repeats="single")["sub-01"]
             assert np.array_equal(pairs.responses, betas["train"])
             assert np.array_equal(pairs.targets, np.concatenate([latents["train"][::-1]] * 3))
             assert read.responses("sub-01").voxels["roi"].tolist() == ["V1"] * 3 + ["V2"] * 2

@@ -1,0 +1,114 @@
+"""How much of a voxel's response is signal: the noise-ceiling SNR, from the repeats of each stimulus.
+
+    noise² = mean over stimuli of the variance over repeats (ddof 1)
+    signal² = max(variance over all trials (ddof 0) - noise², 0)
+    ncsnr = signal / noise
+    noise ceiling in % of the variance of a mean over n repeats = 100 · ncsnr² / (ncsnr² + 1/n)
+
+Allen et al. (2022), A massive 7T fMRI dataset; the same estimate that BOLD Moments publishes. Training and test trials
+are estimated apart: voxels may be chosen by the training estimate, never by the test one.
+"""
+
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from feature_store.views import group_by_name
+
+Floats = NDArray[np.float32]
+BLOCK_BYTES = 64 * 2**20
+
+
+class Trials(Protocol):
+    """Rows on disk or in memory."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(trial, voxel) or (trial, time, voxel)."""
+        ...
+
+    def take(self, rows: NDArray[np.integer[Any]], columns: slice, /) -> NDArray[Any]:
+        """Return trials, and of each only some voxels."""
+        ...
+
+
+def ncsnr(trials: Trials, stimuli: list[str]) -> Floats:
+    """Estimate every voxel's noise-ceiling SNR, some voxels at a time.
+
+    Parameters
+    ----------
+    trials : (trial, voxel) or (trial, time, voxel)
+        A window's time points are averaged.
+    stimuli : the stimulus of each trial
+
+    Returns
+    -------
+    (voxel,) float32
+        NaN where a voxel holds NaN, where it never varies, and everywhere if no stimulus was repeated.
+    """
+    order, counts, _ = group_by_name(stimuli)
+    repeated = np.repeat(counts > 1, counts)
+    voxels = trials.shape[-1]
+    if not repeated.any():
+        return np.full(voxels, np.nan, np.float32)
+    rows, counts = order[repeated], counts[counts > 1]
+    step = max(1, BLOCK_BYTES // (8 * int(np.prod(trials.shape[1:-1], dtype=np.int64)) * len(rows)))
+    parts = [_ncsnr(trials.take(rows, slice(first, first + step)), counts) for first in range(0, voxels, step)]
+    return np.concatenate(parts)
+
+
+def missing_values(trials: Trials) -> NDArray[np.int64]:
+    """Return in how many trials each voxel is NaN or infinite, (voxel,); some trials are read at a time."""
+    count = np.zeros(trials.shape[-1], np.int64)
+    step = max(1, BLOCK_BYTES // (4 * int(np.prod(trials.shape[1:], dtype=np.int64))))
+    for first in range(0, trials.shape[0], step):
+        bad = ~np.isfinite(trials.take(np.arange(first, min(first + step, trials.shape[0])), slice(None)))
+        count += bad.reshape(len(bad), -1, trials.shape[-1]).any(axis=1).sum(axis=0)
+    return count
+
+
+def noise_ceiling(ratio: NDArray[Any], repeats: int) -> NDArray[np.float64]:
+    """Return the noise ceiling in % of explainable variance for means over `repeats` trials, from the ncsnr."""
+    power = np.asarray(ratio, dtype=np.float64) ** 2
+    return np.asarray(100 * power / (power + 1 / repeats))
+
+
+def agreement(voxels: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Compare our estimate with the published one, where both are in a voxel table.
+
+    Returns
+    -------
+    ``{"train": {"voxels", "correlation", "median_difference"}, "test": …}``; a split without both is left out
+    """
+    found = {}
+    for split in ("train", "test"):
+        names = [f"ncsnr_{split}", f"ncsnr_{split}_published"]
+        if not set(names) <= set(voxels):
+            continue
+        both = voxels[names].astype("float64").dropna()
+        if len(both) > 1:
+            ours, theirs = both[names[0]].to_numpy(), both[names[1]].to_numpy()
+            varied = ours.std() > 0 and theirs.std() > 0
+            found[split] = {
+                "voxels": len(both),
+                "correlation": round(float(np.corrcoef(ours, theirs)[0, 1]), 6) if varied else 0.0,
+                "median_difference": round(float(np.median(ours - theirs)), 6),
+            }
+    return found
+
+
+def _ncsnr(trials: NDArray[Any], counts: NDArray[np.int64]) -> Floats:
+    """Estimate some voxels from trials that are ordered stimulus by stimulus."""
+    values = trials.astype(np.float64)
+    values = values if values.ndim == 2 else values.mean(axis=1)
+    starts = np.cumsum(counts) - counts
+    means = np.add.reduceat(values, starts, axis=0) / counts[:, None]
+    total = values.var(axis=0)
+    values -= np.repeat(means, counts, axis=0)
+    within = np.add.reduceat(values**2, starts, axis=0) / (counts[:, None] - 1)
+    noise = within.mean(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = np.sqrt(np.maximum(total - noise, 0) / noise)
+    return np.where(np.isfinite(ratio), ratio, np.nan).astype(np.float32)
