@@ -1,12 +1,17 @@
 """What a simulated study is made of: how many clips and subjects, how noisy, which world, and one seed."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from core.config import Config
 
 WorldName = Literal["easy", "full"]
+Space = Literal["rois", "MNI152", "fsLR32k", "fsaverage", "windows"]
+"""The kinds of responses that the source `bold_moments` reads."""
+
+LATE_SETTINGS = {"spaces", "annotations"}
+"""Settings that datasets already written do not name; their defaults are what those datasets hold."""
 
 
 class SimulatedClips(Config):
@@ -35,13 +40,29 @@ class SimulationConfig(Config):
     silent: float = Field(0.1, ge=0, le=1)
     """Part of every region's voxels that hold noise only."""
     clips: SimulatedClips = SimulatedClips()
+    spaces: tuple[Space, ...] = Field(("rois",), min_length=1)
+    """Which kinds of responses are written. ``MNI152`` brings masks, ROI indices and the pickles of BMDgeneral and WB;
+    every whole space brings its noise ceilings."""
+    annotations: Literal["early", "newer"] = "early"
+    """Which release's form the annotations have; the newer one names MiT, THINGS and PLACES365 ids."""
     seed: int = 0
+
+    def recorded(self) -> dict[str, Any]:
+        """Return the settings as a dataset's description holds them, without `LATE_SETTINGS` at their defaults."""
+        defaults = {name for name in LATE_SETTINGS if getattr(self, name) == type(self).model_fields[name].default}
+        return self.model_dump(mode="json", exclude=defaults)
 
     @model_validator(mode="after")
     def _ncsnr_is_a_range(self) -> Self:
         low, high = self.ncsnr
         if not 0 < low <= high:
             raise ValueError(f"ncsnr must be two numbers with 0 < low ≤ high, found {low} and {high}")
+        return self
+
+    @model_validator(mode="after")
+    def _spaces_are_named_once(self) -> Self:
+        if len(set(self.spaces)) != len(self.spaces):
+            raise ValueError(f"spaces must name each kind once, found {', '.join(self.spaces)}")
         return self
 
     @model_validator(mode="after")

@@ -1,6 +1,5 @@
 """Writes a simulated study in BOLD Moments' layout, so that it walks the same road as the real dataset."""
 
-import pickle
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,20 @@ from core.files import read_json, staged_folder, write_json
 from core.progress import track
 from core.seeds import rng_for, seed_for
 from feature_store.sources.bold_moments import ANNOTATIONS, BETAS, BETAS_KEYS, CLIP, ROIS, STIMULI, Counts
-from simulation.brains import Seen, simulate_subject
-from simulation.config import SimulationConfig
+from simulation.brains import Seen, SimulatedSubject, simulate_subject
+from simulation.config import LATE_SETTINGS, SimulationConfig
 from simulation.draw import Floats, draw_jitter, render
-from simulation.world import SPLITS, WORLDS, Combination, Split
+from simulation.spaces import SpaceWriter, space_files, write_pickle
+from simulation.world import COLOURS, MOTIONS, SPLITS, TEXTURES, WORLDS, Combination, Split
 
 DESCRIPTION = "dataset_description.json"
-PICKLE_PROTOCOL = 4
 VERSION = 1
 """Counts up whenever the same config would give other bytes."""
 
 MIN_SIDE = 128
 """Smaller clips are enlarged: x264 does not give the same bytes twice for frames of few macroblocks."""
+
+ANNOTATORS = 5
 
 BRAIN_FRAMES, BRAIN_SIDE = 8, 32
 """How finely simulated brains see a clip."""
@@ -91,7 +92,8 @@ def _is_there(config: SimulationConfig, destination: Path, *, replace: bool) -> 
 
 def _difference(made_by: dict[str, Any], config: SimulationConfig) -> str:
     """Name the first setting in which the simulation on disk differs."""
-    wanted, found = config.model_dump(mode="json"), made_by.get("Config", {})
+    wanted = config.model_dump(mode="json")
+    found = {**SimulationConfig().model_dump(mode="json", include=LATE_SETTINGS), **made_by.get("Config", {})}
     for key in wanted:
         if found.get(key) != wanted[key]:
             return f"{key} = {found.get(key)}, expected {wanted[key]}"
@@ -105,8 +107,10 @@ def _files(config: SimulationConfig) -> Iterator[str]:
         for stimulus in counts_of(config).stimuli(split):
             yield f"{STIMULI}/{CLIP.format(split=split, stimulus=stimulus)}"
     for number in range(1, config.subjects + 1):
-        for roi in ROIS:
-            yield BETAS.format(subject=f"sub-{number:02d}", roi=roi)
+        subject = f"sub-{number:02d}"
+        if "rois" in config.spaces:
+            yield from (BETAS.format(subject=subject, roi=roi) for roi in ROIS)
+        yield from space_files(config, counts_of(config), subject)
 
 
 def shown(config: SimulationConfig) -> tuple[list[Combination], Floats]:
@@ -131,11 +135,16 @@ def _write_betas(config: SimulationConfig, folder: Path, combinations: Sequence[
     seen = Seen.of(clips, combinations, config.seed)
     for number in track(range(1, config.subjects + 1), "simulated brains"):
         subject = simulate_subject(seen, config, number)
-        for roi, betas in subject.betas.items():
-            path = folder / BETAS.format(subject=f"sub-{number:02d}", roi=roi)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            content = {BETAS_KEYS[split]: np.ascontiguousarray(betas[split]) for split in SPLITS}
-            path.write_bytes(pickle.dumps(content, protocol=PICKLE_PROTOCOL))
+        if "rois" in config.spaces:
+            _write_rois(folder, f"sub-{number:02d}", subject)
+        if set(config.spaces) != {"rois"}:
+            SpaceWriter.of(config, counts_of(config), folder, number, subject).write()
+
+
+def _write_rois(folder: Path, name: str, subject: SimulatedSubject) -> None:
+    for roi, betas in subject.betas.items():
+        content = {BETAS_KEYS[split]: np.ascontiguousarray(betas[split]) for split in SPLITS}
+        write_pickle(folder / BETAS.format(subject=name, roi=roi), content)
 
 
 def _annotations(config: SimulationConfig, combinations: Sequence[Combination]) -> dict[str, dict[str, Any]]:
@@ -155,8 +164,29 @@ def _annotations(config: SimulationConfig, combinations: Sequence[Combination]) 
             "memorability_score": score,
             "memorability_decay": -0.001,
             "attributes": dict(vars(c)),
+            **(_newer(stimulus, c) if config.annotations == "newer" else {}),
         }
         for (stimulus, split), c, score in zip(owners, combinations, scores, strict=True)
+    }
+
+
+def _newer(stimulus: str, c: Combination) -> dict[str, Any]:
+    """Return what the newer release says of a clip beyond the early one, or in another form.
+
+    Objects come as three labels from each of five annotators, ``--`` for no more; ids lie where their labels lie.
+    """
+    labels = [c.shape, f"{c.colour} {c.shape}", "--"]
+    scene, place = f"{c.texture} {c.background} background", TEXTURES.index(c.texture) * len(COLOURS)
+    filename = f"{c.motion.replace(' ', '+')}/{stimulus}.mp4"
+    return {
+        "MiT_url": f"https://example.org/{filename}",
+        "MiT_filename": filename,
+        "objects": [labels] * ANNOTATORS,
+        "THINGS_uniqueID": [[label.replace(" ", "_") for label in labels]] * ANNOTATORS,
+        "scenes": [scene] * ANNOTATORS,
+        "PLACES365_classID": [place + COLOURS.index(c.background)] * ANNOTATORS,
+        "actions": [c.motion] * ANNOTATORS,
+        "MiT_classID": [MOTIONS.index(c.motion)] * ANNOTATORS,
     }
 
 
@@ -167,5 +197,5 @@ def _description(config: SimulationConfig) -> dict[str, Any]:
         "DatasetType": "derivative",
         "License": "CC0",
         "GeneratedBy": [{"Name": "brain2video simulation"}],
-        "SimulatedBy": {"Name": "brain2video", "Version": VERSION, "Config": config.model_dump(mode="json")},
+        "SimulatedBy": {"Name": "brain2video", "Version": VERSION, "Config": config.recorded()},
     }

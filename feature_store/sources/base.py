@@ -44,9 +44,9 @@ class Recording:
     values : responses per split, rows in the order of `trials`; large ones are read when they are first asked for, and
         whoever writes them away drops a split's rows from this dictionary before it asks for the next
     trials : table per split with the columns `TRIAL_COLUMNS` (repetition counts from 0) and optionally session, run
-    voxels : table with one row per voxel in the order of the values' last axis, ROI by ROI; column ``roi`` at least (see
-        `ROI_SEPARATOR` and `NO_ROI`), and what the dataset knows of these: ``hemisphere`` ("l" or "r"), ``i``, ``j``,
-        ``k`` (voxel indices), ``x``, ``y``, ``z`` (mm), ``ncsnr_train_published``, ``ncsnr_test_published``
+    voxels : table with one row per voxel in the order of the values' last axis, ROI by ROI; column ``roi`` at least
+        (see `ROI_SEPARATOR` and `NO_ROI`), and what the dataset knows of these: ``hemisphere`` ("l", "r" or ""), ``i``,
+        ``j``, ``k`` (voxel indices), ``x``, ``y``, ``z`` (mm), ``ncsnr_train_published``, ``ncsnr_test_published``
     attributes : what else is known of the recording, JSON without absolute paths: ``space``, ``tr_s``, ``affine``, …
     """
 

@@ -1,30 +1,53 @@
-"""BOLD Moments (OpenNeuro ds005165): betas of ten subjects who watched 1,102 three-second clips, in MNI152, by ROI.
+"""BOLD Moments (OpenNeuro ds005165): responses of ten subjects who watched 1,102 three-second clips.
 
-The module declares what the published dataset is (its layout, its counts, its ROIs and their voxels) and `BoldMoments`
-holds the files on disk against that. Betas and annotations come from OpenNeuro; the clips come from the authors' site
-under separate terms, as ``stimuli/{train,test}/NNNN.mp4``.
+The module declares what the published dataset is: its layout, its counts, its regions, its spaces and their voxels.
+`BoldMoments` holds the files on disk against that; each kind of responses has its reader beside this module
+(`bold_moments_rois`, `bold_moments_spaces`, `bold_moments_windows`). Responses and annotations come from OpenNeuro; the
+clips come from the authors' site under separate terms, as ``stimuli/{train,test}/NNNN.mp4``.
 
 Lahner et al. (2024), Modeling short visual events through the BOLD moments video fMRI dataset and metadata.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
-import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from core.clips import Clip, ClipConfig, read_clip
 from core.config import Config, nearest
 from core.errors import SourceError, SourceMissing
 from core.files import read_json
-from feature_store.sources.base import SPLITS, STIMULUS_COLUMNS, TRIAL_COLUMNS, Recording, Rows, Split
-from feature_store.sources.unpickle import load_pickle
+from feature_store.sources.base import SPLITS, STIMULUS_COLUMNS, Recording, Split
+
+if TYPE_CHECKING:  # the readers import the layout that this module declares
+    from feature_store.sources.bold_moments_files import Reader
+
+Responses = Literal["rois", "MNI152", "fsLR32k", "fsaverage", "windows"]
+Hemisphere = Literal["left", "right"]
+HEMISPHERES: tuple[Hemisphere, ...] = get_args(Hemisphere)
 
 BETAS_FOLDER = "derivatives/versionB/MNI152/prepared_allvoxel_pkl"
 BETAS = BETAS_FOLDER + "/{subject}/{subject}_roi-{roi}_betas_normalized.pkl"
 BETAS_KEYS: dict[Split, str] = {"train": "train_data_allvoxel", "test": "test_data_allvoxel"}
+
+GLM_FOLDER = "derivatives/versionB/{space}/GLM"
+PREPARED = GLM_FOLDER + "/{subject}/prepared_betas"
+ORGANIZED = PREPARED + "/{subject}_organized_betas_task-{split}_normalized.pkl"
+ORGANIZED_HEMISPHERE = PREPARED + "/{subject}_organized_betas_task-{split}_hemi-{hemisphere}_normalized.pkl"
+CEILING = PREPARED + "/{subject}_noiseceiling_task-{split}_n-{n}.pkl"
+CEILING_HEMISPHERE = PREPARED + "/{subject}_noiseceiling_space-{space}_task-{split}_hemi-{hemisphere}_n-{n}.pkl"
+STIMULUS_NAME = "vid{stimulus}"
+ROI_INDICES = "derivatives/versionB/MNI152/GLM/{subject}/ROIs/ROI-{roi}_indices.pkl"
+GROUP_MASK = "derivatives/versionB/MNI152/GLM/mask/groupMask_space-MNI152.nii"
+SUBJECT_MASK = "derivatives/versionB/MNI152/GLM/mask/{subject}_mask-nonans_space-MNI152.nii"
+
+WINDOWS_FOLDER = "derivatives/versionA/MNI152/prepared_data/prepared_allvoxel_pkl"
+WINDOWS = WINDOWS_FOLDER + "/TR{tr}/{subject}/{roi}_{label}_allvoxel.pkl"
+TR_S = 1.75
+TRS = tuple(range(1, 10))
+
 ANNOTATIONS = "derivatives/stimuli_metadata/annotations.json"
 STIMULI = "stimuli"
 CLIP = "{split}/{stimulus}.mp4"
@@ -59,6 +82,35 @@ ROI_VOXELS: dict[str, tuple[int, int]] = {
 
 ROIS = tuple(f"{side}{roi}" for roi in ROI_VOXELS for side in "lr")
 """The ROIs as files name them: ``lV1v``, ``rV1v``, …"""
+GENERAL = "BMDgeneral"
+"""The voxels that respond to clips in general, over both hemispheres."""
+GENERAL_VOXELS = 14_672
+WHOLE = "WB"
+"""All voxels of the MNI space, in the form of a ROI."""
+
+MNI_VOXELS = dict(
+    zip(
+        [f"sub-{number:02d}" for number in PUBLISHED_SUBJECTS],
+        [108_219, 108_603, 108_366, 108_283, 108_201, 108_449, 108_126, 108_407, 108_250, 107_987],
+        strict=True,
+    )
+)
+FSLR_CORTEX = (29_696, 29_716)
+"""Left and right cortex, by which fsLR32k begins; the rest of its grayordinates is subcortical."""
+FSLR_VOXELS = 91_282
+FSAVERAGE_VERTICES = 163_842
+"""Of each hemisphere."""
+
+WINDOW_ROIS = tuple(roi for roi in ROI_VOXELS if roi != "MT")
+"""The ROIs of version A, over both hemispheres."""
+WINDOW_VOXELS: dict[str, dict[str, int]] = {
+    "sub-01": {
+        **{"V1v": 320, "V1d": 291, "V2v": 293, "V2d": 284, "V3v": 234, "V3d": 231, "hV4": 149, "V3ab": 393},
+        **{"EBA": 536, "FFA": 116, "OFA": 125, "STS": 748, "LOC": 868, "PPA": 955, "RSC": 959, "TOS": 90},
+        **{"IPS0": 230, "IPS1-2-3": 200, "7AL": 164, "BA2": 487, "PFt": 142, "PFop": 222},
+    }
+}
+"""Voxels of version A's ROIs, which differ between subjects, where they are known; those of its `WHOLE` are not."""
 
 
 class Counts(Config):
@@ -86,11 +138,22 @@ class BoldMomentsConfig(Config):
     path: str
     subjects: list[int] | None = None
     """Subject numbers; all that are there by default."""
-    rois: list[str] | None = None
-    """ROI names; without a side both are meant, ``lEBA`` is the left one only; all 46 by default."""
+    responses: Responses = "rois"
+    """Version B's betas by ROI, or of a whole space; ``windows`` are version A's responses per TR."""
+    rois: list[str] | None = Field(None, min_length=1)
+    """ROI names; without a side both are meant, ``lEBA`` is the left one only; all that have sides by default.
+    ``BMDgeneral`` and ``WB`` have none, nor has any in ``windows``; in ``MNI152`` they choose voxels (default: all)."""
+    trs: list[int] = Field(default_factory=lambda: list(TRS))
+    """Which TRs after a clip's onset make up its window, where responses are ``windows``."""
     counts: Counts = Counts()
     stimuli: str | None = None
     """The folder of the clips, where it is not ``stimuli`` inside `path`."""
+
+    @model_validator(mode="after")
+    def _trs_are_there(self) -> Self:
+        if not self.trs or self.trs != sorted(set(self.trs)) or not set(self.trs) <= set(TRS):
+            raise ValueError(f"trs must be ascending numbers within 1 to {TRS[-1]}, found {self.trs}")
+        return self
 
     @property
     def named_subjects(self) -> list[str] | None:
@@ -109,9 +172,10 @@ class BoldMoments:
         self.config = config
         self.path = root / Path(config.path).expanduser()
         self.clips = root / Path(config.stimuli).expanduser() if config.stimuli else self.path / STIMULI
-        self.rois = _rois(config.rois)
+        self.rois = _rois(config.rois, config.responses)
         if not self.path.is_dir():
             raise SourceMissing(f"{self.path}: no such folder; expected BOLD Moments (ds005165); set source.path")
+        self._reader = _reader(config, self.path, self.rois)
 
     @property
     def published(self) -> bool:
@@ -121,29 +185,43 @@ class BoldMoments:
     @property
     def subjects(self) -> list[str]:
         """The subjects that the config names, or all that are there, as ``sub-01``."""
-        folder = self.path / BETAS_FOLDER
-        there = sorted(entry.name for entry in folder.glob("sub-*")) if folder.is_dir() else []
+        folder, there = self._reader.folder, self._reader.subjects()
         if not there:
-            raise SourceMissing(f"{folder}: no subject; expected folders sub-01, …; download the betas into it")
-        wanted = self.config.named_subjects
-        if wanted is None:
-            return there
+            raise SourceMissing(
+                f"{folder}: no subject; expected folders sub-01, …; download the responses into it "
+                "('brain2video download bold-moments')"
+            )
+        wanted = there if self.config.named_subjects is None else self.config.named_subjects
         for subject in wanted:
-            self._require_subject(subject, there)
+            if subject not in there:
+                raise SourceMissing(
+                    f"{folder / subject}: no such subject; found {', '.join(there)}; "
+                    "download it or mend source.subjects"
+                )
         return wanted
 
-    def _require_subject(self, subject: str, there: list[str]) -> None:
-        if subject not in there:
-            known = f"found {', '.join(there)}"
-            raise SourceMissing(
-                f"{self.path / BETAS_FOLDER / subject}: no such subject; {known}; download it or mend source.subjects"
-            )
+    def responses(self, subject: str) -> Recording:
+        """Return one subject's responses, raw float32, stimulus by stimulus, then by repetition.
+
+        Betas are (trial, voxel), windows (trial, time, voxel). Values that are NaN in the files stay NaN; a region
+        without any finite value is refused. Whole spaces and windows are read when rows are first asked for.
+
+        Raises
+        ------
+        SourceMissing, SourceError
+            A file is absent, or is not what the dataset declares.
+        """
+        return self._reader.responses(subject)
+
+    def response_files(self, subject: str) -> list[Path]:
+        """Return every file that `responses` reads for a subject: responses first, in the order of the voxels."""
+        return self._reader.files(subject)
 
     def stimuli(self) -> pd.DataFrame:
         """Return the stimuli in the order of their ids: stimulus, split and caption (a list of strings)."""
         notes = self._annotations()
         rows = [
-            (stimulus, split, [str(text) for text in notes[stimulus].get("text_descriptions", [])])
+            (stimulus, split, [str(text) for text in notes[stimulus].get("text_descriptions") or []])
             for split in SPLITS
             for stimulus in self.config.counts.stimuli(split)
         ]
@@ -151,7 +229,7 @@ class BoldMoments:
 
     def _annotations(self) -> dict[str, dict[str, Any]]:
         """Read the annotations of either release; fields other than those used here are of no concern."""
-        path = _present(self.path / ANNOTATIONS, "download derivatives/stimuli_metadata")
+        path = present(self.path / ANNOTATIONS, "download derivatives/stimuli_metadata")
         try:
             notes: dict[str, dict[str, Any]] = read_json(path)
         except ValueError as error:
@@ -164,67 +242,17 @@ class BoldMoments:
                 f"(first that differs: {missing[0]}); mend source.counts or fetch the file again"
             )
         for stimulus, split in expected.items():
-            if (found := notes[stimulus].get("set")) != split:
+            if not isinstance(note := notes[stimulus], dict):
+                raise SourceError(
+                    f"{path}: '{stimulus}' is {type(note).__name__}, expected fields; fetch the file again"
+                )
+            if (found := note.get("set")) != split:
                 raise SourceError(f"{path}: '{stimulus}' has set {found!r}, expected '{split}'; mend source.counts")
         return notes
 
-    def responses(self, subject: str) -> Recording:
-        """Return one subject's betas, raw: (trial, voxel) float32, stimulus by stimulus, then by repetition.
-
-        Values that are NaN in the files stay NaN.
-        """
-        parts: dict[Split, list[NDArray[np.float32]]] = {split: [] for split in SPLITS}
-        for path, roi in zip(self.response_files(subject), self.rois, strict=True):
-            for split, betas in self._betas(path, roi).items():
-                parts[split].append(betas)
-        values: dict[Split, Rows] = {split: np.concatenate(parts[split], axis=1) for split in SPLITS}
-        tables = [
-            pd.DataFrame({"roi": roi, "index": np.arange(part.shape[1])})
-            for roi, part in zip(self.rois, parts["train"], strict=True)
-        ]
-        trials: dict[Split, pd.DataFrame] = {split: self._trials(split) for split in SPLITS}
-        return Recording(subject, values, trials, pd.concat(tables, ignore_index=True))
-
-    def _trials(self, split: Split) -> pd.DataFrame:
-        counts = self.config.counts
-        rows = [(stimulus, r) for stimulus in counts.stimuli(split) for r in range(counts.repeats(split))]
-        return pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
-
-    def _betas(self, path: Path, roi: str) -> dict[Split, NDArray[np.float32]]:
-        """Read one ROI file: per split (stimulus · repetition, voxel)."""
-        content = load_pickle(path)
-        if not isinstance(content, dict) or (absent := [k for k in BETAS_KEYS.values() if k not in content]):
-            found = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
-            lacking = ", ".join(BETAS_KEYS.values() if not isinstance(content, dict) else absent)
-            raise SourceError(f"{path}: lacks {lacking} (found: {found}); fetch the file again")
-        arrays = {split: np.asarray(content[key]) for split, key in BETAS_KEYS.items()}
-        voxels = arrays["train"].shape[-1] if arrays["train"].ndim else 0
-        if self.published:
-            voxels = ROI_VOXELS[roi[1:]]["lr".index(roi[0])]
-        for split, array in arrays.items():
-            self._check_shape(path, split, array, voxels)
-        return {split: array.reshape(-1, voxels).astype(np.float32) for split, array in arrays.items()}
-
-    def _check_shape(self, path: Path, split: Split, array: NDArray[Any], voxels: int) -> None:
-        counts = self.config.counts
-        expected = (len(counts.stimuli(split)), counts.repeats(split), voxels)
-        if array.shape != expected or array.dtype.kind != "f":
-            raise SourceError(
-                f"{path}: {BETAS_KEYS[split]} has shape {array.shape} of {array.dtype}, expected {expected} of floats "
-                "(stimulus, repetition, voxel); mend source.counts or fetch the file again"
-            )
-
-    def response_files(self, subject: str) -> list[Path]:
-        """Return a subject's ROI files, in the order of the voxels."""
-        folder = self.path / BETAS_FOLDER / subject
-        if not folder.is_dir():
-            raise SourceMissing(f"{folder}: no such subject; download it or mend source.subjects")
-        mend = "download it, or name the regions that are there in source.rois"
-        return [_present(self.path / BETAS.format(subject=subject, roi=roi), mend) for roi in self.rois]
-
     def stimulus_files(self) -> list[Path]:
         """Return the annotations and, where the clips were fetched, every clip."""
-        notes = _present(self.path / ANNOTATIONS, "download derivatives/stimuli_metadata")
+        notes = present(self.path / ANNOTATIONS, "download derivatives/stimuli_metadata")
         if not self.clips.is_dir():
             return [notes]
         paths = [self._clip_path(s, split) for split in SPLITS for s in self.config.counts.stimuli(split)]
@@ -248,7 +276,8 @@ class BoldMoments:
         stray = self.clips / CLIP.format(split=other, stimulus=stimulus)
         if stray.exists():
             raise SourceError(f"{stray}: clip {stimulus} is a {split} clip, expected in {split}/ only; remove this one")
-        return _present(self.clips / CLIP.format(split=split, stimulus=stimulus), "fetch the clips again")
+        path = self.clips / CLIP.format(split=split, stimulus=stimulus)
+        return present(path, "fetch the clips again", published=False)
 
     def target(self, name: str) -> NDArray[Any] | None:
         """Return None: the dataset holds no embeddings."""
@@ -256,23 +285,57 @@ class BoldMoments:
         return None
 
 
-def _rois(names: list[str] | None) -> tuple[str, ...]:
-    """Return ROIs with their sides, in the order asked for and each once."""
+def _rois(names: list[str] | None, responses: Responses) -> tuple[str, ...]:
+    """Return ROIs as files name them, in the order asked for and each once; none where a whole space is meant."""
     if names is None:
-        return ROIS
+        return {"rois": ROIS, "windows": WINDOW_ROIS}.get(responses, ())
+    if responses in ("fsLR32k", "fsaverage"):
+        raise SourceError(
+            f"source.rois: names {', '.join(names)} in {responses}, where no regions are published; "
+            "leave it out, or set source.responses to rois or MNI152"
+        )
+    sided = responses != "windows"
+    whole = [GENERAL] * sided + [WHOLE] * (responses != "MNI152")
+    alone = [*(ROIS if sided else WINDOW_ROIS), *whole]
     chosen: dict[str, None] = {}
     for name in names:
-        sides = [name] if name in ROIS else [f"{side}{name}" for side in "lr" if name in ROI_VOXELS]
-        if not sides:
-            raise SourceError(f"source.rois: no ROI '{name}' in BOLD Moments{nearest(name, [*ROI_VOXELS, *ROIS])}")
-        chosen.update(dict.fromkeys(sides))
+        found = [name] if name in alone else [f"{side}{name}" for side in "lr" if sided and name in ROI_VOXELS]
+        if not found:
+            known = list(dict.fromkeys([*(ROI_VOXELS if sided else ()), *alone]))
+            where = "BOLD Moments" if sided else "version A of BOLD Moments, whose regions have no side"
+            raise SourceError(f"source.rois: no ROI '{name}' in {where}{nearest(name, known)}")
+        chosen.update(dict.fromkeys(found))
     return tuple(chosen)
 
 
-def _present(path: Path, mend: str) -> Path:
-    """Return the path of a file that is there, or raise the one line that says why it is not."""
+def _reader(config: BoldMomentsConfig, path: Path, rois: tuple[str, ...]) -> "Reader":
+    """Return the reader of the responses that the config asks for."""
+    from feature_store.sources.bold_moments_rois import RoiBetas
+    from feature_store.sources.bold_moments_spaces import SurfaceBetas, VolumeBetas
+    from feature_store.sources.bold_moments_windows import Windows
+
+    readers: dict[Responses, type[Reader]] = {
+        "rois": RoiBetas,
+        "MNI152": VolumeBetas,
+        "fsLR32k": SurfaceBetas,
+        "fsaverage": SurfaceBetas,
+        "windows": Windows,
+    }
+    return readers[config.responses](config, path, rois)
+
+
+def present(path: Path, mend: str, *, published: bool = True) -> Path:
+    """Return the path of a file that is there.
+
+    Raises
+    ------
+    SourceMissing
+        The file is absent (`mend` says what to do), or is a link whose content was not fetched; `published` says
+        whether OpenNeuro has it.
+    """
     if path.is_symlink() and not path.exists():
-        raise SourceMissing(f"{path}: a link without its content (git-annex); run 'datalad get {path}'")
+        download = " or 'brain2video download bold-moments'" * published
+        raise SourceMissing(f"{path}: a link without its content (git-annex); run 'datalad get {path}'{download}")
     if not path.is_file():
         raise SourceMissing(f"{path}: no such file; {mend}")
     return path

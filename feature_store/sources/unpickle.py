@@ -1,8 +1,9 @@
-"""Reads pickles that hold plain values and numpy arrays, and refuses every other before any of its code can run.
+"""Reads pickles of plain values, numpy arrays and nibabel images, and refuses every other before its code can run.
 
 A pickle names functions and calls them. Here each name resolves to a stand-in from one short table, so nothing is
 imported on a file's behalf; the stand-ins build numeric and text arrays only, because numpy itself can be made to read
-foreign memory by an array of Python objects over raw bytes.
+foreign memory by an array of Python objects over raw bytes. A stand-in takes no attributes from a file, so that one
+file cannot change how the next is read.
 """
 
 import pickle
@@ -15,20 +16,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import SourceError, SourceMissing
+from feature_store.sources.unpickle_images import IMAGE_PARTS, PickledImage, rebuild
 
 _KIND = re.compile(r"[<>=|]?(?:[biufcSU]\d+|\?)")
+_OPAQUE = re.compile(r"\|?V\d+")
+
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, np.generic, PickledImage)
 
 
 class _Dtype:
-    """Stands for `numpy.dtype`: numeric and text types, of whose pickled state only the byte order is taken."""
+    """Stands for `numpy.dtype`: numeric and text types, of whose pickled state only the byte order is taken.
+
+    Headers of images are of structured types: such a type is bytes of a length, and its fields are not looked at.
+    """
+
+    __slots__ = ("dtype",)
 
     def __init__(self, kind: str, *_: Any) -> None:
-        if not isinstance(kind, str) or not _KIND.fullmatch(kind):
+        if not isinstance(kind, str) or not (_KIND.fullmatch(kind) or _OPAQUE.fullmatch(kind)):
             raise pickle.UnpicklingError(f"arrays of type {kind!r} are not read")
         self.dtype = np.dtype(kind)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        if state[1] in ("<", ">"):
+        if state[1] in ("<", ">") and self.dtype.kind != "V":
             self.dtype = self.dtype.newbyteorder(state[1])
 
 
@@ -41,7 +51,30 @@ class _Array(np.ndarray[Any, Any]):
 
 
 class _Marker:
-    """Stands for `numpy.ndarray`, which pickles name and need not call."""
+    """Stands for a class that a pickle names as an argument and need not call."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("a class with a state")
+
+
+class _Function:
+    """Stands for a function that a pickle may call."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._call(*arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("a function with a state")
+
+
+_ARRAY_CLASS = _Marker()
 
 
 def _plain(kind: Any) -> np.dtype[Any]:
@@ -50,7 +83,9 @@ def _plain(kind: Any) -> np.dtype[Any]:
     return kind.dtype
 
 
-def _reconstruct(*_: Any) -> _Array:
+def _reconstruct(kind: Any, *_: Any) -> _Array:
+    if kind is not _ARRAY_CLASS:
+        raise pickle.UnpicklingError("an array of another class than numpy's")
     return _Array((0,), dtype=np.int8)
 
 
@@ -77,20 +112,26 @@ def _no_bytes() -> bytes:
     return b""
 
 
-_ALLOWED: dict[tuple[str, str], Callable[..., Any] | _Marker] = {
-    ("numpy", "ndarray"): _Marker(),
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): _ARRAY_CLASS,
+    ("numpy", "memmap"): _ARRAY_CLASS,  # an image's cached voxels; its pickle holds the values themselves
     ("numpy", "dtype"): _Dtype,
-    ("_codecs", "encode"): _bytes_of,
-    ("__builtin__", "bytes"): _no_bytes,
+    ("_codecs", "encode"): _Function(_bytes_of),
+    ("__builtin__", "bytes"): _Function(_no_bytes),
+    ("__builtin__", "object"): _Marker(),
+    ("__builtin__", "list"): _Marker(),
+    ("copy_reg", "_reconstructor"): _Function(rebuild),
     **{
         (f"numpy.{core}.{module}", name): stand_in
         for core in ("core", "_core")  # numpy 1 and numpy 2
         for module, name, stand_in in (
-            ("multiarray", "_reconstruct", _reconstruct),
-            ("multiarray", "scalar", _scalar),
-            ("numeric", "_frombuffer", _frombuffer),
+            ("multiarray", "_reconstruct", _Function(_reconstruct)),
+            ("multiarray", "scalar", _Function(_scalar)),
+            ("numeric", "_frombuffer", _Function(_frombuffer)),
+            ("memmap", "memmap", _ARRAY_CLASS),
         )
     },
+    **IMAGE_PARTS,
 }
 
 
@@ -98,7 +139,9 @@ class _Refused(pickle.UnpicklingError):
     """The pickle names something that is not in the table."""
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):
+    """The unpickler written in Python: the one in C reserves memory up to the highest memo index that a file names."""
+
     def find_class(self, module: str, name: str) -> Any:
         try:
             return _ALLOWED[module, name]
@@ -107,31 +150,61 @@ class _Unpickler(pickle.Unpickler):
 
 
 def load_pickle(path: Path) -> Any:
-    """Read a pickle of plain values and numpy arrays, written by numpy 1 or 2 at any protocol.
+    """Read a pickle of plain values, numpy arrays and nibabel images, written by numpy 1 or 2 at any protocol.
 
     Returns
     -------
-    dict, list, tuple, str, bytes, number, array of numbers or text, or None; nested as the file has them
+    dict, list, tuple, str, bytes, number, array of numbers or text, `PickledImage`, or None; nested as the file has
+    them. Large arrays are views of the bytes that were read, so reading takes no more memory than the file.
 
     Raises
     ------
     SourceMissing
         The file is absent.
     SourceError
-        The file is cut short or no pickle, or names anything but numpy arrays; nothing of it was executed.
+        The file is cut short or no pickle, or names anything but arrays and images; nothing of it was executed.
     """
     try:
         with path.open("rb") as file:
-            return _Unpickler(file).load()
+            content = _Unpickler(file).load()
+        _check_finished(content)
+        return content
     except FileNotFoundError:
         raise SourceMissing(f"{path}: no such file; expected a pickle; check source.path") from None
     except _Refused as error:
         raise SourceError(
-            f"{path}: refused: the pickle asks for '{error}', expected numpy arrays only; "
-            "nothing of it was executed; fetch the file from where it was published"
+            f"{path}: refused: the pickle asks for '{_one_line(error)}', expected numpy arrays and nibabel images "
+            "only; nothing of it was executed; fetch the file from where it was published"
         ) from None
     except Exception as error:  # a broken pickle may fail in any way its bytes happen to spell
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise SourceError(
-            f"{path}: cut short or no pickle of arrays ({reason}; {path.stat().st_size:,} bytes); fetch the file again"
+            f"{path}: cut short or no pickle of arrays ({_one_line(error)}; {_size(path)}); fetch the file again"
         ) from error
+
+
+def _check_finished(content: Any) -> None:
+    """Raise unless a pickle's content is what `load_pickle` promises, with no stand-in or opaque bytes left in it."""
+    waiting, met = [content], set[int]()
+    while waiting:
+        one = waiting.pop()
+        if id(one) in met:
+            continue
+        met.add(id(one))
+        if isinstance(one, dict):
+            waiting += [*one.keys(), *one.values()]
+        elif isinstance(one, list | tuple | set | frozenset):
+            waiting += one
+        elif isinstance(one, np.ndarray) and one.dtype.kind == "V":
+            raise pickle.UnpicklingError(f"arrays of type '{one.dtype.str[1:]}' are not read")
+        elif not isinstance(one, (*_PLAIN, np.ndarray, bytearray)):
+            raise pickle.UnpicklingError("a part of an array or an image that stands alone")
+
+
+def _one_line(error: Exception) -> str:
+    """Return an error on one short line: a hostile file may spell names with line breaks, and of any length."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())
+    return text[:120] or type(error).__name__
+
+
+def _size(path: Path) -> str:
+    return f"{path.stat().st_size:,} bytes" if path.is_file() else "not a file"
