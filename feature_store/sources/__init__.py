@@ -5,8 +5,9 @@ from typing import Annotated
 from pydantic import Field
 
 from feature_store.sources.arrays import ArraysConfig
+from feature_store.sources.bids import BidsConfig
 from feature_store.sources.bold_moments import BoldMomentsConfig
 from feature_store.sources.digits69 import Digits69Config
 
-SourceConfig = Annotated[ArraysConfig | BoldMomentsConfig | Digits69Config, Field(discriminator="kind")]
+SourceConfig = Annotated[ArraysConfig | BidsConfig | BoldMomentsConfig | Digits69Config, Field(discriminator="kind")]
 """Any source; to add one, write its file with a config that has `kind` and `build`, and name it here."""
