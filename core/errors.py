@@ -37,6 +37,14 @@ class NoSpace(Brain2VideoError, OSError):
     """The disk has no room for what is about to be written."""
 
 
+class NotAllowed(Brain2VideoError, PermissionError):
+    """The system does not let this program read or write a file."""
+
+
+class DownloadError(Brain2VideoError, ConnectionError):
+    """A remote object cannot be had, or is not what was expected."""
+
+
 class ModelError(Brain2VideoError, ValueError):
     """Weights, inputs or settings of a model do not fit each other."""
 

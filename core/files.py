@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from core.errors import NoSpace
+from core.errors import Brain2VideoError, NoSpace, NotAllowed
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 """Linux's names for "relative to the working folder" and "exchange"; see renameat2(2)."""
@@ -98,7 +98,7 @@ def staged_folder(target: Path, staging: Path | None = None) -> Iterator[Path]:
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
     try:
-        with no_space_explained(target):
+        with disk_explained(target):
             yield building
             publish_folder(building, target)
     finally:
@@ -153,11 +153,22 @@ def require_space(folder: Path, needed: int) -> None:
 
 
 @contextmanager
-def no_space_explained(folder: Path) -> Iterator[None]:
-    """Turn the system's 'no space left' and 'quota exceeded' into `NoSpace`."""
+def disk_explained(folder: Path) -> Iterator[None]:
+    """Turn what the system says of a full disk or of a file it protects into one line.
+
+    Raises
+    ------
+    NoSpace, NotAllowed
+    """
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, Brain2VideoError):
             raise
-        raise NoSpace(f"{folder}: the disk is full; nothing was published; make room and run again") from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpace(f"{folder}: the disk is full; nothing was published; make room and run again") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            reason = f"the system refuses ({os.strerror(error.errno)})"
+            where = error.filename or folder
+            raise NotAllowed(f"{where}: {reason}; change its permissions, or choose another folder") from error
+        raise

@@ -7,6 +7,8 @@ from typing import Any
 
 from core.errors import StoreError
 
+LEFT_TO_DVC = "left to DVC"
+
 
 def commit_outputs(root: Path, outputs: Sequence[Path], config: str) -> dict[Path, str]:
     """Commit the DVC stages that own these outputs, and say what became of each.
@@ -34,7 +36,7 @@ def commit_outputs(root: Path, outputs: Sequence[Path], config: str) -> dict[Pat
         DVC refused.
     """
     if os.environ.get("DVC_STAGE"):
-        return dict.fromkeys(outputs, "left to DVC")
+        return dict.fromkeys(outputs, LEFT_TO_DVC)
     repo = _open(root)
     if repo is None:
         return dict.fromkeys(outputs, "not under version control")
@@ -62,7 +64,12 @@ def commit_outputs(root: Path, outputs: Sequence[Path], config: str) -> dict[Pat
 
 
 def states(root: Path, groups: Sequence[Path]) -> dict[Path, str]:
-    """Say of each group: versioned, changed since dvc.lock, no stage in dvc.yaml, or not under version control."""
+    """Say of each group: versioned, changed since dvc.lock, no stage in dvc.yaml, or not under version control.
+
+    Inside a stage (`DVC_STAGE` is set) it is left to DVC, which has the repository locked.
+    """
+    if os.environ.get("DVC_STAGE"):
+        return dict.fromkeys(groups, LEFT_TO_DVC)
     repo = _open(root)
     if repo is None:
         return dict.fromkeys(groups, "not under version control")
@@ -78,6 +85,15 @@ def states(root: Path, groups: Sequence[Path]) -> dict[Path, str]:
             changed = any(out.status() for out in outs if Path(out.fs_path).resolve() == group.resolve())
             found[group] = "changed since dvc.lock" if changed else "versioned"
     return found
+
+
+def unverified_remotes(root: Path) -> list[str]:
+    """Return the remotes whose objects DVC would take without a look: a pull from them accepts a flipped bit."""
+    repo = _open(root)
+    if repo is None:
+        return []
+    with repo:
+        return sorted(name for name, remote in repo.config["remote"].items() if not remote.get("verify"))
 
 
 def _open(root: Path) -> Any | None:

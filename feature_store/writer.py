@@ -17,7 +17,7 @@ import zarr
 from numpy.typing import NDArray
 
 from core.errors import Brain2VideoError, StoreError
-from core.files import fsync_path, no_space_explained, publish_folder, require_space, write_bytes
+from core.files import disk_explained, fsync_path, publish_folder, require_space, write_bytes
 from core.progress import report
 from feature_store.chunk_files import ChunkFiles, chunk_is_whole
 from feature_store.chunks import ChunkedRows
@@ -74,15 +74,17 @@ class GroupWriter:
         self._store = store
 
     def __enter__(self) -> "GroupWriter":
-        self._resume_or_wipe()
-        self._zarr = zarr.open_group(self.staging, mode="a", zarr_format=3)
-        self._zarr.attrs.put(self._attributes)
+        with disk_explained(self.target):
+            self._resume_or_wipe()
+            self.staging.mkdir(parents=True, exist_ok=True)
+            self._zarr = zarr.open_group(self.staging, mode="a", zarr_format=3)
+            self._zarr.attrs.put(self._attributes)
         self._described: set[str] = set()
         self._files = ChunkFiles()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        with no_space_explained(self.target):
+        with disk_explained(self.target):
             if error is not None:
                 self._files.close()
                 if isinstance(error, Brain2VideoError):

@@ -3,6 +3,7 @@
 Nothing heavy is imported here; a command imports what it needs, so that `--help` answers at once.
 """
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +25,9 @@ Config = Annotated[str, typer.Option("--config", "-c", help="The study's YAML.",
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a key; repeatable.", metavar="KEY.PATH=VALUE")]
 NoCommit = Annotated[bool, typer.Option("--no-commit", help="Leave dvc.lock as it is.")]
 DEMO = "configs/demo.yaml"
+
+download = typer.Typer(help="Bring a published dataset from where it is public.", no_args_is_help=True)
+app.add_typer(download, name="download")
 
 
 def _version(wanted: bool) -> None:
@@ -191,6 +195,57 @@ def verify(
     from studies.study import load_study
 
     verify_store(path or load_study(config, overrides or []).store)
+
+
+@download.callback()
+def datasets() -> None:
+    """Bring a published dataset from where it is public."""
+
+
+@download.command(name="bold-moments")
+def bold_moments(
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="The dataset's folder, a study's source.path.")],
+    subject: Annotated[list[str] | None, typer.Option("--subject", help="1 to 10; repeatable.")] = None,
+    roi: Annotated[
+        list[str] | None, typer.Option("--roi", help="Only this region: EBA, lV1v, BMDgeneral, WB, …; repeatable.")
+    ] = None,
+    responses: Annotated[
+        list[str] | None,
+        typer.Option("--responses", help="rois, MNI152, fsLR32k, fsaverage, windows; repeatable.", metavar="KIND"),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All responses; of all subjects unless named.")] = False,
+    coordinates: Annotated[
+        bool, typer.Option("--coordinates", help="With regions, also their voxel indices, noise ceilings and masks.")
+    ] = False,
+    clips_only: Annotated[bool, typer.Option("--clips-only", help="Only check the clips in DEST/stimuli.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Also hash the files that are there.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it comes to, and fetch nothing.")] = False,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, max=64, help="Files fetched at once.")] = 8,
+    endpoint: Annotated[str | None, typer.Option("--endpoint-url", hidden=True)] = None,
+) -> None:
+    """Bring BOLD Moments' responses from OpenNeuro (CC0), and check the clips; run again, it goes on."""
+    from feature_store.sources.bold_moments import STIMULI
+    from feature_store.sources.download import how_to_get_clips, request
+    from pipelines.launch import show_bill, show_clips, working
+    from studies.download import prepare
+
+    again, clips = f"run again: {shlex.join(['brain2video', *sys.argv[1:]])}", destination / STIMULI
+    if not clips_only:
+        wanted = request(subject or [], roi or [], responses or [], coordinates=coordinates, everything=everything)
+        try:
+            with working():
+                fetcher, bill = prepare(wanted, destination, jobs=jobs, check=check, endpoint=endpoint)
+                show_bill(bill, destination)
+                if dry_run:
+                    return
+                fetcher.fetch(bill, again=again)
+        except KeyboardInterrupt:
+            typer.secho(f"interrupted; what has come stays; {again}", fg="yellow", err=True)
+            raise typer.Exit(130) from None
+    if clips_only or clips.is_dir():
+        show_clips(clips)
+    else:
+        typer.echo(how_to_get_clips(clips), err=True)
 
 
 @app.command()

@@ -15,11 +15,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from core.errors import Brain2VideoError
-from core.files import no_space_explained, read_json
+from core.files import disk_explained, read_json
 from core.progress import listening, report
 from studies.home import home, shown
 
 if TYPE_CHECKING:
+    from feature_store.download import Bill
     from studies.study import Study
 
 WIDTH = 120
@@ -56,9 +57,9 @@ class ProgressLines:
 
 @contextmanager
 def working() -> Iterator[Console]:
-    """Show progress while a block works, and explain a full disk."""
+    """Show progress while a block works, and explain a full or protected disk."""
     console = Console(stderr=True, soft_wrap=True)
-    with listening(ProgressLines(console)), no_space_explained(home()):
+    with listening(ProgressLines(console)), disk_explained(home()):
         yield console
 
 
@@ -109,9 +110,9 @@ def show_stores(study: "Study") -> None:
 
 def show_status(study: "Study") -> None:
     """Show stores, runs and production."""
-    from studies.status import production_status, runs_status, stores_status
+    from studies.status import production_status, remotes_status, runs_status, stores_status
 
-    _print_lines(study.study, [*stores_status(study), *runs_status(study), production_status(study)])
+    _print_lines(study.study, [*stores_status(study), *remotes_status(), *runs_status(study), production_status(study)])
 
 
 def show_production(study: "Study") -> None:
@@ -160,6 +161,32 @@ def verify_store(store: Path) -> None:
     if findings:
         sys.exit(2)
     console.print(f"[green]✓[/] {store}: every byte is as published", highlight=False)
+
+
+def show_bill(bill: "Bill", folder: Path) -> None:
+    """Show what a download comes to."""
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    console.print(f"[bold]download to[/] {escape(str(folder))}", highlight=False, soft_wrap=True)
+    table = Table(show_header=False)
+    wanted, missing = len(bill.wanted), len(bill.missing)
+    rows = [("wanted", wanted, bill.size), ("already there", wanted - missing, bill.there)]
+    for what, files, size in [*rows, ("to be fetched", missing, bill.to_fetch)]:
+        table.add_row(what, f"{files:,} files", f"{size / 1e6:,.1f} MB")
+    table.add_row("free on the disk", "", f"{bill.free / 1e6:,.1f} MB")
+    console.print(table)
+
+
+def show_clips(folder: Path) -> None:
+    """Print one line per finding about a folder of clips and exit with 2 where there is one."""
+    from feature_store.sources.download import check_clips
+
+    with working() as console:
+        findings = check_clips(folder)
+    for finding in findings:
+        console.print(f"[red]✗[/] {escape(finding)}", highlight=False)
+    if findings:
+        sys.exit(2)
+    console.print(f"[green]✓[/] {escape(str(folder))}: every clip is there, as long as published", highlight=False)
 
 
 def _print_folds(report_: dict[str, Any]) -> None:

@@ -33,6 +33,14 @@ def stores_status(study: Study) -> list[Line]:
     ]
 
 
+def remotes_status() -> list[Line]:
+    """Return one line per DVC remote that does not verify what it hands back."""
+    return [
+        Line(f"remote {name}", "not verified", f"run 'dvc remote modify {name} verify true'")
+        for name in versioning.unverified_remotes(home())
+    ]
+
+
 def runs_status(study: Study) -> list[Line]:
     """Return one line for the latest training and one for the latest reconstruction."""
     lines = []
