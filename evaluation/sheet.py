@@ -24,6 +24,7 @@ def contact_sheet(
     columns: int = 6,
     frames: int = 1,
     side: int = 112,
+    labels: tuple[str, str] = ("seen", "reconstructed"),
 ) -> Image.Image:
     """Draw every clip above its reconstruction.
 
@@ -38,6 +39,8 @@ def contact_sheet(
         Frames shown of each clip, evenly spaced; 1 shows the middle one.
     side : int
         Roughly how many pixels a frame's longer side takes; small frames are enlarged by whole pixels.
+    labels : tuple of str
+        What the upper and the lower row are.
 
     Returns
     -------
@@ -52,7 +55,7 @@ def contact_sheet(
     pairs = [
         (_strip(one, frames, side), _strip(other, frames, side)) for one, other in zip(seen, reconstructed, strict=True)
     ]
-    return _draw(pairs, captions, columns)
+    return _draw(pairs, captions, columns, labels)
 
 
 def sheet_png(sheet: Image.Image) -> bytes:
@@ -148,7 +151,10 @@ def _strip(clip: Clip, frames: int, side: float) -> Image.Image:
 
 
 def _draw(
-    pairs: Sequence[tuple[Image.Image, Image.Image]], captions: Sequence[tuple[str, str]] | None, columns: int
+    pairs: Sequence[tuple[Image.Image, Image.Image]],
+    captions: Sequence[tuple[str, str]] | None,
+    columns: int,
+    labels: tuple[str, str] = ("seen", "reconstructed"),
 ) -> Image.Image:
     """Lay pairs out in lines, with what the two rows are at the left and captions below."""
     columns = min(columns, len(pairs))
@@ -162,7 +168,7 @@ def _draw(
     sheet = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(sheet)
     for line in range(lines):
-        _write_sides(pen, MARGIN + line * block, height)
+        _write_sides(pen, MARGIN + line * block, height, labels)
     for k, pair in enumerate(pairs):
         left, top = GUTTER + (k % columns) * (width + 2 * GAP), MARGIN + (k // columns) * block
         for row, image in enumerate(pair):
@@ -173,8 +179,8 @@ def _draw(
     return sheet
 
 
-def _write_sides(pen: ImageDraw.ImageDraw, top: int, height: int) -> None:
-    for row, (text, colour) in enumerate((("seen", INK), ("reconstructed", ACCENT))):
+def _write_sides(pen: ImageDraw.ImageDraw, top: int, height: int, labels: tuple[str, str]) -> None:
+    for row, (text, colour) in enumerate(zip(labels, (INK, ACCENT), strict=True)):
         middle = top + row * (height + GAP) + height // 2
         pen.text((GUTTER - 8, middle), text, fill=colour, font=_font(), anchor="rm")
 

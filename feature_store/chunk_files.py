@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from feature_store.codecs import Encode
 from feature_store.schema import CRC_BYTES
 
-WAITING = 2
+WAITING = 4
 """How many chunks may wait for the disk; each is held in memory until it is there."""
 
 

@@ -149,8 +149,8 @@ class Responses(Group):
         import xarray
 
         opened = xarray.open_zarr(self.path / split, consolidated=False, chunks=None)
-        trial = {name: ("trial", column) for name, column in self.trials(split).items() if name != "trial"}
-        voxel = {name: ("voxel", column) for name, column in self.voxels.items() if name != "voxel"}
+        trial = {name: ("trial", column.to_numpy()) for name, column in self.trials(split).items() if name != "trial"}
+        voxel = {name: ("voxel", column.to_numpy()) for name, column in self.voxels.items() if name != "voxel"}
         return opened["betas"].assign_coords({**trial, **voxel}).assign_attrs(self.attributes)
 
 

@@ -101,13 +101,13 @@ def agreement(voxels: pd.DataFrame) -> dict[str, dict[str, float]]:
 
 def _ncsnr(trials: NDArray[Any], counts: NDArray[np.int64]) -> Floats:
     """Estimate some voxels from trials that are ordered stimulus by stimulus."""
-    values = trials.astype(np.float64)
-    values = values if values.ndim == 2 else values.mean(axis=1)
+    values = trials.astype(np.float64) if trials.ndim == 2 else trials.mean(axis=1, dtype=np.float64)
+    values -= values.mean(axis=0)
     starts = np.cumsum(counts) - counts
     means = np.add.reduceat(values, starts, axis=0) / counts[:, None]
-    total = values.var(axis=0)
-    values -= np.repeat(means, counts, axis=0)
-    within = np.add.reduceat(values**2, starts, axis=0) / (counts[:, None] - 1)
+    np.square(values, out=values)  # in place: this block is the largest thing in memory
+    total = values.mean(axis=0)
+    within = (np.add.reduceat(values, starts, axis=0) - counts[:, None] * means**2) / (counts[:, None] - 1)
     noise = within.mean(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.sqrt(np.maximum(total - noise, 0) / noise)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -31,7 +32,7 @@ class SubjectPairs:
     ids: pd.DataFrame
     dropped: dict[str, int]
 
-    @property
+    @cached_property
     def stimuli(self) -> list[str]:
         """The stimulus of each row."""
         return [str(name) for name in self.ids["stimulus"]]

@@ -52,6 +52,10 @@ CONTAINERS: dict[str, bytes] = {
 
 
 def chunk_rows(rows: int, row_bytes: int) -> int:
-    """Return how many rows a chunk holds: about `CHUNK_BYTES`, all chunks nearly equal, so that little is padded."""
+    """Return how many rows a chunk holds: about `CHUNK_BYTES`, or down to half of it where chunks then come out even.
+
+    Zarr stores a last chunk that is not full padded.
+    """
     chunks = max(1, round(rows * row_bytes / CHUNK_BYTES))
-    return max(1, math.ceil(rows / chunks))
+    even = next((more for more in range(chunks, 2 * chunks) if rows % more == 0), chunks)
+    return max(1, math.ceil(rows / even))

@@ -38,7 +38,4 @@ def decode_column(values: NDArray[np.generic], encoding: str) -> list[object] | 
 def _to_bytes(texts: list[str]) -> NDArray[np.uint8]:
     raw = [text.encode() for text in texts]
     width = max((len(value) for value in raw), default=0) or 1
-    table = np.zeros((len(raw), width), np.uint8)
-    for row, value in zip(table, raw, strict=True):
-        row[: len(value)] = np.frombuffer(value, np.uint8)
-    return table
+    return np.array(raw, dtype=f"S{width}").view(np.uint8).reshape(len(raw), width)

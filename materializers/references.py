@@ -16,7 +16,7 @@ from studies.home import home
 from studies.references import GroupRef, ReconstructionRef, TrainingRef
 
 FILE = "reference.json"
-NOT_CONTENT = {"fresh"}
+NOT_CONTENT = {"fresh", "dvc_state", "pictures"}
 """Says how a run went, not what it refers to: it must not make a re-run look like a change."""
 
 
@@ -46,15 +46,21 @@ class ReferenceMaterializer(BaseMaterializer):
         return {name: value for name, value in data.model_dump(mode="json").items() if isinstance(value, str | bool)}
 
     def save_visualizations(self, data: Config) -> dict[str, VisualizationType]:
-        """Write the reference as a table, and a reconstruction's gallery sheet beside it."""
+        """Write the reference as a table, with the pictures of a store or a reconstruction's sheet beside it."""
         page = f"{self.uri}/reference.html"
         with self.artifact_store.open(page, "w") as file:
             file.write(_table(data))
         shown = {page: VisualizationType.HTML}
-        sheet = home() / data.folder / "sheet.png" if isinstance(data, ReconstructionRef) and data.run else None
-        if sheet is not None and sheet.is_file():
-            shown[_copy(self, sheet)] = VisualizationType.IMAGE
+        for picture in _pictures(data):
+            if picture.is_file():
+                shown[_copy(self, picture)] = VisualizationType.IMAGE
         return shown
+
+
+def _pictures(data: Config) -> list[Path]:
+    if isinstance(data, GroupRef):
+        return [home() / picture for picture in data.pictures]
+    return [home() / data.folder / "sheet.png"] if isinstance(data, ReconstructionRef) and data.run else []
 
 
 def _copy(materializer: BaseMaterializer, picture: Path) -> str:

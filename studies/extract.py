@@ -17,6 +17,7 @@ from models.extractors.base import Extractor
 from models.extractors.config import ExtractorConfig, GivenConfig
 from studies.home import home
 from studies.ingest import fingerprint_of, group_ref
+from studies.pictures import picture_of_targets
 from studies.references import GroupRef
 from studies.study import Study
 
@@ -52,7 +53,8 @@ def extract(study: Study, target: str) -> GroupRef:
         report(f"targets/{target} is as it was", 1, 1)
     else:
         _write(study, target, _made_by(source, config, target), source.stimuli(), fingerprint)
-    return group_ref(group, fresh=fresh)
+    pictures = picture_of_targets(study, group, lambda names: read_clips(source, names, study.clips))
+    return group_ref(group, fresh=fresh, pictures=pictures)
 
 
 def _made_by(source: Source, config: ExtractorConfig, target: str) -> "Given | Extractor":

@@ -9,14 +9,16 @@ from core.code import code_digest
 from core.errors import SourceError
 from core.files import digest_file, digest_json
 from core.progress import report
+from feature_store import versioning
 from feature_store.chunks import ChunkedRows
 from feature_store.codecs import Compression
-from feature_store.groups import Group
+from feature_store.groups import open_group
 from feature_store.noise_ceiling import agreement, missing_values, ncsnr
 from feature_store.schema import ENCODING_VERSION
 from feature_store.sources.base import SPLITS, Recording, Source, Split
 from feature_store.writer import GroupWriter, is_published
 from studies.home import home, shown
+from studies.pictures import picture_of_responses
 from studies.references import GroupRef
 from studies.study import Study
 
@@ -54,7 +56,7 @@ def ingest(study: Study, subject: str) -> GroupRef:
         report(f"ingesting {subject}", 0, 1)
         _write(study, source.responses(subject), fingerprint)
         report(f"ingesting {subject}", 1, 1)
-    return group_ref(group, fresh=fresh)
+    return group_ref(group, fresh=fresh, pictures=picture_of_responses(study, group))
 
 
 def fingerprint_of(study: Study, source: Source, files: list[Path], *more_code: str, **parameters: Any) -> str:
@@ -70,10 +72,10 @@ def fingerprint_of(study: Study, source: Source, files: list[Path], *more_code: 
     )
 
 
-def group_ref(group: Path, *, fresh: bool) -> GroupRef:
+def group_ref(group: Path, *, fresh: bool, pictures: list[str]) -> GroupRef:
     """Return the reference to a published group."""
     array = "betas" if group.parent.name == "responses" else "values"
-    opened = Group(group)
+    opened = open_group(group)
     return GroupRef(
         kind=group.parent.name,
         name=group.name,
@@ -81,6 +83,9 @@ def group_ref(group: Path, *, fresh: bool) -> GroupRef:
         digest=opened.digest,
         shapes={f"{split}/{array}": list(opened.rows(f"{split}/{array}").shape) for split in SPLITS},
         fresh=fresh,
+        attributes=opened.attributes,
+        dvc_state=versioning.states(home(), [group])[group],
+        pictures=pictures,
     )
 
 

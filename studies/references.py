@@ -1,5 +1,9 @@
 """What one stage hands to the next: references with digests, never arrays."""
 
+from typing import Any
+
+from pydantic import Field
+
 from core.config import Config
 
 
@@ -14,6 +18,9 @@ class GroupRef(Config):
     digest : SHA-256 of the group's manifest
     shapes : array to shape
     fresh : whether it was already there, made from the same inputs, settings and code
+    attributes : what the group says of itself, such as its source, its space, how many voxels hold NaN
+    dvc_state : what DVC said of it when this was written; see `feature_store.versioning.states`
+    pictures : files that show it, relative to the checkout
     """
 
     kind: str
@@ -22,6 +29,9 @@ class GroupRef(Config):
     digest: str
     shapes: dict[str, list[int]]
     fresh: bool
+    attributes: dict[str, Any] = Field(default_factory=dict)
+    dvc_state: str = ""
+    pictures: list[str] = Field(default_factory=list)
 
 
 class TrainingRef(Config):

@@ -206,6 +206,7 @@ def test_every_single_bit_flip_is_found_and_never_returned(
             pairs = read.pairs(["sub-01"], "latents", "train", repeats="single")["sub-01"]
             assert np.array_equal(pairs.responses, betas["train"])
             assert np.array_equal(pairs.targets, np.concatenate([latents["train"][::-1]] * 3))
+            assert np.array_equal(read.target("latents").values("test")[0][:], latents["test"])
             assert read.responses("sub-01").voxels["roi"].tolist() == ["V1"] * 3 + ["V2"] * 2
         except (StoreCorrupted, StoreMissing):
             pass

@@ -1,5 +1,6 @@
 """References are kept as JSON, named by their content, and shown as a page."""
 
+import html
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,21 @@ def test_it_is_shown_as_a_table_and_a_reconstruction_with_its_sheet(materializer
     names = [Path(path).name for path in materializer.save_visualizations(run)]
     assert names == ["reference.html", "sheet.png"]
     assert materializer.extract_metadata(run)["folder"] == "outputs/x/r"
+
+
+def test_a_store_is_shown_with_its_pictures_and_what_it_says_of_itself(materializer, home: Path) -> None:
+    write_bytes(home / "outputs" / "x" / "stores" / "responses-sub-01-d.png", b"png")
+    there, lost = "outputs/x/stores/responses-sub-01-d.png", "outputs/x/stores/lost.png"
+    reference = group(
+        shapes={"train/betas": [30, 5]},
+        attributes={"nan_voxels": {"train": 2}},
+        dvc_state="changed since dvc.lock",
+        pictures=[there, lost],
+    )
+    page, *pictures = materializer.save_visualizations(reference)
+    for told in ("[30, 5]", "nan_voxels", "changed since dvc.lock", "<code>d</code>"):
+        assert told in html.unescape(Path(page).read_text())
+    assert [Path(picture).read_bytes() for picture in pictures] == [b"png"]
+    assert materializer.compute_content_hash(reference) == materializer.compute_content_hash(
+        reference.model_copy(update={"dvc_state": "versioned", "pictures": []})
+    )
