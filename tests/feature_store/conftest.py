@@ -14,6 +14,7 @@ from moto.server import ThreadedMotoServer
 
 from feature_store.writer import GroupWriter
 
+from . import dvc_checkout
 from .bold_moments_disk import write_spaces, write_windows
 
 STIMULI = {"train": ["a", "b", "c", "d"], "test": ["x", "y", "z"]}
@@ -111,3 +112,17 @@ def add_in_parts(url: str, key: str, content: bytes, part: int) -> None:
         for i, piece in enumerate(pieces, start=1)
     ]
     client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with DVC and its stages, nothing committed yet."""
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "true")
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    dvc_checkout.run(folder, "git", "init", "-q")
+    dvc_checkout.dvc(folder, "init", "-q")
+    (folder / "dvc.yaml").write_text(dvc_checkout.STAGES)
+    return folder

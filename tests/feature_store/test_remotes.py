@@ -1,7 +1,5 @@
 """DVC remotes, a folder and S3: a clone pulls one subject, then all, bit for bit; a damaged object is refused."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,16 +10,9 @@ from core.files import digest_folder
 from feature_store import Store, verify, versioning
 from feature_store.writer import GroupWriter
 
-Dvc = Callable[..., "subprocess.CompletedProcess[str]"]
+from .dvc_checkout import STAGES, clone_of, dvc, save
+
 SUBJECTS = ("sub-01", "sub-02", "sub-03")
-DVC_YAML = """\
-stages:
-  responses:
-    matrix: {subject: [1, 2]}
-    cmd: brain2video responses -c configs/demo.yaml --subject sub-0${item.subject}
-    outs:
-      - data/features.zarr/responses/sub-0${item.subject}
-"""
 
 
 class Remote:
@@ -78,16 +69,6 @@ def remote(request: pytest.FixtureRequest) -> Remote:
     return made
 
 
-def run(folder: Path, *command: str, fails: bool = False) -> "subprocess.CompletedProcess[str]":
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
-    assert bool(done.returncode) == fails, done.stdout + done.stderr
-    return done
-
-
-def dvc(folder: Path, *arguments: str, fails: bool = False) -> "subprocess.CompletedProcess[str]":
-    return run(folder, sys.executable, "-m", "dvc", *arguments, fails=fails)
-
-
 def write_subject(checkout: Path, subject: str) -> None:
     """Publish a subject's group and commit its stage, as a pipeline run outside DVC does."""
     values = np.random.default_rng(SUBJECTS.index(subject)).normal(size=(40, 30)).astype("f4")
@@ -97,78 +78,61 @@ def write_subject(checkout: Path, subject: str) -> None:
     versioning.commit_outputs(checkout, [store / "responses" / subject], "configs/demo.yaml")
 
 
-def save(checkout: Path) -> None:
-    run(checkout, "git", "add", "-A")
-    run(checkout, "git", "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", "x")
-
-
 @pytest.fixture
-def checkout(tmp_path: Path, remote: Remote, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "checkout"
-    folder.mkdir()
-    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
-    monkeypatch.setenv("DVC_NO_ANALYTICS", "true")
-    monkeypatch.delenv("DVC_STAGE", raising=False)
-    run(folder, "git", "init", "-q")
-    dvc(folder, "init", "-q")
-    (folder / "dvc.yaml").write_text(DVC_YAML)
-    dvc(folder, "remote", "add", "-d", "lab", remote.url)
+def shared(checkout: Path, remote: Remote) -> Path:
+    """A checkout whose two subjects were pushed to the remote."""
+    dvc(checkout, "remote", "add", "-d", "lab", remote.url)
     for name, value in {**remote.settings, "verify": "true"}.items():
-        dvc(folder, "remote", "modify", "lab", name, value)
+        dvc(checkout, "remote", "modify", "lab", name, value)
     for subject in SUBJECTS[:2]:
-        write_subject(folder, subject)
-    dvc(folder, "push", "-q")
-    save(folder)
-    return folder
-
-
-def clone_of(checkout: Path, name: str = "clone") -> Path:
-    run(checkout.parent, "git", "clone", "-q", str(checkout), name)
-    return checkout.parent / name
+        write_subject(checkout, subject)
+    dvc(checkout, "push", "-q")
+    save(checkout)
+    return checkout
 
 
 def responses(folder: Path, subject: str = "") -> Path:
     return folder / "data" / "features.zarr" / "responses" / subject
 
 
-def test_one_subject_is_pulled_then_all_bit_for_bit(checkout: Path) -> None:
-    clone = clone_of(checkout)
+def test_one_subject_is_pulled_then_all_bit_for_bit(shared: Path) -> None:
+    clone = clone_of(shared)
     dvc(clone, "pull", "-q", "responses@1")
     assert Store(clone / "data" / "features.zarr").names("responses") == ["sub-01"]
-    assert digest_folder(responses(clone, "sub-01")) == digest_folder(responses(checkout, "sub-01"))
+    assert digest_folder(responses(clone, "sub-01")) == digest_folder(responses(shared, "sub-01"))
     assert list(verify(responses(clone, "sub-01"))) == []
-    other = clone_of(checkout, "by-path")
+    other = clone_of(shared, "by-path")
     dvc(other, "pull", "-q", "data/features.zarr/responses/sub-02")
     assert Store(other / "data" / "features.zarr").names("responses") == ["sub-02"]
     dvc(clone, "pull", "-q")
     for subject in SUBJECTS[:2]:
-        assert digest_folder(responses(clone, subject)) == digest_folder(responses(checkout, subject))
+        assert digest_folder(responses(clone, subject)) == digest_folder(responses(shared, subject))
     assert list(verify(clone / "data" / "features.zarr")) == []
 
 
-def test_another_subject_uploads_that_subject_only(checkout: Path, remote: Remote) -> None:
+def test_another_subject_uploads_that_subject_only(shared: Path, remote: Remote) -> None:
     before = remote.objects()
-    (checkout / "dvc.yaml").write_text(DVC_YAML.replace("[1, 2]", "[1, 2, 3]"))
-    write_subject(checkout, "sub-03")
-    dvc(checkout, "push", "-q")
+    (shared / "dvc.yaml").write_text(STAGES.replace("[1, 2]", "[1, 2, 3]"))
+    write_subject(shared, "sub-03")
+    dvc(shared, "push", "-q")
     added = remote.objects() - before
-    files = [path for path in responses(checkout, "sub-03").rglob("*") if path.is_file()]
+    files = [path for path in responses(shared, "sub-03").rglob("*") if path.is_file()]
     assert before <= remote.objects()
     assert 0 < len(added) <= len(files) + 1, "its files, and the list of them"
 
 
-def test_a_remote_that_takes_what_comes_is_named(checkout: Path) -> None:
-    assert versioning.unverified_remotes(checkout) == []
-    dvc(checkout, "remote", "add", "careless", "/somewhere")
-    assert versioning.unverified_remotes(checkout) == ["careless"]
-    assert versioning.unverified_remotes(checkout.parent) == []
+def test_a_remote_that_takes_what_comes_is_named(shared: Path) -> None:
+    assert versioning.unverified_remotes(shared) == []
+    dvc(shared, "remote", "add", "careless", "/somewhere")
+    assert versioning.unverified_remotes(shared) == ["careless"]
+    assert versioning.unverified_remotes(shared.parent) == []
 
 
-def test_a_damaged_object_is_refused(checkout: Path, remote: Remote) -> None:
+def test_a_damaged_object_is_refused(shared: Path, remote: Remote) -> None:
     files = [name for name in remote.objects() if "/md5/" in name and not name.endswith(".dir")]
     for name in files:
         remote.damage(name)
-    clone = clone_of(checkout)
+    clone = clone_of(shared)
     done = dvc(clone, "pull", fails=True)
     assert "failed to pull" in done.stderr.lower()
     pulled = [path for path in responses(clone).glob("sub-*/**/*") if path.is_file()]
