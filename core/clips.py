@@ -1,14 +1,17 @@
 """Clips in and out: video files and images to `(frame, height, width, 3)` uint8 by time, and back to H.264."""
 
 import os
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
+from typing import Any, Literal
 
 import av
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from pydantic import PositiveFloat, PositiveInt
+from PIL import Image, ImageOps
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from core.config import Config
 from core.errors import SourceError, SourceMissing
@@ -16,7 +19,14 @@ from core.errors import SourceError, SourceMissing
 Clip = NDArray[np.uint8]
 """A clip: (frame, height, width, 3), RGB, 0 to 255."""
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
+"""Still images; everything else, moving GIF and WebP too, is read as a video."""
+Fit = Literal["stretch", "crop", "pad"]
+FITS: dict[Fit, Callable[..., Image.Image]] = {
+    "stretch": Image.Image.resize,
+    "crop": ImageOps.fit,
+    "pad": ImageOps.pad,
+}
 
 
 class ClipConfig(Config):
@@ -25,8 +35,12 @@ class ClipConfig(Config):
     frames: PositiveInt = 8
     height: PositiveInt = 32
     width: PositiveInt = 32
+    start_s: NonNegativeFloat = 0.0
+    """Where the part of the clip that is used begins, in seconds."""
     window_s: PositiveFloat = 3.0
-    """The part of the clip that is used, from its start, in seconds."""
+    """How long that part is."""
+    fit: Fit = "stretch"
+    """How a picture of other proportions fills the frame: distorted, cut at its sides, or with black beside it."""
 
     @property
     def fps(self) -> float:
@@ -37,8 +51,9 @@ class ClipConfig(Config):
 def read_clip(path: Path, config: ClipConfig) -> Clip:
     """Read a video or a still image, sampled by time over the config's window.
 
-    Frame k shows the instant ``(k + 1/2) · window_s / frames``; a clip shorter than the window holds its last frame.
-    A still image is a clip of one frame, repeated.
+    Frame k shows the instant ``start_s + (k + 1/2) · window_s / frames``, counted from the file's first frame; a clip
+    that ends within the window holds its last frame. A rotation that the file asks for is applied, and pixels that are
+    not square are taken into account. A still image is a clip of one frame, repeated.
 
     Returns
     -------
@@ -47,42 +62,79 @@ def read_clip(path: Path, config: ClipConfig) -> Clip:
     Raises
     ------
     SourceMissing, SourceError
-        The file is absent, or holds no frame that can be decoded.
+        The file is absent, holds no frame that can be decoded, or ends before the window begins.
     """
     if not path.exists():
         raise SourceMissing(f"{path}: no such clip; expected a video or an image; check source.path")
-    frames, times = _read_image(path) if path.suffix.lower() in IMAGE_SUFFIXES else _read_video(path)
-    wanted = (np.arange(config.frames) + 0.5) * config.window_s / config.frames
-    shown = np.clip(np.searchsorted(times, wanted, side="right") - 1, 0, len(frames) - 1)
-    return np.stack([_resize(frames[index], config) for index in shown])
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return np.repeat(_fitted(_read_image(path), config)[None], config.frames, axis=0)
+    wanted = config.start_s + (np.arange(config.frames) + 0.5) * config.window_s / config.frames
+    return np.stack([_fitted(frame, config) for frame in _read_video(path, wanted.tolist(), config.start_s)])
 
 
-def _read_image(path: Path) -> tuple[list[NDArray[np.uint8]], NDArray[np.float64]]:
+def _read_image(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
-            return [np.asarray(image.convert("RGB"))], np.zeros(1)
+            return ImageOps.exif_transpose(image).convert("RGB")
     except OSError as error:
         raise SourceError(f"{path}: not an image that can be decoded ({error}); replace the file") from error
 
 
-def _read_video(path: Path) -> tuple[list[NDArray[np.uint8]], NDArray[np.float64]]:
-    frames, times = [], []
+def _read_video(path: Path, wanted_s: list[float], start_s: float) -> list[Image.Image]:
+    """Return what a video shows at the wanted instants, ascending; other frames are decoded, but not converted."""
     try:
         with av.open(str(path)) as container:
-            for frame in container.decode(video=0):
-                frames.append(frame.to_ndarray(format="rgb24"))
-                times.append(float(frame.time or 0.0))
-    except (av.FFmpegError, IndexError) as error:
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            shape = float(stream.sample_aspect_ratio or 1)
+            chosen = list(_shown(container.decode(stream), wanted_s, start_s, path))
+            pictures = {id(frame): _picture(frame, shape) for frame in chosen}
+    except (av.FFmpegError, IndexError, ValueError) as error:
+        if isinstance(error, SourceError):
+            raise
         raise SourceError(f"{path}: not a video that can be decoded ({error}); replace the file") from error
-    if not frames:
+    return [pictures[id(frame)] for frame in chosen]
+
+
+def _shown(frames: Iterable[Any], wanted_s: list[float], start_s: float, path: Path) -> Iterator[Any]:
+    """Yield for each wanted instant the frame that is on screen then."""
+    current, first, time = None, None, 0.0
+    waiting = iter(wanted_s)
+    instant = next(waiting, None)
+    for frame in frames:
+        moment = float(frame.time or 0.0)
+        first = moment if first is None else first
+        while current is not None and instant is not None and instant < moment - first:
+            yield current
+            instant = next(waiting, None)
+        if instant is None:
+            return
+        current, time = frame, moment - first
+    if current is None:
         raise SourceError(f"{path}: holds no video frame; replace the file")
-    return frames, np.asarray(times) - times[0]
+    if start_s > time:
+        raise SourceError(
+            f"{path}: its last frame is at {time:g} s, the window begins at {start_s:g} s; mend clips.start_s"
+        )
+    yield from (current for _ in chain([instant], waiting))
 
 
-def _resize(frame: NDArray[np.uint8], config: ClipConfig) -> NDArray[np.uint8]:
-    if frame.shape[:2] == (config.height, config.width):
-        return frame
-    return np.asarray(Image.fromarray(frame).resize((config.width, config.height), Image.Resampling.BOX))
+def _picture(frame: Any, shape: float) -> Image.Image:
+    """Return a decoded frame upright and with square pixels."""
+    picture = Image.fromarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
+    if shape == 1:
+        return picture
+    wide = round(frame.rotation / 90) % 2 == 0
+    width, height = picture.size
+    size = (round(width * shape), height) if wide else (width, round(height * shape))
+    return picture.resize(size, Image.Resampling.BOX)
+
+
+def _fitted(picture: Image.Image, config: ClipConfig) -> NDArray[np.uint8]:
+    size = config.width, config.height
+    if picture.size != size:
+        picture = FITS[config.fit](picture, size, Image.Resampling.BOX)
+    return np.asarray(picture)
 
 
 def write_clip(path: Path, clip: Clip, fps: float, *, min_side: int = 256) -> None:
