@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -112,7 +113,7 @@ def publish_folder(building: Path, target: Path) -> None:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     old = building.with_name(f"{building.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
+    remove_folder(old)
     if not target.exists():
         building.rename(target)
     elif _exchange(building, target):
@@ -121,7 +122,52 @@ def publish_folder(building: Path, target: Path) -> None:
         target.rename(old)
         building.rename(target)
     fsync_path(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    remove_folder(old)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder with all it holds, or only the link where it is one; nothing where it is absent."""
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def exclusive(path: Path, busy: Exception) -> Iterator[None]:
+    """Hold a lock for the length of a ``with`` block; raise `busy` at once where another process holds it.
+
+    Parameters
+    ----------
+    path : Path
+        A folder that is there, or a file that comes and goes with the lock. The lock ends with the process that holds
+        it, however that ends. On a filesystem without locks nothing is held.
+    busy : Exception
+        What to raise.
+    """
+    handle = _lock(path, busy)
+    try:
+        yield
+    finally:
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _lock(path: Path, busy: Exception) -> int:
+    while True:
+        handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise busy from None
+        except OSError:
+            return handle
+        # Whoever held the lock before may have removed the file between the opening and the locking.
+        if path.exists() and path.stat().st_ino == os.fstat(handle).st_ino:
+            return handle
+        os.close(handle)
 
 
 def _exchange(one: Path, other: Path) -> bool:

@@ -5,8 +5,11 @@ anything else is refused rather than guessed. Uncompressed chunks are mapped int
 memory is read like any other; compressed ones are unpacked, and the latest of them kept.
 """
 
+import errno
 import math
+import resource
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +40,12 @@ class ChunkedRows:
         The Zarr array's folder, which holds `zarr.json` and `c/`.
     advice : str
         What to do about a damaged chunk; it ends the message.
+    published : mapping of chunk to the CRC it ends with, optional
+        By the chunk's path below `folder`, in hexadecimal, as the manifest has it: another chunk in its place, sound in
+        itself, is then found as well.
     """
 
-    def __init__(self, folder: Path, advice: str) -> None:
+    def __init__(self, folder: Path, advice: str, published: Mapping[str, str] | None = None) -> None:
         meta = read_json(folder / "zarr.json")
         self.shape: tuple[int, ...] = tuple(meta["shape"])
         self.dtype = np.dtype(meta["data_type"]).newbyteorder("<")
@@ -54,6 +60,7 @@ class ChunkedRows:
         self._step = chunk[0]
         self._folder = folder
         self._advice = advice
+        self._published = published or {}
         self._chunks: OrderedDict[int, NDArray[Any]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -64,10 +71,18 @@ class ChunkedRows:
         """Bytes of one row."""
         return math.prod(self.shape[1:]) * int(self.dtype.itemsize)
 
-    def __getitem__(self, rows: slice | NDArray[np.integer[Any]]) -> NDArray[Any]:
-        """Return rows; a slice within one chunk is a view of the mapped file, everything else a copy."""
+    @property
+    def is_mapped(self) -> bool:
+        """Whether chunks are mapped into memory, so that touching one costs nothing; else each is unpacked."""
+        return self._decode is None
+
+    def __getitem__(self, rows: slice | int | NDArray[Any]) -> NDArray[Any]:
+        """Return rows: a slice, a position, positions or a mask.
+
+        A slice within one chunk is a read-only view of the mapped file, everything else a copy.
+        """
         if not isinstance(rows, slice):
-            return self.take(np.asarray(rows))
+            return take_rows(rows, len(self), self.take)
         start, stop, step = rows.indices(len(self))
         if step != 1 or stop <= start:
             return self.take(np.arange(start, stop, step))
@@ -85,10 +100,7 @@ class ChunkedRows:
         return np.asarray(self[:], dtype=dtype)
 
     def take(self, rows: NDArray[np.integer[Any]], columns: Columns = slice(None)) -> NDArray[Any]:
-        """Return rows in the order asked for, and of each only some entries of the last axis."""
-        rows = np.where(rows < 0, rows + len(self), rows)
-        if rows.size and not (rows.min() >= 0 and rows.max() < len(self)):
-            raise IndexError(f"rows {rows.min()} to {rows.max()} of {len(self)}")
+        """Return rows in the order asked for, (n,) from 0 on, and of each only some entries of the last axis."""
         chunks, offsets = np.divmod(rows, self._step)
         width = len(np.arange(self.shape[-1])[columns]) if self.shape[1:] else 0
         taken = np.empty((len(rows), *self.shape[1:-1], *((width,) if self.shape[1:] else ())), self.dtype)
@@ -129,9 +141,12 @@ class ChunkedRows:
         if found is None or found <= CRC_BYTES or (self._decode is None and found != expected + CRC_BYTES):
             what = "is missing" if found is None else f"has {found} bytes instead of {expected + CRC_BYTES}"
             raise self._corrupted(path, what)
-        raw = np.memmap(path, np.uint8, "r")
-        if google_crc32c.value(raw[:-CRC_BYTES]) != int.from_bytes(raw[-CRC_BYTES:].tobytes(), "little"):
+        raw = _map(path)
+        tail = raw[-CRC_BYTES:].tobytes()
+        if google_crc32c.value(raw[:-CRC_BYTES]) != int.from_bytes(tail, "little"):
             raise self._corrupted(path, "fails its checksum")
+        if self._published.get(path.relative_to(self._folder).as_posix(), tail.hex()) != tail.hex():
+            raise self._corrupted(path, "is another one than was published")
         content = raw[:-CRC_BYTES] if self._decode is None else self._decode(raw[:-CRC_BYTES])
         if content.nbytes != expected:
             raise self._corrupted(path, f"unpacks to {content.nbytes} bytes instead of {expected}")
@@ -140,3 +155,30 @@ class ChunkedRows:
 
     def _corrupted(self, path: Path, fault: str) -> StoreCorrupted:
         return StoreCorrupted(f"{self._folder}: chunk {path.relative_to(self._folder)} {fault}; {self._advice}")
+
+
+def take_rows(key: Any, length: int, take: Callable[[NDArray[np.int64]], NDArray[Any]]) -> NDArray[Any]:
+    """Take what an index along the first axis means, as numpy reads it: a position, positions or a mask.
+
+    Raises
+    ------
+    IndexError
+        A position lies outside, or other axes are indexed too.
+    """
+    if isinstance(key, tuple):
+        raise IndexError("rows on disk are indexed along the first axis; index what comes back for the others")
+    chosen = np.arange(length)[key]
+    rows = take(np.atleast_1d(chosen))
+    return np.asarray(rows[0]) if np.ndim(chosen) == 0 else rows
+
+
+def _map(path: Path) -> NDArray[np.uint8]:
+    """Map a file; each map keeps the file open, so the soft limit on open files is raised where it is reached."""
+    try:
+        return np.memmap(path, np.uint8, "r")
+    except OSError as error:
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if error.errno != errno.EMFILE:
+            raise
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        return np.memmap(path, np.uint8, "r")

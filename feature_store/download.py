@@ -4,7 +4,6 @@ A file under way is ``.NAME.ETAG.partial`` beside its place. Whatever ends a dow
 bytes that are there, and a name that does not end in ``.partial`` is always a complete file.
 """
 
-import fcntl
 import os
 import re
 import shutil
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from core.errors import Brain2VideoError, DownloadError, NoSpace
-from core.files import disk_explained, fsync_path, require_space
+from core.files import disk_explained, exclusive, fsync_path, require_space
 from core.progress import report, track
 from feature_store.bucket import Bucket, ObjectChanged, RemoteObject, Unreachable, etag_of
 
@@ -164,7 +163,9 @@ class Download:
         """
         with _told_of(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            with _alone(self.folder):
+            # Two downloads that append to one partial file would spoil it.
+            busy = DownloadError(f"{self.folder}: another download is writing here; wait for it, or end it")
+            with exclusive(self.folder, busy):
                 missing = set(bill.missing)
                 for item in bill.wanted:
                     _sweep(self.folder / item.key, item if item in missing else None)
@@ -327,23 +328,3 @@ def _told_of(folder: Path) -> Iterator[None]:
         if isinstance(error, Brain2VideoError):
             raise
         raise DownloadError(f"{folder}: cannot be written to ({_told(error)}); mend it or choose another") from error
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep a second download out of a folder: two that append to one partial file would spoil it.
-
-    The lock lies on the folder itself, so that it leaves nothing behind, and ends with the process that holds it.
-    """
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise DownloadError(f"{folder}: another download is writing here; wait for it, or end it") from None
-    except OSError:
-        pass  # a filesystem without locks
-    try:
-        yield
-    finally:
-        os.close(handle)

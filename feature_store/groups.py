@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import xarray
 
 Repeats = Literal["single", "mean"]
+NAMED_BY = {"responses": "subject", "targets": "target"}
+"""The attribute in which a group says for whom or what it was written."""
 
 
 class Group:
@@ -34,18 +36,26 @@ class Group:
     def __init__(self, path: Path) -> None:
         self.path = path
         manifest = read_manifest(path)
+        self._files = manifest.files
         self.digest = manifest.digest
         """Digest of the group's content, hence of all its bytes."""
         for name, row in manifest.files.items():
             if name.endswith("zarr.json"):
                 self._check(name, str(row["sha256"]))
         self.attributes: dict[str, Any] = read_json(path / "zarr.json")["attributes"]
+        self._check_name()
 
     def rows(self, name: str) -> ChunkedRows:
         """Return an array of the group."""
         if not (self.path / name / "zarr.json").is_file():
             raise StoreMissing(f"{self.path}: holds no array '{name}'; {mend(self.path)}")
-        return ChunkedRows(self.path / name, mend(self.path))
+        start = f"{name}/"
+        published = {
+            file.removeprefix(start): row["crc32c"]
+            for file, row in self._files.items()
+            if file.startswith(start) and "crc32c" in row
+        }
+        return ChunkedRows(self.path / name, mend(self.path), published)
 
     def table(self, name: str) -> pd.DataFrame:
         """Return a table of the group, its columns in the order they were written in."""
@@ -53,6 +63,15 @@ class Group:
             raise StoreMissing(f"{self.path}: holds no table '{name}'; {mend(self.path)}")
         table: pd.DataFrame = reader_of(self.path / name)(self, name)
         return table
+
+    def _check_name(self) -> None:
+        attribute = NAMED_BY.get(str(self.attributes.get("encoding-type")), "")
+        told = self.attributes.get(attribute, self.path.name)
+        if told != self.path.name:
+            raise StoreCorrupted(
+                f"{self.path}: was written as {attribute} '{told}' and lies as '{self.path.name}': a folder that was "
+                f"renamed or copied; give it its name back, or {mend(self.path)}"
+            )
 
     def _check(self, name: str, expected: str) -> None:
         path = self.path / name
@@ -105,7 +124,8 @@ class Responses(Group):
         Returns
         -------
         values : (trial or stimulus, voxel) or (…, time, voxel), float32
-            An array in memory, or a view of the mapped files where it would not fit; see `views.loaded`.
+            An array in memory (read-only where it is a mapped file), or a view of the files where it would not fit; see
+            `views.loaded`.
         stimuli : list of str, one per row
         """
         view, stimuli = self.view(split, rois=rois, repeats=repeats)
@@ -133,6 +153,8 @@ class Responses(Group):
         regions = self.voxels["roi"].map(lambda roi: set(str(roi).split(ROI_SEPARATOR)))
         known = sorted(set().union(*regions))
         wanted: set[str] = set()
+        if not rois:
+            raise StoreError(f"{self.path}: no ROI is named; name at least one, or leave 'rois' out for all voxels")
         for roi in rois:
             sides = [name for name in (roi, f"l{roi}", f"r{roi}") if name in known]
             if not sides:

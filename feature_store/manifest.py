@@ -1,6 +1,8 @@
 """A group's manifest: size and SHA-256 of every file, written last, so that a group with a manifest is complete."""
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Any
 
 from core.errors import StoreCorrupted, StoreMissing
 from core.files import digest_file, digest_json, json_bytes, write_json
-from feature_store.schema import MANIFEST
+from feature_store.schema import CRC_BYTES, MANIFEST
 
 SCHEMA = 1
 
@@ -19,7 +21,8 @@ class Manifest:
 
     Attributes
     ----------
-    files : file (relative, POSIX) to ``{"size": bytes, "sha256": hex}``
+    files : file (relative, POSIX) to ``{"size": bytes, "sha256": hex}``, of a chunk also ``"crc32c"``: the four bytes
+        that it ends with, by which a reader knows that it is the chunk that was published, and not another sound one
     fingerprint : digest of inputs, settings and code
     """
 
@@ -39,15 +42,23 @@ def files_of(group: Path) -> list[Path]:
 
 def write_manifest(group: Path, fingerprint: str, known: Mapping[Path, str]) -> None:
     """Write the manifest of a finished group; `known` are the digests of files that need not be read for it."""
-    files = {
-        path.relative_to(group).as_posix(): {
-            "size": path.stat().st_size,
-            "sha256": known.get(path) or digest_file(path),
-        }
-        for path in files_of(group)
-    }
+    files = {path.relative_to(group).as_posix(): _row(path, known.get(path)) for path in files_of(group)}
     content = {"files": files, "fingerprint": fingerprint, "schema": SCHEMA}
     write_json(group / MANIFEST, {**content, "sha256": digest_json(content)})
+
+
+def _row(path: Path, digest: str | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"size": path.stat().st_size, "sha256": digest or digest_file(path)}
+    if is_chunk(path.parent.as_posix()):
+        with path.open("rb") as file:
+            file.seek(-CRC_BYTES, os.SEEK_END)
+            row["crc32c"] = file.read().hex()
+    return row
+
+
+def is_chunk(folder: str) -> bool:
+    """Say whether files in a folder, given as a POSIX path, are chunks of an array: they lie below its ``c``."""
+    return re.search(r"/c(/[0-9]+)*$", folder) is not None
 
 
 def read_manifest(group: Path) -> Manifest:
@@ -77,7 +88,7 @@ def read_manifest(group: Path) -> Manifest:
 
 def mend(group: Path) -> str:
     """Return the advice that ends every message about a group that is not whole."""
-    kind, name = group.parent.name, group.name
-    study = group.parents[2].name if len(group.parents) > 2 else "NAME"
+    kind, name, parents = group.parent.name, group.name, group.absolute().parents
+    study = parents[2].name if len(parents) > 2 else "NAME"
     option = {"responses": f"responses --subject {name}", "targets": f"targets --target {name}"}.get(kind, "run")
     return f"run 'dvc checkout' or 'brain2video {option} -c configs/{study}.yaml'"

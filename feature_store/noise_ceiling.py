@@ -9,12 +9,15 @@ Allen et al. (2022), A massive 7T fMRI dataset; the same estimate that BOLD Mome
 are estimated apart: voxels may be chosen by the training estimate, never by the test one.
 """
 
+import math
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+import psutil
 from numpy.typing import NDArray
 
+from core.progress import report
 from feature_store.views import group_by_name
 
 Floats = NDArray[np.float32]
@@ -27,6 +30,11 @@ class Trials(Protocol):
     @property
     def shape(self) -> tuple[int, ...]:
         """(trial, voxel) or (trial, time, voxel)."""
+        ...
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether rows can be read again and again at no cost."""
         ...
 
     def take(self, rows: NDArray[np.integer[Any]], columns: slice, /) -> NDArray[Any]:
@@ -46,7 +54,7 @@ def ncsnr(trials: Trials, stimuli: list[str]) -> Floats:
     Returns
     -------
     (voxel,) float32
-        NaN where a voxel holds NaN, where it never varies, and everywhere if no stimulus was repeated.
+        NaN where a voxel holds NaN, where repeats never differ, and everywhere if no stimulus was repeated.
     """
     order, counts, _ = group_by_name(stimuli)
     repeated = np.repeat(counts > 1, counts)
@@ -54,8 +62,14 @@ def ncsnr(trials: Trials, stimuli: list[str]) -> Floats:
     if not repeated.any():
         return np.full(voxels, np.nan, np.float32)
     rows, counts = order[repeated], counts[counts > 1]
-    step = max(1, BLOCK_BYTES // (8 * int(np.prod(trials.shape[1:-1], dtype=np.int64)) * len(rows)))
-    parts = [_ncsnr(trials.take(rows, slice(first, first + step)), counts) for first in range(0, voxels, step)]
+    # What is packed is unpacked once a block, so blocks are then as large as memory allows.
+    room = BLOCK_BYTES if trials.is_mapped else max(BLOCK_BYTES, psutil.virtual_memory().available // 8)
+    step = max(1, room // (8 * math.prod(trials.shape[1:-1]) * len(rows)))
+    parts = []
+    for first in range(0, voxels, step):
+        parts.append(_ncsnr(trials.take(rows, slice(first, first + step)), counts))
+        if step < voxels:
+            report("estimating noise ceilings", min(first + step, voxels), voxels)
     return np.concatenate(parts)
 
 

@@ -14,8 +14,8 @@ A store is one Zarr v3 hierarchy, `features.zarr`::
         train/stimuli/…            stimulus, caption, …
         test/…
 
-One chunk is one file of full rows with a CRC-32C behind them and no compression: any Zarr v3 reader opens it, and ours
-maps it into memory.
+One chunk is one file of full rows with a CRC-32C behind them, compressed only where a study asks for it: any Zarr v3
+reader opens it, and ours maps it into memory.
 """
 
 import json

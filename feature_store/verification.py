@@ -8,6 +8,7 @@ from typing import Any
 from core.errors import StoreCorrupted, StoreMissing
 from core.files import digest_file
 from core.progress import report
+from feature_store.groups import Group
 from feature_store.manifest import files_of, mend, read_manifest
 from feature_store.schema import CONTAINERS, MANIFEST, STORE_NAME
 
@@ -36,6 +37,9 @@ def verify(path: Path | str) -> Iterator[Finding]:
     if root.name != STORE_NAME and ((root / MANIFEST).is_file() or root.parent.name in ("responses", "targets")):
         yield from _verify_group(root)
         return
+    if root.name != STORE_NAME and not _is_root(root):
+        yield Finding(root, f"is no feature store and no group of one; expected …/{STORE_NAME}", "name that folder")
+        return
     yield from _verify_containers(root)
     groups = sorted(folder for kind in ("responses", "targets") for folder in (root / kind).glob("[!.]*/"))
     if not groups:
@@ -43,6 +47,11 @@ def verify(path: Path | str) -> Iterator[Finding]:
     for done, group in enumerate(groups, start=1):
         yield from _verify_group(group)
         report("verifying", done, len(groups))
+
+
+def _is_root(folder: Path) -> bool:
+    file = folder / "zarr.json"
+    return file.is_file() and file.read_bytes() == CONTAINERS["zarr.json"]
 
 
 def _verify_containers(root: Path) -> Iterator[Finding]:
@@ -61,10 +70,17 @@ def _verify_group(group: Path) -> Iterator[Finding]:
         yield Finding(group, f"has no usable {MANIFEST} ({type(error).__name__})", mend(group))
         return
     there = {path.relative_to(group).as_posix(): path for path in files_of(group)}
+    sound = True
     for name in sorted(manifest.keys() | there.keys()):
         fault = _fault_of(there.get(name), manifest.get(name))
         if fault:
             yield Finding(group / name, fault, mend(group))
+            sound = False
+    if sound:
+        try:
+            Group(group)
+        except StoreCorrupted as error:
+            yield Finding(group, str(error).removeprefix(f"{group}: ").rpartition("; ")[0], mend(group))
 
 
 def _fault_of(path: Path | None, row: dict[str, Any] | None) -> str | None:

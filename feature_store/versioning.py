@@ -1,7 +1,9 @@
 """DVC: which stage owns an output, committing what a run outside DVC wrote, and what `status` says of it."""
 
 import os
+import shlex
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,7 @@ def commit_outputs(root: Path, outputs: Sequence[Path], config: str) -> dict[Pat
             if stage is None:
                 outcome[output] = "no stage in dvc.yaml"
                 continue
-            if Path(config).name not in str(repo.stage.collect(stage)[0].cmd):
+            if _config_of(str(repo.stage.collect(stage)[0].cmd), root) != _found(config, root):
                 outcome[output] = "stage of another config"
                 continue
             try:
@@ -94,6 +96,18 @@ def unverified_remotes(root: Path) -> list[str]:
         return []
     with repo:
         return sorted(name for name, remote in repo.config["remote"].items() if not remote.get("verify"))
+
+
+def _config_of(command: str, root: Path) -> Path | None:
+    """Return the study's YAML that a stage's command names, or None."""
+    words = shlex.split(command)
+    named = [value for option, value in pairwise(words) if option in ("-c", "--config")]
+    return (root / named[0]).resolve() if named else None
+
+
+def _found(config: str, root: Path) -> Path:
+    """Return which YAML a user means: as named, or relative to the checkout."""
+    return (Path(config) if Path(config).is_file() else root / config).resolve()
 
 
 def _open(root: Path) -> Any | None:

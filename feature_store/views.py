@@ -1,6 +1,6 @@
 """Rows that are chosen, averaged and joined but not yet read, for what memory would not hold.
 
-A view is indexed along its first axis like an array, and `np.asarray` reads all of it. `loaded` reads a view at once
+A view is indexed along its first axis as an array is, and `np.asarray` reads all of it. `loaded` reads a view at once
 where it is small beside the memory that is free, which is the usual case.
 """
 
@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from feature_store.chunks import ChunkedRows, Columns
+from feature_store.chunks import ChunkedRows, Columns, take_rows
 
 Index = NDArray[np.int64]
 BLOCK_BYTES = 64 * 2**20
@@ -58,14 +58,16 @@ class RowView:
         """Bytes of the whole, once read."""
         return math.prod(self.shape) * int(self.dtype.itemsize)
 
-    def __getitem__(self, key: slice | NDArray[Any]) -> NDArray[Any]:
-        """Read rows: a slice, positions or a mask."""
+    def __getitem__(self, key: slice | int | NDArray[Any]) -> NDArray[Any]:
+        """Read rows: a slice, a position, positions or a mask."""
         if self._is_whole and isinstance(key, slice):
             return self._rows[key]
-        chosen = np.arange(len(self))[key]
+        return take_rows(key, len(self), self._take)
+
+    def _take(self, chosen: Index) -> NDArray[Any]:
         if self._counts is None:
             return self._rows.take(self._index[chosen], self._columns)
-        return self._means(np.atleast_1d(chosen))
+        return self._means(chosen)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Read everything."""
@@ -79,8 +81,9 @@ class RowView:
         else:
             np.copyto(out, self[:])
 
-    def select(self, chosen: Index) -> "RowView":
-        """Return a view of some of the rows, which reads nothing."""
+    def select(self, rows: Index | NDArray[np.bool_]) -> "RowView":
+        """Return a view of some of the rows, by position or mask, which reads nothing."""
+        chosen = np.arange(len(self))[rows]
         if self._counts is None:
             return RowView(self._rows, self._index[chosen], self._columns)
         parts = np.split(self._index, np.cumsum(self._counts)[:-1])

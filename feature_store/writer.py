@@ -8,6 +8,7 @@ rename. Chunks are laid out as zarr itself would, and zarr opens them.
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,8 +17,8 @@ import pandas as pd
 import zarr
 from numpy.typing import NDArray
 
-from core.errors import Brain2VideoError, StoreError
-from core.files import disk_explained, fsync_path, publish_folder, require_space, write_bytes
+from core.errors import Brain2VideoError, NoSpace, NotAllowed, StoreError
+from core.files import disk_explained, exclusive, fsync_path, publish_folder, remove_folder, require_space, write_bytes
 from core.progress import report
 from feature_store.chunk_files import ChunkFiles, chunk_is_whole
 from feature_store.chunks import ChunkedRows
@@ -49,8 +50,9 @@ def is_published(group: Path, fingerprint: str) -> bool:
 class GroupWriter:
     """Writes a group; use it as a context manager, which publishes on success.
 
-    A block that is interrupted leaves the staging folder behind, so that the next run with the same fingerprint
-    resumes; one that ends in a user's mistake leaves nothing. The published group is untouched either way.
+    A block that is interrupted, or for which the disk has no room, leaves the staging folder behind, so that the next
+    run with the same fingerprint resumes; one that ends in a user's mistake leaves nothing. The published group is
+    untouched either way. A second writer of the same group is refused.
 
     Parameters
     ----------
@@ -68,26 +70,31 @@ class GroupWriter:
     def __init__(self, store: Path, name: str, *, encoding_type: str, fingerprint: str, **attributes: Any) -> None:
         self.target = store / name
         self._family = name.replace("/", "-")
-        self.staging = store.parent / ".staging" / f"{self._family}@{fingerprint[:16]}"
+        # Beside the store's real place: a rename does not leave a filesystem.
+        self.staging = store.resolve().parent / ".staging" / f"{self._family}@{fingerprint[:16]}"
         self._attributes = group_attributes(encoding_type, **attributes)
         self._fingerprint = fingerprint
         self._store = store
 
     def __enter__(self) -> "GroupWriter":
-        with disk_explained(self.target):
+        busy = StoreError(f"{self.target}: another run is writing this group; wait for it, or end it")
+        with disk_explained(self.target), ExitStack() as held:
+            self.staging.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(exclusive(self.staging.with_name(f".{self._family}.lock"), busy))
             self._resume_or_wipe()
-            self.staging.mkdir(parents=True, exist_ok=True)
+            self.staging.mkdir(exist_ok=True)
             self._zarr = zarr.open_group(self.staging, mode="a", zarr_format=3)
             self._zarr.attrs.put(self._attributes)
+            self._held = held.pop_all()
         self._described: set[str] = set()
         self._files = ChunkFiles()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        with disk_explained(self.target):
+        with disk_explained(self.target), self._held:
             if error is not None:
                 self._files.close()
-                if isinstance(error, Brain2VideoError):
+                if isinstance(error, Brain2VideoError) and not isinstance(error, NoSpace | NotAllowed):
                     shutil.rmtree(self.staging)
                 raise error
             self._publish()
@@ -122,7 +129,6 @@ class GroupWriter:
         """
         self._describe_parents(name)
         row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * np.dtype(dtype).itemsize
-        require_space(self.staging, shape[0] * row_bytes)
         step = chunk_rows(shape[0], max(1, row_bytes))
         fill = np.nan if np.dtype(dtype).kind == "f" else 0
         self._zarr.require_array(
@@ -138,7 +144,9 @@ class GroupWriter:
         )
         stored = step * row_bytes + CRC_BYTES if compression == "none" else None
         encode = encoder_of(compression)
-        for start, path in self._missing_chunks(name, shape, step, stored):
+        missing = list(self._missing_chunks(name, shape, step, stored))
+        require_space(self.staging, len(missing) * step * row_bytes)
+        for start, path in missing:
             stop = min(start + step, shape[0])
             block = np.asarray(rows(start, stop), dtype=dtype)
             if stop - start < step:  # Zarr stores the last chunk padded
@@ -187,7 +195,7 @@ class GroupWriter:
     def _resume_or_wipe(self) -> None:
         for other in self.staging.parent.glob(f"{self._family}@*"):
             if other != self.staging:
-                shutil.rmtree(other)
+                remove_folder(other)
         # Only chunks tell by themselves whether they are whole; the small files are written again.
         for pattern in ("*.partial", "zarr.json", MANIFEST):
             for leftover in self.staging.rglob(pattern):

@@ -39,20 +39,20 @@ class ProgressLines:
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Take one report."""
-        now = time.monotonic()
+        now, text = time.monotonic(), escape(what)
         if what not in self._started:
             self._started[what] = self._said[what] = now
             if done < total:
-                self._console.print(f"  [dim]{what} …[/]", highlight=False)
+                self._console.print(f"  [dim]{text} …[/]", highlight=False)
         seconds = now - self._started[what]
         if done >= total:
             count = f" {total:,}" if total > 1 else ""
-            self._console.print(f"  [green]✓[/] {what}{count} [dim]({seconds:.1f} s)[/]", highlight=False)
+            self._console.print(f"  [green]✓[/] {text}{count} [dim]({seconds:.1f} s)[/]", highlight=False)
             del self._started[what]
         elif now - self._said[what] >= EVERY_S:
             self._said[what] = now
             left = f", {seconds * (total - done) / done:.0f} s left" if done else ""
-            self._console.print(f"  [dim]{what}: {done:,} of {total:,}{left}[/]", highlight=False)
+            self._console.print(f"  [dim]{text}: {done:,} of {total:,}{left}[/]", highlight=False)
 
 
 @contextmanager
@@ -157,10 +157,10 @@ def verify_store(store: Path) -> None:
     with working() as console:
         findings = list(verify(store))
     for finding in findings:
-        console.print(f"[red]✗[/] {finding}", highlight=False)
+        console.print(f"[red]✗[/] {escape(str(finding))}", highlight=False)
     if findings:
         sys.exit(2)
-    console.print(f"[green]✓[/] {store}: every byte is as published", highlight=False)
+    console.print(f"[green]✓[/] {escape(str(store))}: every byte is as published", highlight=False)
 
 
 def show_bill(bill: "Bill", folder: Path) -> None:

@@ -46,7 +46,7 @@ def extract(study: Study, target: str) -> GroupRef:
         "clips": study.clips.model_dump(),
         "revision": config.revision(home()),
     }
-    fingerprint = fingerprint_of(study, source, source.stimulus_files(), *code, **parameters)
+    fingerprint = fingerprint_of(study, source, source.stimulus_files(), __name__, *code, **parameters)
     group = study.store / "targets" / target
     fresh = is_published(group, fingerprint)
     if fresh:

@@ -15,7 +15,7 @@ from feature_store.codecs import Compression
 from feature_store.groups import open_group
 from feature_store.noise_ceiling import agreement, missing_values, ncsnr
 from feature_store.schema import ENCODING_VERSION
-from feature_store.sources.base import SPLITS, Recording, Source, Split
+from feature_store.sources.base import ROI_SEPARATOR, SPLITS, Recording, Source, Split
 from feature_store.writer import GroupWriter, is_published
 from studies.home import home, shown
 from studies.pictures import picture_of_responses
@@ -63,7 +63,9 @@ def fingerprint_of(study: Study, source: Source, files: list[Path], *more_code: 
     """Return the digest of what a group is made from: the files' contents, the settings, the code that reads them."""
     return digest_json(
         {
-            "code": code_digest(type(source).__module__, "feature_store.writer", *more_code),
+            "code": code_digest(
+                type(source).__module__, __name__, "feature_store.writer", *more_code, stop=("studies",)
+            ),
             "inputs": [(file.name, digest_file(file)) for file in files if file.is_file()],
             "source": study.source.model_dump(mode="json", exclude={"path", "stimuli", "subjects"}),
             "parameters": parameters,
@@ -121,7 +123,8 @@ def _count_missing(recording: Recording, split: Split, rows: ChunkedRows) -> int
         A region holds nothing else.
     """
     missing = missing_values(rows)
-    empty = pd.Series(missing == len(rows)).groupby(recording.voxels["roi"].to_numpy()).all()
+    regions = recording.voxels["roi"].astype(str).str.split(ROI_SEPARATOR).reset_index(drop=True).explode()
+    empty = pd.Series((missing == len(rows))[regions.index]).groupby(regions.to_numpy()).all()
     if empty.any():
         raise SourceError(
             f"{recording.subject}: no voxel of {empty.index[empty.to_numpy()][0]} holds a finite value in {split}; "

@@ -6,6 +6,7 @@ Pictures lie in ``outputs/<study>/stores/``, named by the digest of the group th
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,11 +52,17 @@ def chart_of_rois(responses: Responses) -> bytes:
     The noise ceiling is that of means over the split's repetitions: its median over voxels, and the middle half as a
     line. Training and test are estimated apart.
     """
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
+    with rc_context({"text.parse_math": False}):  # a region's name may hold any sign
+        return _chart(responses, Figure)
+
+
+def _chart(responses: Responses, new_figure: Callable[..., Any]) -> bytes:
     voxels = responses.voxels
     regions = _by_roi(voxels)
-    figure = Figure(figsize=(9, 1.6 + 0.22 * len(regions)), layout="constrained")
+    figure = new_figure(figsize=(9, 1.6 + 0.22 * len(regions)), layout="constrained")
     counts, ceilings = figure.subplots(1, 2, sharey=True, width_ratios=(1, 2))
     places = np.arange(len(regions))[::-1]
     sizes = [len(rows) for rows in regions.values()]

@@ -15,7 +15,7 @@ class GroupRef(Config):
     kind : "responses" or "targets"
     name : subject or target
     path : relative to the checkout
-    digest : SHA-256 of the group's manifest
+    digest : digest of the group's content, hence of all its bytes
     shapes : array to shape
     fresh : whether it was already there, made from the same inputs, settings and code
     attributes : what the group says of itself, such as its source, its space, how many voxels hold NaN

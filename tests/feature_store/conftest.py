@@ -21,7 +21,8 @@ STIMULI = {"train": ["a", "b", "c", "d"], "test": ["x", "y", "z"]}
 
 
 def write_responses(store: Path, betas: dict[str, np.ndarray], fingerprint: str = "f") -> None:
-    with GroupWriter(store, "responses/sub-01", encoding_type="responses", fingerprint=fingerprint) as group:
+    written = {"encoding_type": "responses", "fingerprint": fingerprint, "subject": "sub-01"}
+    with GroupWriter(store, "responses/sub-01", **written) as group:
         for split, names in STIMULI.items():
             repeats = len(betas[split]) // len(names)
             trials = pd.DataFrame({"stimulus": names * repeats, "repetition": np.repeat(range(repeats), len(names))})
@@ -122,6 +123,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
     monkeypatch.setenv("DVC_NO_ANALYTICS", "true")
     monkeypatch.delenv("DVC_STAGE", raising=False)
+    monkeypatch.chdir(folder)
     dvc_checkout.run(folder, "git", "init", "-q")
     dvc_checkout.dvc(folder, "init", "-q")
     (folder / "dvc.yaml").write_text(dvc_checkout.STAGES)

@@ -11,7 +11,7 @@ class Rows:
     """Trials in memory, read as those on disk are."""
 
     def __init__(self, values: np.ndarray) -> None:
-        self._values, self.shape = values, values.shape
+        self._values, self.shape, self.is_mapped = values, values.shape, True
 
     def take(self, rows: np.ndarray, columns: slice) -> np.ndarray:
         return self._values[rows][..., columns]
@@ -67,6 +67,16 @@ def test_what_cannot_be_estimated_is_nan(rng: np.random.Generator) -> None:
 def test_the_ceiling_grows_with_the_repeats_averaged() -> None:
     np.testing.assert_allclose(nc.noise_ceiling(np.array([0, 1.0]), 1), [0, 50])
     np.testing.assert_allclose(nc.noise_ceiling(np.array([1.0]), 3), 75)
+
+
+def test_what_is_packed_is_read_in_few_blocks(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, stimuli = Rows(rng.normal(size=(12, 40)).astype("f4")), list("abcdef") * 2
+    expected = nc.ncsnr(rows, stimuli)
+    rows.is_mapped, taken, take = False, [], rows.take
+    monkeypatch.setattr(rows, "take", lambda chosen, columns: (taken.append(columns), take(chosen, columns))[1])
+    monkeypatch.setattr(nc, "BLOCK_BYTES", 1)
+    assert np.array_equal(nc.ncsnr(rows, stimuli), expected)
+    assert len(taken) == 1
 
 
 def test_missing_values_are_counted_by_voxel(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import StoreCorrupted, StoreError, StoreMissing
+from core.errors import NoSpace, StoreCorrupted, StoreError, StoreMissing
 from core.files import digest_folder
 from feature_store import Store, verify
 from feature_store import schema as layout
@@ -229,8 +229,79 @@ def test_missing_truncated_and_extra_files_are_found(store: Path) -> None:
     assert all("dvc checkout" in finding.mend for finding in verify(store))
 
 
-def test_an_empty_store_is_a_finding(tmp_path: Path) -> None:
-    assert [finding.fault for finding in verify(tmp_path / "none.zarr")][-1] == "holds no responses and no targets"
+def test_an_empty_store_is_a_finding(store: Path) -> None:
+    for kind in ("responses", "targets"):
+        shutil.rmtree(store / kind)
+    assert [finding.fault for finding in verify(store)][-1] == "holds no responses and no targets"
+
+
+@pytest.mark.parametrize("name", ["", "responses", "responses/sub-01/train", "nowhere", "responses/sub-01/zarr.json"])
+def test_what_is_no_store_is_said_to_be_none(store: Path, name: str) -> None:
+    path = store / name if name else store.parent
+    assert [finding.fault for finding in verify(path)] == [
+        "is no feature store and no group of one; expected …/features.zarr"
+    ]
+
+
+def test_a_renamed_group_is_a_finding(store: Path) -> None:
+    (store / "responses" / "sub-01").rename(store / "responses" / "sub-02")
+    assert [finding.fault for finding in verify(store)] == [
+        "was written as subject 'sub-01' and lies as 'sub-02': a folder that was renamed or copied"
+    ]
+
+
+def test_a_second_writer_of_the_same_group_is_refused(store: Path, betas: dict[str, np.ndarray]) -> None:
+    before = digest_folder(store)
+    with GroupWriter(store, "responses/sub-01", encoding_type="responses", fingerprint="slow", subject="sub-01"):
+        for fingerprint in ("slow", "other"):
+            with pytest.raises(StoreError, match="sub-01: another run is writing this group; wait for it, or end it"):
+                write_responses(store, betas, fingerprint)
+        assert digest_folder(store) == before
+    write_responses(store, betas)
+    assert digest_folder(store) == before
+    assert not list((store.parent / ".staging").iterdir())
+
+
+def test_a_store_on_another_disk_is_staged_there(tmp_path: Path, betas: dict[str, np.ndarray]) -> None:
+    elsewhere = tmp_path / "disk" / "mine.zarr"
+    elsewhere.mkdir(parents=True)
+    (tmp_path / "data").mkdir()
+    store = tmp_path / "data" / "features.zarr"
+    store.symlink_to(elsewhere)
+    for fingerprint in ("one", "two", "three"):
+        write_responses(store, betas, fingerprint)
+    assert (elsewhere / "responses" / "sub-01" / "MANIFEST.json").is_file()
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["features.zarr"]
+    (store / "responses" / "sub-01").rename(tmp_path / "disk" / "group")
+    (store / "responses" / "sub-01").symlink_to(tmp_path / "disk" / "group")
+    for fingerprint in ("four", "five"):
+        write_responses(store, betas, fingerprint)
+    assert np.array_equal(Store(store).responses("sub-01").values("train")[0], betas["train"])
+
+
+def test_what_was_staged_outlasts_a_full_disk(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "CHUNK_BYTES", 2 * 3 * 4)
+    values, asked = rng.normal(size=(8, 3)).astype("f4"), list[int]()
+
+    def write(full_at: int | None) -> None:
+        def rows(start: int, stop: int) -> np.ndarray:
+            if start == full_at:
+                raise NoSpace("the disk is full")
+            asked.append(start)
+            return values[start:stop]
+
+        with GroupWriter(tmp_path / "s.zarr", "targets/t", encoding_type="targets", fingerprint="f") as group:
+            group.array("train/values", values.shape, "float32", rows, ("stimulus", "x"))
+
+    with pytest.raises(NoSpace):
+        write(full_at=4)
+    needed: list[int] = []
+    monkeypatch.setattr("feature_store.writer.require_space", lambda folder, size: needed.append(size))
+    write(full_at=None)
+    assert asked == [0, 2, 4, 6]
+    assert needed == [2 * 2 * 3 * 4], "room is needed for what is missing only"
 
 
 def test_a_hard_linked_read_only_file_maps(store: Path, betas: dict[str, np.ndarray]) -> None:

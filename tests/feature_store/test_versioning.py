@@ -15,6 +15,8 @@ def test_a_group_is_committed_by_its_own_stage(checkout: Path, betas: dict[str, 
     write_responses(store, betas)
     group, other = store / "responses" / "sub-01", checkout / "data" / "elsewhere"
     assert versioning.commit_outputs(checkout, [group], "configs/other.yaml") == {group: "stage of another config"}
+    for named in ("configs/mo.yaml", "/elsewhere/demo.yaml", "demo.yaml"):
+        assert versioning.commit_outputs(checkout, [group], named) == {group: "stage of another config"}
     assert versioning.states(checkout, [group]) == {group: "changed since dvc.lock"}
     assert versioning.commit_outputs(checkout, [group, other], "configs/demo.yaml") == {
         group: "committed",

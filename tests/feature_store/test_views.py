@@ -1,5 +1,6 @@
 """Views: rows, means and some voxels of arrays on disk are what numpy makes of the same arrays in memory."""
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -78,8 +79,37 @@ def test_a_whole_view_within_a_chunk_is_the_mapped_file(tmp_path: Path, rng: np.
 def test_rows_outside_are_refused(tmp_path: Path, rng: np.random.Generator) -> None:
     stored = rows_of(tmp_path, rng.normal(size=(8, 5)).astype("f4"), 3)
     assert np.array_equal(stored[np.array([-1])], stored[7:8])
-    with pytest.raises(IndexError, match="rows 2 to 8 of 8"):
-        stored[np.array([2, 8])]
+    for rows in (stored, RowView(stored, np.arange(8)), RowView(stored, np.arange(8), counts=np.full(4, 2))):
+        with pytest.raises(IndexError, match="index 8 is out of bounds"):
+            rows[np.array([2, 8])]
+        with pytest.raises(IndexError, match="indexed along the first axis; index what comes back"):
+            rows[2, 5]  # type: ignore[index]
+
+
+def test_masks_and_single_positions_are_numpys(tmp_path: Path, rng: np.random.Generator) -> None:
+    values = rng.normal(size=(10, 5)).astype("f4")
+    stored = rows_of(tmp_path, values, 3)
+    means = values.reshape(5, 2, 5).mean(axis=1, dtype="f8").astype("f4")
+    views = ((stored, values), (RowView(stored, np.arange(10)), values))
+    for view, known in (*views, (RowView(stored, np.arange(10), counts=np.full(5, 2)), means)):
+        mask = np.arange(len(known)) % 3 == 1
+        assert np.array_equal(view[mask], known[mask])
+        assert np.array_equal(view[3], known[3])
+        assert np.array_equal(view[-1], known[-1])
+        assert np.array_equal(view[::-2], known[::-2])
+        assert view[np.zeros(len(known), dtype=bool)].shape == (0, 5)
+        if isinstance(view, RowView):
+            assert np.array_equal(view.select(mask)[:], known[mask])
+
+
+def test_more_chunks_than_files_may_be_open(tmp_path: Path, rng: np.random.Generator) -> None:
+    stored = rows_of(tmp_path, rng.normal(size=(300, 5)).astype("f4"), 1)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 20, before[1]))
+    try:
+        assert stored[:].shape == (300, 5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_what_fits_is_loaded_and_what_does_not_stays_on_disk(store: Path) -> None:

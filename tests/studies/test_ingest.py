@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from core import code
 from core.errors import SourceError
 from core.progress import listening
 from feature_store import Store, verify
@@ -60,6 +61,32 @@ def test_a_region_without_any_value_is_refused(study: Study, arrays_folder: Path
     with pytest.raises(SourceError, match="sub-01: no voxel of V2 holds a finite value in train; check the recordings"):
         ingest(study, "sub-01")
     assert not [path for path in study.folder.rglob("*") if path.is_file()], "nothing half-written is left"
+
+
+def test_a_region_is_whole_where_its_overlap_with_another_is_lost(study: Study, arrays_folder: Path) -> None:
+    """One voxel without a value lies in two regions, both of which have others."""
+    voxels = pd.DataFrame({"roi": ["V1"] * 29 + ["V1+V2"] + ["V2"] * 30})
+    voxels.to_csv(arrays_folder / "sub-01" / "voxels.csv", index=False)
+    responses = responses_of(arrays_folder)
+    responses[:, 29] = np.nan
+    np.save(arrays_folder / "sub-01" / "responses.npy", responses)
+    assert ingest(study, "sub-01").attributes["nan_voxels"] == {"train": 1, "test": 1}
+
+
+def test_a_regions_name_may_hold_any_sign(study: Study, arrays_folder: Path) -> None:
+    pd.DataFrame({"roi": ["$V_1", "a$b^"] * 30}).to_csv(arrays_folder / "sub-01" / "voxels.csv", index=False)
+    assert (home_folder() / ingest(study, "sub-01").pictures[0]).is_file()
+
+
+def test_the_code_that_writes_is_part_of_what_a_group_is_made_from(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(study, "sub-01")
+    assert ingest(study, "sub-01").fresh
+    read = code._read
+    edited = lambda file: ("edited", ()) if file.name == "ingest.py" else read(file)  # noqa: E731
+    monkeypatch.setattr(code, "_read", edited)
+    assert not ingest(study, "sub-01").fresh
 
 
 def test_compressed_windows_are_the_same_values(home: Path, tmp_path: Path, rng: np.random.Generator) -> None:

@@ -16,8 +16,8 @@ GROUP = "data/features.zarr/responses/sub-01"
 TARGET = "data/features.zarr/targets/latents"
 
 
-def make(root: Path) -> None:
-    rng = np.random.default_rng(6)
+def make(root: Path, seed: int = 6) -> None:
+    rng = np.random.default_rng(seed)
     write_responses(
         root / "data/features.zarr",
         {"train": rng.normal(size=(12, 5)).astype("f4"), "test": rng.normal(size=(6, 5)).astype("f4")},
@@ -58,6 +58,31 @@ def edit_metadata(root: Path) -> None:
     file.write_text(json.dumps(meta))
 
 
+def swap(root: Path, one: str, other: str) -> None:
+    """Exchange the chunks of two arrays, each of them sound."""
+    first, second = (root / GROUP / split / "betas/c/0/0" for split in (one, other))
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(content)
+
+
+def older(root: Path) -> None:
+    """Put a sound chunk of an earlier version into its place, as half a copy does."""
+    make(root / "earlier", seed=7)
+    shutil.copy(root / "earlier" / GROUP / "train/betas/c/0/0", root / GROUP / "train/betas/c/0/0")
+
+
+def rename(root: Path) -> None:
+    """Let one person's data lie under another's name."""
+    (root / GROUP).rename(root / GROUP.replace("sub-01", "sub-02"))
+
+
+def read_everybody(root: Path) -> None:
+    store = Store(root / "data/features.zarr")
+    for subject in store.names("responses"):
+        store.responses(subject)
+
+
 MEND = "run 'dvc checkout' or 'brain2video responses --subject sub-01 -c configs/data.yaml'"
 CASES: list[tuple[str, Callable[[Path], object], str]] = [
     ("no store", lambda root: shutil.rmtree(root / "data"), "features.zarr: no feature store; run 'dvc pull'"),
@@ -81,6 +106,8 @@ CASES: list[tuple[str, Callable[[Path], object], str]] = [
     ("flipped checksum", flip(f"{GROUP}/test/betas/c/0/0", -1), "test/betas: chunk c/0/0 fails its checksum"),
     ("truncated chunk", cut(f"{GROUP}/train/betas/c/0/0"), "chunk c/0/0 has 239 bytes instead of 244; run 'dvc"),
     ("missing chunk", lambda root: (root / GROUP / "train/betas/c/0/0").unlink(), "chunk c/0/0 is missing; run 'dvc"),
+    ("another chunk", lambda root: swap(root, "train", "test"), "c/0/0 (has|is another one than was published)"),
+    ("older chunk", lambda root: older(root), "chunk c/0/0 is another one than was published; run 'dvc"),
     ("flipped target", flip(f"{TARGET}/train/values/c/0/0/0", 7), "c/0/0/0 fails its .*targets --target latents"),
     (
         "flipped name",
@@ -88,4 +115,8 @@ CASES: list[tuple[str, Callable[[Path], object], str]] = [
         "trials/stimulus: chunk c/0/0 fails its checksum",
     ),
 ]
-FAULTS = [Fault(f"store: {name}", make, spoil, read, message) for name, spoil, message in CASES]
+RENAMED = "sub-02: was written as subject 'sub-01' and lies as 'sub-02': a folder that was renamed or copied"
+FAULTS = [
+    *(Fault(f"store: {name}", make, spoil, read, message) for name, spoil, message in CASES),
+    Fault("store: renamed", make, rename, read_everybody, RENAMED),
+]
