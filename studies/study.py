@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -161,7 +162,7 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     file = _find(Path(path))
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{file}: not YAML ({' '.join(str(error).split())}); correct the file") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{file}: expected a mapping such as 'study: demo', found {type(content).__name__}")
@@ -174,9 +175,10 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
 
 
 def _find(path: Path) -> Path:
-    for file in (path, home() / path):
-        if file.is_file():
-            return file
+    with suppress(OSError):  # a name too long for the system is no file either
+        for file in (path, home() / path):
+            if file.is_file():
+                return file
     known = sorted(f"configs/{file.name}" for file in (home() / "configs").glob("*.yaml"))
     close = difflib.get_close_matches(str(path), known, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"

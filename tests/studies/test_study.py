@@ -76,7 +76,9 @@ def test_a_missing_key_and_a_missing_file_are_named(home: Path, tmp_path: Path) 
         load_study(path)
     with pytest.raises(ConfigError, match="smal.yaml: no such study; did you mean 'configs/small.yaml'"):
         load_study("configs/smal.yaml")
-    for content, message in (("a: [1", "not YAML"), ("- 1", "expected a mapping")):
+    with pytest.raises(ConfigError, match="no such study"):
+        load_study(300 * "long")
+    for content, message in (("a: [1", "not YAML"), ("a: " + 4000 * "[", "not YAML"), ("- 1", "expected a mapping")):
         path.write_text(content)
         with pytest.raises(ConfigError, match=message):
             load_study(path)
