@@ -25,7 +25,7 @@ from feature_store.chunks import ChunkedRows
 from feature_store.codecs import Compression, compressors, encoder_of
 from feature_store.manifest import read_manifest, write_manifest
 from feature_store.schema import CONTAINERS, CRC_BYTES, MANIFEST, chunk_rows, group_attributes
-from feature_store.tables import encode_column
+from feature_store.tables import check_columns, encode_column
 from feature_store.verification import verify
 
 RowBlock = Callable[[int, int], NDArray[Any]]
@@ -162,6 +162,7 @@ class GroupWriter:
 
     def table(self, name: str, table: pd.DataFrame) -> None:
         """Write a table as a group of columns; see `feature_store.tables`."""
+        check_columns(list(table.columns), f"{self.target}/{name}")
         self._describe_parents(name)
         group = self._zarr.require_group(name)
         group.attrs.put(group_attributes("table", columns=list(table.columns), rows=len(table)))

@@ -13,12 +13,26 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import Field
 
 from core.clips import Clip, ClipConfig, read_clip
 from core.config import Config, nearest
 from core.errors import SourceError, SourceMissing
 from feature_store.sources.base import SPLITS, Recording, Rows, Split
-from feature_store.sources.tables import check_stimuli, check_trials, read_csv
+from feature_store.sources.files import check_inside
+from feature_store.sources.tables import (
+    check_kept,
+    check_stimuli,
+    check_trials,
+    numbers_or_nan,
+    read_csv,
+    whole_numbers,
+)
+
+MEASURES = ("ncsnr_train_published", "ncsnr_test_published", "x", "y", "z")
+"""Columns of `voxels.csv` that hold numbers, some of which may be missing."""
+INDICES = ("i", "j", "k")
+"""Columns of `voxels.csv` that hold indices into a volume."""
 
 
 class ArraysConfig(Config):
@@ -26,7 +40,7 @@ class ArraysConfig(Config):
 
     kind: Literal["arrays"] = "arrays"
     path: str
-    subjects: list[str] | None = None
+    subjects: list[str] | None = Field(None, min_length=1)
 
     @property
     def named_subjects(self) -> list[str] | None:
@@ -67,11 +81,13 @@ class Arrays:
         if not self.path.is_dir():
             raise SourceMissing(f"{self.path}: no such folder; set source.path to the folder with stimuli.csv")
         where = self.path / "stimuli.csv"
-        table = read_csv(where, ["stimulus_id", "split"]).rename(columns={"stimulus_id": "stimulus"})
+        table = _read_named(where, "split")
         check_stimuli(table, where)
         captions = table["caption"] if "caption" in table else [""] * len(table)
         table["caption"] = pd.Series([[text] if text else [] for text in captions], dtype=object)
         table = table.assign(file=table.get("file", ""))
+        for name in table["file"]:
+            check_inside(name, "file", "stimuli", where)
         return table[[name for name in ("stimulus", "split", "caption", "group", "file") if name in table]]
 
     def responses(self, subject: str) -> Recording:
@@ -79,12 +95,18 @@ class Arrays:
         folder = self.path / subject
         values = _load(folder / "responses.npy")
         where = folder / "trials.csv"
-        trials = read_csv(where, ["stimulus_id", "repetition"]).rename(columns={"stimulus_id": "stimulus"})
-        trials["repetition"] = _whole_numbers(trials["repetition"], where)
+        trials = _read_named(where, "repetition")
+        check_kept(trials, where)
+        trials["repetition"] = whole_numbers(trials["repetition"], where)
         if values.ndim not in (2, 3) or len(trials) != len(values):
             raise SourceError(
                 f"{folder}: responses.npy has the shape {values.shape} and trials.csv {len(trials)} rows; "
                 "expected (trial, voxel) or (trial, time, voxel) with one row per trial"
+            )
+        if 0 in values.shape:
+            raise SourceError(
+                f"{folder / 'responses.npy'}: has the shape {values.shape} and holds no value; expected (trial, voxel) "
+                "or (trial, time, voxel) with one voxel at least; save it again"
             )
         stimuli = self.stimuli()
         check_trials(trials, stimuli, where)
@@ -131,9 +153,12 @@ class Arrays:
         if not where.is_file():
             return pd.DataFrame({"roi": ["all"] * count})
         voxels = read_csv(where, ["roi"])
+        check_kept(voxels, where)
         if len(voxels) != count:
             raise SourceError(f"{where}: has {len(voxels)} rows; responses.npy has {count} voxels; they must be equal")
-        return voxels
+        numbers = {name: numbers_or_nan(voxels[name], where) for name in MEASURES if name in voxels}
+        indices = {name: whole_numbers(voxels[name], where) for name in INDICES if name in voxels}
+        return voxels.assign(**numbers, **indices)
 
 
 class SelectedRows:
@@ -160,8 +185,9 @@ def _load(file: Path) -> NDArray[Any]:
     return values
 
 
-def _whole_numbers(column: pd.Series, where: Path) -> pd.Series:
-    numbers = pd.to_numeric(column, errors="coerce")
-    if numbers.isna().any():
-        raise SourceError(f"{where}: repetition '{column[numbers.isna()].iloc[0]}' is not a whole number")
-    return numbers.astype("int64")
+def _read_named(where: Path, column: str) -> pd.DataFrame:
+    """Read a table of `stimulus_id` and another column; the first is called stimulus from here on."""
+    table = read_csv(where, ["stimulus_id", column])
+    if "stimulus" in table:
+        raise SourceError(f"{where}: has both stimulus and stimulus_id; keep one, under the name stimulus_id")
+    return table.rename(columns={"stimulus_id": "stimulus"})

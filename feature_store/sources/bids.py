@@ -29,9 +29,10 @@ from feature_store.sources.bids_events import (
     read_nuisance,
     read_trials,
 )
-from feature_store.sources.bids_files import Layout, Run, bare, hint, present
+from feature_store.sources.bids_files import Layout, Run, bare, hint
 from feature_store.sources.bids_images import Scan, open_scans
 from feature_store.sources.bids_voxels import AtlasConfig, Voxels, find_voxels, mask_files, read_series
+from feature_store.sources.files import present, stays_inside
 from feature_store.sources.glm import GlmConfig, check_covered, read_confounds, trial_betas, trial_regressors
 from feature_store.sources.tables import check_stimuli, check_trials
 from feature_store.sources.timeseries import Events
@@ -49,11 +50,11 @@ class BidsConfig(EventsConfig):
 
     kind: Literal["bids"] = "bids"
     path: str
-    subjects: list[str] | None = None
+    subjects: list[str] | None = Field(None, min_length=1)
     """Subjects' labels, with or without ``sub-``; all that are there by default."""
-    task: str | list[str] | None = None
+    task: str | list[str] | None = Field(None, min_length=1)
     """The tasks that are read; all by default, and then all need events."""
-    sessions: list[str] | None = None
+    sessions: list[str] | None = Field(None, min_length=1)
     derivatives: str | None = None
     """The folder of preprocessed runs inside `path`, such as ``derivatives/fmriprep``; the raw runs by default."""
     space: str | None = None
@@ -163,10 +164,11 @@ class Bids:
         self._confounds(scan, response)
 
     def _read(self, scan: Scan, events: Events, voxels: Voxels) -> NDArray[np.float32]:
-        response, series = self.config.response, read_series(scan.run.image, voxels)
+        response, image = self.config.response, scan.run.image
+        series = read_series(image, voxels)
         if isinstance(response, WindowConfig):
-            return trial_windows(series, events, scan.timing, response)
-        return trial_betas(series, events, scan.timing, response, self._confounds(scan, response))
+            return trial_windows(series, events, scan.timing, response, where=image)
+        return trial_betas(series, events, scan.timing, response, self._confounds(scan, response), where=image)
 
     def _confounds(self, scan: Scan, response: GlmConfig) -> NDArray[np.float64]:
         volumes, run = scan.timing.volumes, scan.run
@@ -174,6 +176,7 @@ class Bids:
         aside = read_nuisance(run, self.config)
         if not aside.places:
             return measured
+        check_covered(aside, scan.timing)
         return np.column_stack([measured, trial_regressors(aside, scan.timing, response).sum(axis=0)])
 
     def _times(self, scan: Scan) -> tuple[int, ...]:
@@ -218,8 +221,10 @@ class Bids:
             raise SourceError(
                 f"{self.path}: no event shows the stimulus '{stimulus}'{hint(stimulus, list(self._values))}"
             )
-        path = self.clips / self._values[stimulus]
-        if not self.clips.is_dir() or (self.config.stimulus_column != FILE_COLUMN and not path.is_file()):
+        name, named = self._values[stimulus], self.config.stimulus_column == FILE_COLUMN
+        path = self.clips / name
+        # Other columns hold names of any kind, some of which may be those of files below the folder.
+        if not self.clips.is_dir() or (not named and not (stays_inside(name) and path.is_file())):
             return None
         return present(path, "fetch the clips, or set source.stimuli to their folder")
 

@@ -11,7 +11,8 @@ from pydantic import Field, model_validator
 
 from core.config import Config
 from core.errors import SourceError, SourceMissing
-from feature_store.sources.bids_files import Run, hint, natural, present
+from feature_store.sources.bids_files import Run, hint, natural
+from feature_store.sources.files import check_inside, present
 from feature_store.sources.tables import NAME
 from feature_store.sources.timeseries import Events
 
@@ -204,6 +205,8 @@ def _named(value: str, config: EventsConfig, place: str) -> str:
             f"{place}: {column} is '{value}'; name the stimulus there, or put '{value}' into source.ignore if this "
             "event shows none"
         )
+    if column == FILE_COLUMN:
+        check_inside(value, column, "stimuli", place)
     name = stimulus_name(value, column)
     if not name:
         raise SourceError(f"{place}: {column} '{value}' makes no name for a stimulus; use letters and digits in it")

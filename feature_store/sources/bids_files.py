@@ -121,7 +121,7 @@ class Layout:
             events=events[-1] if events else None,
             sidecars=tuple(sidecars),
             confounds=_beside(image, raw | {"desc": "confounds"}, lambda path: path.name.endswith(CONFOUNDS)),
-            mask=_beside(image, entities | {"desc": "brain"}, lambda path: path.stem.split(".")[0].endswith("_mask")),
+            mask=_beside(image, entities | {"desc": "brain"}, _is_mask),
         )
 
 
@@ -168,15 +168,6 @@ def inherited(root: Path, folder: Path, ending: str, entities: dict[str, str]) -
         applies = {path: names for path in here if (names := entities_of(path)).items() <= entities.items()}
         found += sorted(applies, key=lambda path: len(applies[path]))
     return found
-
-
-def present(path: Path, mend: str) -> Path:
-    """Return the path of a file that is there, or raise the one line that says why it is not."""
-    if path.is_symlink() and not path.exists():
-        raise SourceMissing(f"{path}: a link without its content (git-annex); run 'datalad get {path}'")
-    if not path.is_file():
-        raise SourceMissing(f"{path}: no such file; {mend}")
-    return path
 
 
 def is_nifti(path: Path) -> bool:
@@ -227,6 +218,10 @@ def _check_one_image_each(named: dict[Path, dict[str, str]]) -> None:
                 "source.space and source.desc, or move one away"
             )
         seen[key] = path
+
+
+def _is_mask(path: Path) -> bool:
+    return is_nifti(path) and path.name.split(".")[0].endswith("_mask")
 
 
 def _beside(image: Path, entities: dict[str, str], fits: Callable[[Path], bool]) -> Path | None:

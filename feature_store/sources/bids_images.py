@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from core.errors import SourceError
 from core.files import read_json
-from feature_store.sources.bids_files import Run, present
+from feature_store.sources.bids_files import Run
+from feature_store.sources.files import present
 from feature_store.sources.timeseries import Timing
 
 TOLERANCE_S = 1e-3

@@ -16,8 +16,8 @@ from core.errors import SourceError
 from core.progress import track
 from feature_store.sources.base import NO_ROI, ROI_SEPARATOR
 from feature_store.sources.bids_events import read_tsv
-from feature_store.sources.bids_files import present
 from feature_store.sources.bids_images import Grid, Scan, check_grid, grid_of, open_image, read_values
+from feature_store.sources.files import present
 
 EVERYTHING = "none"
 """The mask that takes every voxel that varies."""

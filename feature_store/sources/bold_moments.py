@@ -20,6 +20,7 @@ from core.config import Config, nearest
 from core.errors import SourceError, SourceMissing
 from core.files import read_json
 from feature_store.sources.base import SPLITS, STIMULUS_COLUMNS, Recording, Split
+from feature_store.sources.files import present
 
 if TYPE_CHECKING:  # the readers import the layout that this module declares
     from feature_store.sources.bold_moments_files import Reader
@@ -49,6 +50,8 @@ TR_S = 1.75
 TRS = tuple(range(1, 10))
 
 ANNOTATIONS = "derivatives/stimuli_metadata/annotations.json"
+DOWNLOAD = "brain2video download bold-moments"
+"""The command that fetches whatever OpenNeuro holds."""
 STIMULI = "stimuli"
 CLIP = "{split}/{stimulus}.mp4"
 
@@ -136,7 +139,7 @@ class BoldMomentsConfig(Config):
 
     kind: Literal["bold_moments"] = "bold_moments"
     path: str
-    subjects: list[int] | None = None
+    subjects: list[int] | None = Field(None, min_length=1)
     """Subject numbers; all that are there by default."""
     responses: Responses = "rois"
     """Version B's betas by ROI, or of a whole space; ``windows`` are version A's responses per TR."""
@@ -188,8 +191,7 @@ class BoldMoments:
         folder, there = self._reader.folder, self._reader.subjects()
         if not there:
             raise SourceMissing(
-                f"{folder}: no subject; expected folders sub-01, …; download the responses into it "
-                "('brain2video download bold-moments')"
+                f"{folder}: no subject; expected folders sub-01, …; download the responses into it ('{DOWNLOAD}')"
             )
         wanted = there if self.config.named_subjects is None else self.config.named_subjects
         for subject in wanted:
@@ -229,7 +231,7 @@ class BoldMoments:
 
     def _annotations(self) -> dict[str, dict[str, Any]]:
         """Read the annotations of either release; fields other than those used here are of no concern."""
-        path = present(self.path / ANNOTATIONS, "download derivatives/stimuli_metadata")
+        path = present(self.path / ANNOTATIONS, "download derivatives/stimuli_metadata", or_run=DOWNLOAD)
         try:
             notes: dict[str, dict[str, Any]] = read_json(path)
         except ValueError as error:
@@ -252,7 +254,7 @@ class BoldMoments:
 
     def stimulus_files(self) -> list[Path]:
         """Return the annotations and, where the clips were fetched, every clip."""
-        notes = present(self.path / ANNOTATIONS, "download derivatives/stimuli_metadata")
+        notes = present(self.path / ANNOTATIONS, "download derivatives/stimuli_metadata", or_run=DOWNLOAD)
         if not self.clips.is_dir():
             return [notes]
         paths = [self._clip_path(s, split) for split in SPLITS for s in self.config.counts.stimuli(split)]
@@ -277,7 +279,7 @@ class BoldMoments:
         if stray.exists():
             raise SourceError(f"{stray}: clip {stimulus} is a {split} clip, expected in {split}/ only; remove this one")
         path = self.clips / CLIP.format(split=split, stimulus=stimulus)
-        return present(path, "fetch the clips again", published=False)
+        return present(path, "fetch the clips again")
 
     def target(self, name: str) -> NDArray[Any] | None:
         """Return None: the dataset holds no embeddings."""
@@ -322,20 +324,3 @@ def _reader(config: BoldMomentsConfig, path: Path, rois: tuple[str, ...]) -> "Re
         "windows": Windows,
     }
     return readers[config.responses](config, path, rois)
-
-
-def present(path: Path, mend: str, *, published: bool = True) -> Path:
-    """Return the path of a file that is there.
-
-    Raises
-    ------
-    SourceMissing
-        The file is absent (`mend` says what to do), or is a link whose content was not fetched; `published` says
-        whether OpenNeuro has it.
-    """
-    if path.is_symlink() and not path.exists():
-        download = " or 'brain2video download bold-moments'" * published
-        raise SourceMissing(f"{path}: a link without its content (git-annex); run 'datalad get {path}'{download}")
-    if not path.is_file():
-        raise SourceMissing(f"{path}: no such file; {mend}")
-    return path

@@ -10,6 +10,7 @@ from feature_store.sources.base import SPLITS, Recording, Rows, Split
 from feature_store.sources.bold_moments import (
     BETAS,
     BETAS_FOLDER,
+    DOWNLOAD,
     GENERAL,
     GENERAL_VOXELS,
     MNI_VOXELS,
@@ -18,7 +19,6 @@ from feature_store.sources.bold_moments import (
     SUBJECT_MASK,
     WHOLE,
     BoldMomentsConfig,
-    present,
 )
 from feature_store.sources.bold_moments_files import Floats, Reader
 from feature_store.sources.bold_moments_voxels import (
@@ -31,6 +31,7 @@ from feature_store.sources.bold_moments_voxels import (
     read_roi,
     with_places,
 )
+from feature_store.sources.files import present
 
 
 class RoiBetas(Reader):
@@ -71,7 +72,8 @@ class RoiBetas(Reader):
         if not folder.is_dir():
             raise SourceMissing(f"{folder}: no such subject; download it or mend source.subjects")
         mend = "download it, or name the regions that are there in source.rois"
-        return [present(self.path / BETAS.format(subject=subject, roi=roi), mend) for roi in self.rois]
+        paths = [self.path / BETAS.format(subject=subject, roi=roi) for roi in self.rois]
+        return [present(path, mend, or_run=DOWNLOAD) for path in paths]
 
     def _declared(self, subject: str, roi: str) -> int | None:
         if not self.published:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from core.errors import SourceError, SourceMissing
 from feature_store.sources.base import NO_ROI, Recording, Rows, Split
 from feature_store.sources.bold_moments import (
+    DOWNLOAD,
     FSAVERAGE_VERTICES,
     FSLR_CORTEX,
     FSLR_VOXELS,
@@ -31,7 +32,6 @@ from feature_store.sources.bold_moments import (
     ROIS,
     STIMULUS_NAME,
     BoldMomentsConfig,
-    present,
 )
 from feature_store.sources.bold_moments_files import Reader, Stored, StoredRows, check_finite
 from feature_store.sources.bold_moments_voxels import (
@@ -44,6 +44,7 @@ from feature_store.sources.bold_moments_voxels import (
     region_names,
     with_places,
 )
+from feature_store.sources.files import present
 from feature_store.sources.unpickle import load_pickle
 from feature_store.sources.unpickle_images import PickledImage
 
@@ -90,7 +91,8 @@ class SpaceBetas(Reader):
         names = {"space": self.space, "subject": subject, "split": split}
         whole = self.space != "fsaverage"
         relative = [ORGANIZED.format(**names)] if whole else self._by_hemisphere(names)
-        return [present(self.path / one, "download it: both splits and hemispheres are needed") for one in relative]
+        mend = "download it: both splits and hemispheres are needed"
+        return [present(self.path / one, mend, or_run=DOWNLOAD) for one in relative]
 
     @staticmethod
     def _by_hemisphere(names: dict[str, str]) -> list[str]:
@@ -181,7 +183,7 @@ class VolumeBetas(SpaceBetas):
         mend = "download it, or name the regions that are there in source.rois"
         if self.rois:
             paths = {roi: self.path / ROI_INDICES.format(subject=subject, roi=roi) for roi in self.rois}
-            return {roi: present(path, mend) for roi, path in paths.items()}
+            return {roi: present(path, mend, or_run=DOWNLOAD) for roi, path in paths.items()}
         found = {roi: self.there(ROI_INDICES.format(subject=subject, roi=roi)) for roi in (*ROIS, GENERAL)}
         return {roi: path for roi, path in found.items() if path is not None}
 

@@ -10,14 +10,15 @@ import pandas as pd
 from core.errors import SourceError, SourceMissing
 from feature_store.sources.base import SPLITS, Recording, Rows, Split
 from feature_store.sources.bold_moments import (
+    DOWNLOAD,
     TR_S,
     WINDOW_VOXELS,
     WINDOWS,
     WINDOWS_FOLDER,
     BoldMomentsConfig,
-    present,
 )
 from feature_store.sources.bold_moments_files import Floats, LazyRows, Reader, rows_of
+from feature_store.sources.files import present
 
 
 class Windows(Reader):
@@ -66,7 +67,7 @@ class Windows(Reader):
                 f"{folder}: {len(found)} files of region {roi} ({names}), expected one; remove the others"
             )
         mend = "download it, or name the regions that are there in source.rois"
-        return present(found[0] if found else folder / Path(pattern).name, mend)
+        return present(found[0] if found else folder / Path(pattern).name, mend, or_run=DOWNLOAD)
 
     def _size(self, subject: str, roi: str, first: Path) -> int:
         """Return a region's voxels, which version A has differently in each subject."""

@@ -11,17 +11,18 @@ responses are the β_t (Mumford et al. 2012; Turner et al. 2012, "LS-S"). Regres
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, FiniteFloat, PositiveInt
 
 from core.config import Config
 from core.errors import SourceError, SourceMissing
 from feature_store.sources.bids_events import read_tsv
-from feature_store.sources.bids_files import hint, present
+from feature_store.sources.bids_files import hint
+from feature_store.sources.files import present
 from feature_store.sources.timeseries import Events, Standardise, Timing, refuse_outside, standardised
 
 Hrf = Literal[
@@ -55,9 +56,9 @@ class GlmConfig(Config):
     drift: Literal["cosine", "polynomial"] | None = "cosine"
     drift_order: PositiveInt = 1
     """The polynomial's degree; of no meaning to cosines."""
-    high_pass_hz: PositiveFloat = 0.01
+    high_pass_hz: Annotated[FiniteFloat, Field(gt=0)] = 0.01
     """Where the cosines end; of no meaning to polynomials."""
-    duration_s: NonNegativeFloat | None = None
+    duration_s: Annotated[FiniteFloat, Field(ge=0)] | None = None
     """How long all trials last; by default as long as their events say."""
     standardise: Standardise = "psc"
 
@@ -124,7 +125,13 @@ def check_covered(events: Events, timing: Timing) -> None:
 
 
 def trial_betas(
-    series: NDArray[np.float32], events: Events, timing: Timing, config: GlmConfig, confounds: NDArray[np.float64]
+    series: NDArray[np.float32],
+    events: Events,
+    timing: Timing,
+    config: GlmConfig,
+    confounds: NDArray[np.float64],
+    *,
+    where: object = "the run",
 ) -> NDArray[np.float32]:
     """Estimate one response per trial and voxel; see the module's equation.
 
@@ -135,14 +142,20 @@ def trial_betas(
     events, timing : what happened when
     config : the model
     confounds : array of shape (time, confound)
+    where : what the series was read from, for messages
 
     Returns
     -------
     array of shape (trial, voxel), float32, in units of the series per unit of the regressor; per cent of the run's mean
     with ``standardise: psc``
+
+    Raises
+    ------
+    SourceError
+        See `trial_weights` and `standardised`.
     """
     weights = trial_weights(events, timing, config, confounds)
-    scaled = standardised(series, config.standardise)
+    scaled = standardised(series, config.standardise, where)
     betas = np.empty((len(weights), series.shape[1]), np.float32)
     for start in range(0, series.shape[1], BLOCK_VOXELS):
         block = scaled[:, start : start + BLOCK_VOXELS].astype(np.float64)

@@ -1,37 +1,77 @@
 """Tables that sources read: CSV files with declared columns, and what stimuli and trials must satisfy together."""
 
+import posixpath
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from core.config import nearest
 from core.errors import SourceError, SourceMissing
 from feature_store.sources.base import SPLITS
+from feature_store.tables import fault_of_columns
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """A stimulus's name becomes a file's name."""
+NO_NUMBER = ("", "n/a", "na", "nan")
+"""How tables write a number that is missing."""
 
 
 def read_csv(path: Path, required: Sequence[str]) -> pd.DataFrame:
-    """Read a CSV file as text columns.
+    """Read a CSV file as text columns; a cell that is absent at a row's end is empty.
 
     Raises
     ------
     SourceMissing, SourceError
-        The file is absent, cannot be parsed, or lacks a column.
+        The file is absent, cannot be parsed, or lacks a column, or a column has no name or that of another.
     """
     if not path.is_file():
         raise SourceMissing(f"{path}: no such table; expected a CSV file with the columns {', '.join(required)}")
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        # The header is read as a row: pandas would make up names, and an index where rows are longer than the header.
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False, header=None, encoding="utf-8-sig").fillna("")
     except (ValueError, UnicodeDecodeError) as error:
         raise SourceError(f"{path}: not a CSV table ({str(error).splitlines()[0]}); save it as UTF-8 CSV") from error
+    table, names = rows.iloc[1:].reset_index(drop=True), rows.iloc[0].tolist()
+    for number, name in enumerate(names, start=1):
+        if not name or name in names[: number - 1]:
+            fault = f"the name '{name}', as one before it has" if name else "no name"
+            raise SourceError(f"{path}: column {number} has {fault}; name it otherwise, or remove it")
+    table.columns = pd.Index(names)
     for column in required:
-        if column not in table.columns:
-            raise SourceError(f"{path}: lacks the column '{column}'{nearest(column, list(table.columns))}")
+        if column not in names:
+            raise SourceError(f"{path}: lacks the column '{column}'{nearest(column, names)}")
     return table
+
+
+def check_kept(table: pd.DataFrame, where: Path) -> None:
+    """Raise `SourceError` unless a store can keep all columns of a table; their names become those of folders."""
+    if fault := fault_of_columns(list(table.columns)):
+        raise SourceError(f"{where}: {fault}")
+
+
+def whole_numbers(column: pd.Series, where: Path) -> pd.Series:
+    """Return a column of text as numbers from 0 to 2³¹ - 1, or raise `SourceError` for the first that is none."""
+    numbers = pd.to_numeric(column, errors="coerce").astype("float64")
+    wrong = ~((numbers >= 0) & (numbers < 2**31) & (numbers % 1 == 0))
+    for row in np.flatnonzero(wrong):
+        raise SourceError(
+            f"{where} row {row + 1}: {column.name} '{column.iloc[row]}' is not a whole number; expected 0, 1, …"
+        )
+    return numbers.astype("int64")
+
+
+def numbers_or_nan(column: pd.Series, where: Path) -> pd.Series:
+    """Return a column of text as numbers, NaN where it is empty or says n/a, or raise `SourceError` for any other."""
+    missing = column.str.strip().str.lower().isin(NO_NUMBER)
+    numbers = pd.to_numeric(column.mask(missing), errors="coerce").astype("float64")
+    for row in np.flatnonzero(~np.isfinite(numbers) & ~missing):
+        raise SourceError(
+            f"{where} row {row + 1}: {column.name} '{column.iloc[row]}' is no number; mend it, or leave it empty"
+        )
+    return numbers
 
 
 def check_stimuli(stimuli: pd.DataFrame, where: Path) -> None:
@@ -60,11 +100,13 @@ def check_stimuli(stimuli: pd.DataFrame, where: Path) -> None:
 
 
 def _check_files(stimuli: pd.DataFrame, where: Path) -> None:
-    named = stimuli[stimuli["file"].fillna("") != ""]
-    shared = set(named.loc[named["split"] == "train", "file"]) & set(named.loc[named["split"] == "test", "file"])
-    if shared:
+    files = stimuli["file"].fillna("")
+    named = stimuli.assign(path=[posixpath.normpath(name.replace("\\", "/")) for name in files])[files != ""]
+    test = named[named["split"] == "test"]
+    shared = test[test["path"].isin(named.loc[named["split"] == "train", "path"])]
+    if len(shared):
         raise SourceError(
-            f"{where}: the file '{min(shared)}' is in training and in test; a clip belongs into one split"
+            f"{where}: the file '{shared['path'].min()}' is in training and in test; a clip belongs into one split"
         )
 
 

@@ -60,27 +60,47 @@ def detrended(series: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(series - np.outer(line, slope), dtype=np.float32)
 
 
-def standardised(series: NDArray[np.float32], how: Standardise) -> NDArray[np.float32]:
-    """Return series scaled per voxel; a voxel that has no scale (it never varies, or its mean is 0) becomes 0.
+def standardised(series: NDArray[np.float32], how: Standardise, where: object) -> NDArray[np.float32]:
+    """Return series scaled per voxel; one without a scale (it never varies, or has no mean above 0 for psc) becomes 0.
 
     Parameters
     ----------
     series : array of shape (time, voxel)
     how : str
         ``"psc"`` is ``100 · (y − mean) / mean``, ``"zscore"`` is ``(y − mean) / sd``, ``"none"`` leaves all as it is.
+    where : what the series was read from, for messages
 
     Returns
     -------
     array of shape (time, voxel), float32
+
+    Raises
+    ------
+    SourceError
+        Per cent of the mean are asked for, and the series were centred before.
     """
     if how == "none":
         return series
     mean = series.mean(axis=0, dtype=np.float64).astype(np.float32)
     centred = series - mean
-    scale = mean / 100 if how == "psc" else centred.std(axis=0, dtype=np.float64).astype(np.float32)
+    spread = centred.std(axis=0, dtype=np.float64).astype(np.float32)
     # A constant voxel's mean is off by rounding, which must not be blown up to unit variance.
-    still = (scale == 0) | (np.ptp(series, axis=0) == 0)
+    constant = np.ptp(series, axis=0) == 0
+    if how == "psc":
+        _refuse_centred(mean[~constant], spread[~constant], where)
+    scale = mean / 100 if how == "psc" else spread
+    still = (scale <= 0) | constant
     return np.where(still, np.float32(0), centred / np.where(still, np.float32(1), scale))
+
+
+def _refuse_centred(mean: NDArray[np.float32], spread: NDArray[np.float32], where: object) -> None:
+    """Raise `SourceError` where a signal's mean says nothing of its strength: most means lie within one spread of 0."""
+    near = int((np.abs(mean) < spread).sum())
+    if 2 * near > len(mean):
+        raise SourceError(
+            f"{where}: already centred: in {near:,} of {len(mean):,} voxels the mean is smaller than the standard "
+            "deviation, and per cent of such a mean have no meaning; set source.response.standardise to zscore or none"
+        )
 
 
 def refuse_outside(inside: NDArray[np.bool_], events: Events, timing: Timing, what: str) -> None:

@@ -3,14 +3,16 @@
 A pickle names functions and calls them. Here each name resolves to a stand-in from one short table, so nothing is
 imported on a file's behalf; the stand-ins build numeric and text arrays only, because numpy itself can be made to read
 foreign memory by an array of Python objects over raw bytes. A stand-in takes no attributes from a file, so that one
-file cannot change how the next is read.
+file cannot change how the next is read. What a file claims is held against its size before memory is taken for it.
 """
 
+import os
 import pickle
 import re
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +20,11 @@ from numpy.typing import NDArray
 from core.errors import SourceError, SourceMissing
 from feature_store.sources.unpickle_images import IMAGE_PARTS, PickledImage, rebuild
 
-_KIND = re.compile(r"[<>=|]?(?:[biufcSU]\d+|\?)")
-_OPAQUE = re.compile(r"\|?V\d+")
+_KIND = re.compile(r"[<>=|]?(?:[biufcSU][1-9]\d*|\?)")  # of no bytes an array may claim any shape
+_OPAQUE = re.compile(r"\|?V[1-9]\d*")
 
-_PLAIN = (type(None), bool, int, float, complex, str, bytes, np.generic, PickledImage)
+_SCALARS = (type(None), bool, int, float, complex, str, bytes, np.generic)
+_PLAIN = (*_SCALARS, PickledImage)
 
 
 class _Dtype:
@@ -34,7 +37,7 @@ class _Dtype:
 
     def __init__(self, kind: str, *_: Any) -> None:
         if not isinstance(kind, str) or not (_KIND.fullmatch(kind) or _OPAQUE.fullmatch(kind)):
-            raise pickle.UnpicklingError(f"arrays of type {kind!r} are not read")
+            raise pickle.UnpicklingError(f"arrays of type {_shown(kind)} are not read")
         self.dtype = np.dtype(kind)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -77,6 +80,11 @@ class _Function:
 _ARRAY_CLASS = _Marker()
 
 
+def _shown(value: Any) -> str:
+    """Return a value for a message; tuples that hold each other twice may be written out without end."""
+    return repr(value) if isinstance(value, str) else type(value).__name__
+
+
 def _plain(kind: Any) -> np.dtype[Any]:
     if not isinstance(kind, _Dtype):
         raise pickle.UnpicklingError("an array without a numpy type")
@@ -91,7 +99,7 @@ def _reconstruct(kind: Any, *_: Any) -> _Array:
 
 def _frombuffer(buffer: bytes, kind: Any, shape: tuple[int, ...], order: str) -> NDArray[Any]:
     if order not in ("C", "F"):
-        raise pickle.UnpicklingError(f"an array in order {order!r}")
+        raise pickle.UnpicklingError(f"an array in order {_shown(order)}")
     flat = np.frombuffer(buffer, dtype=_plain(kind))
     return flat.reshape(shape, order="F" if order == "F" else "C")
 
@@ -103,7 +111,7 @@ def _scalar(kind: Any, raw: bytes) -> Any:
 def _bytes_of(text: str, encoding: str) -> bytes:
     """Stand for `_codecs.encode`, by which protocols 0 to 2 write bytes."""
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes written as {encoding!r}")
+        raise pickle.UnpicklingError(f"bytes written as {_shown(encoding)}")
     return text.encode("latin1")
 
 
@@ -139,8 +147,101 @@ class _Refused(pickle.UnpicklingError):
     """The pickle names something that is not in the table."""
 
 
+class _Bounded:
+    """A file that refuses to read more than it has left, for which Python would reserve memory first."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._left = os.fstat(file.fileno()).st_size
+
+    def read(self, count: int) -> bytes:
+        """Return so many bytes."""
+        if count > self._left:
+            raise pickle.UnpicklingError(f"{count:,} bytes are announced and {self._left:,} left")
+        self._left -= count
+        return self._file.read(count)
+
+    def readline(self) -> bytes:
+        """Return the bytes up to the next line break."""
+        line = self._file.readline()
+        self._left -= len(line)
+        return line
+
+
+def _check_keys(keys: Iterable[Any]) -> None:
+    """Raise unless keys of dictionaries and members of sets are plain, or tuples of plain values.
+
+    Tuples that hold each other twice take twice as long to hash with each level.
+    """
+    for key in keys:
+        for value in key if isinstance(key, tuple) else (key,):
+            if not isinstance(value, _SCALARS):
+                raise pickle.UnpicklingError(f"a key that holds {type(value).__name__}")
+
+
 class _Unpickler(pickle._Unpickler):
     """The unpickler written in Python: the one in C reserves memory up to the highest memo index that a file names."""
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
+    stack: list[Any]
+    read: Callable[[int], bytes]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
+
+    def load_bytearray8(self) -> None:
+        """Read first and make room then."""
+        (length,) = struct.unpack("<Q", self.read(8))
+        self.append(bytearray(self.read(length)))
+
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
+
+    def load_dict(self) -> None:
+        """Make a dictionary of keys and values in turn."""
+        items = self.pop_mark()
+        self.append({})
+        self._set(items)
+
+    dispatch[pickle.DICT[0]] = load_dict
+
+    def load_setitem(self) -> None:
+        """Put one value into a dictionary."""
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set([key, value])
+
+    dispatch[pickle.SETITEM[0]] = load_setitem
+
+    def load_setitems(self) -> None:
+        """Put several values into a dictionary."""
+        self._set(self.pop_mark())
+
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+
+    def load_additems(self) -> None:
+        """Put several members into a set."""
+        members = self.pop_mark()
+        self._check_top(set)
+        _check_keys(members)
+        self.stack[-1].update(members)
+
+    dispatch[pickle.ADDITEMS[0]] = load_additems
+
+    def load_frozenset(self) -> None:
+        """Make a frozen set."""
+        members = self.pop_mark()
+        _check_keys(members)
+        self.append(frozenset(members))
+
+    dispatch[pickle.FROZENSET[0]] = load_frozenset
+
+    def _set(self, items: list[Any]) -> None:
+        self._check_top(dict)
+        _check_keys(items[::2])
+        self.stack[-1].update(zip(items[::2], items[1::2], strict=True))
+
+    def _check_top(self, kind: type[Any]) -> None:
+        # Arrays take items too, and would look for indices in a key of any depth.
+        if type(self.stack[-1]) is not kind:
+            raise pickle.UnpicklingError(f"items of a {type(self.stack[-1]).__name__}")
 
     def find_class(self, module: str, name: str) -> Any:
         try:
@@ -166,7 +267,7 @@ def load_pickle(path: Path) -> Any:
     """
     try:
         with path.open("rb") as file:
-            content = _Unpickler(file).load()
+            content = _Unpickler(_Bounded(file)).load()
         _check_finished(content)
         return content
     except FileNotFoundError:

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import model_validator
+from pydantic import FiniteFloat, model_validator
 
 from core.config import Config
 from core.errors import SourceError
@@ -18,8 +18,8 @@ class WindowConfig(Config):
     """Which volumes make a trial, in seconds after its onset, and what the run goes through before."""
 
     kind: Literal["window"] = "window"
-    start_s: float = 4.0
-    stop_s: float = 10.0
+    start_s: FiniteFloat = 4.0
+    stop_s: FiniteFloat = 10.0
     average: bool = True
     """Average the volumes into one response, or keep them as (time, voxel)."""
     detrend: bool = True
@@ -67,7 +67,7 @@ def first_volumes(events: Events, timing: Timing, config: WindowConfig) -> NDArr
 
 
 def trial_windows(
-    series: NDArray[np.float32], events: Events, timing: Timing, config: WindowConfig
+    series: NDArray[np.float32], events: Events, timing: Timing, config: WindowConfig, *, where: object = "the run"
 ) -> NDArray[np.float32]:
     """Cut a run into trials.
 
@@ -77,12 +77,18 @@ def trial_windows(
         The run as it was recorded.
     events, timing : what happened when
     config : the window
+    where : what the series was read from, for messages
 
     Returns
     -------
     array of shape (trial, voxel) where the window is averaged, else (trial, time, voxel); float32
+
+    Raises
+    ------
+    SourceError
+        See `first_volumes` and `standardised`.
     """
-    scaled = standardised(detrended(series) if config.detrend else series, config.standardise)
+    scaled = standardised(detrended(series) if config.detrend else series, config.standardise, where)
     steps = np.arange(window_volumes(config, timing))
     shape = (len(events.places), *(() if config.average else steps.shape), series.shape[1])
     cut = np.empty(shape, np.float32)

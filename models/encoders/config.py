@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from core.config import Config
 
 
@@ -9,7 +11,7 @@ class StandardiseConfig(Config):
     """Each voxel minus its mean over the training trials, divided by its standard deviation over them."""
 
     kind: Literal["standardise"] = "standardise"
-    rois: list[str] | None = None
+    rois: list[str] | None = Field(None, min_length=1)
     """Only these ROIs; all by default."""
 
 

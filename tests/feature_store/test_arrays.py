@@ -5,12 +5,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from core.clips import ClipConfig
-from core.errors import SourceError
+from core.errors import SourceError, StoreError
 from feature_store.sources.arrays import Arrays, ArraysConfig
+from feature_store.sources.files import stays_inside
+from feature_store.tables import check_columns
 
-from .faults.arrays import edit
+from .faults.arrays import edit, file
 
 
 def test_a_folder_is_read_as_it_is_described(arrays_folder: Path) -> None:
@@ -46,3 +49,75 @@ def test_empty_files_and_captions_are_allowed(arrays_folder: Path) -> None:
     assert source.clip("s000", ClipConfig()) is None
     assert source.stimuli()["caption"].tolist() == [[]] * 48
     assert source.stimulus_files() == [arrays_folder / "stimuli.csv", arrays_folder / "targets" / "patches.npy"]
+
+
+def test_no_subject_at_all_is_no_choice() -> None:
+    with pytest.raises(ValidationError, match="subjects\n.*at least 1 item"):
+        ArraysConfig(path="x", subjects=[])
+
+
+def test_voxels_numbers_are_numbers(arrays_folder: Path) -> None:
+    rest = 58
+    columns = {
+        "x": [1.5, "n/a", *[0] * rest],
+        "ncsnr_train_published": [0.5, "", *[1] * rest],
+        "i": [3, 0, *[9] * rest],
+    }
+    edit("sub-01/voxels.csv", lambda t: t.assign(**columns, note=7))(arrays_folder)
+    voxels = Arrays(arrays_folder).responses("sub-01").voxels
+    assert [voxels[name].dtype for name in ("x", "ncsnr_train_published", "i")] == [np.float64, np.float64, np.int64]
+    np.testing.assert_array_equal(
+        voxels[["x", "ncsnr_train_published", "i"]].head(2), [[1.5, 0.5, 3], [np.nan, np.nan, 0]]
+    )
+    assert voxels["note"].tolist() == ["7"] * 60
+
+
+def test_repetitions_may_be_written_with_a_point(arrays_folder: Path) -> None:
+    before = Arrays(arrays_folder).responses("sub-01").trials["test"]
+    edit("sub-01/trials.csv", lambda t: t.astype({"repetition": float}))(arrays_folder)
+    after = Arrays(arrays_folder).responses("sub-01").trials["test"]
+    pd.testing.assert_frame_equal(after, before)
+    assert after["repetition"].dtype == np.int64
+
+
+def test_files_of_one_split_may_be_shared_and_lie_deeper(arrays_folder: Path) -> None:
+    file("./s000.png", "s001")(arrays_folder)
+    (arrays_folder / "stimuli/deeper").mkdir()
+    (arrays_folder / "stimuli/s002.png").rename(arrays_folder / "stimuli/deeper/s002..png")
+    file("deeper/s002..png", "s002")(arrays_folder)
+    source = Arrays(arrays_folder)
+    assert all(path.is_file() for path in source.stimulus_files())
+    assert source.clip("s002", ClipConfig(frames=1, height=6, width=6)) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "inside"),
+    [
+        ("a.mp4", True),
+        ("a/b..c.mp4", True),
+        ("a\\b.mp4", True),
+        ("", True),
+        ("..", False),
+        ("a/..", False),
+        ("a\\..\\b", False),
+        ("/a", False),
+        ("\\a", False),
+        ("c:\\a", False),
+        ("c:a", False),
+        ("//host/share/a", False),
+    ],
+)
+def test_names_that_lead_out_of_a_folder(name: str, inside: bool) -> None:
+    assert stays_inside(name) is inside
+
+
+def test_a_store_keeps_columns_whose_names_can_name_folders() -> None:
+    check_columns(["roi", "x", "ncsnr_train", "onset s", "a.b-c"], "voxels")
+    for names, message in (
+        (["a", "a"], "voxels: the column 'a' is there twice"),
+        (["c"], "voxels: the column 'c' has a name that the store keeps for itself"),
+        ([""], "voxels: the column '' cannot name a folder"),
+        (["a\n"], "voxels: the column '.*' cannot name a folder"),
+    ):
+        with pytest.raises(StoreError, match=f"(?s){message}"):
+            check_columns(names, "voxels")

@@ -124,6 +124,14 @@ def test_masks(root: Path) -> None:
         source(root, response=ADDRESS).responses("sub-01")
 
 
+def test_only_images_are_masks(root: Path) -> None:
+    masks = [run.mask for run in source(root, **GLM).layout.runs("sub-01")]
+    assert [path.name[-len("_mask.nii.gz") :] for path in masks] == ["_mask.nii.gz"] * 2
+    for path in root.rglob("*_mask.nii.gz"):
+        path.unlink()
+    assert [run.mask for run in source(root, **GLM).layout.runs("sub-01")] == [None, None]
+
+
 def test_a_mask_is_computed_where_there_is_none(root: Path, rng: np.random.Generator) -> None:
     distance = np.linalg.norm(np.indices((16, 16, 16)) - 7.5, axis=0)
     brain = np.where(distance < 6, 1000.0, 20.0)[..., None] + rng.normal(0, 5, (16, 16, 16, VOLUMES))
@@ -172,6 +180,17 @@ def test_clips(root: Path) -> None:
     assert source(root, stimuli=str(root.parent / "elsewhere")).clip("x", config) is not None
 
 
+def test_a_value_that_leads_out_of_the_folder_is_no_clip(root: Path) -> None:
+    write_clip(root / "x.mp4", np.zeros((4, 64, 64, 3), np.uint8), 2, min_side=64)
+    for run in SHOWN:
+        table(RAW.format(run=run) + "_events.tsv", lambda t: t.assign(split=t["split"].replace("test", "../x.mp4")))(
+            root
+        )
+    reader = source(root, stimulus_column="split", split={"by": "stimulus", "test": ["../x.mp4"]}, ignore=["n"])
+    assert reader.clip("x.mp4", ClipConfig()) is None
+    assert root / "x.mp4" not in [path.resolve() for path in reader.stimulus_files()]
+
+
 def test_what_an_oddball_evokes_is_not_taken_for_a_trial(root: Path) -> None:
     """A strong response to an oddball just before a trial: modelled, it leaves the trials' betas at nought."""
     onset_s, times_s = 4.5 + 2 * 16.0, TR_S * np.arange(VOLUMES)
@@ -203,7 +222,7 @@ def test_names(value: str, column: str, name: str) -> None:
 def test_files_are_all_that_is_read(root: Path) -> None:
     names = {path.relative_to(root).as_posix() for path in source(root, **GLM).response_files("sub-01")}
     assert {SIDECAR, EVENTS, PREP_IMAGE, "atlas.nii.gz", "atlas.tsv"} < names
-    assert len(names) == 1 + 4 * 2 + 2
+    assert len(names) == 1 + 5 * 2 + 2
     assert len(source(root, **WINDOW).response_files("sub-01")) == 5
     assert source(root, subjects=["01"]).subjects == source(root, subjects=["sub-01"]).subjects == ["sub-01"]
     with pytest.raises(SourceMissing, match="sub-2: no such subject"):
@@ -275,6 +294,17 @@ def test_config() -> None:
         BidsConfig.model_validate(settings | {"split": {"by": "column", "test": ["x"]}})
     with pytest.raises(ValidationError, match="stop_s 1 is not after start_s 4"):
         BidsConfig.model_validate(settings | {"response": {"kind": "window", "stop_s": 1}})
+    for part in ("subjects", "sessions", "task"):
+        with pytest.raises(ValidationError, match=f"{part}.*\n.*at least 1 item"):
+            BidsConfig.model_validate(settings | {part: []})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("setting", ["start_s", "stop_s", "high_pass_hz", "duration_s"])
+def test_times_are_finite(setting: str, value: float) -> None:
+    response = {"kind": "window" if setting.startswith("st") else "glm", setting: value}
+    with pytest.raises(ValidationError, match=f"{setting}\n.*(finite number|greater than)"):
+        BidsConfig.model_validate({"path": "x", "split": {"by": "task", "test": ["test"]}, "response": response})
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 6)), max_size=20), st.slices(20))

@@ -273,3 +273,8 @@ def test_published_annotations(tmp_path: Path) -> None:
         assert list(stimuli["split"]) == ["train"] * 1000 + ["test"] * 102
         assert stimuli["caption"].map(len).eq(5).all()
         assert stimuli["caption"][0][0] == "A duck is swimming in a lake searching for food"
+
+
+def test_no_subject_at_all_is_no_choice() -> None:
+    with pytest.raises(ValidationError, match="subjects\n.*at least 1 item"):
+        BoldMomentsConfig(path=".", subjects=[])

@@ -10,7 +10,7 @@ from nilearn.glm.first_level import FirstLevelModel, compute_regressor, make_fir
 
 from core.errors import SourceError
 from feature_store.sources.glm import GlmConfig, read_confounds, trial_betas, trial_weights
-from feature_store.sources.timeseries import Events, Timing
+from feature_store.sources.timeseries import Events, Timing, standardised
 
 TIMING = Timing(volumes=150, tr_s=1.75, start_s=0.4)
 
@@ -116,6 +116,24 @@ def test_per_cent_does_not_depend_on_the_scanners_gain(series: np.ndarray, event
         np.testing.assert_allclose(thrice, once, rtol=1e-3, atol=1e-4)
     still = np.full_like(series, 700.1)
     assert not trial_betas(still, events, TIMING, GlmConfig(standardise="zscore"), none).any()
+
+
+def test_per_cent_needs_a_mean(series: np.ndarray) -> None:
+    centred = series - series.mean(axis=0)
+    with pytest.raises(
+        SourceError, match="sub-01: already centred: in 30 of 30 voxels .*; set .*standardise to zscore"
+    ):
+        standardised(centred, "psc", "sub-01")
+    few = np.where(np.arange(30) < 14, -series, series)
+    few[:, 14] = 0
+    scaled = standardised(few, "psc", "sub-01")
+    assert not scaled[:, :15].any(), "a mean of 0 or less is no scale"
+    np.testing.assert_allclose(scaled[:, 15:], 100 * (series / series.mean(axis=0) - 1)[:, 15:], atol=1e-3)
+    for how in ("none", "zscore"):
+        np.testing.assert_allclose(standardised(centred, how, "").mean(axis=0), 0, atol=1e-3)
+    still = np.zeros_like(series)
+    still[:, :3] = series[:, :3]
+    assert standardised(still, "psc", "")[:, :3].any(), "voxels without any signal do not count"
 
 
 def test_one_duration_for_all(series: np.ndarray, events: Events) -> None:

@@ -128,8 +128,31 @@ RAW: dict[str, bytes] = {
     "a class alone": b"cnibabel.nifti1\nNifti1Image\n.",
     "a type alone": b"cnumpy\ndtype\n(S'f8'\ntR.",
     "itself": b"(lp0\ng0\nacos\nsystem\n.",
+    "key and no value": b"(S'a'\nd.",
+    "item of an array": b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntRI0\nI1\ns.",
     "rebuilt string": b"ccopy_reg\n_reconstructor\n(c__builtin__\nobject\nc__builtin__\nobject\nNtR.",
 }
+
+
+LONG: dict[str, bytes] = {
+    "long byte array": b"\x80\x05\x96" + (1 << 45).to_bytes(8, "little") + b"x.",
+    "long byte array in a frame": b"\x80\x05\x95" + (20).to_bytes(8, "little") + b"\x96" + b"\xff" * 4 + bytes(15),
+    "long bytes": b"\x80\x04\x8e" + (1 << 45).to_bytes(8, "little") + b"x.",
+    "long text": b"\x80\x04\x8d" + (1 << 45).to_bytes(8, "little") + b"x.",
+    "long frame": b"\x80\x04\x95" + (1 << 45).to_bytes(8, "little") + b"x.",
+    "long number": b"\x80\x02\x8b\xff\xff\xff\x7fx.",
+    "bytes of 4 GB": b"\x80\x03B\xff\xff\xff\xffx.",
+}
+"""What announces more bytes than there are."""
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_no_memory_is_taken_for_bytes_that_are_not_there(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.pkl").write_bytes(LONG[name])
+    with pytest.raises(
+        SourceError, match=r"no pickle of arrays \(([0-9,]+ bytes are announced and [0-9] left|pickle exh)"
+    ):
+        load_pickle(tmp_path / "a.pkl")
 
 
 @pytest.mark.parametrize("name", RAW)
@@ -225,6 +248,59 @@ def test_a_proxy_of_a_system_file_reads_nothing(tmp_path: Path) -> None:
     assert load_pickle(tmp_path / "a.pkl").data is None
     dump(tmp_path / "a.pkl", [proxy])
     with pytest.raises(SourceError, match="a part of an array or an image that stands alone"):
+        load_pickle(tmp_path / "a.pkl")
+
+
+def doubled(levels: int = 60) -> bytes:
+    """Return opcodes of a tuple that holds another twice, and so on: few bytes, and no end of work for who follows."""
+    return b")" + b"2\x86" * levels
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"}" + doubled() + b"Ns.",
+        b"}(" + doubled() + b"Nu.",
+        b"(" + doubled() + b"Nd.",
+        b"\x8f(" + doubled() + b"\x90.",
+        b"(" + doubled() + b"\x91.",
+        b"}(NK\x01" + doubled() + b"\x85Nu.",
+        b"cnumpy\ndtype\n(" + doubled() + b"tR.",
+        b"cnumpy.core.numeric\n_frombuffer\n(C\x00cnumpy\ndtype\n(S'f8'\ntR)" + doubled() + b"tR.",
+        b"c_codecs\nencode\n(S'x'\n" + doubled() + b"tR.",
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR" + doubled() + b"Ns.",
+    ],
+    ids=["item", "items", "dict", "set", "frozenset", "inside a key", "type", "order", "encoding", "array's index"],
+)
+def test_what_would_take_for_ever_is_refused_at_once(tmp_path: Path, raw: bytes) -> None:
+    (tmp_path / "a.pkl").write_bytes(b"\x80\x04" + raw)
+    with pytest.raises(SourceError, match="a.pkl: cut short or no pickle of arrays .*(tuple|items of a _Array)"):
+        load_pickle(tmp_path / "a.pkl")
+
+
+def test_nested_tuples_are_values_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "a.pkl").write_bytes(b"\x80\x04" + doubled(3) + b".")
+    assert load_pickle(tmp_path / "a.pkl") == 2 * (2 * (((), ()),),)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_keys_and_members_are_plain(tmp_path: Path, protocol: int) -> None:
+    written = {("a", 1): {1: None}, np.float64(2.5): b"c", np.str_("d"): {}, 3: True, None: (("e",),)}
+    sets = [{1, "b", (2, None)}, frozenset({b"c", ()})] if protocol >= 4 else []  # before, sets are written as a call
+    dump(tmp_path / "a.pkl", [written, *sets], protocol)
+    assert load_pickle(tmp_path / "a.pkl") == [written, *sets]
+
+
+@pytest.mark.parametrize("size", [0, 10, 1 << 17])
+def test_byte_arrays_of_any_size(tmp_path: Path, size: int) -> None:
+    dump(tmp_path / "a.pkl", [bytearray(size), "after"], 5)
+    assert load_pickle(tmp_path / "a.pkl") == [bytearray(size), "after"]
+
+
+@pytest.mark.parametrize("kind", ["S0", "U0", "V0", "S00", "S"])
+def test_types_of_no_bytes_are_refused(tmp_path: Path, kind: str) -> None:
+    dump(tmp_path / "a.pkl", array_of(Hostile(np.dtype, kind)))
+    with pytest.raises(SourceError, match=f"arrays of type '{kind}' are not read"):
         load_pickle(tmp_path / "a.pkl")
 
 

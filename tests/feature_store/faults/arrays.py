@@ -33,6 +33,34 @@ def make(root: Path) -> None:
     write_arrays(root / "recordings", np.random.default_rng(5), train=40)
 
 
+def header(name: str, line: str) -> Callable[[Path], object]:
+    """Replace the line of a table that names its columns."""
+
+    def apply(folder: Path) -> None:
+        rows = (folder / name).read_text().split("\n", 1)[1]
+        (folder / name).write_text(f"{line}\n{rows}")
+
+    return apply
+
+
+def repetition(value: str) -> Damage:
+    return edit("sub-01/trials.csv", lambda t: t.astype({"repetition": object}).replace({"repetition": {1: value}}))
+
+
+def file(name: str, stimulus: str = "s047") -> Damage:
+    """Let a stimulus name another file."""
+    return edit("stimuli.csv", lambda t: t.replace(f"{stimulus}.png", name))
+
+
+def voxel(column: str, value: object) -> Damage:
+    """Add a column to the voxels whose second value is this."""
+    return edit("sub-01/voxels.csv", lambda t: t.assign(**{column: [1, value, *([1] * (len(t) - 2))]}))
+
+
+def without(name: str, shape: tuple[int, ...]) -> Damage:
+    return save(name, np.zeros(shape, np.float32))
+
+
 def read(root: Path) -> None:
     """Read all that a study would."""
     source = Arrays(root / "recordings")
@@ -53,6 +81,14 @@ CASES: list[tuple[str, Damage, str]] = [
         edit("stimuli.csv", lambda t: t.replace("s047.png", "s000.png")),
         "the file 's000.png' is in training and",
     ),
+    ("file under two spellings", file("./s000.png"), "the file 's000.png' is in training and in test"),
+    ("file under Windows's spelling", file(".\\s000.png"), "the file 's000.png' is in training and in test"),
+    ("file outside on Windows", file("x\\..\\..\\y.png"), r"file 'x.*y.png' leads out of the folder stimuli/; name a"),
+    ("file outside", file("../stimuli.csv"), r"stimuli.csv: file '../stimuli.csv' leads out of the folder stimuli/"),
+    ("file further outside", file("a/../../b.png"), "file 'a/../../b.png' leads out of the folder stimuli/; name a"),
+    ("file from the root", file("/etc/passwd"), "file '/etc/passwd' leads out of the folder stimuli/"),
+    ("file of a drive", file("C:x.png"), "file 'C:x.png' leads out of the folder stimuli/"),
+    ("file of a share", file("\\\\host\\x.png"), "leads out of the folder stimuli/"),
     ("no test", edit("stimuli.csv", lambda t: t.assign(split="train")), "no stimulus has the split 'test'"),
     ("no responses", lambda f: (f / "sub-01/responses.npy").unlink(), "no subject; expected a folder such as sub-01"),
     ("counts", save("sub-01/responses.npy", np.zeros((5, 3))), r"shape \(5, 3\) and trials.csv 96 rows"),
@@ -62,6 +98,55 @@ CASES: list[tuple[str, Damage, str]] = [
     ("unknown", edit("sub-01/trials.csv", lambda t: t.replace("s000", "s00")), "'s00' is not in the stimulus table"),
     ("repeat", edit("sub-01/trials.csv", lambda t: t.assign(repetition=0)), "has repetition 0 twice"),
     ("number", edit("sub-01/trials.csv", lambda t: t.assign(repetition="x")), "repetition 'x' is not a whole number"),
+    *(
+        (f"number {value}", repetition(value), f"trials.csv row [0-9]+: repetition '{value}' is not a whole number")
+        for value in ("1.5", "-7", "1e30", "inf", "nan", "2147483648")
+    ),
+    (
+        "no voxel",
+        without("sub-01/responses.npy", (96, 0)),
+        r"responses.npy: has the shape \(96, 0\) and holds no value",
+    ),
+    (
+        "no voxel in time",
+        without("sub-01/responses.npy", (96, 4, 0)),
+        r"shape \(96, 4, 0\) and holds no value; expected",
+    ),
+    ("no time", without("sub-01/responses.npy", (96, 0, 60)), r"shape \(96, 0, 60\) and holds no value; expected"),
+    (
+        "both names",
+        edit("stimuli.csv", lambda t: t.assign(stimulus=1)),
+        "stimuli.csv: has both stimulus and stimulus_id; keep one",
+    ),
+    (
+        "both names in trials",
+        edit("sub-01/trials.csv", lambda t: t.assign(stimulus=1)),
+        "trials.csv: has both stimulus and stimulus_id; keep one",
+    ),
+    ("column without a name", header("sub-01/trials.csv", "stimulus_id,"), "trials.csv: column 2 has no name; name it"),
+    (
+        "column twice",
+        edit("stimuli.csv", lambda t: t.assign(split2=1).rename(columns={"split2": "split"})),
+        "stimuli.csv: column 5 has the name 'split', as one before it has",
+    ),
+    ("columns too few", header("sub-01/trials.csv", "stimulus_id"), "trials.csv: not a CSV table .* line 2, saw 2"),
+    *(
+        (f"column {name!r}", voxel(name, 1), f"voxels.csv: the column '{name}' cannot name a folder; rename it, with")
+        for name in ("../x", "a/b", ".hidden", "größe", "x" * 65)
+    ),
+    *(
+        (f"column {name!r}", voxel(name, 1), f"voxels.csv: the column '{name}' has a name that the store keeps for it")
+        for name in ("zarr.json", "MANIFEST.json", "c")
+    ),
+    (
+        "column of trials",
+        edit("sub-01/trials.csv", lambda t: t.assign(**{"a/b": 1})),
+        "trials.csv: the column 'a/b' cannot name a folder",
+    ),
+    ("voxel's place", voxel("x", "left"), "voxels.csv row 2: x 'left' is no number; mend it, or leave it empty"),
+    ("voxel's ncsnr", voxel("ncsnr_test_published", "inf"), "row 2: ncsnr_test_published 'inf' is no number"),
+    ("voxel's index", voxel("k", "2.5"), "voxels.csv row 2: k '2.5' is not a whole number"),
+    ("voxel without an index", voxel("k", ""), "voxels.csv row 2: k '' is not a whole number"),
     ("voxels", edit("sub-01/voxels.csv", lambda t: t.head(2)), "has 2 rows; responses.npy has 60 voxels"),
     ("binary csv", lambda f: (f / "stimuli.csv").write_bytes(b"\xff\xfe\x00"), "not a CSV table"),
     ("embeddings", save("targets/patches.npy", np.zeros((3, 2))), r"shape \(3, 2\); expected 48 rows"),

@@ -30,6 +30,8 @@ SIDECAR = "task-movie_bold.json"
 PREP_IMAGE = PREPROCESSED.format(run=2) + "_space-T1w_desc-preproc_bold.nii.gz"
 PREP_MASK = PREPROCESSED.format(run=2) + "_space-T1w_desc-brain_mask.nii.gz"
 CONFOUNDS = PREPROCESSED.format(run=2) + "_desc-confounds_timeseries.tsv"
+DESCRIBED = ("_space-T1w_desc-preproc_bold", "_space-T1w_desc-brain_mask", "_desc-confounds_timeseries")
+"""What fMRIPrep writes of a run with a JSON file of the same name beside it."""
 
 SPLIT = {"by": "stimulus", "test": ["x"]}
 WINDOW: dict[str, Any] = {"mask": "none", "response": {"kind": "window"}}
@@ -91,6 +93,8 @@ def write_bids(root: Path) -> None:
         write_image(Path(prep + "_space-T1w_desc-brain_mask.nii.gz"), np.ones(SHAPE, np.uint8))
         motion = {name: np.r_[np.nan, rng.normal(size=VOLUMES - 1)] for name in ("trans_x", "trans_y", "csf")}
         write_table(Path(prep + "_desc-confounds_timeseries.tsv"), motion)
+        for ending in DESCRIBED:
+            Path(f"{prep}{ending}.json").write_text(json.dumps({"Sources": ["bids:raw:"]}))
     write_image(root / "atlas.nii.gz", np.arange(20, dtype=np.int16).reshape(SHAPE) % 3)
     write_table(root / "atlas.tsv", {"index": [2, 1], "name": ["V2", "V1"]})
     for name in {Path(name) for shown in SHOWN.values() for name in shown if name != "n/a"}:
@@ -126,6 +130,11 @@ def cell(row: int, column: str, value: str, name: str = EVENTS) -> Callable[[Pat
         return read
 
     return table(name, change)
+
+
+def centred(name: str) -> Callable[[Path], None]:
+    """Take out of each voxel its mean, as some preprocessing does."""
+    return image(name, lambda v: v - v.mean(axis=-1, keepdims=True))
 
 
 def without_x(run: int) -> Callable[[Path], None]:
@@ -223,6 +232,8 @@ IMAGES = [
         "atlas's label", image("atlas.nii.gz", lambda v: v * 2), "holds the value 4, which atlas.tsv does not", **GLM
     ),
     fault("atlas's names", cell(0, "name", "V1+V2", "atlas.tsv"), "atlas.tsv: region 'V1.V2'.*rename it", **GLM),
+    fault("centred", centred(IMAGE), r"run-2_bold.nii.gz: already centred: in 20 of 20 voxels .* zscore or none"),
+    fault("centred for the GLM", centred(PREP_IMAGE), r"run-2_space-T1w_desc-preproc_bold.nii.gz: already cen", **GLM),
     fault("no signal", image(IMAGE, lambda v: v * 0), r"the mask \(voxels that vary in every run\) holds no voxel"),
 ]
 
@@ -241,6 +252,18 @@ TABLES = [
     fault("events annex", unlinked(EVENTS), "run-2_events.tsv: a link without its content .* run 'datalad get "),
     fault("empty", cell(1, "stim_file", ""), "run-2_events.tsv line 3: stim_file is ''; name the stimulus"),
     fault("after the end", cell(2, "onset", "900.5"), "run-2_events.tsv line 4: its onset, 900.5 s, is outside", **GLM),
+    fault(
+        "nuisance after the end",
+        cell(3, "onset", "900.5"),
+        "run-2_events.tsv line 5: its onset, 900.5 s, is outside the run, which has 40 volumes",
+        **GLM | {"ignore": [], "nuisance": ["n/a"]},
+    ),
+    fault(
+        "nuisance before the start",
+        cell(3, "onset", "-3"),
+        "run-2_events.tsv line 5: its onset, -3 s, is outside the run",
+        **GLM | {"ignore": [], "nuisance": ["n/a"]},
+    ),
     fault("no response", cell(2, "onset", "79.9"), r"run-2_events.tsv line 4: the run ends before the response", **GLM),
     fault(
         "before the start", cell(0, "onset", "-9"), "line 2: the window of 4 to 10 s after its onset, -9 s, is outside"
@@ -250,6 +273,10 @@ TABLES = [
     fault("no duration", cell(0, "duration", "n/a"), "line 2: duration is n/a; .* source.response.duration_s", **GLM),
     fault(
         "two files, one name", cell(0, "stim_file", "train/x.mp4"), "'x' stands for test/x.mp4 in .* and train/x.mp4 in"
+    ),
+    *(
+        fault(f"file at {name}", cell(0, "stim_file", name), f"line 2: stim_file '{shown}' leads out of the folder sti")
+        for name, shown in {"../x.mp4": "../x.mp4", "/srv/x.mp4": "/srv/x.mp4", "test\\..\\..\\x.mp4": ".*"}.items()
     ),
     fault("nameless", cell(0, "stim_file", "§.mp4"), "line 2: stim_file '§.mp4' makes no name for a stimulus"),
     fault(
