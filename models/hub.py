@@ -1,4 +1,7 @@
-"""Finds weights in the hub's folder layout, on disk or on the hub, safetensors only, and digests what it found.
+"""Finds weights in the hub's folder layouts, on disk or on the hub, safetensors only, and digests what it found.
+
+A pipeline of diffusers has a folder for each part (`locate`, `revision`). A model of transformers, such as CLIP or
+BLIP, has its files beside each other (`locate_files`, `revision_of_files`).
 
 Imports no torch: whether targets are up to date can be told from the weights' digest without loading them.
 """
@@ -19,6 +22,17 @@ TEXT_TO_VIDEO = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 
 WEIGHTLESS = {"tokenizer", "scheduler"}
 
+WEIGHTS = "model*.safetensors"
+"""The weights of a model whose files lie beside each other, in one file or in several."""
+SETTINGS = ("config.json",)
+VISION = ("config.json", "preprocessor_config.json", WEIGHTS)
+CAPTIONER = ("config.json", "tokenizer.json", "tokenizer_config.json", WEIGHTS)
+"""What a model's shapes, a vision model and a captioner are read from; each file has to be there."""
+INDEX = "model*.index.json"
+"""Which weight lies where, beside weights in several files."""
+
+TRAIN_ZOO = "run 'brain2video train-zoo' for the small world's models"
+
 
 def locate(weights: str, root: Path, parts: Sequence[str]) -> Path:
     """Return the folder that holds the named parts of a model.
@@ -36,9 +50,7 @@ def locate(weights: str, root: Path, parts: Sequence[str]) -> Path:
     ModelError
         No such folder and nothing on the hub or in its cache, or a part lacks its safetensors.
     """
-    folder = (root / weights).resolve()
-    if not folder.is_dir():
-        folder = _from_hub(weights, folder, parts)
+    folder = _folder(weights, root, [f"{part}/{kind}" for part in parts for kind in KEPT], TRAIN_ZOO)
     for part in parts:
         if not (folder / part).is_dir():
             raise ModelError(
@@ -51,24 +63,56 @@ def locate(weights: str, root: Path, parts: Sequence[str]) -> Path:
     return folder
 
 
-def _from_hub(weights: str, folder: Path, parts: Sequence[str]) -> Path:
+def locate_files(weights: str, root: Path, files: Sequence[str]) -> Path:
+    """Return the folder that holds a model whose files lie beside each other.
+
+    Parameters
+    ----------
+    weights, root : as for `locate`.
+    files : names of files, such as "config.json", or patterns that one file at least has to match.
+
+    Raises
+    ------
+    ModelError
+        No such folder and nothing on the hub or in its cache, or a file is missing, or its weights are pickled.
+    """
+    folder = _folder(weights, root, [*files, INDEX], f"name a folder that holds {', '.join(files)}")
+    for file in files:
+        if list(folder.glob(file)):
+            continue
+        if file == WEIGHTS:
+            raise ModelError(
+                f"{folder}: holds no {file}; pickled weights (.bin) run code and are not read; fetch or convert them"
+            )
+        raise ModelError(f"{folder}: has no {file}; expected a model of the hub with {', '.join(files)}")
+    return folder
+
+
+def _folder(weights: str, root: Path, wanted: list[str], otherwise: str) -> Path:
+    folder = (root / weights).resolve()
+    return folder if folder.is_dir() else _from_hub(weights, folder, wanted, otherwise)
+
+
+def _from_hub(weights: str, folder: Path, wanted: list[str], otherwise: str) -> Path:
     where = f"weights '{weights}': no folder {folder}"
     if weights.count("/") != 1 or weights.startswith((".", "data/")):
-        raise ModelError(
-            f"{where}; run 'brain2video train-zoo' for the small world's models, or name a model of the hub"
-        )
+        raise ModelError(f"{where}; {otherwise}, or name a model of the hub")
     from huggingface_hub import snapshot_download  # only where something is to be fetched
 
-    wanted = [f"{part}/{kind}" for part in parts for kind in KEPT]
     try:
         return Path(snapshot_download(weights, allow_patterns=wanted, ignore_patterns=["*.fp16.*"]))
     except Exception as error:  # the hub's client raises a dozen unrelated classes when there is no network
         raise ModelError(
-            f"{where}, and no model of that name on the hub or in its cache ({type(error).__name__}); run "
-            "'brain2video train-zoo' for the small world's models, or connect to the network once for a hub's"
+            f"{where}, and no model of that name on the hub or in its cache ({type(error).__name__}); {otherwise}, "
+            "or connect to the network once for a hub's"
         ) from error
 
 
 def revision(folder: Path, parts: Sequence[str]) -> str:
     """Return the SHA-256 over the settings, weights and vocabularies of a model's parts, as 64 hex digits."""
     return digest_files(folder, [path for part in parts for kind in KEPT for path in (folder / part).glob(kind)])
+
+
+def revision_of_files(folder: Path, files: Sequence[str]) -> str:
+    """Return the SHA-256 over a model's files, as 64 hex digits."""
+    return digest_files(folder, [path for file in (*files, INDEX) for path in folder.glob(file)])

@@ -73,6 +73,16 @@ def check_clips(name: str, batch: Any, frame: tuple[int, int, int]) -> None:
         raise ModelError(f"extractor {name}: expected clips as uint8 {expected}, found {found}; read them at that size")
 
 
+def check_any_clips(name: str, batch: Any) -> None:
+    """Raise unless a batch is clips, of whatever size."""
+    if not isinstance(batch, np.ndarray) or batch.dtype != np.uint8 or batch.ndim != 5 or batch.shape[-1] != 3:
+        found = f"{batch.dtype} {batch.shape}" if isinstance(batch, np.ndarray) else type(batch).__name__
+        raise ModelError(
+            f"extractor {name}: expected clips as uint8 (n, frame, height, width, 3), found {found}; "
+            "read them with core.clips"
+        )
+
+
 def check_captions(name: str, batch: Any) -> None:
     """Raise unless a batch is one list of captions a stimulus, none of them empty."""
     if not isinstance(batch, list) or any(isinstance(captions, str) for captions in batch):

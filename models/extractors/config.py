@@ -3,6 +3,8 @@
 targets:
   latents: {extractor: latents, weights: data/zoo/small-world}
   pixels: {extractor: pixels, height: 16, width: 16}
+  clip: {extractor: clip, weights: openai/clip-vit-large-patch14, states: pooled}
+  blip: {extractor: blip, weights: Salesforce/blip-image-captioning-large, over_frames: concatenate}
 """
 
 from pathlib import Path
@@ -14,12 +16,20 @@ from core.config import Config
 from models import hub
 
 if TYPE_CHECKING:
+    from models.extractors.blip import BlipStates
+    from models.extractors.clip import ClipStates
     from models.extractors.latents import Latents
     from models.extractors.pixels import Pixels
     from models.extractors.text import Text
 
 Device = Literal["auto", "cpu", "cuda"]
 """`auto` takes a GPU where there is one. Values of the two may differ in the last bit."""
+
+Precision = Literal["float32", "float16", "bfloat16"]
+"""What a network's products are computed in; sums that need it stay in float32. Weights are kept in float32."""
+
+OverFrames = Literal["mean", "concatenate"]
+"""What becomes of the key frames' states: their average, or one after the other, so that motion is kept."""
 
 
 class PixelsConfig(Config):
@@ -101,6 +111,83 @@ class TextConfig(Config):
         return hub.revision(hub.locate(self.weights, root, hub.TEXT), hub.TEXT)
 
 
+class ClipStatesConfig(Config):
+    """The states of a CLIP vision model, over key frames of the clip."""
+
+    extractor: Literal["clip"] = "clip"
+    weights: str
+    """A folder with `config.json`, `preprocessor_config.json` and safetensors, or a model's name on the hub."""
+    states: Literal["pooled", "tokens"] = "pooled"
+    """A frame's projected embedding, (width,), or the last layer's states, (token, width), the class token first."""
+    frames: PositiveInt = 8
+    """Key frames, evenly spaced over the clip; at most as many as the clip has."""
+    over_frames: OverFrames = "mean"
+    dtype: Precision = "float32"
+    device: Device = "auto"
+
+    def build(self, root: Path) -> "ClipStates":
+        """Load the vision model; a relative path in `weights` is resolved against `root`.
+
+        Raises
+        ------
+        ModelError
+            The weights are not there, pickled, or have no projection where `states` is "pooled".
+        """
+        from models.extractors.clip import ClipStates
+
+        return ClipStates.load(self, root)
+
+    def shape(self, root: Path) -> tuple[int, ...]:
+        """Return the shape of one stimulus's values, read from `config.json` alone."""
+        from models.extractors.clip import shape_in
+
+        return shape_in(hub.locate_files(self.weights, root, hub.SETTINGS), self)
+
+    def revision(self, root: Path) -> str:
+        """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
+        return hub.revision_of_files(hub.locate_files(self.weights, root, hub.VISION), hub.VISION)
+
+
+class BlipStatesConfig(Config):
+    """The image tokens that BLIP's text decoder attends to, over key frames of the clip."""
+
+    extractor: Literal["blip"] = "blip"
+    weights: str
+    """A folder with `config.json`, `preprocessor_config.json` and safetensors, or a model's name on the hub."""
+    frames: PositiveInt = 8
+    """Key frames, evenly spaced over the clip; at most as many as the clip has."""
+    over_frames: OverFrames = "mean"
+    image_size: PositiveInt | None = None
+    """Height and width of what the model is shown, in pixels; by default what its own `config.json` says.
+
+    At another size its position embeddings are interpolated. With patches of 16, 240 gives 226 tokens, 384 gives 577.
+    """
+    dtype: Precision = "float32"
+    device: Device = "auto"
+
+    def build(self, root: Path) -> "BlipStates":
+        """Load BLIP's vision model; a relative path in `weights` is resolved against `root`.
+
+        Raises
+        ------
+        ModelError
+            The weights are not there or pickled, or `image_size` is no multiple of the model's patches.
+        """
+        from models.extractors.blip import BlipStates
+
+        return BlipStates.load(self, root)
+
+    def shape(self, root: Path) -> tuple[int, ...]:
+        """Return the shape of one stimulus's values, read from `config.json` alone."""
+        from models.extractors.blip import shape_in
+
+        return shape_in(hub.locate_files(self.weights, root, hub.SETTINGS), self)
+
+    def revision(self, root: Path) -> str:
+        """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
+        return hub.revision_of_files(hub.locate_files(self.weights, root, hub.VISION), hub.VISION)
+
+
 class GivenConfig(Config):
     """Embeddings made elsewhere, one row a stimulus; there is nothing to build."""
 
@@ -114,7 +201,7 @@ class GivenConfig(Config):
         return "given"
 
 
-BuildableConfig = PixelsConfig | LatentsConfig | TextConfig
+BuildableConfig = PixelsConfig | LatentsConfig | TextConfig | ClipStatesConfig | BlipStatesConfig
 
 ExtractorConfig = Annotated[BuildableConfig | GivenConfig, Field(discriminator="extractor")]
 """Any of them, told apart by `extractor`; `pydantic.TypeAdapter(ExtractorConfig)` reads one."""
@@ -123,6 +210,8 @@ EXTRACTORS: dict[str, type[BuildableConfig] | type[GivenConfig]] = {
     "pixels": PixelsConfig,
     "latents": LatentsConfig,
     "text": TextConfig,
+    "clip": ClipStatesConfig,
+    "blip": BlipStatesConfig,
     "given": GivenConfig,
 }
 """The registry: every extractor's settings by its name."""

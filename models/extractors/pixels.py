@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ModelError
-from models.extractors.base import Clips, Values, check_values
+from models.extractors.base import Clips, Values, check_any_clips, check_values
 
 if TYPE_CHECKING:
     from models.extractors.config import PixelsConfig
@@ -37,12 +37,7 @@ class Pixels:
             Not clips of uint8, or of a number of frames that is no multiple of the settings'.
         """
         config = self.config
-        if not isinstance(batch, np.ndarray) or batch.dtype != np.uint8 or batch.ndim != 5 or batch.shape[-1] != 3:
-            found = f"{batch.dtype} {batch.shape}" if isinstance(batch, np.ndarray) else type(batch).__name__
-            raise ModelError(
-                f"extractor pixels: expected clips as uint8 (n, frame, height, width, 3), found {found}; "
-                "read them with core.clips"
-            )
+        check_any_clips(self.name, batch)
         n, frames, height, width, _ = batch.shape
         if frames % config.frames:
             raise ModelError(

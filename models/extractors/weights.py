@@ -6,12 +6,28 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers.utils import logging
 
 from core.errors import ModelError
+from core.files import read_json
 from models.hub import WEIGHTLESS
 
 T = TypeVar("T")
+M = TypeVar("M", bound=torch.nn.Module)
+
+FAULTS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    SafetensorError,
+    StrictDataclassError,
+)
+"""What the libraries raise over files that are damaged or belong to something else."""
 
 
 def load(cls: type[T], folder: Path, part: str, **settings: Any) -> T:
@@ -22,20 +38,70 @@ def load(cls: type[T], folder: Path, part: str, **settings: Any) -> T:
     ModelError
         The part's files are damaged or belong to another class.
     """
-    read: Callable[..., T] = cls.from_pretrained  # type: ignore[attr-defined]
     if part not in WEIGHTLESS:
         settings |= {"use_safetensors": True}
-    try:
-        with without_bars():
-            loaded = read(folder / part, local_files_only=True, **settings)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(
-            f"{folder / part}: cannot be read as {cls.__name__} ({reason}); fetch or train it again"
-        ) from error
+    loaded: T = _read(cls, folder / part, **settings)
     if isinstance(loaded, torch.nn.Module):
         loaded.eval().requires_grad_(False)
     return loaded
+
+
+def load_model(cls: type[M], folder: Path) -> M:
+    """Load a model whose files lie beside each other, in evaluation mode and in float32, refusing pickled weights.
+
+    Weights that the class has no place for are left; a checkpoint of a whole CLIP is read as its vision model.
+
+    Raises
+    ------
+    ModelError
+        The files are damaged, or hold no weights for a part of the model, which would then be random.
+    """
+    loaded: M
+    settings = {"use_safetensors": True, "output_loading_info": True, "dtype": torch.float32}
+    loaded, info = _read(cls, folder, **settings)
+    if missing := sorted(info["missing_keys"]):
+        raise ModelError(
+            f"{folder}: holds no weights for {len(missing)} parameters of {cls.__name__}, {missing[0]} among them; "
+            "name a model that has them"
+        )
+    loaded.eval().requires_grad_(False)
+    return loaded
+
+
+def load_beside(cls: type[T], folder: Path) -> T:
+    """Load what lies beside a model's weights and has none of its own: an image processor or a tokenizer.
+
+    Raises
+    ------
+    ModelError
+        Its files are damaged or belong to another class.
+    """
+    loaded: T = _read(cls, folder)
+    return loaded
+
+
+def load_settings(cls: type[T], folder: Path, *kinds: str) -> T:
+    """Load a model's settings, or those of its part that the class is for, from `config.json` alone.
+
+    Raises
+    ------
+    ModelError
+        The file is damaged, or describes none of the `kinds` of model, as its `model_type` says.
+    """
+    settings: T = _read(cls, folder)
+    if (found := read_json(folder / "config.json").get("model_type")) not in kinds:
+        raise ModelError(f"{folder}/config.json: describes a model of type '{found}'; name one of {' or '.join(kinds)}")
+    return settings
+
+
+def _read(cls: type, folder: Path, **settings: Any) -> Any:
+    read: Callable[..., Any] = cls.from_pretrained  # type: ignore[attr-defined]
+    try:
+        with without_bars():
+            return read(folder, local_files_only=True, **settings)
+    except FAULTS as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{folder}: cannot be read as {cls.__name__} ({reason}); fetch or train it again") from error
 
 
 @contextmanager

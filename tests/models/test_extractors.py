@@ -53,8 +53,8 @@ def test_the_key_extractor_tells_the_settings_apart():
     assert read({"extractor": "latents", "weights": "zoo"}) == LatentsConfig(weights="zoo")
     assert read({"extractor": "text", "weights": "zoo"}) == TextConfig(weights="zoo")
     assert read({"extractor": "given"}) == GivenConfig()
-    with pytest.raises(ValidationError, match=r"pixels.*latents.*text.*given"):
-        read({"extractor": "clip"})
+    with pytest.raises(ValidationError, match=r"pixels.*latents.*text.*clip.*blip.*given"):
+        read({"extractor": "clap"})
     assert all(config.model_fields["extractor"].default == name for name, config in EXTRACTORS.items())
 
 

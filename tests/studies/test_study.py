@@ -69,6 +69,23 @@ def test_a_wrong_study_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_vision_states_take_any_role_but_the_generators(home: Path, tmp_path: Path) -> None:
+    targets: dict[str, Any] = {
+        "latents": {"extractor": "latents", "weights": "zoo"},
+        "clip": {"extractor": "clip", "weights": "openai/clip-vit-large-patch14", "states": "tokens"},
+        "blip": {"extractor": "blip", "weights": "blip", "over_frames": "concatenate", "image_size": 240},
+    }
+    roles, training = {"z": "latents", "b": "blip", "align": "clip"}, {"baselines": ["blip", "clip"]}
+    study = load_study(write_study(home, tmp_path, targets=targets, roles=roles, training=training))
+    assert [study.space(target) for target in ("clip", "blip")] == ["clip", "blip"]
+    path = write_study(home, tmp_path, targets=targets, roles=roles, generator={"weights": "zoo"})
+    with pytest.raises(ConfigError, match="a target of the extractor 'text' in roles.b, found 'blip'"):
+        load_study(path)
+    path = write_study(home, tmp_path, targets={**targets, "clip": {"extractor": "clip"}}, roles=roles)
+    with pytest.raises(ConfigError, match="key 'targets.clip.weights' is missing"):
+        load_study(path)
+
+
 def test_a_missing_key_and_a_missing_file_are_named(home: Path, tmp_path: Path) -> None:
     path = write_study(home, tmp_path)
     path.write_text("study: small\n")

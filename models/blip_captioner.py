@@ -1,0 +1,108 @@
+"""Captions for predicted image tokens: written by BLIP's own text decoder, which attends to them (Li et al. 2022).
+
+captioner = BlipCaptionerConfig(weights="Salesforce/blip-image-captioning-large").build(root)
+captioner.caption(predicted)  # tokens as the extractor `blip` gives them
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import BertTokenizer, BlipForConditionalGeneration
+
+from core.errors import ModelError
+from models.captioner_config import BlipCaptionerConfig
+from models.extractors.key_frames import autocast
+from models.extractors.weights import load_beside, load_model, load_settings, pick_device
+from models.hub import CAPTIONER, locate_files
+
+
+class BlipCaptioner:
+    """Answers a prediction with the caption that BLIP's text decoder writes of it, by greedy or by beam search.
+
+    Nothing is drawn at random. The decoder attends to any number of tokens, so tokens of key frames one after the other
+    are read like those of one picture; it was trained on one picture's.
+
+    Parameters
+    ----------
+    decoder : BlipTextLMHeadModel
+        The text decoder of a `BlipForConditionalGeneration`.
+    tokenizer : BertTokenizer
+    config : BlipCaptionerConfig
+
+    Raises
+    ------
+    ModelError
+        The decoder has fewer positions than captions may have tokens.
+    """
+
+    def __init__(self, decoder: Any, tokenizer: BertTokenizer, config: BlipCaptionerConfig) -> None:
+        self.decoder, self.tokenizer, self.config = decoder, tokenizer, config
+        self.width: int = decoder.config.encoder_hidden_size
+        positions = decoder.config.max_position_embeddings
+        if config.max_tokens >= positions:
+            raise ModelError(
+                f"captioner: max_tokens is {config.max_tokens}, and the text decoder has {positions} positions, one of "
+                f"them for the start; choose {positions - 1} or fewer"
+            )
+
+    @classmethod
+    def load(cls, config: BlipCaptionerConfig, root: Path) -> "BlipCaptioner":
+        """Load the text decoder that the settings name; see `BlipCaptionerConfig.build`."""
+        folder = locate_files(config.weights, root, CAPTIONER)
+        load_settings(BlipForConditionalGeneration.config_class, folder, "blip")
+        model = load_model(BlipForConditionalGeneration, folder)
+        return cls(model.text_decoder.to(pick_device(config.device)), load_beside(BertTokenizer, folder), config)
+
+    def caption(self, predicted: NDArray[Any]) -> list[str]:
+        """Return one caption a prediction.
+
+        Parameters
+        ----------
+        predicted : ndarray, shape (n, token, width)
+            Predicted image tokens; width is the model's.
+
+        Raises
+        ------
+        ModelError
+            Predictions of another width or number of axes, or not finite.
+        """
+        self._check(predicted)
+        captions: list[str] = []
+        for start in range(0, len(predicted), self.config.batch):
+            rows = np.asarray(predicted[start : start + self.config.batch], dtype=np.float32)
+            captions += self._write(torch.from_numpy(rows).to(self.decoder.device))
+        return captions
+
+    def _check(self, predicted: NDArray[Any]) -> None:
+        if predicted.ndim != 3 or predicted.shape[2] != self.width:
+            raise ModelError(
+                f"captioner: expected image tokens (n, token, {self.width}), found {predicted.shape}; predict a target "
+                "of the extractor 'blip' with the same weights"
+            )
+        if not np.isfinite(predicted).all():
+            raise ModelError(
+                "captioner: the image tokens hold NaN or infinity; check the regressor that predicted them"
+            )
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def _write(self, tokens: torch.Tensor) -> list[str]:
+        """Return captions of image tokens (n, token, width), all written together."""
+        settings = self.decoder.config
+        start = torch.full((len(tokens), 1), settings.bos_token_id, device=tokens.device)
+        with autocast(tokens.device, self.config.dtype):
+            written = self.decoder.generate(
+                input_ids=start,
+                encoder_hidden_states=tokens,
+                encoder_attention_mask=torch.ones(tokens.shape[:2], dtype=torch.long, device=tokens.device),
+                do_sample=False,
+                num_beams=self.config.beams,
+                max_new_tokens=self.config.max_tokens,
+                repetition_penalty=self.config.repetition_penalty,
+                eos_token_id=settings.sep_token_id,
+                pad_token_id=settings.pad_token_id,
+            )
+        texts = self.tokenizer.batch_decode(written[:, 1:], skip_special_tokens=True)
+        return [text.strip() for text in texts]
