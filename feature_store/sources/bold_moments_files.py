@@ -1,5 +1,7 @@
 """What the readers of BOLD Moments share: a subject's files, their shapes, and rows that are read when asked for."""
 
+import math
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -7,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 from numpy.typing import NDArray
 
 from core.errors import SourceError
+from core.files import require_space
 from feature_store.sources.base import SPLITS, TRIAL_COLUMNS, Recording, Split
 from feature_store.sources.bold_moments import BETAS_KEYS, BoldMomentsConfig, Counts
 from feature_store.sources.unpickle import load_pickle
@@ -115,6 +119,22 @@ def rows_of(array: Stored, start: int, stop: int, columns: NDArray[np.int64] | N
     if columns is not None:
         part = part[:, :, columns]
     return part.reshape(-1, part.shape[-1])[start - first * repeats : stop - first * repeats]
+
+
+def room_for(shape: tuple[int, ...]) -> Floats:
+    """Return an array to fill: in memory, or in a nameless temporary file where it would take most of what is free.
+
+    Raises
+    ------
+    NoSpace
+        It fits neither into memory nor onto the disk of temporary files.
+    """
+    size = math.prod(shape) * np.dtype(np.float32).itemsize
+    if size <= psutil.virtual_memory().available // 2:
+        return np.empty(shape, dtype=np.float32)
+    require_space(Path(tempfile.gettempdir()), size)
+    with tempfile.TemporaryFile() as file:  # the map keeps it until the array is dropped
+        return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
 
 
 class LazyRows(ABC):

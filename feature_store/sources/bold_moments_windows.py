@@ -17,7 +17,7 @@ from feature_store.sources.bold_moments import (
     WINDOWS_FOLDER,
     BoldMomentsConfig,
 )
-from feature_store.sources.bold_moments_files import Floats, LazyRows, Reader, rows_of
+from feature_store.sources.bold_moments_files import Floats, LazyRows, Reader, room_for, rows_of
 from feature_store.sources.files import present
 
 
@@ -77,7 +77,7 @@ class Windows(Reader):
     def _fill(self, paths: dict[str, list[Path]], sizes: dict[str, int], split: Split) -> Floats:
         """Read a split's windows, one file at a time."""
         trials = len(self.counts.stimuli(split)) * self.counts.repeats(split)
-        windows = np.empty((trials, len(self.config.trs), sum(sizes.values())), dtype=np.float32)
+        windows = room_for((trials, len(self.config.trs), sum(sizes.values())))
         start = 0
         for roi, size in sizes.items():
             for time, path in enumerate(paths[roi]):
@@ -87,7 +87,7 @@ class Windows(Reader):
 
 
 class WindowRows(LazyRows):
-    """Windows of one split; all of them are gathered, as float32, when the first is asked for."""
+    """Windows of one split; all of them are gathered, as float32, when the first is asked for; see `room_for`."""
 
     def __init__(self, shape: tuple[int, ...], fill: partial[Floats]) -> None:
         super().__init__(shape)

@@ -133,6 +133,21 @@ def test_windows(everything: Path) -> None:
     assert [path.parts[-3] for path in reader.response_files(SUBJECT)] == ["TR3", "TR4", "TR9"] * 2
 
 
+def test_windows_larger_than_memory_are_gathered_on_disk(everything: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train() -> np.ndarray:
+        rows = source(everything, responses="windows", rois=["EBA", "V1v"]).responses(SUBJECT).values["train"]
+        block = rows[2:9]
+        whole = block if block.base is None else block.base
+        assert isinstance(whole, np.memmap) == (free < 1000)
+        return np.array(block)
+
+    free = 10**12
+    monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"available": free})())
+    in_memory = train()
+    free = 100
+    assert np.array_equal(train(), in_memory)
+
+
 def test_windows_are_nine_trs_of_22_regions(everything: Path) -> None:
     config = BoldMomentsConfig(path=".", responses="windows")
     assert (config.trs, config.build(everything).rois) == ([1, 2, 3, 4, 5, 6, 7, 8, 9], WINDOW_ROIS)
