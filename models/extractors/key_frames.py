@@ -1,5 +1,6 @@
 """What the vision extractors share: a clip's key frames, shown to a model as its own image processor prepares them."""
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 V = TypeVar("V")
 
 
-class KeyFrameStates:
+class KeyFrameStates(ABC):
     """Vision states of key frames, averaged or one after the other; see `models.extractors.base.Extractor`.
 
     A clip's key frames go through the network together and no other clip's with them, so its bytes do not depend on the
@@ -93,9 +94,9 @@ class KeyFrameStates:
             )
         return pixels
 
+    @abstractmethod
     def states(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return the states of prepared frames, (n, 3, size, size), as (n, …, width)."""
-        raise NotImplementedError
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def _of_frames(self, frames: Clips) -> Values:
