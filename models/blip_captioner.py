@@ -4,6 +4,7 @@ captioner = BlipCaptionerConfig(weights="Salesforce/blip-image-captioning-large"
 captioner.caption(predicted)  # tokens as the extractor `blip` gives them
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ from models.captioner_config import BlipCaptionerConfig
 from models.extractors.key_frames import autocast
 from models.extractors.weights import load_beside, load_model, load_settings, pick_device
 from models.hub import CAPTIONER, locate_files
+from models.time_codes import with_time_codes
 
 
 class BlipCaptioner:
     """Answers a prediction with the caption that BLIP's text decoder writes of it, by greedy or by beam search.
 
     Nothing is drawn at random. The decoder attends to any number of tokens, so tokens of key frames one after the other
-    are read like those of one picture; it was trained on one picture's.
+    are read like those of one picture. The published models were trained on one picture's and know no order of frames.
 
     Parameters
     ----------
@@ -31,6 +33,9 @@ class BlipCaptioner:
         The text decoder of a `BlipForConditionalGeneration`.
     tokenizer : BertTokenizer
     config : BlipCaptionerConfig
+    coded : tuple of int, optional
+        Key frames, and tokens of each, of the concatenated tokens that the decoder knows with their frames' codes (see
+        `models.time_codes`); tokens of another number are handed to it as they are.
 
     Raises
     ------
@@ -38,8 +43,10 @@ class BlipCaptioner:
         The decoder has fewer positions than captions may have tokens.
     """
 
-    def __init__(self, decoder: Any, tokenizer: BertTokenizer, config: BlipCaptionerConfig) -> None:
-        self.decoder, self.tokenizer, self.config = decoder, tokenizer, config
+    def __init__(
+        self, decoder: Any, tokenizer: BertTokenizer, config: BlipCaptionerConfig, coded: tuple[int, int] | None = None
+    ) -> None:
+        self.decoder, self.tokenizer, self.config, self.coded = decoder, tokenizer, config, coded
         self.width: int = decoder.config.encoder_hidden_size
         positions = decoder.config.max_position_embeddings
         if config.max_tokens >= positions:
@@ -52,9 +59,10 @@ class BlipCaptioner:
     def load(cls, config: BlipCaptionerConfig, root: Path) -> "BlipCaptioner":
         """Load the text decoder that the settings name; see `BlipCaptionerConfig.build`."""
         folder = locate_files(config.weights, root, CAPTIONER)
-        load_settings(BlipForConditionalGeneration.config_class, folder, "blip")
+        settings: Any = load_settings(BlipForConditionalGeneration.config_class, folder, "blip")
         model = load_model(BlipForConditionalGeneration, folder)
-        return cls(model.text_decoder.to(pick_device(config.device)), load_beside(BertTokenizer, folder), config)
+        decoder, tokenizer = model.text_decoder.to(pick_device(config.device)), load_beside(BertTokenizer, folder)
+        return cls(decoder, tokenizer, config, _coded(settings))
 
     def caption(self, predicted: NDArray[Any]) -> list[str]:
         """Return one caption a prediction.
@@ -91,6 +99,8 @@ class BlipCaptioner:
     def _write(self, tokens: torch.Tensor) -> list[str]:
         """Return captions of image tokens (n, token, width), all written together."""
         settings = self.decoder.config
+        if self.coded is not None and tokens.shape[1] == math.prod(self.coded):
+            tokens = with_time_codes(tokens, self.coded[0])
         start = torch.full((len(tokens), 1), settings.bos_token_id, device=tokens.device)
         with autocast(tokens.device, self.config.dtype):
             written = self.decoder.generate(
@@ -106,3 +116,12 @@ class BlipCaptioner:
             )
         texts = self.tokenizer.batch_decode(written[:, 1:], skip_special_tokens=True)
         return [text.strip() for text in texts]
+
+
+def _coded(settings: Any) -> tuple[int, int] | None:
+    """Return key frames and tokens of each, where `config.json` says by ``key_frames`` that their order was learnt."""
+    frames = getattr(settings, "key_frames", None)
+    if frames is None:
+        return None
+    vision = settings.vision_config
+    return int(frames), (vision.image_size // vision.patch_size) ** 2 + 1

@@ -1,5 +1,7 @@
-"""Captions for predicted conditioning states: the nearest training stimulus's words."""
+"""Captions for predicted conditioning states or image tokens: the nearest training stimulus's words."""
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -8,17 +10,20 @@ from numpy.typing import NDArray
 from core.errors import ModelError
 
 TINY = 1e-12
+BLOCK_VALUES = 2**24
+"""Values of training states that are looked at together."""
 
 
 class NearestCaption:
     """Answers a prediction with the caption of the training stimulus whose states correlate with it best.
 
-    States and predictions are centred by the training mean first: what all captions share says nothing about one.
+    States and predictions are centred by the training mean first: what all captions share says nothing about one. The
+    states are read block by block, so that those of a whole dataset need not fit in memory.
 
     Parameters
     ----------
-    states : ndarray, shape (n, ...)
-        Conditioning states of the training stimuli.
+    states : ndarray or feature_store's rows, shape (n, ...)
+        Conditioning states or image tokens of the training stimuli.
     captions : list of n strings
 
     Raises
@@ -27,17 +32,16 @@ class NearestCaption:
         No stimulus, one of them without a caption, or states that are not finite.
     """
 
-    def __init__(self, states: NDArray[Any], captions: list[str]) -> None:
+    def __init__(self, states: Any, captions: list[str]) -> None:
         if not captions or len(states) != len(captions):
             raise ModelError(
                 f"captioner: found {len(captions)} captions for {len(states)} training stimuli; give one for each, "
                 "and at least one"
             )
         self.captions = list(captions)
-        self.shape = states.shape[1:]
-        rows = _rows(states, self.shape)
-        self.mean = rows.mean(axis=0)
-        self.directions = _directions(rows - self.mean)
+        self.shape: tuple[int, ...] = tuple(states.shape[1:])
+        self._states = states
+        self.mean = sum(rows.sum(axis=0) for rows in self._blocks()) / len(captions)
 
     def caption(self, predicted: NDArray[Any]) -> list[str]:
         """Return one caption a prediction; the first of the training set where several are equally near.
@@ -57,7 +61,13 @@ class NearestCaption:
     def nearest(self, predicted: NDArray[Any]) -> NDArray[np.intp]:
         """Return the index of the nearest training stimulus of each prediction, shape (m,)."""
         rows = _directions(_rows(predicted, self.shape) - self.mean)
-        return np.asarray(np.argmax(rows @ self.directions.T, axis=1), dtype=np.intp)
+        near = [rows @ _directions(block - self.mean).T for block in self._blocks()]
+        return np.asarray(np.argmax(np.concatenate(near, axis=1), axis=1), dtype=np.intp)
+
+    def _blocks(self) -> Iterator[NDArray[np.float64]]:
+        step = max(1, BLOCK_VALUES // max(1, math.prod(self.shape)))
+        for start in range(0, len(self.captions), step):
+            yield _rows(np.asarray(self._states[start : start + step]), self.shape)
 
 
 def _rows(states: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float64]:

@@ -1,9 +1,9 @@
-"""Settings of the captioner that writes; imports no torch."""
+"""Settings of the captioners, told apart by the key `kind`; imports no torch."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import PositiveInt, field_validator
+from pydantic import Field, PositiveInt, field_validator
 
 from core.config import Config
 from models import hub
@@ -15,11 +15,24 @@ if TYPE_CHECKING:
 MOST_PENALTY = 1.2
 
 
+class NearestCaptionerConfig(Config):
+    """The caption of the training stimulus whose target is nearest to the predicted one; see `models.captioner`."""
+
+    kind: Literal["nearest"] = "nearest"
+
+    def revision(self, root: Path) -> str:
+        """Return a constant: the captions come from the training targets, and count as such."""
+        del root
+        return "nearest"
+
+
 class BlipCaptionerConfig(Config):
     """BLIP's text decoder, which writes captions of the image tokens that the extractor `blip` gives."""
 
-    weights: str
-    """A folder with `config.json`, a tokenizer and safetensors, or a model's name on the hub; the target's own."""
+    kind: Literal["blip"] = "blip"
+    weights: str = ""
+    """A folder with `config.json`, a tokenizer and safetensors, or a model's name on the hub; in a study, by default,
+    those of the target in roles.b."""
     beams: PositiveInt = 1
     """Captions that are followed at once; 1 takes the likeliest token each time."""
     max_tokens: PositiveInt = 20
@@ -56,3 +69,7 @@ class BlipCaptionerConfig(Config):
     def revision(self, root: Path) -> str:
         """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
         return hub.revision_of_files(hub.locate_files(self.weights, root, hub.CAPTIONER), hub.CAPTIONER)
+
+
+CaptionerConfig = Annotated[NearestCaptionerConfig | BlipCaptionerConfig, Field(discriminator="kind")]
+"""Any of them, told apart by `kind`."""

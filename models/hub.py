@@ -27,11 +27,15 @@ WEIGHTS = "model*.safetensors"
 SETTINGS = ("config.json",)
 VISION = ("config.json", "preprocessor_config.json", WEIGHTS)
 CAPTIONER = ("config.json", "tokenizer.json", "tokenizer_config.json", WEIGHTS)
-"""What a model's shapes, a vision model and a captioner are read from; each file has to be there."""
+MOTION = ("config.json", "diffusion_pytorch_model*.safetensors")
+"""What a model's shapes, a vision model, a captioner and a motion adapter are read from; each file has to be there."""
 INDEX = "model*.index.json"
 """Which weight lies where, beside weights in several files."""
 
-TRAIN_ZOO = "run 'brain2video train-zoo' for the small world's models"
+DOWNLOADED = "data/weights"
+"""Where `brain2video download weights` puts models, by their names on the hub, below the study's root."""
+
+TRAIN_ZOO = "the small world's models come with the project, in models/small_world"
 
 
 def locate(weights: str, root: Path, parts: Sequence[str]) -> Path:
@@ -63,6 +67,11 @@ def locate(weights: str, root: Path, parts: Sequence[str]) -> Path:
     return folder
 
 
+def files_of(parts: Sequence[str]) -> list[str]:
+    """Return the patterns of the files that a pipeline's parts consist of."""
+    return [f"{part}/{kind}" for part in parts for kind in KEPT if not (part in WEIGHTLESS and kind == "*.safetensors")]
+
+
 def locate_files(weights: str, root: Path, files: Sequence[str]) -> Path:
     """Return the folder that holds a model whose files lie beside each other.
 
@@ -80,7 +89,7 @@ def locate_files(weights: str, root: Path, files: Sequence[str]) -> Path:
     for file in files:
         if list(folder.glob(file)):
             continue
-        if file == WEIGHTS:
+        if file.endswith(".safetensors"):
             raise ModelError(
                 f"{folder}: holds no {file}; pickled weights (.bin) run code and are not read; fetch or convert them"
             )
@@ -90,7 +99,10 @@ def locate_files(weights: str, root: Path, files: Sequence[str]) -> Path:
 
 def _folder(weights: str, root: Path, wanted: list[str], otherwise: str) -> Path:
     folder = (root / weights).resolve()
-    return folder if folder.is_dir() else _from_hub(weights, folder, wanted, otherwise)
+    for known in (folder, root / DOWNLOADED / weights):
+        if known.is_dir():
+            return known.resolve()
+    return _from_hub(weights, folder, wanted, otherwise)
 
 
 def _from_hub(weights: str, folder: Path, wanted: list[str], otherwise: str) -> Path:
@@ -104,7 +116,7 @@ def _from_hub(weights: str, folder: Path, wanted: list[str], otherwise: str) -> 
     except Exception as error:  # the hub's client raises a dozen unrelated classes when there is no network
         raise ModelError(
             f"{where}, and no model of that name on the hub or in its cache ({type(error).__name__}); {otherwise}, "
-            "or connect to the network once for a hub's"
+            "or run 'brain2video download weights' with the network"
         ) from error
 
 

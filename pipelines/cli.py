@@ -25,8 +25,14 @@ Config = Annotated[str, typer.Option("--config", "-c", help="The study's YAML.",
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a key; repeatable.", metavar="KEY.PATH=VALUE")]
 NoCommit = Annotated[bool, typer.Option("--no-commit", help="Leave dvc.lock as it is.")]
 DEMO = "configs/demo.yaml"
+ZooConfig = Annotated[Path, typer.Option("--config", "-c", help="The models' YAML.", metavar="YAML")]
+ZOO, ZOO_MADE, ZOO_SHIPPED = (
+    Path("configs/zoo/small_world.yaml"),
+    Path("outputs/small_world"),
+    Path("models/small_world"),
+)
 
-download = typer.Typer(help="Bring a published dataset from where it is public.", no_args_is_help=True)
+download = typer.Typer(help="Bring a published dataset or published weights.", no_args_is_help=True)
 app.add_typer(download, name="download")
 
 
@@ -75,17 +81,34 @@ def simulate(
 
 
 @app.command(name="train-zoo")
-def train_zoo(config: Config = DEMO, overrides: Set = None, no_commit: NoCommit = False) -> None:
-    """Train the small world's own models."""
-    from pipelines.launch import commit, working
-    from studies.study import load_study
+def train_zoo(
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="Folder of the models.")] = ZOO_MADE,
+    config: ZooConfig = ZOO,
+) -> None:
+    """Train the small world's own models anew, which takes hours; run again, it goes on where it stopped."""
+    from pipelines.launch import working
     from studies.train_zoo import train_zoo as train
+    from studies.zoo import load_small_world
 
     with working() as console:
-        folder = train(load_study(config, overrides or []))
-        if not no_commit:
-            commit(folder, config, overrides)
-        console.print(f"[green]trained[/] {folder}")
+        folder = train(load_small_world(config), destination)
+        console.print(f"[green]trained[/] {folder}, see {folder}/README.md")
+
+
+@app.command(name="score-zoo")
+def score_zoo(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the models.")] = ZOO_SHIPPED,
+    config: ZooConfig = ZOO,
+    pictures: Annotated[Path | None, typer.Option("--pictures", help="Folder of the contact sheets.")] = None,
+) -> None:
+    """Judge the small world's models on fresh clips: scores and model card into their folder, and contact sheets."""
+    from pipelines.launch import show_zoo, working
+    from studies.train_zoo import score
+    from studies.zoo import load_small_world
+
+    with working():
+        scores = score(load_small_world(config), folder, pictures)
+    show_zoo(scores)
 
 
 @app.command()
@@ -198,8 +221,30 @@ def verify(
 
 
 @download.callback()
-def datasets() -> None:
-    """Bring a published dataset from where it is public."""
+def published() -> None:
+    """Bring a published dataset or published weights from where they are public."""
+
+
+@download.command(name="weights")
+def weights(
+    config: Config = DEMO,
+    overrides: Set = None,
+    allow_pickled: Annotated[
+        bool, typer.Option("--allow-pickled", help="Take pickled weights where there are no others, and convert them.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it comes to, and fetch nothing.")] = False,
+) -> None:
+    """Bring the published weights that a study names from the hub into data/weights; run again, it goes on."""
+    from pipelines.launch import show_weights, working
+    from studies.download import bring_weights, find_weights
+    from studies.study import load_study
+
+    with working():
+        models = find_weights(load_study(config, overrides or []))
+    show_weights(models)
+    if not dry_run:
+        with working():
+            bring_weights(models, allow_pickled=allow_pickled)
 
 
 @download.command(name="bold-moments")

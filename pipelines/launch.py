@@ -5,7 +5,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from studies.home import home, shown
 
 if TYPE_CHECKING:
     from feature_store.download import Bill
+    from models.hub_download import Model
     from studies.study import Study
 
 WIDTH = 120
@@ -150,6 +151,21 @@ def show_reconstruction(study: "Study") -> None:
     console.print(f"[bold]gallery[/] {shown(latest / 'gallery.html')}", highlight=False)
 
 
+def show_zoo(scores: dict[str, Any]) -> None:
+    """Show what the judge says of the small world's models."""
+    from studies.model_card import rows_of
+
+    rows = rows_of(scores)
+    table = Table(title=f"read by the judge, {scores['clips']} clips", title_justify="left")
+    table.add_column("")
+    names = list(scores["judge"])
+    for name in names:
+        table.add_column(name, justify="right")
+    for row, values in rows.items():
+        table.add_row(row, *("" if name not in values else f"{values[name]:.3f}" for name in names))
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
+
+
 def verify_store(store: Path) -> None:
     """Print one line per finding and exit with 2 where there is one."""
     from feature_store import verify
@@ -174,6 +190,18 @@ def show_bill(bill: "Bill", folder: Path) -> None:
         table.add_row(what, f"{files:,} files", f"{size / 1e6:,.1f} MB")
     table.add_row("free on the disk", "", f"{bill.free / 1e6:,.1f} MB")
     console.print(table)
+
+
+def show_weights(models: "Sequence[Model]") -> None:
+    """Show what published weights come to and where they go."""
+    console = Console(soft_wrap=True)
+    if not models:
+        console.print("every model that the study names lies here already; nothing to fetch", highlight=False)
+    for model in models:
+        kind = "pickled weights" if model.pickled else "safetensors"
+        size = f"{len(model.files)} files, {model.size / 1e6:,.1f} MB"
+        name = escape(model.name)
+        console.print(f"[bold]{name}[/] {model.commit[:12]}: {size}, {kind} → data/weights/{name}", highlight=False)
 
 
 def show_clips(folder: Path) -> None:

@@ -24,7 +24,7 @@ PALETTE: dict[str, tuple[int, int, int]] = {
     "white": (246, 246, 242),
     "black": (24, 24, 28),
 }
-RADIUS = {"large": 0.58, "small": 0.34}
+RADIUS = {"large": 0.58, "small": 0.42}
 TRAVEL = 0.34
 """How far an object moves to either side of its middle position."""
 STRIPE = 0.64
@@ -35,20 +35,11 @@ CHUNK_PIXELS = 1 << 20
 
 
 def draw_clips(
-    world: World, pool: Pool, n: int, seed: int, frames: int, height: int, width: int, *, phrasings: int = 1
-) -> tuple[NDArray[np.uint8], list[str]]:
-    """Draw fresh clips of a pool, each with one caption: the canonical one, or any of so many phrasings.
-
-    Returns
-    -------
-    clips : uint8, shape (n, frames, height, width, 3)
-    captions : list of n strings
-    """
+    world: World, pool: Pool, n: int, seed: int, frames: int, height: int, width: int
+) -> tuple[NDArray[np.uint8], list[Combination]]:
+    """Draw fresh clips of a pool: uint8 (n, frames, height, width, 3), and what each of them shows."""
     combinations = world.draw(pool, n, seed=seed)
-    jitter = draw_jitter(n, seed, world.jitter)
-    chosen = rng_for(seed, "phrasing").integers(0, phrasings, n)
-    captions = [one.captions(phrasings)[pick] for one, pick in zip(combinations, chosen, strict=True)]
-    return render(combinations, jitter, frames, height, width), captions
+    return render(combinations, draw_jitter(n, seed, world.jitter), frames, height, width), combinations
 
 
 def draw_jitter(n: int, seed: int, amount: float) -> Floats:

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import re
 from dataclasses import astuple, dataclass
 from functools import cache
 from typing import Literal, get_args
@@ -46,6 +47,24 @@ GRAMMAR = (
 )
 
 
+ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "shape": SHAPES,
+    "colour": COLOURS,
+    "size": SIZES,
+    "motion": MOTIONS,
+    "texture": TEXTURES,
+    "background": COLOURS,
+}
+"""The words of each attribute of a combination."""
+
+
+@cache
+def _sentences() -> list[re.Pattern[str]]:
+    """Return the grammar as patterns with a group for each attribute."""
+    words = {name: f"(?P<{name}>{'|'.join(of)})" for name, of in ATTRIBUTES.items()}
+    return [re.compile(phrase.format(**words)) for phrase in GRAMMAR]
+
+
 @dataclass(frozen=True)
 class Combination:
     """What one clip shows, all but the jitter."""
@@ -57,6 +76,14 @@ class Combination:
     texture: str
     background: str
     """The background's colour, never the object's."""
+
+    @classmethod
+    def read(cls, caption: str) -> "Combination | None":
+        """Return what a caption of the grammar says, or None where it is none; case does not count."""
+        for sentence in _sentences():
+            if found := sentence.fullmatch(caption.strip().lower()):
+                return cls(**found.groupdict())
+        return None
 
     def captions(self, count: int = len(GRAMMAR)) -> list[str]:
         """Return up to five captions; the first is the canonical one."""
@@ -87,7 +114,7 @@ class World:
     sizes: tuple[str, ...] = SIZES
     motions: tuple[str, ...] = MOTIONS
     textures: tuple[str, ...] = TEXTURES
-    jitter: float = 0.12
+    jitter: float = 0.08
 
     def combinations(self, pool: Pool) -> list[Combination]:
         """Return every combination of a pool, in a fixed order."""

@@ -1,10 +1,18 @@
-"""A published dataset from its bucket: what of it is wanted, what that comes to, and bringing it."""
+"""What is published elsewhere: a dataset from its bucket, weights from the hub; what is wanted, and bringing it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from feature_store.bucket import Bucket
 from feature_store.download import Bill, Download, find
 from feature_store.sources.download import BUCKET, PREFIX, REGION, Request
+from models import hub
+from models.captioner_config import BlipCaptionerConfig
+from models.extractors.config import BlipStatesConfig, ClipStatesConfig, LatentsConfig, TextConfig
+from models.generator.config import AnimateDiffConfig
+from models.hub_download import Model, bring, find_model
+from studies.home import home
+from studies.study import Study
 
 
 def prepare(
@@ -32,3 +40,41 @@ def prepare(
     bucket = Bucket(BUCKET, PREFIX, region=REGION, endpoint=endpoint, connections=jobs)
     download = Download(bucket, folder, jobs=jobs)
     return download, download.bill(find(bucket, request.wanted(), jobs=jobs), check=check)
+
+
+def published_weights(study: Study) -> dict[str, list[str]]:
+    """Return the models of the hub that a study names and that are no folder here, with the files wanted of each."""
+    wanted: dict[str, dict[str, None]] = {}
+
+    def add(weights: str, files: Sequence[str]) -> None:
+        if not (home() / weights).is_dir():
+            wanted.setdefault(weights, {}).update(dict.fromkeys(files))
+
+    for target in study.targets.values():
+        if isinstance(target, LatentsConfig):
+            add(target.weights, hub.files_of(hub.VAE))
+        elif isinstance(target, TextConfig):
+            add(target.weights, hub.files_of(hub.TEXT))
+        elif isinstance(target, ClipStatesConfig | BlipStatesConfig):
+            add(target.weights, [*hub.VISION, hub.INDEX])
+    if study.generator is not None:
+        add(study.generator.weights, hub.files_of(hub.TEXT_TO_VIDEO))
+        if isinstance(study.generator, AnimateDiffConfig):
+            add(study.generator.motion, hub.MOTION)
+    captioner = study.captioner_of_b()
+    if isinstance(captioner, BlipCaptionerConfig):
+        add(captioner.weights, [*hub.CAPTIONER, hub.INDEX])
+    return {name: list(files) for name, files in wanted.items()}
+
+
+def find_weights(study: Study) -> list[Model]:
+    """Ask the hub about the published weights that a study names; raises as `models.hub_download.find_model`."""
+    return [find_model(name, files) for name, files in published_weights(study).items()]
+
+
+def bring_weights(models: Sequence[Model], *, allow_pickled: bool = False) -> list[Path]:
+    """Bring models into `data/weights`, where a study finds them by name; raises as `models.hub_download.bring`."""
+    folders = [home() / hub.DOWNLOADED / model.name for model in models]
+    for model, folder in zip(models, folders, strict=True):
+        bring(model, folder, allow_pickled=allow_pickled)
+    return folders

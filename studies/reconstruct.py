@@ -164,7 +164,8 @@ def _write(
         for index, stimulus in track(list(enumerate(made.stimuli)), "writing videos"):
             write_clip(building / "videos" / f"{stimulus}.mp4", ours.clips[index], study.clips.fps)
             write_clip(building / "seen" / f"{stimulus}.mp4", seen[index], study.clips.fps)
-        captions = {"stimulus": made.stimuli, "seen": true_captions, "decoded": ours.captions or ""}
+        words = {"decoded": ours.captions or "", "nearest": ours.nearest or ""}
+        captions = {"stimulus": made.stimuli, "seen": true_captions, **words}
         pd.DataFrame(captions).to_csv(building / "captions.csv", index=False)
         write_json(building / METRICS, metrics)
         write_bytes(building / "sheet.png", sheet_png(contact_sheet(seen[:24], ours.clips[:24])))
@@ -216,6 +217,7 @@ def _subject(study: Study, chosen: ModelSet) -> str:
 
 def _record(study: Study, store: Store, chosen: ModelSet, subject: str) -> dict[str, Any]:
     generator = study.generator.model_dump(mode="json", exclude={"weights"}) if study.generator else None
+    captioner = study.captioner_of_b()
     made_from = {
         "study": study.study,
         "subject": subject,
@@ -226,6 +228,8 @@ def _record(study: Study, store: Store, chosen: ModelSet, subject: str) -> dict[
         "extractor_revision": study.targets[study.roles.z or ""].revision(home()),
         "generator": generator,
         "generator_revision": study.generator.revision(home()) if study.generator else None,
+        "captioner": captioner.model_dump(mode="json", exclude={"weights"}) if captioner else None,
+        "captioner_revision": captioner.revision(home()) if captioner else None,
         "evaluation": study.evaluation.model_dump(),
         "clips": study.clips.model_dump(),
         "code": code_digest(

@@ -16,9 +16,10 @@ from evaluation.config import EvaluationConfig
 from feature_store.codecs import StorageConfig
 from feature_store.sources import SourceConfig
 from feature_store.sources.bold_moments import BoldMomentsConfig
+from models.captioner_config import BlipCaptionerConfig, CaptionerConfig, NearestCaptionerConfig
 from models.encoders.config import EncoderConfig
-from models.extractors.config import ExtractorConfig
-from models.generator.config import GeneratorConfig, ZooConfig
+from models.extractors.config import BlipStatesConfig, ExtractorConfig, TextConfig
+from models.generator.config import GeneratorConfig
 from models.regressors.config import RegressorConfig
 from simulation.config import SimulationConfig
 from simulation.write import counts_of
@@ -72,8 +73,9 @@ class Study(Config):
     regressor: RegressorConfig = RegressorConfig()
     training: TrainingConfig = TrainingConfig()
     generator: GeneratorConfig | None = None
-    zoo: ZooConfig | None = None
-    """How `generator.weights` is trained, where the project trains it itself."""
+    captioner: CaptionerConfig | None = None
+    """What turns a predicted b into words; by default BLIP's text decoder where `blip` makes b, else the nearest
+    training caption."""
     reconstruction: ReconstructionConfig = ReconstructionConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
@@ -94,15 +96,39 @@ class Study(Config):
     def _check_generator(self) -> Self:
         if self.generator is None:
             return self
-        for role, kind in (("z", "latents"), ("b", "text")):
-            name = getattr(self.roles, role)
-            found = None if name is None else self.targets[name].extractor
-            if found != kind:
+        states = self.generator.conditioning == "states"
+        for role, kinds in (("z", ["latents"]), ("b", ["text"] if states else ["text", "blip"])):
+            found = self._made_by(role)
+            if found not in kinds:
                 raise ValueError(
-                    f"generator: needs a target of the extractor '{kind}' in roles.{role}, found "
-                    f"{'none' if found is None else repr(found)}; name one, or remove 'generator'"
+                    f"generator: needs a target of the extractor {' or '.join(map(repr, kinds))} in roles.{role}, "
+                    f"found {'none' if found is None else repr(found)}; name one, or remove 'generator'"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _check_captioner(self) -> Self:
+        found = self._made_by("b")
+        if isinstance(self.captioner, BlipCaptionerConfig) and found != "blip":
+            raise ValueError(
+                f"captioner: BLIP writes captions of targets of the extractor 'blip' in roles.b, found "
+                f"{'none' if found is None else repr(found)}; name one, or take captioner.kind: nearest"
+            )
+        return self
+
+    def _made_by(self, role: str) -> str | None:
+        name = getattr(self.roles, role)
+        return None if name is None else self.targets[name].extractor
+
+    def captioner_of_b(self) -> CaptionerConfig | None:
+        """Return the captioner with its weights named, or None where b carries no words."""
+        made_by = self.targets[self.roles.b] if self.roles.b is not None else None
+        if not isinstance(made_by, TextConfig | BlipStatesConfig):
+            return None
+        if isinstance(made_by, TextConfig) or isinstance(self.captioner, NearestCaptionerConfig):
+            return NearestCaptionerConfig()
+        chosen = self.captioner or BlipCaptionerConfig()
+        return chosen if chosen.weights else chosen.model_copy(update={"weights": made_by.weights})
 
     @model_validator(mode="after")
     def _check_simulation(self) -> Self:

@@ -1,86 +1,85 @@
 """The small world's own models, trained by the project on freshly drawn clips that no study shows."""
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
 from core.code import code_digest
-from core.errors import ConfigError, ModelError
-from core.files import digest_folder, digest_json, read_json, write_json
-from simulation import draw, world
+from core.errors import ModelError
+from core.files import digest_json, publish_folder, read_json, write_bytes, write_json
+from core.seeds import seed_for
+from evaluation.judge import train_judge
+from models.zoo.train import TRAINING
+from models.zoo.train import train_zoo as train_models
 from studies.home import home
-from studies.study import Study
+from studies.model_card import curves_png, model_card
+from studies.score_zoo import score_zoo
+from studies.zoo import JUDGE, SmallWorldConfig
 
 STAMP = "made_from.json"
-PHRASINGS = 5
-"""How many ways of saying the same the text encoder learns."""
+CARD, PICTURES = "README.md", "pictures"
 
 
-def train_zoo(study: Study) -> Path:
-    """Train the study's generator into `generator.weights`, unless it is already there, made from the same.
+def train_zoo(config: SmallWorldConfig, destination: Path) -> Path:
+    """Train the models and their judge, score them, and publish all as one folder, unless it is there already.
 
-    The clips come from the pool of combinations that neither training nor test stimuli of any study use.
+    The clips come from the pool of combinations that neither training nor test stimuli of any study use; the scores
+    from the pool of test stimuli. What is half done lies in a folder beside the destination; run again, it goes on.
 
     Raises
     ------
-    ConfigError
-        The study has no `zoo`, no `generator`, or no `simulation` to draw from.
     ModelError
-        The folder holds something that this did not train; it is never replaced.
+        The destination holds something that this did not train, which is never replaced, or a stage cannot be trained.
     """
-    if study.zoo is None or study.generator is None or study.simulation is None:
-        raise ConfigError(
-            f"{study.study}: needs the sections 'zoo', 'generator' and 'simulation' to train a generator of its own"
-        )
-    destination = home() / study.generator.weights
-    fingerprint = _fingerprint(study)
+    fingerprint = fingerprint_of(config)
     if _is_there(destination, fingerprint):
         return destination
     _check_replaceable(destination)
-    small_world, clips = world.WORLDS[study.simulation.world], study.clips
-
-    def fresh(n: int, seed: int) -> tuple[NDArray[Any], list[str]]:
-        size = (clips.frames, clips.height, clips.width)
-        return draw.draw_clips(small_world, "zoo", n, seed, *size, phrasings=PHRASINGS)
-
-    from models.generator import zoo  # diffusers takes seconds to import, and mostly the zoo is there already
-
-    zoo.train_zoo(study.zoo, fresh, destination)
-    write_json(destination / STAMP, {"fingerprint": fingerprint, "weights": _weights_digest(destination)})
+    work = destination.with_name(f".{destination.name}.training")
+    made, checkpoints = work / "models", work / "checkpoints"
+    train_models(config.zoo, lambda n, seed: config.draw("zoo", n, seed), made, checkpoints=checkpoints)
+    shown = config.draw("zoo", config.judge.clips, seed_for(config.judge.seed, "judge", "clips"))
+    train_judge(config.judge, shown.clips, shown.labels, shown.attributes).save(made / JUDGE)
+    score(config, made)
+    write_json(made / STAMP, {"fingerprint": fingerprint, "settings": config.model_dump(mode="json")})
+    publish_folder(made, destination)
+    shutil.rmtree(work)
     return destination
 
 
-def _check_replaceable(destination: Path) -> None:
-    if home().is_relative_to(destination) or (
-        destination.exists() and not (destination / STAMP).is_file() and any(destination.iterdir())
-    ):
-        raise ModelError(
-            f"{destination}: holds something that was not trained here, which is never replaced; "
-            "set generator.weights to another folder, or remove 'zoo' to use these weights"
-        )
-
-
-def _fingerprint(study: Study) -> str:
-    assert study.zoo is not None
-    assert study.simulation is not None
-    return digest_json(
-        {
-            "zoo": study.zoo.model_dump(mode="json"),
-            "clips": study.clips.model_dump(),
-            "world": study.simulation.world,
-            "code": code_digest("models.generator.zoo", draw.__name__, world.__name__),
-        }
-    )
+def fingerprint_of(config: SmallWorldConfig) -> str:
+    """Return the digest of the settings and of the code that the models are made by."""
+    code = code_digest("models.zoo.train", "evaluation.judge", "simulation.draw", "simulation.world")
+    return digest_json({"settings": config.model_dump(mode="json"), "code": code})
 
 
 def _is_there(destination: Path, fingerprint: str) -> bool:
     stamp = destination / STAMP
-    if not stamp.is_file():
-        return False
-    content = read_json(stamp)
-    return bool(content["fingerprint"] == fingerprint and content["weights"] == _weights_digest(destination))
+    return stamp.is_file() and bool(read_json(stamp)["fingerprint"] == fingerprint)
 
 
-def _weights_digest(destination: Path) -> str:
-    return digest_json({part.name: digest_folder(part) for part in sorted(destination.iterdir()) if part.is_dir()})
+def _check_replaceable(destination: Path) -> None:
+    if home().is_relative_to(destination.resolve()) or (
+        destination.exists() and not (destination / STAMP).is_file() and any(destination.iterdir())
+    ):
+        raise ModelError(
+            f"{destination}: holds something that was not trained here, which is never replaced; name another folder"
+        )
+
+
+def score(config: SmallWorldConfig, folder: Path, pictures: Path | None = None) -> dict[str, Any]:
+    """Judge the models of a folder; scores and model card go into it, the contact sheets into `pictures`.
+
+    Raises
+    ------
+    ModelError
+        The folder lacks a model, or one is damaged.
+    """
+    pictures = folder / PICTURES if pictures is None else pictures
+    scores = score_zoo(config, folder, pictures)
+    training = read_json(folder / TRAINING)
+    write_bytes(pictures / "curves.png", curves_png(training["losses"]))
+    there = os.path.relpath(pictures.resolve(), folder.resolve())
+    write_bytes(folder / CARD, model_card(config, training, scores, there).encode())
+    return scores

@@ -3,8 +3,17 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel, CLIPVisionModelWithProjection
+from numpy.typing import NDArray
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    CLIPVisionModelWithProjection,
+)
 
 from models.extractors.key_frames import KeyFrameStates, joined_shape, load_vision
 from models.extractors.weights import load_beside, load_model, pick_device
@@ -44,6 +53,16 @@ class ClipStates(KeyFrameStates):
         answer = self.model(pixel_values=pixels)
         states: torch.Tensor = answer.image_embeds if self.config.states == "pooled" else answer.last_hidden_state
         return states
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def caption_embeddings(folder: Path, captions: list[str]) -> NDArray[np.float32]:
+    """Return the projected embeddings of captions by a CLIP whose files lie in a folder, of unit length: (n, width)."""
+    model, tokenizer = load_model(CLIPTextModelWithProjection, folder), load_beside(CLIPTokenizer, folder)
+    tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt")
+    embeddings = torch.nn.functional.normalize(model(input_ids=tokens.input_ids).text_embeds, dim=1)
+    values: NDArray[np.float32] = embeddings.numpy()
+    return values
 
 
 def settings_in(folder: Path) -> CLIPVisionConfig:

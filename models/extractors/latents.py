@@ -52,7 +52,7 @@ class Latents:
     def load(cls, config: "LatentsConfig", root: Path) -> "Latents":
         """Load the autoencoder that the settings name; see `LatentsConfig.build`."""
         folder = locate(config.weights, root, VAE)
-        vae = load(AutoencoderKL, folder, "vae").to(pick_device(config.device))
+        vae = load(AutoencoderKL, folder, "vae", torch_dtype=torch.float32).to(pick_device(config.device))
         frame = (config.frames, config.height, config.width)
         return cls(vae, frame=frame, revision=revision(folder, VAE))
 
@@ -91,11 +91,15 @@ def to_pictures(frames: Clips) -> torch.Tensor:
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
-def decode_latents(vae: AutoencoderKL, latents: torch.Tensor) -> Clips:
-    """Return clips uint8 (n, frame, height, width, 3) of scaled latents (n, frame, channel, h, w), one by one."""
+def decode_latents(vae: AutoencoderKL, latents: torch.Tensor, together: int = 8) -> Clips:
+    """Return clips uint8 (n, frame, height, width, 3) of scaled latents (n, frame, channel, h, w).
+
+    So many frames of one clip are decoded together, and none of another with them.
+    """
     clips = []
     for clip in latents:
-        pictures = vae.decode((clip / vae.config.scaling_factor).to(vae.device, vae.dtype)).sample
-        values = (pictures.float() / 2 + 0.5).clamp(0, 1) * 255
+        parts = (clip / vae.config.scaling_factor).to(vae.device, vae.dtype).split(together)
+        pictures = torch.cat([vae.decode(part).sample.float() for part in parts])
+        values = (pictures / 2 + 0.5).clamp(0, 1) * 255
         clips.append(values.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
     return np.stack(clips) if clips else np.empty((0, latents.shape[1], 0, 0, 3), dtype=np.uint8)

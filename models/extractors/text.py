@@ -1,5 +1,6 @@
 """The conditioning states of a diffusion model's text encoder: what its denoiser attends to."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -7,7 +8,7 @@ import numpy as np
 import torch
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from models.extractors.base import Values, check_captions
+from models.extractors.base import Captions, Values, check_captions
 from models.extractors.weights import load, pick_device
 from models.hub import TEXT, locate, revision
 
@@ -33,7 +34,8 @@ class Text:
     def load(cls, config: "TextConfig", root: Path) -> "Text":
         """Load the text encoder that the settings name; see `TextConfig.build`."""
         folder = locate(config.weights, root, TEXT)
-        encoder = load(CLIPTextModel, folder, "text_encoder").to(pick_device(config.device))
+        encoder = load(CLIPTextModel, folder, "text_encoder", dtype=torch.float32)
+        encoder.to(pick_device(config.device))
         return cls(encoder, load(CLIPTokenizer, folder, "tokenizer"), revision=revision(folder, TEXT))
 
     def extract(self, batch: Any) -> Values:
@@ -45,22 +47,37 @@ class Text:
             A stimulus without a caption, or something else than lists of captions.
         """
         check_captions(self.name, batch)
+        known: dict[str, torch.Tensor] = {}
         values = np.empty((len(batch), *self.shape), dtype=self.dtype)
         for row, captions in enumerate(batch):
-            states = [encode_caption(self.encoder, self.tokenizer, caption) for caption in captions]
-            values[row] = torch.stack(states).mean(0).cpu().numpy()
+            for caption in captions:
+                if caption not in known:
+                    known[caption] = encode_captions(self.encoder, self.tokenizer, [caption])[0]
+            values[row] = torch.stack([known[caption] for caption in captions]).mean(0).cpu().numpy()
         return values
+
+    def count_cut(self, captions: Captions) -> int:
+        """Return how many captions are longer than the tokenizer takes; `extract` cuts them."""
+        return count_cut(self.tokenizer, [caption for several in captions for caption in several])
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
-def encode_caption(encoder: CLIPTextModel, tokenizer: CLIPTokenizer, caption: str) -> torch.Tensor:
-    """Return the conditioning states of one caption, padded or cut to the tokenizer's length: (token, width)."""
+def encode_captions(encoder: CLIPTextModel, tokenizer: CLIPTokenizer, captions: list[str]) -> torch.Tensor:
+    """Return the conditioning states of captions, padded or cut to the tokenizer's length: (caption, token, width)."""
     tokens = tokenizer(
-        [caption],
+        captions,
         padding="max_length",
         max_length=tokenizer.model_max_length,
         truncation=True,
         return_tensors="pt",
     )
-    states: torch.Tensor = encoder(tokens.input_ids.to(encoder.device))[0][0].float()
+    states: torch.Tensor = encoder(tokens.input_ids.to(encoder.device))[0].float()
     return states
+
+
+def count_cut(tokenizer: CLIPTokenizer, captions: list[str]) -> int:
+    """Return how many captions have more tokens than the tokenizer's length, start and end included."""
+    different = Counter(captions)
+    lengths = [len(ids) for ids in tokenizer(list(different), verbose=False).input_ids] if different else []
+    long = [length > tokenizer.model_max_length for length in lengths]
+    return sum(times for times, cut in zip(different.values(), long, strict=True) if cut)

@@ -38,16 +38,13 @@ def load(cls: type[T], folder: Path, part: str, **settings: Any) -> T:
     ModelError
         The part's files are damaged or belong to another class.
     """
-    if part not in WEIGHTLESS:
-        settings |= {"use_safetensors": True}
-    loaded: T = _read(cls, folder / part, **settings)
-    if isinstance(loaded, torch.nn.Module):
-        loaded.eval().requires_grad_(False)
-    return loaded
+    if part in WEIGHTLESS:
+        return load_beside(cls, folder / part)
+    return load_folder(cls, folder / part, **settings)
 
 
-def load_model(cls: type[M], folder: Path) -> M:
-    """Load a model whose files lie beside each other, in evaluation mode and in float32, refusing pickled weights.
+def load_folder(cls: type[T], folder: Path, **settings: Any) -> T:
+    """Load a model by its own folder, in evaluation mode, refusing pickled weights.
 
     Weights that the class has no place for are left; a checkpoint of a whole CLIP is read as its vision model.
 
@@ -56,16 +53,20 @@ def load_model(cls: type[M], folder: Path) -> M:
     ModelError
         The files are damaged, or hold no weights for a part of the model, which would then be random.
     """
-    loaded: M
-    settings = {"use_safetensors": True, "output_loading_info": True, "dtype": torch.float32}
-    loaded, info = _read(cls, folder, **settings)
+    loaded: Any
+    loaded, info = _read(cls, folder, use_safetensors=True, output_loading_info=True, **settings)
     if missing := sorted(info["missing_keys"]):
         raise ModelError(
             f"{folder}: holds no weights for {len(missing)} parameters of {cls.__name__}, {missing[0]} among them; "
             "name a model that has them"
         )
-    loaded.eval().requires_grad_(False)
-    return loaded
+    model: T = loaded.eval().requires_grad_(False)
+    return model
+
+
+def load_model(cls: type[M], folder: Path) -> M:
+    """Load a model of transformers whose files lie beside each other, in float32; raises as `load_folder`."""
+    return load_folder(cls, folder, dtype=torch.float32)
 
 
 def load_beside(cls: type[T], folder: Path) -> T:

@@ -221,7 +221,7 @@ def test_absent_and_unsafe_weights_are_one_line(
 ):
     monkeypatch.setattr("huggingface_hub.snapshot_download", _no_network)
     refused = {
-        "owner/name": r"'owner/name'.*hub.*ConnectionError.*name a folder that holds config.json.*connect",
+        "owner/name": r"'owner/name'.*hub.*ConnectionError.*name a folder that holds config.json.*download weights",
         "data/weights": r"no folder .*data/weights; name a folder that holds config.json",
         "pickled": r"pickled: holds no model\*.safetensors; pickled weights \(.bin\) run code and are not read",
         "damaged": r"damaged: cannot be read as (CLIPVisionModelWith|BlipFor)",

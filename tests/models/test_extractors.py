@@ -20,9 +20,9 @@ from models.extractors.config import (
     TextConfig,
 )
 from models.extractors.pixels import area_weights
-from models.generator.config import VaeStage, ZooConfig
-from models.generator.zoo_text import new_text_encoder, train_tokenizer
-from models.generator.zoo_vae import new_vae
+from models.zoo.config import VaeStage, ZooConfig
+from models.zoo.text import new_text_encoder, train_tokenizer
+from models.zoo.vae import new_vae
 
 CAPTIONS = ["a red circle moving left", "a small blue square", "a green star, growing"]
 
@@ -32,7 +32,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with untrained weights in `zoo`."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("weights")
-    stage = ZooConfig.tiny().text_to_video
+    stage = ZooConfig.tiny().text
     vae = new_vae(VaeStage(widths=(8, 8, 16), groups=4), 32)
     vae.register_to_config(scaling_factor=0.7)
     vae.save_pretrained(folder / "zoo" / "vae")
@@ -126,7 +126,7 @@ def test_latents_decode_equals_diffusers(root: Path):
 
 def test_text_equals_transformers_and_averages_captions(root: Path):
     text = TextConfig(weights="zoo").build(root)
-    assert text.shape == (ZooConfig.tiny().text_to_video.tokens, 16)
+    assert text.shape == (ZooConfig.tiny().text.tokens, 16)
     encoder = CLIPTextModel.from_pretrained(root / "zoo" / "text_encoder")
     tokenizer = CLIPTokenizer.from_pretrained(root / "zoo" / "tokenizer")
     tokens = tokenizer(CAPTIONS[:2], padding="max_length", truncation=True, return_tensors="pt").input_ids
@@ -168,10 +168,12 @@ def test_the_revision_follows_the_weights(root: Path, tmp_path: Path):
 
 
 def test_absent_and_unsafe_weights_are_one_line(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(ModelError, match=r"no folder .*data/zoo/small-world; run 'brain2video train-zoo'"):
+    with pytest.raises(
+        ModelError, match=r"no folder .*data/zoo/small-world; the small world's models come with the project"
+    ):
         LatentsConfig(weights="data/zoo/small-world").build(tmp_path)
     monkeypatch.setattr("huggingface_hub.snapshot_download", _no_network)
-    with pytest.raises(ModelError, match=r"'owner/name'.*hub.*ConnectionError.*train-zoo.*connect"):
+    with pytest.raises(ModelError, match=r"'owner/name'.*hub.*ConnectionError.*download weights"):
         TextConfig(weights="owner/name").build(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match="has no folder 'vae'"):

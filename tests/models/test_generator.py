@@ -1,19 +1,23 @@
 """The generator's loop: equal to diffusers' own pipeline on one clip, and the same for a clip in any batch."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, VideoToVideoSDPipeline
+from diffusers import DDIMScheduler, UNet3DConditionModel, VideoToVideoSDPipeline
 from pydantic import ValidationError
 
 from core.errors import ModelError
+from core.progress import listening
 from models.extractors.config import LatentsConfig, TextConfig
-from models.generator.config import GeneratorConfig, ZooConfig
+from models.generator.base import LatentDiffusion, is_out_of_memory
+from models.generator.config import TextToVideoConfig
 from models.generator.loop import clip_noise, renoise_and_denoise, steps_taken
-from models.generator.text_to_video import TextToVideo
-from models.generator.zoo import train_zoo
+from models.zoo.config import ZooConfig
+from models.zoo.corpus import Corpus
+from models.zoo.train import train_zoo
 
 CAPTIONS = ["a red circle", "a blue square moving left", "a small star"]
 SEEDS = [3, 14, 15]
@@ -23,9 +27,10 @@ SEEDS = [3, 14, 15]
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with all but untrained weights in `zoo`; every layer over time is made to do something."""
     folder = tmp_path_factory.mktemp("weights")
-    train_zoo(ZooConfig.tiny(), _draw, folder / "zoo")
-    generator = GeneratorConfig(weights="zoo").build(folder)
-    assert isinstance(generator, TextToVideo)
+    train_zoo(ZooConfig.tiny(), _draw, folder / "trained")
+    (folder / "trained" / "text_to_video").rename(folder / "zoo")
+    generator = TextToVideoConfig(weights="zoo").build(folder)
+    assert isinstance(generator, LatentDiffusion)
     torch.manual_seed(1)
     for weight in generator.unet.parameters():
         if not weight.any():
@@ -34,9 +39,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _draw(n: int, seed: int) -> tuple[np.ndarray, list[str]]:
+def _draw(n: int, seed: int) -> Corpus:
     clips = np.random.default_rng(seed % 2**32).integers(0, 256, (n, 4, 16, 16, 3), dtype=np.uint8)
-    return clips, [CAPTIONS[index % 3] for index in range(n)]
+    return Corpus(clips, [[CAPTIONS[index % 3]] for index in range(n)], np.zeros((n, 1), np.int64), {"colour": ("a",)})
 
 
 @pytest.fixture
@@ -44,9 +49,9 @@ def z() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(3, 4, 4, 4, 4)).astype(np.float16)
 
 
-def build(root: Path, **settings: object) -> TextToVideo:
-    generator = GeneratorConfig.model_validate({"weights": "zoo", "steps": 6, **settings}).build(root)
-    assert isinstance(generator, TextToVideo)
+def build(root: Path, **settings: object) -> LatentDiffusion:
+    generator = TextToVideoConfig.model_validate({"weights": "zoo", "steps": 6, **settings}).build(root)
+    assert isinstance(generator, LatentDiffusion)
     return generator
 
 
@@ -158,7 +163,63 @@ def test_wrong_inputs_are_one_line(root: Path, z: np.ndarray):
         g.render(z[:0], [], [])
     with pytest.raises(ModelError, match=r"conditioning states: expected \(3, \d+, 16\)"):
         g.render(z, None, SEEDS, states=np.zeros((3, 2, 16)))
-    with pytest.raises(ModelError, match="train-zoo"):
+    with pytest.raises(ModelError, match="come with the project"):
         build(root, weights="data/zoo/absent")
     with pytest.raises(ValidationError, match="less than or equal to 1"):
         build(root, strength=1.5)
+
+
+def test_a_batch_beyond_the_memory_is_halved_and_said(root: Path, z: np.ndarray, monkeypatch: pytest.MonkeyPatch):
+    g = build(root, batch=8)
+    expected = g.render(z, CAPTIONS, SEEDS)
+    forward, seen = g.unet.forward, []
+
+    def narrow(sample: torch.Tensor, *more: object) -> object:
+        seen.append(len(sample))
+        if len(sample) > 4:
+            raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 17179869184 bytes.")
+        return forward(sample, *more)
+
+    monkeypatch.setattr(g.unet, "forward", narrow)
+    heard = []
+    with listening(lambda what, done, total: heard.append(what)):
+        made = g.render(np.concatenate([z] * 3), CAPTIONS * 3, SEEDS * 3)
+    assert heard.count("out of memory with 8 clips at once, going on with 4") == 1
+    assert "out of memory with 4 clips at once, going on with 2" in heard
+    assert max(seen[2:]) <= 4
+    assert np.abs(made[:3].astype(int) - g.render(z, CAPTIONS, SEEDS)).max() <= 1
+    assert len(expected) == 3
+
+
+def test_one_clip_beyond_the_memory_is_one_line(root: Path, z: np.ndarray, monkeypatch: pytest.MonkeyPatch):
+    g = build(root)
+
+    def full(*_: object) -> object:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(g.unet, "forward", full)
+    with pytest.raises(ModelError, match="memory does not hold one clip .*generator.dtype: float16"):
+        g.render(z, CAPTIONS, SEEDS)
+    assert not is_out_of_memory(RuntimeError("shapes differ"))
+
+
+def test_captions_that_are_cut_are_counted(root: Path, z: np.ndarray):
+    g = build(root)
+    heard = []
+    with listening(lambda what, done, total: heard.append(what)):
+        g.render(z, [CAPTIONS[0], "a red circle " * 20, "a red circle " * 20], SEEDS)
+    assert "2 of 3 captions are longer than 20 tokens and are cut" in heard
+
+
+def test_decoding_in_slices_changes_nothing_one_can_see(root: Path, z: np.ndarray):
+    whole, sliced = (build(root, decoded=many).render(z, CAPTIONS, SEEDS, strength=0) for many in (8, 3))
+    assert np.abs(whole.astype(int) - sliced).max() <= 1
+
+
+def test_parts_that_do_not_fit_are_one_line(root: Path, tmp_path: Path):
+    shutil.copytree(root / "zoo", tmp_path / "zoo")
+    other = UNet3DConditionModel.from_pretrained(root / "zoo" / "unet")
+    settings = {**other.config, "cross_attention_dim": 24}
+    UNet3DConditionModel.from_config(settings).save_pretrained(tmp_path / "zoo" / "unet")
+    with pytest.raises(ModelError, match="takes states 24 wide and 4 channels, the text encoder gives 16"):
+        build(tmp_path)

@@ -1,4 +1,4 @@
-"""The training of the small world's models: what it writes, that it repeats, and its pieces against known answers."""
+"""The training of the small world's models: what it writes, that it repeats and goes on, and its pieces."""
 
 from pathlib import Path
 
@@ -6,29 +6,26 @@ import numpy as np
 import pytest
 import torch
 from diffusers import TextToVideoSDPipeline
-from transformers import CLIPTokenizer
+from transformers import BlipForConditionalGeneration, CLIPModel, CLIPTokenizer
 
 from core.errors import ModelError
 from core.files import digest_folder, read_json
 from core.progress import listening
-from models.extractors.config import LatentsConfig
-from models.generator.config import GeneratorConfig, TextToVideoStage, VaeStage, ZooConfig
-from models.generator.muon import Muon, orthogonalise
-from models.generator.zoo import train_zoo
-from models.generator.zoo_text import learn_merges, new_text_encoder, train_tokenizer
-from models.generator.zoo_text_to_video import new_scheduler, new_unet, without_time
-from models.generator.zoo_vae import encode_frames, reconstruction_psnr, train_vae
+from models.captioner_config import BlipCaptionerConfig
+from models.extractors.clip import caption_embeddings
+from models.extractors.config import BlipStatesConfig, ClipStatesConfig, LatentsConfig
+from models.generator.config import TextToVideoConfig
+from models.zoo.config import BlipStage, TextStage, TextToVideoStage, VaeStage, ZooConfig
+from models.zoo.corpus import Corpus
+from models.zoo.loop import Checkpoints, cosine, fit, round_to_half
+from models.zoo.muon import Muon, orthogonalise
+from models.zoo.text import learn_merges, new_text_encoder, train_text_encoder, train_tokenizer
+from models.zoo.text_to_video import new_scheduler, new_unet, without_time
+from models.zoo.train import train_zoo
+from models.zoo.vae import encode_frames, reconstruction_psnr, train_vae
+from models.zoo.vision import train_blip
 
-COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (40, 60, 220)}
-
-
-def draw(n: int, seed: int) -> tuple[np.ndarray, list[str]]:
-    """Return clips of one colour each, getting brighter, and its name."""
-    rng = np.random.default_rng(seed)
-    names = rng.choice(list(COLOURS), n).tolist()
-    colours = np.asarray([COLOURS[name] for name in names])[:, None, None, None]
-    ramp = np.linspace(0.7, 1, 4)[None, :, None, None, None]
-    return np.broadcast_to(colours * ramp, (n, 4, 16, 16, 3)).astype(np.uint8), [f"a {name} screen" for name in names]
+from .small_zoo import draw
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +35,39 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_folder_is_a_pipeline_of_diffusers(zoo: Path):
-    pipeline = TextToVideoSDPipeline.from_pretrained(zoo)
+STAGES = {
+    "vae": 3,
+    "text": 2,
+    "text_to_video": 4,
+    "clip_attributes": 2,
+    "clip": 2,
+    "blip_attributes": 2,
+    "blip": 2,
+}
+
+
+def test_the_folders_are_models_of_the_hub(zoo: Path):
+    pipeline = TextToVideoSDPipeline.from_pretrained(zoo / "text_to_video")
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
     assert pipeline.vae.config.scaling_factor != 0.18215
-    assert {path.suffix for path in zoo.rglob("*") if path.is_file()} == {".json", ".md", ".safetensors"}
-    assert "train-zoo" in (zoo / "README.md").read_text()
+    CLIPModel.from_pretrained(zoo / "clip")
+    blip = BlipForConditionalGeneration.from_pretrained(zoo / "blip")
+    assert blip.config.key_frames == 4
+    assert {path.suffix for path in zoo.rglob("*") if path.is_file()} == {".json", ".safetensors"}
     training = read_json(zoo / "training.json")
-    assert {stage: len(losses) for stage, losses in training["losses"].items()} == {"vae": 3, "frames": 2, "videos": 2}
+    assert training["steps"] == STAGES
+    assert {stage: len(losses) for stage, losses in training["losses"].items()} == STAGES
     assert ZooConfig.model_validate(training["config"]) == ZooConfig.tiny()
+    assert training["parts"]["blip"]["class"] == "BlipForConditionalGeneration"
+
+
+def test_weights_are_kept_in_half_and_read_as_they_were_trained(zoo: Path):
+    from safetensors.torch import load_file
+
+    for file in zoo.rglob("*.safetensors"):
+        assert {weight.dtype for weight in load_file(file).values() if weight.is_floating_point()} == {torch.float16}
+    latents = LatentsConfig(weights="text_to_video", frames=4, height=16, width=16).build(zoo)
+    assert latents.vae.dtype == torch.float32
 
 
 def test_equal_settings_give_equal_bytes(zoo: Path, tmp_path: Path):
@@ -56,43 +77,137 @@ def test_equal_settings_give_equal_bytes(zoo: Path, tmp_path: Path):
     assert digest_folder(tmp_path / "again") == digest_folder(zoo)
     assert torch.equal(torch.get_rng_state(), before)
     train_zoo(ZooConfig.tiny().model_copy(update={"seed": 1}), draw, tmp_path / "other")
-    assert digest_folder(tmp_path / "other" / "unet") != digest_folder(zoo / "unet")
+    assert digest_folder(tmp_path / "other" / "text_to_video" / "unet") != digest_folder(zoo / "text_to_video" / "unet")
 
 
-def test_what_was_trained_can_be_built_and_rendered(zoo: Path):
-    clips, captions = draw(2, 5)
-    z = LatentsConfig(weights="small-world", frames=4, height=16, width=16).build(zoo.parent).extract(clips)
-    rendered = GeneratorConfig(weights="small-world", steps=4).build(zoo.parent).render(z, captions, [0, 1])
-    assert rendered.shape == clips.shape
+def test_an_interrupted_training_goes_on_to_the_same_bytes(zoo: Path, tmp_path: Path):
+    def stop(what: str, done: int, total: int) -> None:
+        if what == "training the denoiser" and done == 3:
+            raise KeyboardInterrupt
+
+    config = ZooConfig.tiny().model_copy(update={"checkpoint_every": 1})
+    with pytest.raises(KeyboardInterrupt), listening(stop):
+        train_zoo(config, draw, tmp_path / "zoo", checkpoints=tmp_path / "kept")
+    assert not (tmp_path / "zoo").exists()
+    heard = []
+    with listening(lambda what, done, total: heard.append((what, done))):
+        train_zoo(config, draw, tmp_path / "zoo", checkpoints=tmp_path / "kept")
+    assert ("training the autoencoder", 1) not in heard, "finished stages are not trained again"
+    assert ("training the denoiser", 1) not in heard, "a stopped stage goes on"
+    for part in ("text_to_video", "clip", "blip"):
+        assert digest_folder(tmp_path / "zoo" / part) == digest_folder(zoo / part)
+
+
+def test_a_checkpoint_of_other_settings_is_refused_by_its_own_stage_alone(tmp_path: Path):
+    config = ZooConfig.tiny()
+    train_zoo(config, draw, tmp_path / "zoo", checkpoints=tmp_path / "kept")
+    other = config.model_copy(update={"blip": config.blip.model_copy(update={"steps": 3})})
+    with pytest.raises(ModelError, match=r"blip_attributes\.pt: a checkpoint of other settings; remove it"):
+        train_zoo(other, draw, tmp_path / "zoo", checkpoints=tmp_path / "kept")
+
+
+def test_what_was_trained_can_be_built_and_used(zoo: Path):
+    corpus = draw(2, 5)
+    z = LatentsConfig(weights="text_to_video", frames=4, height=16, width=16).build(zoo).extract(corpus.clips)
+    generator = TextToVideoConfig(weights="text_to_video", steps=4).build(zoo)
+    assert generator.render(z, corpus.canonical, [0, 1]).shape == corpus.clips.shape
+    states = ClipStatesConfig(weights="clip", frames=4).build(zoo).extract(corpus.clips)
+    assert states.shape == caption_embeddings(zoo / "clip", corpus.canonical).shape
+    tokens = BlipStatesConfig(weights="blip", frames=4, over_frames="concatenate").build(zoo).extract(corpus.clips)
+    assert tokens.shape == (2, 4 * 5, 16)
+    assert len(BlipCaptionerConfig(weights="blip").build(zoo).caption(tokens)) == 2
 
 
 def test_progress_is_reported(tmp_path: Path):
     heard = []
     with listening(lambda what, done, total: heard.append((what, done, total))):
         train_zoo(ZooConfig.tiny(), draw, tmp_path / "zoo")
-    assert {("training the autoencoder", 3, 3), ("training on frames", 2, 2), ("training on videos", 2, 2)} <= set(
-        heard
-    )
+    assert {("training the autoencoder", 3, 3), ("training the denoiser", 4, 4), ("training BLIP", 2, 2)} <= set(heard)
 
 
 def test_clips_that_cannot_be_halved_are_refused_before_training(tmp_path: Path):
-    def oblong(n: int, seed: int) -> tuple[np.ndarray, list[str]]:
-        return np.zeros((n, 4, 16, 24, 3), dtype=np.uint8), ["a"] * n
+    one = draw(8, 0)
+
+    def oblong(n: int, seed: int) -> Corpus:
+        return Corpus(np.zeros((n, 4, 16, 24, 3), dtype=np.uint8), one.captions, one.labels, one.attributes)
 
     with pytest.raises(ModelError, match="clips are 16 × 24; the models halve them 3 times"):
         train_zoo(ZooConfig.tiny(), oblong, tmp_path / "zoo")
-    with pytest.raises(ModelError, match=r"found float64 \(8, 4, 16, 16, 3\) with 8 captions"):
-        train_zoo(ZooConfig.tiny(), lambda n, seed: (draw(n, seed)[0] / 255, ["a"] * n), tmp_path / "zoo")
+    with pytest.raises(ModelError, match=r"found float64 \(8, 4, 16, 16, 3\) and captions of 8"):
+        Corpus(one.clips / 255, one.captions, one.labels, one.attributes)
+    patch = ZooConfig.tiny().blip.model_copy(update={"patch": 5})
+    with pytest.raises(ModelError, match=r"blip\.patch is 5, which does not divide a side of 16"):
+        train_zoo(ZooConfig.tiny().model_copy(update={"blip": patch}), draw, tmp_path / "zoo")
     assert not (tmp_path / "zoo").exists()
 
 
+def test_a_stage_that_diverges_is_one_line():
+    weight = torch.nn.Linear(1, 1)
+    with pytest.raises(ModelError, match="training it diverged at step 1; lower the stage's lr"):
+        fit(
+            "it",
+            "training it",
+            weight,
+            torch.optim.SGD(weight.parameters(), lr=1),
+            lambda step: weight(torch.ones(1)).sum() * (float("nan") if step else 1),
+            3,
+            seed=0,
+            checkpoints=Checkpoints(),
+        )
+
+
+def test_the_rate_warms_up_and_falls():
+    rates = [cosine(step, 1000) for step in range(1001)]
+    assert rates[0] == pytest.approx(1 / 20, abs=0.01)
+    assert max(rates) == pytest.approx(1, abs=0.01)
+    assert rates[-1] == pytest.approx(0.04)
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+
+
+def test_weights_beyond_half_are_refused():
+    model = torch.nn.Linear(2, 2)
+    torch.nn.init.constant_(model.weight, 1 / 3)
+    round_to_half(model)
+    assert torch.equal(model.weight, model.weight.half().float())
+    torch.nn.init.constant_(model.weight, 1e6)
+    with pytest.raises(ModelError, match="beyond float16"):
+        round_to_half(model)
+
+
 def test_the_autoencoder_learns_and_its_latents_have_unit_variance():
-    frames = draw(60, 0)[0].reshape(-1, 16, 16, 3)
+    frames = draw(60, 0).clips.reshape(-1, 16, 16, 3)
     trained = train_vae(VaeStage(widths=(8, 8, 16), groups=4, steps=60, batch=8), frames, seed=0)
     assert np.mean(trained.losses[-5:]) < 0.5 * np.mean(trained.losses[:5])
     scaled = encode_frames(trained.vae, frames) * trained.vae.config.scaling_factor
     assert scaled.std().item() == pytest.approx(1, rel=1e-3)
     assert reconstruction_psnr(trained.vae, frames) > 12
+
+
+def test_the_text_encoder_learns_the_attributes():
+    corpus = draw(40, 0)
+    tokenizer = train_tokenizer(corpus.every_caption, 12)
+    _, losses = train_text_encoder(TextStage(width=16, layers=1, tokens=12, steps=150, batch=16), tokenizer, corpus, 0)
+    assert losses[-1] < 0.2 * losses[0]
+
+
+def test_blip_learns_the_order_of_frames(tmp_path: Path):
+    """Brighter and darker show the same frames; only their order tells them apart."""
+    stage = BlipStage(
+        patch=8, width=16, layers=1, heads=2, text_layers=1, attribute_steps=30, attribute_batch=16, steps=250, batch=16
+    )
+    trained = train_blip(stage, draw(60, 0), 20, seed=0)
+    trained.model.save_pretrained(tmp_path / "blip")
+    for beside in trained.beside:
+        beside.save_pretrained(tmp_path / "blip")
+    corpus = draw(30, 1)
+    captioner = BlipCaptionerConfig(weights="blip").build(tmp_path)
+    right = {}
+    for over_frames in ("concatenate", "mean"):
+        tokens = BlipStatesConfig(weights="blip", frames=4, over_frames=over_frames).build(tmp_path)
+        written = captioner.caption(tokens.extract(corpus.clips))
+        right[over_frames] = np.mean([one == other for one, other in zip(written, corpus.canonical, strict=True)])
+    assert right["concatenate"] > 0.95
+    assert right["mean"] < 0.8
 
 
 def test_psnr_known_answer():
@@ -152,7 +267,7 @@ def test_merges_known_answer():
 
 def test_the_text_encoder_tells_captions_apart():
     tokenizer = train_tokenizer(["red", "blue"], 8)
-    encoder = new_text_encoder(TextToVideoStage(tokens=8), tokenizer).eval()
+    encoder = new_text_encoder(TextStage(tokens=8), tokenizer).eval()
     tokens = tokenizer(["red", "blue", "red"], padding="max_length", return_tensors="pt").input_ids
     with torch.no_grad():
         states = encoder(tokens)[0]
@@ -163,7 +278,7 @@ def test_the_text_encoder_tells_captions_apart():
 
 def test_a_new_denoisers_layers_over_time_are_identities():
     torch.manual_seed(0)
-    unet = new_unet(TextToVideoStage(widths=(8, 16), groups=4, heads=2, text_width=16), 4, 4).eval()
+    unet = new_unet(TextToVideoStage(widths=(8, 16), groups=4, heads=2), 4, 4, 16).eval()
     sample, states = torch.randn(2, 4, 3, 4, 4), torch.randn(2, 5, 16)
     with torch.no_grad():
         whole = unet(sample, 10, states).sample
@@ -179,8 +294,3 @@ def test_the_scheduler_spends_its_last_step_on_no_noise():
     scheduler.set_timesteps(12)
     assert scheduler.timesteps[0] == 999
     assert scheduler.sigmas[-1] == 0
-
-
-def test_held_out_frames_do_not_decide_the_weights(tmp_path: Path, zoo: Path):
-    train_zoo(ZooConfig.tiny().model_copy(update={"held_out": 2}), draw, tmp_path / "zoo")
-    assert digest_folder(tmp_path / "zoo" / "vae") == digest_folder(zoo / "vae")

@@ -60,7 +60,8 @@ MISTAKES = [
     ),
     (["promote", "-c", "configs/small.yaml", "--set", "study=empty"], "no training run is registered"),
     (["simulate", "world", "-c", "configs/small.yaml"], "has no 'simulation' section"),
-    (["train-zoo", "-c", "configs/small.yaml"], "needs the sections 'zoo', 'generator' and 'simulation'"),
+    (["train-zoo", "outputs/zoo", "-c", "configs/small.yaml"], "unknown key"),
+    (["score-zoo", "outputs/zoo", "-c", "configs/none.yaml"], "cannot be read as YAML"),
 ]
 
 

@@ -86,10 +86,10 @@ def test_not_square() -> None:
 
 
 def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, captions = draw_clips(WORLDS["full"], "zoo", 9, 1, 4, 16, 16)
+    whole, combinations = draw_clips(WORLDS["full"], "zoo", 9, 1, 4, 16, 16)
     monkeypatch.setattr("simulation.draw.CHUNK_PIXELS", 1)
     np.testing.assert_array_equal(draw_clips(WORLDS["full"], "zoo", 9, 1, 4, 16, 16)[0], whole)
-    assert (whole.dtype, whole.shape, len(captions)) == (np.uint8, (9, 4, 16, 16, 3), 9)
+    assert (whole.dtype, whole.shape, len(combinations)) == (np.uint8, (9, 4, 16, 16, 3), 9)
 
 
 def test_seeds() -> None:

@@ -23,6 +23,18 @@ def test_every_caption_names_every_attribute() -> None:
         assert all(word in caption for word in vars(SEEN).values())
 
 
+def test_a_caption_is_read_back() -> None:
+    for caption in SEEN.captions():
+        assert Combination.read(caption) == SEEN
+        assert Combination.read(f" {caption.upper()} ") == SEEN
+    for other in (
+        "a red triangle",
+        f"{SEEN.captions()[0]} and more",
+        "a large red dog moving left over a plain blue sky",
+    ):
+        assert Combination.read(other) is None
+
+
 def test_full_world_counts() -> None:
     everything = [c for pool in POOLS for c in WORLDS["full"].combinations(pool)]
     expected = len(SHAPES) * len(COLOURS) * len(SIZES) * len(MOTIONS) * len(TEXTURES) * (len(COLOURS) - 1)

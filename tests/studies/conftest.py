@@ -6,7 +6,11 @@ from typing import Any
 import pytest
 import yaml
 
+from evaluation.config import JudgeConfig
+from models.zoo.config import ZooConfig
+from models.zoo.train import train_zoo
 from studies.study import Study, load_study
+from studies.zoo import SmallWorldConfig
 
 STUDY: dict[str, Any] = {
     "study": "small",
@@ -28,3 +32,17 @@ def write_study(home: Path, source: Path, **changed: Any) -> Path:
 @pytest.fixture
 def study(home: Path, arrays_folder: Path) -> Study:
     return load_study(write_study(home, arrays_folder))
+
+
+TINY_WORLD = SmallWorldConfig(
+    world="easy", zoo=ZooConfig.tiny(), judge=JudgeConfig(clips=16, steps=2, batch=4), judged=24, blurred=0.2
+)
+"""Models that know nothing, made within seconds."""
+
+
+@pytest.fixture(scope="session")
+def small_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small world's models, hardly trained, at the size of the demo's clips."""
+    folder = tmp_path_factory.mktemp("zoo") / "small_world"
+    train_zoo(TINY_WORLD.zoo, lambda n, seed: TINY_WORLD.draw("zoo", n, seed), folder)
+    return folder

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from core.errors import ConfigError
+from models.captioner_config import BlipCaptionerConfig, NearestCaptionerConfig
 from studies.home import home as home_folder
 from studies.study import load_study
 
@@ -57,6 +58,12 @@ def test_overrides_reach_any_depth(home: Path, tmp_path: Path) -> None:
         ({"study": "My Study"}, [], "study: string should match pattern"),
         ({}, ["source.kind=array"], "'array' found using 'kind' does not match"),
         ({"generator": {"weights": "x"}}, [], "needs a target of the extractor 'latents' in roles.z, found 'pixels'"),
+        ({"generator": {"kind": "wan", "weights": "x"}}, [], "'wan' found using .* does not match"),
+        (
+            {"captioner": {"kind": "blip"}},
+            [],
+            "BLIP writes captions of targets of the extractor 'blip' in roles.b, found no",
+        ),
         ({"simulation": {}}, [], "writes BOLD Moments' layout, but source.kind is 'arrays'"),
     ],
 )
@@ -78,7 +85,11 @@ def test_vision_states_take_any_role_but_the_generators(home: Path, tmp_path: Pa
     roles, training = {"z": "latents", "b": "blip", "align": "clip"}, {"baselines": ["blip", "clip"]}
     study = load_study(write_study(home, tmp_path, targets=targets, roles=roles, training=training))
     assert [study.space(target) for target in ("clip", "blip")] == ["clip", "blip"]
-    path = write_study(home, tmp_path, targets=targets, roles=roles, generator={"weights": "zoo"})
+    path = write_study(home, tmp_path, targets=targets, roles={**roles, "b": "clip"}, generator={"weights": "zoo"})
+    with pytest.raises(ConfigError, match="a target of the extractor 'text' or 'blip' in roles.b, found 'clip'"):
+        load_study(path)
+    states = {"weights": "zoo", "conditioning": "states"}
+    path = write_study(home, tmp_path, targets=targets, roles=roles, generator=states)
     with pytest.raises(ConfigError, match="a target of the extractor 'text' in roles.b, found 'blip'"):
         load_study(path)
     path = write_study(home, tmp_path, targets={**targets, "clip": {"extractor": "clip"}}, roles=roles)
@@ -104,3 +115,22 @@ def test_a_missing_key_and_a_missing_file_are_named(home: Path, tmp_path: Path) 
 def test_a_simulation_and_its_source_must_agree() -> None:
     with pytest.raises(ConfigError, match="source.counts is .*'train': 400.* the simulation makes .*'train': 10"):
         load_study(CONFIGS / "demo.yaml", ["simulation.n_train=10"])
+
+
+def test_the_captioner_follows_b(home: Path, tmp_path: Path) -> None:
+    targets: dict[str, Any] = {
+        "latents": {"extractor": "latents", "weights": "zoo"},
+        "text": {"extractor": "text", "weights": "zoo"},
+        "blip": {"extractor": "blip", "weights": "theirs"},
+    }
+
+    def captioner(b: str, **more: Any) -> Any:
+        roles = {"z": "latents", "b": b}
+        return load_study(write_study(home, tmp_path, targets=targets, roles=roles, **more)).captioner_of_b()
+
+    assert captioner("text") == NearestCaptionerConfig()
+    assert captioner("latents") is None
+    assert captioner("blip") == BlipCaptionerConfig(weights="theirs")
+    assert captioner("blip", captioner={"kind": "nearest"}) == NearestCaptionerConfig()
+    assert captioner("blip", captioner={"kind": "blip", "beams": 3}) == BlipCaptionerConfig(weights="theirs", beams=3)
+    assert captioner("blip", captioner={"kind": "blip", "weights": "ours"}).weights == "ours"

@@ -7,11 +7,11 @@ import torch
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 
-from core.progress import track
 from core.seeds import rng_for, seed_for
 from models.extractors.latents import to_pictures
-from models.generator.config import VaeStage
-from models.generator.muon import Muon
+from models.zoo.config import VaeStage
+from models.zoo.loop import NO_CHECKPOINTS, Checkpoints, fit, round_to_half
+from models.zoo.muon import Muon
 
 LOG_VARIANCE = -6.0
 """Where the posterior's log-variance starts: at 0 the noise would drown the latents before they carry anything."""
@@ -23,7 +23,7 @@ class TrainedVae:
 
     vae: AutoencoderKL
     losses: list[float]
-    """Squared error of every step, for pictures in [-1, 1]."""
+    """Squared error, for pictures in [-1, 1], and a little divergence, at every step."""
 
 
 def new_vae(stage: VaeStage, size: int) -> AutoencoderKL:
@@ -44,31 +44,32 @@ def new_vae(stage: VaeStage, size: int) -> AutoencoderKL:
     return vae
 
 
-def train_vae(stage: VaeStage, frames: NDArray[np.uint8], seed: int) -> TrainedVae:
-    """Train an autoencoder on single frames: squared error plus a little divergence, Muon, a cosine to zero.
+def train_vae(
+    stage: VaeStage, frames: NDArray[np.uint8], seed: int, checkpoints: Checkpoints = NO_CHECKPOINTS
+) -> TrainedVae:
+    """Train an autoencoder on single frames: squared error plus a little divergence, Muon, a cosine to nearly zero.
 
     Parameters
     ----------
     stage : VaeStage
     frames : ndarray, shape (n, height, width, 3), uint8
     seed : int
+    checkpoints : Checkpoints
     """
     torch.manual_seed(seed_for(seed, "vae"))
-    rng = rng_for(seed, "vae", "batches")
     vae = new_vae(stage, frames.shape[1]).train()
-    optimiser = Muon(vae.parameters(), lr=stage.lr, lr_adam=stage.lr_adam)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, stage.steps)
-    losses = []
-    for _ in track(range(stage.steps), "training the autoencoder"):
-        pictures = to_pictures(frames[rng.integers(0, len(frames), stage.batch)])
+
+    def loss(step: int) -> torch.Tensor:
+        rows = rng_for(seed, "vae", "batches", step).integers(0, len(frames), stage.batch)
+        pictures = to_pictures(frames[rows])
         posterior = vae.encode(pictures).latent_dist
         error = torch.nn.functional.mse_loss(vae.decode(posterior.sample()).sample, pictures)
-        optimiser.zero_grad()
-        (error + stage.kl * posterior.kl().mean()).backward()
-        optimiser.step()
-        schedule.step()
-        losses.append(error.item())
-    vae.eval()
+        return error + stage.kl * posterior.kl().mean()
+
+    optimiser = Muon(vae.parameters(), lr=stage.lr, lr_adam=stage.lr_adam)
+    what = "training the autoencoder"
+    losses = fit("vae", what, vae, optimiser, loss, stage.steps, seed=seed, checkpoints=checkpoints)
+    round_to_half(vae.eval())
     spread = encode_frames(vae, frames[:: max(1, len(frames) // 1024)]).std().item()
     vae.register_to_config(scaling_factor=1 / spread)
     return TrainedVae(vae, losses)

@@ -1,0 +1,152 @@
+"""The judge: reads from a clip of the small world which shape, colour, size, motion, texture and background it shows.
+
+A classifier trained on real clips alone. It stands for a viewer who never tires, and it errs: its accuracy on real
+clips that it has not seen belongs beside every score.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from core.errors import ModelError
+from core.files import digest_files, read_json, write_json
+from core.progress import track
+from core.seeds import rng_for, seed_for
+from evaluation.config import JudgeConfig
+
+Clips = NDArray[np.uint8]
+"""(n, frame, height, width, 3), RGB, 0 to 255."""
+
+WIDTHS = (24, 48, 64)
+PER_FRAME, WHOLE = 128, 256
+SETTINGS, WEIGHTS = "config.json", "model.safetensors"
+
+
+class Judge:
+    """Reads the attributes of clips of one size.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+    attributes : dict
+        The words of each attribute.
+    frame : tuple of int
+        Frames, height and width of the clips.
+    revision : str
+        SHA-256 over its files; empty while it is not saved.
+    """
+
+    def __init__(
+        self,
+        net: torch.nn.Module,
+        attributes: dict[str, tuple[str, ...]],
+        frame: tuple[int, int, int],
+        revision: str = "",
+    ) -> None:
+        self.net, self.attributes, self.frame, self.revision = net, attributes, frame, revision
+
+    @classmethod
+    def load(cls, folder: Path) -> "Judge":
+        """Load what `save` wrote.
+
+        Raises
+        ------
+        ModelError
+            The folder holds no judge, or its files are damaged.
+        """
+        try:
+            settings = read_json(folder / SETTINGS)
+            attributes = {name: tuple(words) for name, words in settings["attributes"]}
+            frame = tuple(settings["frame"])
+            net = _Net(frame, attributes)
+            net.load_state_dict({name: weight.float() for name, weight in load_file(folder / WEIGHTS).items()})
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(f"{folder}: holds no judge ({reason}); run 'brain2video train-zoo'") from error
+        return cls(net.eval(), attributes, frame, digest_files(folder, [folder / SETTINGS, folder / WEIGHTS]))
+
+    def save(self, folder: Path) -> None:
+        """Write `config.json` and, in float16, `model.safetensors`."""
+        write_json(folder / SETTINGS, {"attributes": list(self.attributes.items()), "frame": list(self.frame)})
+        save_file({name: weight.half() for name, weight in self.net.state_dict().items()}, folder / WEIGHTS)
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def read(self, clips: Clips, batch: int = 64) -> NDArray[np.int64]:
+        """Return the index of the word read for each attribute, shape (n, attribute).
+
+        Raises
+        ------
+        ModelError
+            Clips of another size or type.
+        """
+        if clips.dtype != np.uint8 or clips.shape[1:] != (*self.frame, 3):
+            expected = ", ".join(map(str, self.frame))
+            raise ModelError(f"judge: expected clips uint8 (n, {expected}, 3), found {clips.dtype} {clips.shape}")
+        chosen = []
+        for start in range(0, len(clips), batch):
+            scores = self.net(_to_input(clips[start : start + batch]))
+            chosen.append(np.stack([head.argmax(1).numpy() for head in scores], axis=1))
+        return np.concatenate(chosen) if chosen else np.empty((0, len(self.attributes)), dtype=np.int64)
+
+    def accuracy(self, clips: Clips, labels: NDArray[np.int64]) -> dict[str, float]:
+        """Return the part of clips whose word is read right, by attribute; labels are (n, attribute)."""
+        right = (self.read(clips) == labels).mean(axis=0)
+        return dict(zip(self.attributes, right.tolist(), strict=True))
+
+
+def train_judge(
+    config: JudgeConfig, clips: Clips, labels: NDArray[np.int64], attributes: dict[str, tuple[str, ...]]
+) -> Judge:
+    """Train a judge on real clips uint8 (n, frame, height, width, 3) and labels (n, attribute), from one seed."""
+    frame = (clips.shape[1], clips.shape[2], clips.shape[3])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(config.seed, "judge"))
+        rng = rng_for(config.seed, "judge", "batches")
+        net = _Net(frame, attributes).train()
+        optimiser = torch.optim.AdamW(net.parameters(), lr=config.lr)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, total_steps=config.steps)
+        wanted = torch.from_numpy(labels)
+        for _ in track(range(config.steps), "training the judge"):
+            rows = rng.integers(0, len(clips), config.batch)
+            shown = _to_input(clips[rows])
+            amount = torch.from_numpy(rng.random((config.batch, 1, 1, 1, 1), dtype=np.float32))
+            shown = shown + amount * (config.noise / 127.5) * torch.randn_like(shown)
+            scores = net(shown)
+            losses = [
+                torch.nn.functional.cross_entropy(head, wanted[rows, column]) for column, head in enumerate(scores)
+            ]
+            optimiser.zero_grad()
+            torch.stack(losses).sum().backward()
+            optimiser.step()
+            schedule.step()
+    return Judge(net.eval(), attributes, frame)
+
+
+class _Net(torch.nn.Module):  # type: ignore[misc]
+    """Convolutions on every frame, then one layer over all frames, and one head an attribute."""
+
+    def __init__(self, frame: tuple[int, ...], attributes: dict[str, tuple[str, ...]]) -> None:
+        super().__init__()
+        frames, height, width = frame
+        layers: list[torch.nn.Module] = []
+        for before, after in zip((3, *WIDTHS), WIDTHS, strict=False):
+            layers += [torch.nn.Conv2d(before, after, 3, stride=2, padding=1), torch.nn.ReLU()]
+        cells = -(-height // 2 ** len(WIDTHS)) * -(-width // 2 ** len(WIDTHS))
+        layers += [torch.nn.Flatten(), torch.nn.Linear(WIDTHS[-1] * cells, PER_FRAME), torch.nn.ReLU()]
+        self.frame = torch.nn.Sequential(*layers)
+        self.whole = torch.nn.Sequential(torch.nn.Linear(frames * PER_FRAME, WHOLE), torch.nn.ReLU())
+        self.heads = torch.nn.ModuleDict({name: torch.nn.Linear(WHOLE, len(of)) for name, of in attributes.items()})
+
+    def forward(self, clips: torch.Tensor) -> list[torch.Tensor]:
+        """Return the scores of each attribute's words, of clips (n, frame, 3, height, width) in [-1, 1]."""
+        seen = self.frame(clips.flatten(0, 1)).unflatten(0, clips.shape[:2]).flatten(1)
+        joined = self.whole(seen)
+        return [head(joined) for head in self.heads.values()]
+
+
+def _to_input(clips: Clips) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(clips)).permute(0, 1, 4, 2, 3).float() / 127.5 - 1

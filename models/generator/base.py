@@ -1,0 +1,218 @@
+"""What every video generator offers, and the one class that does it: parts of diffusers around our own loop."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from numpy.typing import NDArray
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from core.errors import ModelError
+from core.progress import report
+from models.extractors.base import Clips
+from models.extractors.latents import decode_latents
+from models.extractors.text import count_cut, encode_captions
+from models.generator.config import DiffusionConfig
+from models.generator.loop import renoise_and_denoise
+
+
+class VideoGenerator(Protocol):
+    """Renders clips from latents and captions.
+
+    Attributes
+    ----------
+    revision : str
+        SHA-256 over the weights, settings and vocabulary: changes whenever the same inputs may give other clips.
+    """
+
+    @property
+    def revision(self) -> str: ...  # noqa: D102
+
+    def render(
+        self,
+        z: NDArray[Any],
+        captions: list[str] | None,
+        seeds: list[int],
+        *,
+        states: NDArray[Any] | None = None,
+        strength: float | None = None,
+        guidance: float | None = None,
+    ) -> Clips:
+        """Return clips uint8 (B, frame, height, width, 3); see `LatentDiffusion.render`."""
+        ...
+
+
+@dataclass(frozen=True)
+class LatentDiffusion:
+    """A video model of diffusers, as a renderer of given latents.
+
+    Attributes
+    ----------
+    config : DiffusionConfig
+    vae, unet, text_encoder, tokenizer, scheduler
+        The model's parts, as diffusers and transformers load them; `unet` takes (clip, channel, frame, h, w).
+    revision : str
+    """
+
+    config: DiffusionConfig
+    vae: AutoencoderKL
+    unet: Any
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    scheduler: Any
+    revision: str
+
+    def render(
+        self,
+        z: NDArray[Any],
+        captions: list[str] | None,
+        seeds: list[int],
+        *,
+        states: NDArray[Any] | None = None,
+        strength: float | None = None,
+        guidance: float | None = None,
+    ) -> Clips:
+        """Render latents: renoise them to the strength, denoise them under the captions, decode.
+
+        Where memory does not hold a batch, half as many clips are rendered together from there on, which is reported.
+
+        Parameters
+        ----------
+        z : ndarray, shape (B, frame, channel, h, w)
+            Scaled latents, as the extractor `latents` gives them.
+        captions : list of B strings
+            One that is longer than the tokenizer takes is cut, which is reported.
+        seeds : list of B ints
+            The noise of a clip depends on its seed alone, not on the batch it came in.
+        states : ndarray, shape (B, token, width), optional
+            Conditioning states, in place of the captions.
+        strength, guidance : float, optional
+            In place of the settings'.
+
+        Returns
+        -------
+        ndarray, shape (B, frame, height, width, 3), uint8
+
+        Raises
+        ------
+        ModelError
+            Inputs of the wrong shape or number, not finite, a strength outside 0 to 1, or one clip beyond the memory.
+        """
+        strength = self.config.strength if strength is None else strength
+        guidance = self.config.guidance if guidance is None else guidance
+        self._check(z, captions, seeds, states, strength)
+        conditioning = self._states(captions or []) if states is None else np.asarray(states, dtype=np.float32)
+        clips: Clips | None = None
+        for rows, made in self._rendered(z, conditioning, seeds, strength, guidance):
+            if clips is None:
+                clips = np.empty((len(z), *made.shape[1:]), dtype=np.uint8)
+            clips[rows] = made
+        assert clips is not None  # _check refuses to render nothing
+        return clips
+
+    def empty_states(self) -> torch.Tensor:
+        """Return the conditioning states of the empty caption, shape (token, width)."""
+        return self._encode([""])[0]
+
+    def _encode(self, captions: list[str]) -> torch.Tensor:
+        return encode_captions(self.text_encoder, self.tokenizer, captions)
+
+    def _states(self, captions: list[str]) -> NDArray[np.float32]:
+        """Return the states of captions, each different one encoded once, (caption, token, width)."""
+        if cut := count_cut(self.tokenizer, captions):
+            most = self.tokenizer.model_max_length
+            report(f"{cut} of {len(captions)} captions are longer than {most} tokens and are cut", 1, 1)
+        different = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
+        states = self._encode(list(different)).float().cpu().numpy()
+        chosen: NDArray[np.float32] = states[[different[caption] for caption in captions]]
+        return chosen
+
+    def _rendered(
+        self, z: NDArray[Any], states: NDArray[np.float32], seeds: list[int], strength: float, guidance: float
+    ) -> Iterator[tuple[slice, Clips]]:
+        """Yield rows with their clips, in batches that memory holds."""
+        start, batch = 0, self.config.batch
+        report("rendering", 0, len(z))
+        while start < len(z):
+            rows = slice(start, min(start + batch, len(z)))
+            try:
+                made = self._render_batch(z[rows], states[rows], seeds[rows], strength, guidance)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                batch = self._halved(batch, error)
+                continue
+            yield rows, made
+            start = rows.stop
+            report("rendering", start, len(z))
+
+    def _halved(self, batch: int, error: Exception) -> int:
+        if self.unet.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if batch == 1:
+            raise ModelError(
+                f"generator: memory does not hold one clip ({' '.join(str(error).split())[:120]}); set "
+                "generator.dtype: float16 or generator.decoded: 1, or render smaller clips"
+            ) from error
+        report(f"out of memory with {batch} clips at once, going on with {batch // 2}", 1, 1)
+        return batch // 2
+
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    def _render_batch(
+        self, z: NDArray[Any], states: NDArray[np.float32], seeds: list[int], strength: float, guidance: float
+    ) -> Clips:
+        device, dtype = self.unet.device, self.unet.dtype
+        denoised = renoise_and_denoise(
+            self.unet,
+            self.scheduler,
+            torch.from_numpy(np.asarray(z, dtype=np.float32)).to(device, dtype),
+            torch.from_numpy(states).to(device, dtype),
+            self.empty_states().to(device, dtype),
+            seeds,
+            strength=strength,
+            guidance=guidance,
+            steps=self.config.steps,
+        )
+        clips: Clips = decode_latents(self.vae, denoised, self.config.decoded)
+        return clips
+
+    def _check(
+        self,
+        z: NDArray[Any],
+        captions: list[str] | None,
+        seeds: list[int],
+        states: NDArray[Any] | None,
+        strength: float,
+    ) -> None:
+        if not 0 <= strength <= 1:
+            raise ModelError(f"strength {strength}: must lie between 0 (decode the latents) and 1 (ignore them)")
+        channels = self.unet.config.in_channels
+        if z.ndim != 5 or z.shape[2] != channels:
+            raise ModelError(
+                f"latents z: expected (clip, frame, channel = {channels}, height, width), found {z.shape}; "
+                "frames come before channels"
+            )
+        if len(z) == 0:
+            raise ModelError("latents z: no clip to render; check which stimuli were selected")
+        if not np.isfinite(z).all():
+            raise ModelError("latents z: hold NaN or infinity; check the regressor that predicted them")
+        if states is None:
+            _check_count("captions", len(captions or []), len(z))
+        else:
+            width = (len(z), self.tokenizer.model_max_length, self.unet.config.cross_attention_dim)
+            if states.shape != width or not np.isfinite(states).all():
+                raise ModelError(f"conditioning states: expected {width}, all finite, found {states.shape}")
+        _check_count("seeds", len(seeds), len(z))
+
+
+def _check_count(what: str, found: int, clips: int) -> None:
+    if found != clips:
+        raise ModelError(f"{what}: found {found} for {clips} clips; give one for each")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error is that memory ran out, on a GPU or, as torch's allocator says it, on the CPU."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error)
