@@ -85,7 +85,7 @@ class ClipStage(VisionStage):
 class BlipStage(VisionStage):
     """How BLIP is trained: to write the caption of a clip from the image tokens of its frames."""
 
-    steps: PositiveInt = 6000
+    steps: PositiveInt = 10000
     batch: PositiveInt = 16
     text_layers: PositiveInt = 2
     averaged: float = Field(default=0.2, ge=0, le=1)

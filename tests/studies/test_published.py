@@ -1,0 +1,136 @@
+"""`configs/bold_moments.yaml` from end to end: the published models' classes and layouts, scaled down, at true clip size.
+
+Names and sizes of the weights are all that differs from the real run, and how many clips and voxels there are.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet3DConditionModel
+from transformers import (
+    BertTokenizer,
+    BlipConfig,
+    BlipForConditionalGeneration,
+    BlipImageProcessorPil,
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPModel,
+)
+
+from core.clips import ClipConfig, read_clip
+from core.files import read_json
+from feature_store import Store
+from models.hub import DOWNLOADED
+from models.zoo.config import TextStage
+from models.zoo.text import new_text_encoder, train_tokenizer
+from simulation.config import SimulationConfig
+from simulation.world import ATTRIBUTES, GRAMMAR
+from simulation.write import simulate
+from studies.download import published_weights
+from studies.study import Study, load_study
+
+from .test_loop import ROWS, loop
+
+CONFIG = Path(__file__).resolve().parents[2] / "configs" / "bold_moments.yaml"
+WORDS = sorted({word for of in ATTRIBUTES.values() for words in of for word in words.split()})
+NORMAL = {"image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28]}
+SMALL = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+DATA = SimulationConfig(n_train=6, n_test=2, subjects=1, train_repeats=1, test_repeats=2, voxels=138, world="full")
+
+
+def save_zeroscope(folder: Path) -> None:
+    """Save what `cerspense/zeroscope_v2_576w` consists of: four levels, the last without attention, 77 tokens."""
+    unet = UNet3DConditionModel(
+        sample_size=32,
+        block_out_channels=(4, 4, 8, 8),
+        layers_per_block=1,
+        norm_num_groups=2,
+        cross_attention_dim=16,
+        attention_head_dim=1,
+    )
+    levels = 4
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=(4,) * levels,
+        latent_channels=4,
+        norm_num_groups=2,
+        sample_size=512,
+        scaling_factor=0.18215,
+    )
+    tokenizer = train_tokenizer([*GRAMMAR, " ".join(WORDS)], 77)
+    encoder = new_text_encoder(TextStage(width=16, layers=1, tokens=77), tokenizer)
+    scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False)
+    parts = {"unet": unet, "vae": vae, "text_encoder": encoder, "tokenizer": tokenizer, "scheduler": scheduler}
+    for name, part in parts.items():
+        part.save_pretrained(folder / name)
+
+
+def save_blip(folder: Path) -> None:
+    """Save what `Salesforce/blip-image-captioning-base` consists of: patches of 16 on 384 pixels."""
+    vocabulary = ["[PAD]", "[DEC]", "[SEP]", "[CLS]", "[UNK]", "[MASK]", *WORDS]
+    text = {**SMALL, "vocab_size": len(vocabulary), "max_position_embeddings": 64}
+    ids = {"bos_token_id": 1, "eos_token_id": 2, "sep_token_id": 2, "pad_token_id": 0}
+    vision = {**SMALL, "image_size": 384, "patch_size": 16}
+    config = BlipConfig(vision_config=vision, text_config={**text, **ids, "initializer_range": 0.5})
+    BlipForConditionalGeneration(config).save_pretrained(folder)
+    BlipImageProcessorPil(size={"height": 384, "width": 384}, **NORMAL).save_pretrained(folder)
+    BertTokenizer(vocab={word: index for index, word in enumerate(vocabulary)}).save_pretrained(folder)
+
+
+def save_clip(folder: Path) -> None:
+    """Save what `openai/clip-vit-large-patch14` consists of: patches of 14 on 224 pixels."""
+    vision = {**SMALL, "image_size": 224, "patch_size": 14, "projection_dim": 12}
+    text = {**SMALL, "vocab_size": 50, "max_position_embeddings": 77}
+    CLIPModel(CLIPConfig(vision_config=vision, text_config=text, projection_dim=12)).save_pretrained(folder)
+    crop = {"height": 224, "width": 224}
+    CLIPImageProcessorPil(size={"shortest_edge": 224}, crop_size=crop, **NORMAL).save_pretrained(folder)
+
+
+@pytest.fixture
+def study(home: Path) -> Study:
+    """The study of the YAML, with weights where `brain2video download weights` puts them, and a small dataset."""
+    torch.manual_seed(0)
+    weights = home / DOWNLOADED
+    save_zeroscope(weights / "cerspense" / "zeroscope_v2_576w")
+    save_blip(weights / "Salesforce" / "blip-image-captioning-base")
+    save_clip(weights / "openai" / "clip-vit-large-patch14")
+    counts: dict[str, Any] = {"train": 6, "test": 2, "train_repeats": 1, "test_repeats": 2}
+    loaded = load_study(CONFIG, [f"source.counts={counts}", "generator.dtype=float32", "generator.steps=2"])
+    simulate(DATA, home / loaded.source.path)
+    return loaded
+
+
+def test_the_study_runs_from_recordings_to_videos(study: Study, home: Path) -> None:
+    made = loop(study)
+    store = Store(study.store)
+    shapes = {name: store.target(name).values("train")[0].shape[1:] for name in study.targets}
+    assert shapes["latents"] == (24, 4, 40, 72)
+    assert shapes["latents"][0] * 4 * 40 * 72 == 276_480
+    assert shapes["blip"] == (226, 16)
+    assert shapes["clip"] == (12,)
+    folder = home / made.folder
+    assert set(read_json(folder / "metrics.json")["rows"]) == ROWS
+    captions = pd.read_csv(folder / "captions.csv", keep_default_na=False)
+    assert len(captions) == 2
+    assert set(" ".join(captions["decoded"]).split()) <= {*WORDS, "[", "]"}
+    manifest = read_json(folder / "manifest.json")
+    assert manifest["captioner"]["beams"] == 4
+    video = next((folder / "videos").iterdir())
+    size = ClipConfig(frames=24, height=320, width=576, window_s=3.0)
+    assert read_clip(video, size).shape == (24, 320, 576, 3)
+
+
+def test_the_weights_it_names_are_those_that_are_downloaded(home: Path) -> None:
+    wanted = published_weights(load_study(CONFIG))
+    assert set(wanted) == {
+        "cerspense/zeroscope_v2_576w",
+        "Salesforce/blip-image-captioning-base",
+        "openai/clip-vit-large-patch14",
+    }
+    assert "unet/*.safetensors" in wanted["cerspense/zeroscope_v2_576w"]
+    assert "tokenizer.json" in wanted["Salesforce/blip-image-captioning-base"]
+    assert "tokenizer.json" not in wanted["openai/clip-vit-large-patch14"]
