@@ -48,11 +48,12 @@ class ProgressLines:
         seconds = now - self._started[what]
         if done >= total:
             count = f" {total:,}" if total > 1 else ""
-            self._console.print(f"  [green]✓[/] {text}{count} [dim]({seconds:.1f} s)[/]", highlight=False)
+            rate = f", {total / seconds:,.1f} a second" if total > 1 and seconds > 0.1 else ""
+            self._console.print(f"  [green]✓[/] {text}{count} [dim]({seconds:.1f} s{rate})[/]", highlight=False)
             del self._started[what]
         elif now - self._said[what] >= EVERY_S:
             self._said[what] = now
-            left = f", {seconds * (total - done) / done:.0f} s left" if done else ""
+            left = f", {done / seconds:,.1f} a second, {seconds * (total - done) / done:.0f} s left" if done else ""
             self._console.print(f"  [dim]{text}: {done:,} of {total:,}{left}[/]", highlight=False)
 
 

@@ -1,6 +1,10 @@
 """Targets: from clips and captions to one immutable Zarr group per extractor."""
 
 import hashlib
+import itertools
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,7 +17,7 @@ from core.errors import ConfigError, SourceError
 from core.progress import report
 from feature_store.sources.base import SPLITS, Source
 from feature_store.writer import GroupWriter, RowBlock, is_published
-from models.extractors.base import Extractor
+from models.extractors.base import CountsCut, Extractor
 from models.extractors.config import ExtractorConfig, GivenConfig
 from studies.home import home
 from studies.ingest import fingerprint_of, group_ref
@@ -22,6 +26,8 @@ from studies.references import GroupRef
 from studies.study import Study
 
 BATCH = 32
+READERS, AHEAD = 4, 8
+"""Threads that read clips, and how many clips they may be ahead of the extractor."""
 
 
 def extract(study: Study, target: str) -> GroupRef:
@@ -93,7 +99,12 @@ def _clip(source: Source, stimulus: str, config: ClipConfig) -> Clip:
 
 def _write(study: Study, target: str, made_by: "Given | Extractor", stimuli: pd.DataFrame, fingerprint: str) -> None:
     config = study.targets[target]
-    attributes = {"target": target, "extractor": config.extractor, "revision": config.revision(home())}
+    attributes: dict[str, Any] = {
+        "target": target,
+        "extractor": config.extractor,
+        "revision": config.revision(home()),
+        **_cut_captions(made_by, stimuli),
+    }
     with GroupWriter(
         study.store, f"targets/{target}", encoding_type="targets", fingerprint=fingerprint, **attributes
     ) as group:
@@ -108,35 +119,72 @@ def _write(study: Study, target: str, made_by: "Given | Extractor", stimuli: pd.
             group.table(f"{split}/stimuli", here[columns])
 
 
+def _cut_captions(made_by: "Given | Extractor", stimuli: pd.DataFrame) -> dict[str, int]:
+    """Count captions that are longer than the extractor takes, and say so."""
+    if not isinstance(made_by, CountsCut):
+        return {}
+    captions = list(stimuli["caption"])
+    if cut := made_by.count_cut(captions):
+        total = sum(len(several) for several in captions)
+        report(f"{cut} of {total} captions are longer than the text encoder takes and are cut", 1, 1)
+    return {"captions_cut": cut}
+
+
 def _row_source(
     study: Study, made_by: "Given | Extractor", stimuli: pd.DataFrame, what: str, known: "SeenClips"
 ) -> RowBlock:
     positions = stimuli.index.to_numpy()
     if isinstance(made_by, Given):
         return lambda start, stop: made_by.rows(positions[start:stop])
+    if made_by.reads == "captions":
+        return _caption_rows(made_by, stimuli, what)
     source = study.source.build(home())
+
+    def rows(start: int, stop: int) -> NDArray[Any]:
+        parts = []
+        here = stimuli.iloc[start:stop]
+        names, splits = list(here["stimulus"]), list(here["split"])
+        for done, clip in enumerate(read_ahead(source, names, study.clips)):
+            known.add(clip, names[done], splits[done])
+            parts.append(made_by.extract(clip[None]))
+            report(f"extracting {what}", start + done + 1, len(stimuli))
+        return np.concatenate(parts)
+
+    return rows
+
+
+def _caption_rows(made_by: Extractor, stimuli: pd.DataFrame, what: str) -> RowBlock:
+    for stimulus, captions in zip(stimuli["stimulus"], stimuli["caption"], strict=True):
+        if not captions:
+            raise SourceError(f"stimulus '{stimulus}' has no caption, which this target needs; add one to the source")
 
     def rows(start: int, stop: int) -> NDArray[Any]:
         parts = []
         for first in range(start, stop, BATCH):
             last = min(first + BATCH, stop)
-            parts.append(made_by.extract(_inputs(source, made_by, stimuli.iloc[first:last], study.clips, known)))
+            parts.append(made_by.extract(list(stimuli["caption"].iloc[first:last])))
             report(f"extracting {what}", last, len(stimuli))
         return np.concatenate(parts)
 
     return rows
 
 
-def _inputs(source: Source, extractor: Extractor, stimuli: pd.DataFrame, config: ClipConfig, known: "SeenClips") -> Any:
-    if extractor.reads == "clips":
-        clips = read_clips(source, list(stimuli["stimulus"]), config)
-        for clip, (stimulus, split) in zip(clips, zip(stimuli["stimulus"], stimuli["split"], strict=True), strict=True):
-            known.add(clip, stimulus, split)
-        return clips
-    for stimulus, captions in zip(stimuli["stimulus"], stimuli["caption"], strict=True):
-        if not captions:
-            raise SourceError(f"stimulus '{stimulus}' has no caption, which this target needs; add one to the source")
-    return list(stimuli["caption"])
+def read_ahead(source: Source, stimuli: Sequence[str], config: ClipConfig) -> Iterator[Clip]:
+    """Yield the stimuli's clips in order; while one is used, the next are being read."""
+    waiting: deque[Future[Clip]] = deque()
+    left = iter(stimuli)
+    with ThreadPoolExecutor(max_workers=READERS) as readers:
+        try:
+            for stimulus in itertools.islice(left, AHEAD):
+                waiting.append(readers.submit(_clip, source, stimulus, config))
+            while waiting:
+                clip = waiting.popleft().result()
+                if (after := next(left, None)) is not None:
+                    waiting.append(readers.submit(_clip, source, after, config))
+                yield clip
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 class SeenClips:

@@ -65,6 +65,15 @@ class Decoder(Extractor, Protocol):
         ...
 
 
+@runtime_checkable
+class CountsCut(Protocol):
+    """An extractor of captions that cuts those which are too long for it."""
+
+    def count_cut(self, captions: Captions) -> int:
+        """Return how many captions are longer than it takes."""
+        ...
+
+
 def check_clips(name: str, batch: Any, frame: tuple[int, int, int]) -> None:
     """Raise unless a batch is clips of `frame` = (frames, height, width)."""
     expected = f"(n, {', '.join(map(str, frame))}, 3)"

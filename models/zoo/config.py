@@ -68,10 +68,12 @@ class VisionStage(Config):
     attribute_steps: PositiveInt = 2500
     attribute_batch: PositiveInt = 64
     """Frames a step of the first part."""
+    attribute_lr: PositiveFloat = 0.02
     steps: PositiveInt = 1500
     batch: PositiveInt = 64
     """Frames (CLIP) or clips (BLIP) a step of the second part."""
-    lr: PositiveFloat = 0.02
+    lr: PositiveFloat = 0.006
+    """Rate of the second part, for matrices; higher ones undo what the first part has taught."""
     lr_adam: PositiveFloat = 2e-3
 
 
@@ -85,7 +87,7 @@ class ClipStage(VisionStage):
 class BlipStage(VisionStage):
     """How BLIP is trained: to write the caption of a clip from the image tokens of its frames."""
 
-    steps: PositiveInt = 10000
+    steps: PositiveInt = 6000
     batch: PositiveInt = 16
     text_layers: PositiveInt = 2
     averaged: float = Field(default=0.2, ge=0, le=1)

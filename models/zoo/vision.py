@@ -184,7 +184,7 @@ def _learn_to_see(
         corpus.seen_in_a_frame(),
         steps=stage.attribute_steps,
         batch=stage.attribute_batch,
-        optimiser=lambda weights: Muon(weights, lr=stage.lr, lr_adam=stage.lr_adam),
+        optimiser=lambda weights: Muon(weights, lr=stage.attribute_lr, lr_adam=stage.lr_adam),
         seed=seed,
         checkpoints=checkpoints,
     )

@@ -1,4 +1,4 @@
-"""`configs/bold_moments.yaml` from end to end: the published models' classes and layouts, scaled down, at true clip size.
+"""`configs/bold_moments.yaml` from end to end, at true clip size: the published classes and layouts, scaled down.
 
 Names and sizes of the weights are all that differs from the real run, and how many clips and voxels there are.
 """
