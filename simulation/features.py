@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.seeds import rng_for
-from simulation.world import COLOURS, MOTIONS, SHAPES, SIZES, TEXTURES, Combination
+from simulation.world import ATTRIBUTES, Combination
 
 Floats = NDArray[np.float32]
 
@@ -109,15 +109,7 @@ def dense_features(combinations: Sequence[Combination], seed: int) -> Floats:
     -------
     shape (n, `DENSE`), each within -1 to 1
     """
-    vocabularies = {
-        "shape": SHAPES,
-        "colour": COLOURS,
-        "size": SIZES,
-        "motion": MOTIONS,
-        "texture": TEXTURES,
-        "background": COLOURS,
-    }
-    codes = [[getattr(c, name) == word for name, words in vocabularies.items() for word in words] for c in combinations]
+    codes = [[getattr(c, name) == word for name, words in ATTRIBUTES.items() for word in words] for c in combinations]
     rng = rng_for(seed, "dense features")
     values = np.asarray(codes, dtype=np.float32)
     for width in (DENSE, DENSE):

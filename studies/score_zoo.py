@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from models.generator.base import VideoGenerator
 
 SCORES = "scores.json"
-STRENGTHS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+STRENGTHS = (0.2, 0.35, 0.5, 0.65, 0.8)
 TEXT_GUIDANCE, VIDEO_GUIDANCE, STEPS = 3.0, 2.0, 20
 
 Scores = dict[str, Any]
