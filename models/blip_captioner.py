@@ -15,8 +15,7 @@ from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from core.errors import ModelError
 from models.captioner_config import BlipCaptionerConfig
-from models.extractors.key_frames import autocast
-from models.extractors.weights import load_beside, load_model, load_settings, pick_device
+from models.extractors.weights import autocast, load_beside, load_model, load_settings, pick_device
 from models.hub import CAPTIONER, locate_files
 from models.time_codes import with_time_codes
 

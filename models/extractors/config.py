@@ -67,6 +67,7 @@ class LatentsConfig(Config):
     """Frames, height and width of the clips that are read."""
     height: PositiveInt = 32
     width: PositiveInt = 32
+    dtype: Precision = "float32"
     device: Device = "auto"
 
     def build(self, root: Path) -> "Latents":
@@ -92,6 +93,7 @@ class TextConfig(Config):
     extractor: Literal["text"] = "text"
     weights: str
     """A folder in the hub's layout with `text_encoder/` and `tokenizer/`, or a model's name on the hub."""
+    dtype: Precision = "float32"
     device: Device = "auto"
 
     def build(self, root: Path) -> "Text":

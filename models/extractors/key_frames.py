@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from core.errors import ModelError
 from models.extractors.base import Clips, Values, check_any_clips
-from models.extractors.weights import load_settings
+from models.extractors.weights import autocast, load_settings
 
 if TYPE_CHECKING:
-    from models.extractors.config import BlipStatesConfig, ClipStatesConfig, OverFrames, Precision
+    from models.extractors.config import BlipStatesConfig, ClipStatesConfig, OverFrames
 
 V = TypeVar("V")
 
@@ -153,8 +153,3 @@ def joined_shape(states: tuple[int, ...], frames: int, over_frames: "OverFrames"
     if over_frames == "mean":
         return states
     return (frames * (states[0] if len(states) == 2 else 1), states[-1])
-
-
-def autocast(device: torch.device, dtype: "Precision") -> torch.autocast:
-    """Return a context in which products are computed in a precision; float32 leaves everything as it is."""
-    return torch.autocast(device.type, dtype=getattr(torch, dtype), enabled=dtype != "float32")

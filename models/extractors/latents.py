@@ -9,11 +9,11 @@ from diffusers import AutoencoderKL
 
 from core.errors import ModelError
 from models.extractors.base import Clips, Values, check_clips, check_values
-from models.extractors.weights import load, pick_device
+from models.extractors.weights import autocast, load, pick_device
 from models.hub import VAE, locate, revision
 
 if TYPE_CHECKING:
-    from models.extractors.config import LatentsConfig
+    from models.extractors.config import LatentsConfig, Precision
 
 
 class Latents:
@@ -27,14 +27,18 @@ class Latents:
     frame : tuple of int
         Frames, height and width of the clips that are read; latents are (frame, channel, height', width').
     revision : str
+    precision : str
+        What the network's products are computed in while clips are encoded.
     """
 
     name = "latents"
     reads: Literal["clips"] = "clips"
     dtype: np.dtype[Any] = np.dtype(np.float16)
 
-    def __init__(self, vae: AutoencoderKL, *, frame: tuple[int, int, int], revision: str) -> None:
-        self.vae, self.frame, self.revision = vae, frame, revision
+    def __init__(
+        self, vae: AutoencoderKL, *, frame: tuple[int, int, int], revision: str, precision: "Precision" = "float32"
+    ) -> None:
+        self.vae, self.frame, self.revision, self.precision = vae, frame, revision, precision
         shrink = 2 ** (len(vae.config.block_out_channels) - 1)
         if frame[1] % shrink or frame[2] % shrink:
             raise ModelError(
@@ -54,7 +58,7 @@ class Latents:
         folder = locate(config.weights, root, VAE)
         vae = load(AutoencoderKL, folder, "vae", torch_dtype=torch.float32).to(pick_device(config.device))
         frame = (config.frames, config.height, config.width)
-        return cls(vae, frame=frame, revision=revision(folder, VAE))
+        return cls(vae, frame=frame, revision=revision(folder, VAE), precision=config.dtype)
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def extract(self, batch: Any) -> Values:
@@ -63,13 +67,16 @@ class Latents:
         Raises
         ------
         ModelError
-            Clips of another size or type.
+            Clips of another size or type, or latents beyond float16.
         """
         check_clips(self.name, batch, self.frame)
         values = np.empty((len(batch), *self.shape), dtype=self.dtype)
         for row, clip in enumerate(batch):
-            mean = self.vae.encode(to_pictures(clip).to(self.vae.device)).latent_dist.mean
+            with autocast(self.vae.device, self.precision):
+                mean = self.vae.encode(to_pictures(clip).to(self.vae.device)).latent_dist.mean.float()
             values[row] = (mean * self.vae.config.scaling_factor).cpu().numpy()
+        if not np.isfinite(values).all():
+            raise ModelError("extractor latents: latents are NaN or beyond float16's range; set dtype: float32")
         return values
 
     def decode(self, values: Values) -> Clips:

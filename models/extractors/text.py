@@ -9,11 +9,11 @@ import torch
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from models.extractors.base import Captions, Values, check_captions
-from models.extractors.weights import load, pick_device
+from models.extractors.weights import autocast, load, pick_device
 from models.hub import TEXT, locate, revision
 
 if TYPE_CHECKING:
-    from models.extractors.config import TextConfig
+    from models.extractors.config import Precision, TextConfig
 
 
 class Text:
@@ -26,8 +26,10 @@ class Text:
     reads: Literal["captions"] = "captions"
     dtype: np.dtype[Any] = np.dtype(np.float16)
 
-    def __init__(self, encoder: CLIPTextModel, tokenizer: CLIPTokenizer, *, revision: str) -> None:
-        self.encoder, self.tokenizer, self.revision = encoder, tokenizer, revision
+    def __init__(
+        self, encoder: CLIPTextModel, tokenizer: CLIPTokenizer, *, revision: str, precision: "Precision" = "float32"
+    ) -> None:
+        self.encoder, self.tokenizer, self.revision, self.precision = encoder, tokenizer, revision, precision
         self.shape: tuple[int, ...] = (tokenizer.model_max_length, encoder.config.hidden_size)
 
     @classmethod
@@ -36,7 +38,8 @@ class Text:
         folder = locate(config.weights, root, TEXT)
         encoder = load(CLIPTextModel, folder, "text_encoder", dtype=torch.float32)
         encoder.to(pick_device(config.device))
-        return cls(encoder, load(CLIPTokenizer, folder, "tokenizer"), revision=revision(folder, TEXT))
+        tokenizer = load(CLIPTokenizer, folder, "tokenizer")
+        return cls(encoder, tokenizer, revision=revision(folder, TEXT), precision=config.dtype)
 
     def extract(self, batch: Any) -> Values:
         """Return lists of captions, one list a stimulus, as float16 (n, token, width).
@@ -52,7 +55,8 @@ class Text:
         for row, captions in enumerate(batch):
             for caption in captions:
                 if caption not in known:
-                    known[caption] = encode_captions(self.encoder, self.tokenizer, [caption])[0]
+                    with autocast(self.encoder.device, self.precision):
+                        known[caption] = encode_captions(self.encoder, self.tokenizer, [caption])[0]
             values[row] = torch.stack([known[caption] for caption in captions]).mean(0).cpu().numpy()
         return values
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -13,6 +13,9 @@ from transformers.utils import logging
 from core.errors import ModelError
 from core.files import read_json
 from models.hub import WEIGHTLESS
+
+if TYPE_CHECKING:
+    from models.extractors.config import Precision
 
 T = TypeVar("T")
 M = TypeVar("M", bound=torch.nn.Module)
@@ -122,3 +125,8 @@ def pick_device(device: str) -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
         raise ModelError("device 'cuda': this machine shows no GPU to torch; set device: auto or cpu")
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+
+
+def autocast(device: torch.device, dtype: "Precision") -> torch.autocast:
+    """Return a context in which products are computed in a precision; float32 leaves everything as it is."""
+    return torch.autocast(device.type, dtype=getattr(torch, dtype), enabled=dtype != "float32")

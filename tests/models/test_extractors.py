@@ -207,3 +207,12 @@ def test_wrong_batches_are_one_line(root: Path, clips: np.ndarray):
         PixelsConfig(frames=3).build(root).extract(clips)
     with pytest.raises(ModelError, match="shrinks by 4, and clips are 30 × 32"):
         LatentsConfig(weights="zoo", height=30).build(root)
+
+
+@pytest.mark.parametrize("settings", [LatentsConfig, TextConfig])
+def test_half_precision_is_near_and_asked_for(root: Path, clips: np.ndarray, settings: type):
+    batch = clips if settings is LatentsConfig else [[caption] for caption in CAPTIONS]
+    whole, half = (settings(weights="zoo", dtype=dtype).build(root).extract(batch) for dtype in ("float32", "bfloat16"))
+    assert half.dtype == whole.dtype == np.float16
+    assert (half != whole).any()
+    assert np.corrcoef(half.ravel().astype(float), whole.ravel().astype(float))[0, 1] > 0.99
