@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SCORES = "scores.json"
 STRENGTHS = (0.2, 0.35, 0.5, 0.65, 0.8)
-TEXT_GUIDANCE, VIDEO_GUIDANCE, STEPS = 3.0, 2.0, 20
+GUIDANCE, STEPS = 2.0, 20
 
 Scores = dict[str, Any]
 
@@ -78,7 +78,7 @@ def score_zoo(config: SmallWorldConfig, folder: Path, pictures: Path | None = No
     """
     frame = (config.clips.frames, config.clips.height, config.clips.width)
     judge = Judge.load(folder / JUDGE)
-    generator = TextToVideoConfig(weights=TEXT_TO_VIDEO, steps=STEPS, guidance=TEXT_GUIDANCE).build(folder)
+    generator = TextToVideoConfig(weights=TEXT_TO_VIDEO, steps=STEPS, guidance=GUIDANCE).build(folder)
     latents = LatentsConfig(weights=TEXT_TO_VIDEO, frames=frame[0], height=frame[1], width=frame[2]).build(folder)
     seed = config.zoo.seed
     judged = config.draw("test", config.judged, seed_for(seed, "zoo", "judged"))
@@ -94,7 +94,7 @@ def score_zoo(config: SmallWorldConfig, folder: Path, pictures: Path | None = No
     round_trip = latents.decode(bench.z)
     scores["round_trip"] = {**bench.read(round_trip), "psnr_db": _psnr(round_trip, judged.clips)}
     written = _text_to_video(bench, judged, seed)
-    scores["text_to_video"] = {**bench.read(written), "guidance": TEXT_GUIDANCE, "steps": STEPS}
+    scores["text_to_video"] = {**bench.read(written), "guidance": GUIDANCE, "steps": STEPS}
     blurred, scores["video_to_video"] = _video_to_video(config, bench, latents)
     scores["captions"] = _captions(bench)
     scores["clip_retrieval"] = _retrieval(bench)
@@ -110,7 +110,7 @@ def score_zoo(config: SmallWorldConfig, folder: Path, pictures: Path | None = No
 def _text_to_video(bench: Bench, corpus: Corpus, seed: int) -> NDArray[np.uint8]:
     seeds = [seed_for(seed, "zoo", "render", index) for index in range(len(corpus.clips))]
     empty = np.zeros_like(bench.z)
-    return bench.generator.render(empty, corpus.canonical, seeds, strength=1.0, guidance=TEXT_GUIDANCE)
+    return bench.generator.render(empty, corpus.canonical, seeds, strength=1.0)
 
 
 def _video_to_video(config: SmallWorldConfig, bench: Bench, latents: Any) -> tuple[NDArray[np.uint8], Scores]:
@@ -122,7 +122,7 @@ def _video_to_video(config: SmallWorldConfig, bench: Bench, latents: Any) -> tup
 
     def rendered(corpus: Corpus, z: NDArray[Any], strength: float) -> NDArray[np.uint8]:
         seeds = [seed_for(seed, "zoo", "render", index) for index in range(len(z))]
-        return bench.generator.render(z, corpus.canonical, seeds, strength=strength, guidance=VIDEO_GUIDANCE)
+        return bench.generator.render(z, corpus.canonical, seeds, strength=strength)
 
     def blurred(z: NDArray[Any], what: str) -> NDArray[np.float32]:
         return blur_like_prediction(z, known_z, config.blurred, rng_for(seed, "zoo", "blur", what))
@@ -135,7 +135,7 @@ def _video_to_video(config: SmallWorldConfig, bench: Bench, latents: Any) -> tup
         **bench.read(clips),
         "psnr_db": _psnr(clips, bench.judged.clips),
         "strength": best,
-        "guidance": VIDEO_GUIDANCE,
+        "guidance": GUIDANCE,
         "steps": STEPS,
         "correlation": config.blurred,
         "blurred": {**bench.read(decoded), "psnr_db": _psnr(decoded, bench.judged.clips)},

@@ -39,7 +39,6 @@ class VideoGenerator(Protocol):
         *,
         states: NDArray[Any] | None = None,
         strength: float | None = None,
-        guidance: float | None = None,
     ) -> Clips:
         """Return clips uint8 (B, frame, height, width, 3); see `LatentDiffusion.render`."""
         ...
@@ -73,7 +72,6 @@ class LatentDiffusion:
         *,
         states: NDArray[Any] | None = None,
         strength: float | None = None,
-        guidance: float | None = None,
     ) -> Clips:
         """Render latents: renoise them to the strength, denoise them under the captions, decode.
 
@@ -89,8 +87,8 @@ class LatentDiffusion:
             The noise of a clip depends on its seed alone, not on the batch it came in.
         states : ndarray, shape (B, token, width), optional
             Conditioning states, in place of the captions.
-        strength, guidance : float, optional
-            In place of the settings'.
+        strength : float, optional
+            In place of the settings' strength.
 
         Returns
         -------
@@ -102,11 +100,10 @@ class LatentDiffusion:
             Inputs of the wrong shape or number, not finite, a strength outside 0 to 1, or one clip beyond the memory.
         """
         strength = self.config.strength if strength is None else strength
-        guidance = self.config.guidance if guidance is None else guidance
         self._check(z, captions, seeds, states, strength)
         conditioning = self._states(captions or []) if states is None else np.asarray(states, dtype=np.float32)
         clips: Clips | None = None
-        for rows, made in self._rendered(z, conditioning, seeds, strength, guidance):
+        for rows, made in self._rendered(z, conditioning, seeds, strength):
             if clips is None:
                 clips = np.empty((len(z), *made.shape[1:]), dtype=np.uint8)
             clips[rows] = made
@@ -131,7 +128,7 @@ class LatentDiffusion:
         return chosen
 
     def _rendered(
-        self, z: NDArray[Any], states: NDArray[np.float32], seeds: list[int], strength: float, guidance: float
+        self, z: NDArray[Any], states: NDArray[np.float32], seeds: list[int], strength: float
     ) -> Iterator[tuple[slice, Clips]]:
         """Yield rows with their clips, in batches that memory holds."""
         start, batch = 0, self.config.batch
@@ -139,7 +136,7 @@ class LatentDiffusion:
         while start < len(z):
             rows = slice(start, min(start + batch, len(z)))
             try:
-                made = self._render_batch(z[rows], states[rows], seeds[rows], strength, guidance)
+                made = self._render_batch(z[rows], states[rows], seeds[rows], strength)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -161,9 +158,7 @@ class LatentDiffusion:
         return batch // 2
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
-    def _render_batch(
-        self, z: NDArray[Any], states: NDArray[np.float32], seeds: list[int], strength: float, guidance: float
-    ) -> Clips:
+    def _render_batch(self, z: NDArray[Any], states: NDArray[np.float32], seeds: list[int], strength: float) -> Clips:
         device, dtype = self.unet.device, self.unet.dtype
         denoised = renoise_and_denoise(
             self.unet,
@@ -173,7 +168,7 @@ class LatentDiffusion:
             self.empty_states().to(device, dtype),
             seeds,
             strength=strength,
-            guidance=guidance,
+            guidance=self.config.guidance,
             steps=self.config.steps,
         )
         clips: Clips = decode_latents(self.vae, denoised, self.config.decoded)

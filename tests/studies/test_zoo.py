@@ -122,11 +122,11 @@ def test_the_shipped_judge_reads_real_clips() -> None:
 
 def test_the_shipped_models_hold_what_they_promise() -> None:
     """Half a minute of the real thing: shape and motion survive captions, generation and the way there and back."""
-    from studies.score_zoo import STEPS, TEXT_GUIDANCE
+    from studies.score_zoo import GUIDANCE, STEPS
 
     config = load_small_world(CONFIG)
     judge, corpus = Judge.load(SHIPPED / "judge"), config.draw("test", 24, 78)
-    generator = TextToVideoConfig(weights="text_to_video", steps=STEPS, guidance=TEXT_GUIDANCE).build(SHIPPED)
+    generator = TextToVideoConfig(weights="text_to_video", steps=STEPS, guidance=GUIDANCE).build(SHIPPED)
     import numpy as np
 
     noise = np.zeros((24, 8, 4, 8, 8), dtype=np.float32)
