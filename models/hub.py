@@ -36,6 +36,7 @@ DOWNLOADED = "data/weights"
 """Where `brain2video download weights` puts models, by their names on the hub, below the study's root."""
 
 TRAIN_ZOO = "the small world's models come with the project, in models/small_world"
+CONVERT = "'brain2video download weights --allow-pickled' converts those of the hub"
 
 
 def locate(weights: str, root: Path, parts: Sequence[str]) -> Path:
@@ -62,7 +63,7 @@ def locate(weights: str, root: Path, parts: Sequence[str]) -> Path:
             )
         if part not in WEIGHTLESS and not list((folder / part).glob("*.safetensors")):
             raise ModelError(
-                f"{folder / part}: holds no *.safetensors; pickled weights are not read, convert them first"
+                f"{folder / part}: holds no *.safetensors; pickled weights are not read, they can run code; {CONVERT}"
             )
     return folder
 
@@ -90,9 +91,7 @@ def locate_files(weights: str, root: Path, files: Sequence[str]) -> Path:
         if list(folder.glob(file)):
             continue
         if file.endswith(".safetensors"):
-            raise ModelError(
-                f"{folder}: holds no {file}; pickled weights (.bin) run code and are not read; fetch or convert them"
-            )
+            raise ModelError(f"{folder}: holds no {file}; pickled weights (.bin) run code and are not read; {CONVERT}")
         raise ModelError(f"{folder}: has no {file}; expected a model of the hub with {', '.join(files)}")
     return folder
 

@@ -193,7 +193,16 @@ def test_the_text_encoder_learns_the_attributes():
 def test_blip_learns_the_order_of_frames(tmp_path: Path):
     """Brighter and darker show the same frames; only their order tells them apart."""
     stage = BlipStage(
-        patch=8, width=16, layers=1, heads=2, text_layers=1, attribute_steps=30, attribute_batch=16, steps=250, batch=16
+        patch=8,
+        width=16,
+        layers=1,
+        heads=2,
+        text_layers=1,
+        attribute_steps=30,
+        attribute_batch=16,
+        steps=250,
+        batch=16,
+        lr=0.02,
     )
     trained = train_blip(stage, draw(60, 0), 20, seed=0)
     trained.model.save_pretrained(tmp_path / "blip")
