@@ -17,7 +17,7 @@ from models import hub
 from models.extractors.config import LatentsConfig
 from models.hub_download import bring, choose, find_model
 
-from .hub_server import COMMIT, Hub, serving
+from .hub_server import COMMIT, Hub, ask, serving
 
 WEIGHTS = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.ones(3)}
 
@@ -34,7 +34,7 @@ class Evil:
 
 
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     big = np.random.default_rng(0).bytes(300_000)
     parts = {
         "vae/config.json": b"{}",
@@ -48,11 +48,7 @@ def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     evil = {**old, "pytorch_model.bin": pickled({"a": Evil()})}
     models = {"they/video": parts, "they/old": old, "they/evil": evil, "they/empty": {"config.json": b"{}"}}
     with serving(Hub(models)) as running:
-        template = f"{running.address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", running.address)
-        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", running.address, raising=False)
+        ask(running, monkeypatch)
         yield running
 
 

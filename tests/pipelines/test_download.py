@@ -10,6 +10,7 @@ from core.clips import write_clip
 from feature_store import bucket, download
 
 from ..feature_store.conftest import add, publish, s3  # noqa: F401 - a fixture
+from ..models.hub_server import Hub, ask, serving
 from .conftest import Here
 
 BETAS = "derivatives/versionB/MNI152/prepared_allvoxel_pkl/{0}/{0}_roi-{1}_betas_normalized.pkl"
@@ -157,3 +158,42 @@ def test_help_names_the_options(here: Here) -> None:
     )
     assert "--endpoint-url" not in said
     assert "bold-moments" in here("download", "--help").stdout
+
+
+def test_published_weights_come_by_the_studys_names(
+    here: Here, cli_home: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    parts = {"vae/config.json": b"{}", "vae/diffusion_pytorch_model.bin": rng.bytes(1000)}
+    clip = {"config.json": b"{}", "preprocessor_config.json": b"{}", "model.safetensors": rng.bytes(2_000_000)}
+    targets = "targets={z: {extractor: latents, weights: they/video}, c: {extractor: clip, weights: they/clip}}"
+    options = ["download", "weights", "-c", "configs/small.yaml", "--set", targets, "--set", "roles={z: z}"]
+    with serving(Hub({"they/video": parts, "they/clip": clip})) as hub:
+        ask(hub, monkeypatch)
+        dry = here(*options, "--dry-run")
+        assert dry.code == 0, dry.stderr
+        assert "they/video 0123456789ab: 2 files, 0.0 MB, pickled weights" in dry.stdout
+        assert "they/clip 0123456789ab: 3 files, 2.0 MB, safetensors → data/weights/they/clip" in dry.stdout
+        assert not (cli_home / "data" / "weights").exists()
+        refused = here(*options)
+        assert refused.code == 2
+        assert "which can run code when they are loaded" in refused.stderr
+        del hub.models["they/video"]["vae/diffusion_pytorch_model.bin"]
+        hub.models["they/video"]["vae/diffusion_pytorch_model.safetensors"] = rng.bytes(1000)
+        assert here(*options).code == 0
+    for file, content in clip.items():
+        assert (cli_home / "data" / "weights" / "they" / "clip" / file).read_bytes() == content
+    assert (cli_home / "data" / "weights" / "they" / "video" / "vae" / "config.json").is_file()
+    shutil.rmtree(cli_home / "data" / "weights")
+
+
+def test_nothing_to_fetch_and_no_hub_are_one_line(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = here("download", "weights", "-c", "configs/small.yaml")
+    assert done.code == 0, done.stderr
+    assert "nothing to fetch" in done.stdout
+    monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", "http://127.0.0.1:9", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    targets = "targets={z: {extractor: latents, weights: they/video}}"
+    gone = here("download", "weights", "-c", "configs/small.yaml", "--set", targets, "--set", "roles={z: z}")
+    assert gone.code == 2
+    assert len([line for line in gone.stderr.splitlines() if line.startswith("error:")]) == 1
+    assert "they/video: the hub does not answer for it" in gone.stderr
