@@ -19,6 +19,7 @@ from typing import Any
 
 import av
 import numpy as np
+import psutil
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet3DConditionModel, VideoToVideoSDPipeline
 from PIL import Image
@@ -123,7 +124,7 @@ def show_generator(g: LatentDiffusion, shape: tuple[int, ...]) -> None:
     table = Table(
         title=f"rendering, strength {g.config.strength}, {g.config.steps} steps, {where}", title_justify="left"
     )
-    for column in ("", "clips a second", "times the pipeline", "peak memory (MB)"):
+    for column in ("", "clips a second", "times the pipeline", "peak memory beyond the weights (MB)"):
         table.add_column(column, justify="left" if not column else "right")
     first = next(iter(rates))
     for name, rate in rates.items():
@@ -133,22 +134,25 @@ def show_generator(g: LatentDiffusion, shape: tuple[int, ...]) -> None:
 
 
 def gpu_peak(way: Callable[[], object]) -> float:
-    """Return the most that was allocated on the GPU, in MB."""
+    """Return the most that was allocated on the GPU beyond what lay there before, in MB."""
     torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
     way()
-    return torch.cuda.max_memory_allocated() / 1e6
+    return (torch.cuda.max_memory_allocated() - before) / 1e6
 
 
 def cpu_peak(name: str) -> float:
-    """Return the peak resident size of a process of its own that renders one way, in MB."""
+    """Return by how much a process of its own grows at the most while it renders one way, in MB."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return float(pool.apply(_peak_of, (name,)))
 
 
 def _peak_of(name: str) -> float:
     warnings.filterwarnings("ignore")
-    ways_to_render(small_world(), (8, 4, 8, 8))[name][1]()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    way = ways_to_render(small_world(), (8, 4, 8, 8))[name][1]
+    before = psutil.Process().memory_info().rss
+    way()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3 - before / 1e6
 
 
 def in_turn(ways: dict[str, Callable[[], object]]) -> dict[str, float]:

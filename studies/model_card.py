@@ -36,10 +36,10 @@ model was trained on. Its own accuracy on real clips that it has not seen stands
 
 The autoencoder's round trip has {psnr:.1f} dB. Text-to-video: from true captions, guidance {guidance:g}, {denoising}
 steps. Video-to-video starts from latents blurred as ridge regression from a brain would blur them (correlation
-{correlation:g} with the truth; {blurred_psnr:.1f} dB as they are, {video_psnr:.1f} dB rendered) at strength
-{strength:g}, which did best on other clips (shape and motion, pool "zoo"). Captions are written by BLIP from its true
-image tokens, one frame after the other or averaged over frames: averages cannot carry motion. CLIP's row counts what
-the nearest of {judged} captions shares with the clip; single frames show no motion.
+{correlation:g} with the truth; {blurred_psnr:.1f} dB as they are, {video_psnr:.1f} dB rendered), under true captions,
+at strength {strength:g}: the lowest of those that did best on other clips (shape and motion, pool "zoo"). Captions are
+written by BLIP from its true image tokens, one frame after the other or averaged over frames: averages cannot carry
+motion. CLIP's row counts what the nearest of {judged} captions shares with the clip; single frames show no motion.
 
 ![Losses]({pictures}/curves.png)
 
@@ -72,7 +72,7 @@ def model_card(config: SmallWorldConfig, training: dict[str, Any], scores: dict[
         frames=config.clips.frames,
         height=config.clips.height,
         width=config.clips.width,
-        parts="\n".join(f"| `{name}` | {it['class']} | {it['weights']:,} |" for name, it in training["parts"].items()),
+        parts=_parts(training),
         clips=config.zoo.clips,
         world=config.world,
         words=f"{len(world.shapes)} shapes, {len(world.colours)} colours, {len(world.motions)} motions, "
@@ -92,6 +92,11 @@ def model_card(config: SmallWorldConfig, training: dict[str, Any], scores: dict[
     )  # fmt: skip
 
 
+def _parts(training: dict[str, Any]) -> str:
+    parts = [(name, one["class"], one["weights"]) for name, one in training["parts"].items() if one["weights"]]
+    return "\n".join(f"| `{name}` | {kind} | {weights:,} |" for name, kind, weights in parts)
+
+
 def rows_of(scores: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return what is read of each model's clips, by the name of the row in the table."""
     return {
@@ -108,7 +113,7 @@ def rows_of(scores: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _cell(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+    return "" if value is None else f"{value:.3f}"
 
 
 def curves_png(losses: dict[str, list[float]]) -> bytes:
@@ -116,12 +121,13 @@ def curves_png(losses: dict[str, list[float]]) -> bytes:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 2.1 * -(-len(losses) // 2)), layout="constrained")
-    for index, (stage, values) in enumerate(losses.items(), start=1):
+    ordered = {stage: losses[stage] for stage in TITLES if stage in losses}
+    for index, (stage, values) in enumerate(ordered.items(), start=1):
         axes = figure.add_subplot(-(-len(losses) // 2), 2, index)
         axes.plot(np.linspace(0, 100, len(values)), values, color="#0b62a8", linewidth=1.2)
         axes.set_yscale("log")
-        axes.set_title(TITLES.get(stage, stage), fontsize=9, loc="left")
-        axes.tick_params(labelsize=7)
+        axes.set_title(TITLES[stage], fontsize=9, loc="left")
+        axes.tick_params(which="both", labelsize=7)
         axes.grid(alpha=0.25)
         axes.set_xlabel("% of its steps", fontsize=7)
     buffer = BytesIO()

@@ -35,7 +35,7 @@ def study(home: Path, arrays_folder: Path) -> Study:
 
 
 TINY_WORLD = SmallWorldConfig(
-    world="easy", zoo=ZooConfig.tiny(), judge=JudgeConfig(clips=16, steps=2, batch=4), judged=24, blurred=0.2
+    world="easy", zoo=ZooConfig.tiny(), judge=JudgeConfig(clips=16, steps=2, batch=4), judged=12, blurred=0.2
 )
 """Models that know nothing, made within seconds."""
 
