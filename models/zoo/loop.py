@@ -1,8 +1,7 @@
 """The zoo's training loop: every step draws by its own number, so a stopped training goes on to the same weights."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -103,7 +102,7 @@ def fit(
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     losses = _resume(checkpoints, stage, model, optimiser)
     report(what, len(losses), steps)
-    with _own_randomness():
+    with torch.random.fork_rng(devices=[]):
         for step in range(len(losses), steps):
             torch.manual_seed(seed_for(seed, stage, step))
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
@@ -148,12 +147,6 @@ def _keep(
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     torch.save({"made_from": checkpoints.digest, "losses": losses, **state}, partial)
     partial.replace(path)
-
-
-@contextmanager
-def _own_randomness() -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        yield
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]

@@ -84,10 +84,8 @@ def train_zoo(config: ZooConfig, draw: Draw, destination: Path, *, checkpoints: 
         "text_encoder": ("transformers", text_encoder),
         "tokenizer": ("transformers", tokenizer),
     }
-    made = {f"{TEXT_TO_VIDEO}/{name}": part for name, (_, part) in pipeline.items()} | {
-        CLIP: clip.model,
-        BLIP: blip.model,
-    }
+    made = {f"{TEXT_TO_VIDEO}/{name}": part for name, (_, part) in pipeline.items()}
+    made.update({CLIP: clip.model, BLIP: blip.model})
     summary["parts"] = {name: _described(part) for name, part in made.items()}
     with staged_folder(destination) as folder, without_bars():
         _write_pipeline(folder / TEXT_TO_VIDEO, pipeline)
