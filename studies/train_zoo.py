@@ -60,6 +60,8 @@ def _is_there(destination: Path, fingerprint: str) -> bool:
 
 
 def _check_replaceable(destination: Path) -> None:
+    if destination.exists() and not destination.is_dir():
+        raise ModelError(f"{destination}: is a file; name a folder for the models")
     if home().is_relative_to(destination.resolve()) or (
         destination.exists() and not (destination / STAMP).is_file() and any(destination.iterdir())
     ):
@@ -77,8 +79,9 @@ def score(config: SmallWorldConfig, folder: Path, pictures: Path | None = None) 
         The folder lacks a model, or one is damaged.
     """
     pictures = folder / PICTURES if pictures is None else pictures
-    scores = score_zoo(config, folder, pictures)
-    training = read_json(folder / TRAINING)
+    if not (folder / TRAINING).is_file():
+        raise ModelError(f"{folder}: holds no {TRAINING}; name a folder that 'brain2video train-zoo' made")
+    training, scores = read_json(folder / TRAINING), score_zoo(config, folder, pictures)
     write_bytes(pictures / "curves.png", curves_png(training["losses"]))
     there = os.path.relpath(pictures.resolve(), folder.resolve())
     write_bytes(folder / CARD, model_card(config, training, scores, there).encode())

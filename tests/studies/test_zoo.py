@@ -73,6 +73,10 @@ def test_what_was_not_trained_here_is_never_replaced(home: Path, tmp_path: Path)
         with pytest.raises(ModelError, match="was not trained here, which is never replaced"):
             train_zoo(TINY_WORLD, folder)
     assert (theirs / "precious.safetensors").is_file()
+    with pytest.raises(ModelError, match="is a file; name a folder"):
+        train_zoo(TINY_WORLD, theirs / "precious.safetensors")
+    with pytest.raises(ModelError, match=r"holds no training\.json; name a folder that 'brain2video train-zoo' made"):
+        score(TINY_WORLD, theirs)
 
 
 def test_wrong_settings_are_one_line(tmp_path: Path) -> None:
