@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from core.errors import ServerError
+from core.files import read_json
 from pipelines.environment import defaults
+from pipelines.launch import show_zoo
 from pipelines.serve import serve
 
 from .conftest import CHECKOUT, Here, Run
@@ -178,3 +180,10 @@ def test_defaults_stay_inside_the_checkout_and_give_way(tmp_path: Path, monkeypa
     )
     assert done.stdout.strip() == "http://lab:5000"
     assert json.loads(json.dumps(made))["ZENML_ANALYTICS_OPT_IN"] == "false"
+
+
+def test_the_scores_of_the_models_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    show_zoo(read_json(CHECKOUT / "models" / "small_world" / "scores.json"))
+    shown = capsys.readouterr().out
+    for words in ("read by the judge, 200 clips", "judge, real clips", "text-to-video", "shape", "background"):
+        assert words in shown
