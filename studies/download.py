@@ -7,7 +7,7 @@ from feature_store.bucket import Bucket
 from feature_store.download import Bill, Download, find
 from feature_store.sources.download import BUCKET, PREFIX, REGION, Request
 from models import hub
-from models.captioner_config import BlipCaptionerConfig
+from models.captioners.config import BlipCaptionerConfig
 from models.extractors.config import BlipStatesConfig, ClipStatesConfig, LatentsConfig, TextConfig
 from models.generator.config import AnimateDiffConfig
 from models.hub_download import Model, bring, find_model

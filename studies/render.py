@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 from core.seeds import seed_for
 from feature_store import Store
-from models.captioner import NearestCaption
-from models.captioner_config import BlipCaptionerConfig
+from models.captioners.config import BlipCaptionerConfig
+from models.captioners.nearest import NearestCaption
 from models.extractors.base import Decoder
 from models.extractors.config import LatentsConfig, PixelsConfig
 from studies.home import home
 from studies.study import Study
 
 if TYPE_CHECKING:
-    from models.blip_captioner import BlipCaptioner
+    from models.captioners.blip import BlipCaptioner
     from models.generator.base import VideoGenerator
 
 

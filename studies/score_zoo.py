@@ -15,7 +15,7 @@ from core.seeds import rng_for, seed_for
 from evaluation.blur import blur_like_prediction
 from evaluation.judge import Judge
 from evaluation.sheet import contact_sheet, sheet_png
-from models.captioner_config import BlipCaptionerConfig
+from models.captioners.config import BlipCaptionerConfig
 from models.extractors.config import BlipStatesConfig, ClipStatesConfig, LatentsConfig, OverFrames
 from models.generator.config import TextToVideoConfig
 from models.zoo.corpus import Corpus

@@ -16,7 +16,7 @@ from evaluation.config import EvaluationConfig
 from feature_store.codecs import StorageConfig
 from feature_store.sources import SourceConfig
 from feature_store.sources.bold_moments import BoldMomentsConfig
-from models.captioner_config import BlipCaptionerConfig, CaptionerConfig, NearestCaptionerConfig
+from models.captioners.config import BlipCaptionerConfig, CaptionerConfig, NearestCaptionerConfig
 from models.encoders.config import EncoderConfig
 from models.extractors.config import BlipStatesConfig, ExtractorConfig, TextConfig
 from models.generator.config import GeneratorConfig

@@ -19,7 +19,7 @@ class BlipStates(KeyFrameStates):
     """Last hidden states of BLIP's vision model, after its layer norm, of key frames; see `KeyFrameStates`.
 
     Tokens are (1 + patches, width), the class token first; their average over frames is what the published Brain2Video
-    code predicts. `models.blip_captioner` turns either form into words. BLIP's image processor stretches a picture to
+    code predicts. `models.captioners.blip` turns either form into words. BLIP's image processor stretches a picture to
     the model's square.
     """
 

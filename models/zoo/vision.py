@@ -19,8 +19,8 @@ from transformers import (
 )
 
 from core.seeds import rng_for, seed_for
+from models.captioners.time_codes import with_time_codes
 from models.extractors.latents import to_pictures
-from models.time_codes import with_time_codes
 from models.zoo.attributes import teach_attributes
 from models.zoo.config import BlipStage, ClipStage, TextStage, VisionStage
 from models.zoo.corpus import Corpus

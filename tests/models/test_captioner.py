@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from core.errors import ModelError
-from models.captioner import NearestCaption
+from models.captioners.nearest import NearestCaption
 
 
 def test_training_states_find_their_own_captions():

@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from core.errors import ModelError
-from models.captioner_config import BlipCaptionerConfig
+from models.captioners.config import BlipCaptionerConfig
 from models.extractors.base import Decoder, Extractor
 from models.extractors.config import BlipStatesConfig, ClipStatesConfig, ExtractorConfig
 from models.extractors.key_frames import joined_shape, key_frames

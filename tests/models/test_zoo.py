@@ -11,7 +11,7 @@ from transformers import BlipForConditionalGeneration, CLIPModel, CLIPTokenizer
 from core.errors import ModelError
 from core.files import digest_folder, read_json
 from core.progress import listening
-from models.captioner_config import BlipCaptionerConfig
+from models.captioners.config import BlipCaptionerConfig
 from models.extractors.clip import caption_embeddings
 from models.extractors.config import BlipStatesConfig, ClipStatesConfig, LatentsConfig
 from models.generator.config import TextToVideoConfig

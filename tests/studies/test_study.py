@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from core.errors import ConfigError
-from models.captioner_config import BlipCaptionerConfig, NearestCaptionerConfig
+from models.captioners.config import BlipCaptionerConfig, NearestCaptionerConfig
 from studies.home import home as home_folder
 from studies.study import load_study
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from core.errors import ModelError
-from models.captioner_config import BlipCaptionerConfig
+from models.captioners.config import BlipCaptionerConfig
+from models.captioners.time_codes import with_time_codes
 from models.extractors.weights import autocast, load_beside, load_model, load_settings, pick_device
 from models.hub import CAPTIONER, locate_files
-from models.time_codes import with_time_codes
 
 
 class BlipCaptioner:
@@ -34,7 +34,7 @@ class BlipCaptioner:
     config : BlipCaptionerConfig
     coded : tuple of int, optional
         Key frames, and tokens of each, of the concatenated tokens that the decoder knows with their frames' codes (see
-        `models.time_codes`); tokens of another number are handed to it as they are.
+        `models.captioners.time_codes`); tokens of another number are handed to it as they are.
 
     Raises
     ------

@@ -10,13 +10,13 @@ from models import hub
 from models.extractors.config import Device, Precision
 
 if TYPE_CHECKING:
-    from models.blip_captioner import BlipCaptioner
+    from models.captioners.blip import BlipCaptioner
 
 MOST_PENALTY = 1.2
 
 
 class NearestCaptionerConfig(Config):
-    """The caption of the training stimulus whose target is nearest to the predicted one; see `models.captioner`."""
+    """The caption of the training stimulus whose target is nearest to the predicted one."""
 
     kind: Literal["nearest"] = "nearest"
 
@@ -62,7 +62,7 @@ class BlipCaptionerConfig(Config):
         ModelError
             The weights are not there or pickled, or their decoder has fewer positions than `max_tokens`.
         """
-        from models.blip_captioner import BlipCaptioner
+        from models.captioners.blip import BlipCaptioner
 
         return BlipCaptioner.load(self, root)
 
