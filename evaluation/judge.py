@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from core.errors import ModelError
-from core.files import digest_files, read_json, write_json
+from core.files import read_json, write_json
 from core.progress import track
 from core.seeds import rng_for, seed_for
 from evaluation.config import JudgeConfig
@@ -36,18 +36,12 @@ class Judge:
         The words of each attribute.
     frame : tuple of int
         Frames, height and width of the clips.
-    revision : str
-        SHA-256 over its files; empty while it is not saved.
     """
 
     def __init__(
-        self,
-        net: torch.nn.Module,
-        attributes: dict[str, tuple[str, ...]],
-        frame: tuple[int, int, int],
-        revision: str = "",
+        self, net: torch.nn.Module, attributes: dict[str, tuple[str, ...]], frame: tuple[int, int, int]
     ) -> None:
-        self.net, self.attributes, self.frame, self.revision = net, attributes, frame, revision
+        self.net, self.attributes, self.frame = net, attributes, frame
 
     @classmethod
     def load(cls, folder: Path) -> "Judge":
@@ -67,7 +61,7 @@ class Judge:
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"{folder}: holds no judge ({reason}); run 'brain2video train-zoo'") from error
-        return cls(net.eval(), attributes, frame, digest_files(folder, [folder / SETTINGS, folder / WEIGHTS]))
+        return cls(net.eval(), attributes, frame)
 
     def save(self, folder: Path) -> None:
         """Write `config.json` and, in float16, `model.safetensors`."""

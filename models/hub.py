@@ -35,7 +35,7 @@ INDEX = "model*.index.json"
 DOWNLOADED = "data/weights"
 """Where `brain2video download weights` puts models, by their names on the hub, below the study's root."""
 
-TRAIN_ZOO = "the small world's models come with the project, in models/small_world"
+SHIPPED = "the small world's models come with the project, in models/small_world"
 CONVERT = "'brain2video download weights --allow-pickled' converts those of the hub"
 
 
@@ -55,7 +55,7 @@ def locate(weights: str, root: Path, parts: Sequence[str]) -> Path:
     ModelError
         No such folder and nothing on the hub or in its cache, or a part lacks its safetensors.
     """
-    folder = _folder(weights, root, [f"{part}/{kind}" for part in parts for kind in KEPT], TRAIN_ZOO)
+    folder = _folder(weights, root, [f"{part}/{kind}" for part in parts for kind in KEPT], SHIPPED)
     for part in parts:
         if not (folder / part).is_dir():
             raise ModelError(

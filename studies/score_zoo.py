@@ -14,6 +14,7 @@ from core.progress import report
 from core.seeds import rng_for, seed_for
 from evaluation.blur import blur_like_prediction
 from evaluation.judge import Judge
+from evaluation.metrics.psnr import psnr
 from evaluation.sheet import contact_sheet, sheet_png
 from models.captioners.config import BlipCaptionerConfig
 from models.extractors.config import BlipStatesConfig, ClipStatesConfig, LatentsConfig, OverFrames
@@ -181,8 +182,7 @@ def _retrieval(bench: Bench) -> Scores:
 
 
 def _psnr(clips: NDArray[np.uint8], truth: NDArray[np.uint8]) -> float:
-    error = np.square(clips.astype(np.float32) - truth).mean()
-    return round(float(10 * np.log10(255**2 / error)), 2)
+    return round(float(psnr(clips, truth, None).mean()), 2)
 
 
 def _draw(path: Path, seen: Sequence[Clip] | Clip, made: Sequence[Clip] | Clip, label: str) -> None:

@@ -33,8 +33,8 @@ class BlipCaptioner:
     tokenizer : BertTokenizer
     config : BlipCaptionerConfig
     coded : tuple of int, optional
-        Key frames, and tokens of each, of the concatenated tokens that the decoder knows with their frames' codes (see
-        `models.captioners.time_codes`); tokens of another number are handed to it as they are.
+        Key frames, and tokens of each, where the decoder was trained on concatenated tokens with their frames' codes
+        (see `models.captioners.time_codes`): it then takes so many tokens, or one frame's, and no others.
 
     Raises
     ------
@@ -74,7 +74,7 @@ class BlipCaptioner:
         Raises
         ------
         ModelError
-            Predictions of another width or number of axes, or not finite.
+            Predictions of another width, number of axes or, where frames are coded, of tokens, or not finite.
         """
         self._check(predicted)
         captions: list[str] = []
@@ -88,6 +88,13 @@ class BlipCaptioner:
             raise ModelError(
                 f"captioner: expected image tokens (n, token, {self.width}), found {predicted.shape}; predict a target "
                 "of the extractor 'blip' with the same weights"
+            )
+        if self.coded is not None and predicted.shape[1] not in (self.coded[1], math.prod(self.coded)):
+            frames, each = self.coded
+            raise ModelError(
+                f"captioner: found {predicted.shape[1]} image tokens, and the decoder knows {each} of one frame "
+                f"or of an average, and on those of {frames} frames one after the other; set the target's frames to "
+                f"{frames} and leave its image_size"
             )
         if not np.isfinite(predicted).all():
             raise ModelError(

@@ -80,14 +80,3 @@ def encode_frames(vae: AutoencoderKL, frames: NDArray[np.uint8], batch: int = 32
     """Return the posterior's means, unscaled, shape (n, channel, height, width)."""
     starts = range(0, len(frames), batch)
     return torch.cat([vae.encode(to_pictures(frames[at : at + batch])).latent_dist.mean for at in starts])
-
-
-@torch.no_grad()  # type: ignore[untyped-decorator]
-def reconstruction_psnr(vae: AutoencoderKL, frames: NDArray[np.uint8], batch: int = 32) -> float:
-    """Return the peak signal-to-noise ratio in dB of frames that went through the latents and back."""
-    errors = []
-    for at in range(0, len(frames), batch):
-        pictures = to_pictures(frames[at : at + batch])
-        back = vae.decode(vae.encode(pictures).latent_dist.mean).sample.clamp(-1, 1)
-        errors.append((back - pictures).square().flatten(1).mean(1))
-    return float(10 * torch.log10(4 / torch.cat(errors).mean()))

@@ -22,7 +22,7 @@ from models.zoo.muon import Muon, orthogonalise
 from models.zoo.text import learn_merges, new_text_encoder, train_text_encoder, train_tokenizer
 from models.zoo.text_to_video import new_scheduler, new_unet, without_time
 from models.zoo.train import train_zoo
-from models.zoo.vae import encode_frames, reconstruction_psnr, train_vae
+from models.zoo.vae import encode_frames, train_vae
 from models.zoo.vision import train_blip
 
 from .small_zoo import draw
@@ -115,7 +115,10 @@ def test_what_was_trained_can_be_built_and_used(zoo: Path):
     assert states.shape == caption_embeddings(zoo / "clip", corpus.canonical).shape
     tokens = BlipStatesConfig(weights="blip", frames=4, over_frames="concatenate").build(zoo).extract(corpus.clips)
     assert tokens.shape == (2, 4 * 5, 16)
-    assert len(BlipCaptionerConfig(weights="blip").build(zoo).caption(tokens)) == 2
+    captioner = BlipCaptionerConfig(weights="blip").build(zoo)
+    assert len(captioner.caption(tokens)) == 2
+    with pytest.raises(ModelError, match=r"found 10 image tokens, .* 5 of one frame .* 4 frames .* frames to 4"):
+        captioner.caption(tokens[:, :10])
 
 
 def test_progress_is_reported(tmp_path: Path):
@@ -180,7 +183,6 @@ def test_the_autoencoder_learns_and_its_latents_have_unit_variance():
     assert np.mean(trained.losses[-5:]) < 0.5 * np.mean(trained.losses[:5])
     scaled = encode_frames(trained.vae, frames) * trained.vae.config.scaling_factor
     assert scaled.std().item() == pytest.approx(1, rel=1e-3)
-    assert reconstruction_psnr(trained.vae, frames) > 12
 
 
 def test_the_text_encoder_learns_the_attributes():
@@ -217,22 +219,6 @@ def test_blip_learns_the_order_of_frames(tmp_path: Path):
         right[over_frames] = np.mean([one == other for one, other in zip(written, corpus.canonical, strict=True)])
     assert right["concatenate"] > 0.95
     assert right["mean"] < 0.8
-
-
-def test_psnr_known_answer():
-    class Off(torch.nn.Module):
-        """An autoencoder that answers every picture a tenth of the range too dark."""
-
-        def encode(self, pictures: torch.Tensor) -> "Off":
-            self.latent_dist, self.mean = self, pictures
-            return self
-
-        def decode(self, mean: torch.Tensor) -> "Off":
-            self.sample = mean - 0.2
-            return self
-
-    frames = np.full((3, 4, 4, 3), 128, dtype=np.uint8)
-    assert reconstruction_psnr(Off(), frames) == pytest.approx(20, abs=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(8, 72), (72, 8), (16, 16)])

@@ -3,6 +3,7 @@
 import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -12,7 +13,7 @@ from evaluation.judge import Judge
 from models.generator.config import TextToVideoConfig
 from simulation.world import ATTRIBUTES, WORLDS, Combination
 from studies.home import home as home_folder
-from studies.score_zoo import named_attributes
+from studies.score_zoo import GUIDANCE, STEPS, named_attributes
 from studies.study import load_study
 from studies.train_zoo import score, train_zoo
 from studies.zoo import SmallWorldConfig, load_small_world
@@ -126,13 +127,9 @@ def test_the_shipped_judge_reads_real_clips() -> None:
 
 def test_the_shipped_models_hold_what_they_promise() -> None:
     """Half a minute of the real thing: shape and motion survive captions, generation and the way there and back."""
-    from studies.score_zoo import GUIDANCE, STEPS
-
     config = load_small_world(CONFIG)
     judge, corpus = Judge.load(SHIPPED / "judge"), config.draw("test", 24, 78)
     generator = TextToVideoConfig(weights="text_to_video", steps=STEPS, guidance=GUIDANCE).build(SHIPPED)
-    import numpy as np
-
     noise = np.zeros((24, 8, 4, 8, 8), dtype=np.float32)
     made = generator.render(noise, corpus.canonical, list(range(24)), strength=1.0)
     accuracy = judge.accuracy(made, corpus.labels)
