@@ -18,6 +18,7 @@ from core.files import read_json
 from feature_store.chunks import ChunkedRows, Columns
 from feature_store.encodings import reader_of, reads
 from feature_store.manifest import mend, read_manifest
+from feature_store.schema import UNLABELLED
 from feature_store.sources.base import ROI_SEPARATOR, Split
 from feature_store.tables import decode_column
 from feature_store.views import RowView, Values, group_by_name, loaded
@@ -56,6 +57,10 @@ class Group:
             if file.startswith(start) and "crc32c" in row
         }
         return ChunkedRows(self.path / name, mend(self.path), published)
+
+    def has(self, name: str) -> bool:
+        """Say whether the group was published with an array of that name."""
+        return f"{name}/zarr.json" in self._files
 
     def table(self, name: str) -> pd.DataFrame:
         """Return a table of the group, its columns in the order they were written in."""
@@ -141,6 +146,24 @@ class Responses(Group):
             return RowView(rows, np.arange(len(rows)), columns), stimuli
         order, counts, names = group_by_name(stimuli)
         return RowView(rows, order, columns, counts), names
+
+    def unlabelled(self, rois: list[str] | None = None) -> Values | None:
+        """Return responses to no stimulus, such as rest, or None where the subject has none.
+
+        Parameters
+        ----------
+        rois : list of str, optional
+            Only the voxels of these ROIs, as in `values`.
+
+        Returns
+        -------
+        (row, voxel) or (row, time, voxel), float32
+            In memory, or a view of the files where it would not fit; see `views.loaded`.
+        """
+        if not self.has(UNLABELLED):
+            return None
+        rows, columns = self.rows(UNLABELLED), slice(None) if rois is None else self.voxels_in(rois)
+        return loaded(RowView(rows, np.arange(len(rows)), columns))
 
     def voxels_in(self, rois: list[str]) -> Columns:
         """Return the voxels of some ROIs: a slice where they lie side by side, else their positions.

@@ -8,6 +8,7 @@ A store is one Zarr v3 hierarchy, `features.zarr`::
         train/betas                (trial, voxel) float32, or (trial, time, voxel)
         train/trials/…             one array per column: stimulus, repetition, …
         test/…
+        unlabelled/betas           (row, voxel) float32, or (row, time, voxel); only where a subject has such rows
         voxels/…                   roi, …
     targets/latents/               one immutable group per extractor
         train/values               (stimulus, …)
@@ -27,6 +28,8 @@ Kind = Literal["responses", "targets"]
 STORE_NAME = "features.zarr"
 MANIFEST = "MANIFEST.json"
 ENCODING_VERSION = "1"
+UNLABELLED = "unlabelled/betas"
+"""The array of responses to no stimulus, which a group may lack."""
 CRC_BYTES = 4
 CHUNK_BYTES = 32 * 2**20
 """What a chunk is about: large enough that a scan is one sequential read, small enough to check at first touch."""

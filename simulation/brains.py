@@ -1,7 +1,8 @@
 """Simulated subjects: voxels in BOLD Moments' regions that respond to clips, with noise as fMRI has it.
 
 A voxel rectifies and compresses what drives it; each trial adds noise, partly the voxel's own, partly shared along
-smooth patterns over the cortex; then betas are z-scored by the training trials, as published.
+smooth patterns over the cortex; then betas are z-scored by the training trials, as published. At rest, the same voxels
+re-enact mixtures of what was never shown.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,16 @@ from numpy.typing import NDArray
 from core.seeds import rng_for
 from feature_store.sources.bold_moments import ROI_VOXELS, ROIS
 from simulation.config import SimulationConfig
-from simulation.features import Fields, Floats, blur, dense_features, light_drive, motion_drive, motion_energy, opponent
+from simulation.features import (
+    Fields,
+    Floats,
+    LightVoxels,
+    MotionVoxels,
+    blur,
+    dense_features,
+    motion_energy,
+    opponent,
+)
 from simulation.world import SPLITS, Combination, Split
 
 EARLY_FIELDS = {"V1v": 0.06, "V1d": 0.06, "V2v": 0.08, "V2d": 0.08, "V3v": 0.11, "V3d": 0.11, "hV4": 0.14}
@@ -32,21 +42,43 @@ SKEW = 8
 NOISE_RANK = 20
 SMOOTHNESS = 0.15
 """Length over which shared noise varies, in parts of the simulated cortex."""
+MIXED = 3
+"""How many patterns a row of rest mixes."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a subject is shown, as the features that may drive voxels; rows are the stimuli, training first."""
+    """What a subject is shown, as the features that may drive voxels; rows are the stimuli, training first.
+
+    Attributes
+    ----------
+    light, motion : of the clips, as `features.opponent` (blurred) and `features.motion_energy` return them
+    dense : of what the clips show, as `features.dense_features` returns it
+    """
 
     light: Floats
     motion: Floats
     dense: Floats
 
     @classmethod
-    def of(cls, clips: NDArray[np.uint8], combinations: Sequence[Combination], seed: int) -> "Seen":
-        """Prepare clips (n, frame, side, side, 3) for any number of subjects."""
+    def of(
+        cls,
+        clips: NDArray[np.uint8],
+        combinations: Sequence[Combination],
+        seed: int,
+        usual: Sequence[Combination] | None = None,
+    ) -> "Seen":
+        """Prepare clips for any number of subjects.
+
+        Parameters
+        ----------
+        clips : (n, frame, side, side, 3)
+        combinations : what they show
+        seed : the study's
+        usual : what subjects are shown, where these clips are something else
+        """
         light = blur(opponent(clips))
-        return cls(light, motion_energy(light), dense_features(combinations, seed))
+        return cls(light, motion_energy(light), dense_features(combinations, seed, usual))
 
 
 @dataclass(frozen=True)
@@ -56,9 +88,13 @@ class SimulatedSubject:
     betas: dict[str, dict[Split, NDArray[np.float64]]]
     ncsnr: Floats
     """Signal sd over the noise sd of one trial, per voxel in the regions' order; 0 where a voxel holds noise only."""
+    rest: dict[str, NDArray[np.float64]]
+    """Rows of rest by region, (row, voxel); no region where the config has no rest."""
 
 
-def simulate_subject(seen: Seen, config: SimulationConfig, number: int) -> SimulatedSubject:
+def simulate_subject(
+    seen: Seen, config: SimulationConfig, number: int, imagined: Seen | None = None
+) -> SimulatedSubject:
     """Simulate one subject; subjects differ in their voxels and noise, and share what is driven by the clips.
 
     Parameters
@@ -66,25 +102,34 @@ def simulate_subject(seen: Seen, config: SimulationConfig, number: int) -> Simul
     seen : the features of all stimuli
     number : int
         The subject's number, from 1.
+    imagined : the features of what is re-enacted at rest; has to be given where the config has rest
     """
     rng = rng_for(config.seed, "subject", number)
     sizes = {roi: _size(roi, config.voxels, rng) for roi in ROIS}
-    signal = np.concatenate([_responses(seen, roi, sizes[roi], rng) for roi in ROIS], axis=1)
+    regions = [_region(seen, roi, sizes[roi], rng) for roi in ROIS]
+    signal = np.concatenate([region.responses(seen) for region in regions], axis=1)
     alive = signal.std(axis=0) > 0
     alive &= rng.random(len(alive)) >= config.silent
     low, high = config.ncsnr
     level = low + (high - low) * rng.random(len(alive)) ** SKEW
     ncsnr = np.where(alive, level, 0).astype(np.float32)
-    mean, deviation = signal[: config.n_train].mean(axis=0), signal[: config.n_train].std(axis=0)
-    signal = (signal - mean) / np.where(deviation > 0, deviation, 1) * ncsnr
-    patterns = _smooth_patterns(sizes, rng)
+    usual, spread = signal[: config.n_train].mean(axis=0), signal[: config.n_train].std(axis=0)
+    spread = np.where(spread > 0, spread, 1)
+    signal = (signal - usual) / spread * ncsnr
+    patterns = _smooth_patterns(_places(sizes, rng), rng)
     train = _trials(signal[: config.n_train], config.train_repeats, patterns, config.shared_noise, rng)
     test = _trials(signal[config.n_train :], config.test_repeats, patterns, config.shared_noise, rng)
     mean, deviation = train.mean(axis=(0, 1)), train.std(axis=(0, 1))
     whole: dict[Split, NDArray[np.float64]] = {"train": (train - mean) / deviation, "test": (test - mean) / deviation}
     edges = np.cumsum([0, *sizes.values()])
     slices = {roi: slice(a, b) for roi, a, b in zip(ROIS, edges[:-1], edges[1:], strict=True)}
-    return SimulatedSubject({roi: {s: whole[s][..., v] for s in SPLITS} for roi, v in slices.items()}, ncsnr)
+    rest: dict[str, NDArray[np.float64]] = {}
+    if config.rest:
+        assert imagined is not None, "nothing to re-enact at rest"
+        pattern = np.concatenate([region.responses(imagined) for region in regions], axis=1)
+        rows = (_rest((pattern - usual) / spread * ncsnr, config, number, patterns) - mean) / deviation
+        rest = {roi: rows[:, v] for roi, v in slices.items()}
+    return SimulatedSubject({roi: {s: whole[s][..., v] for s in SPLITS} for roi, v in slices.items()}, ncsnr, rest)
 
 
 def _size(roi: str, voxels: int, rng: np.random.Generator) -> int:
@@ -94,18 +139,57 @@ def _size(roi: str, voxels: int, rng: np.random.Generator) -> int:
     return max(1, round(mean * rng.uniform(0.9, 1.1)))
 
 
-def _responses(seen: Seen, roi: str, voxels: int, rng: np.random.Generator) -> Floats:
-    """Return the noiseless responses of a region's voxels: (n, voxel), zero where the region ignores the clips."""
+@dataclass(frozen=True)
+class _Region:
+    """A region's voxels, which respond to whatever is seen as they do to what their subject is shown.
+
+    Attributes
+    ----------
+    voxels : of which kind they are, a readout (dense feature, voxel), or None where the region ignores the clips
+    usual, spread : mean and standard deviation of each voxel's drive by what the subject is shown
+    threshold : of each voxel, in those standard deviations
+    """
+
+    voxels: LightVoxels | MotionVoxels | Floats | None
+    usual: Floats
+    spread: Floats
+    threshold: NDArray[np.float64]
+
+    def responses(self, seen: Seen) -> Floats:
+        """Return noiseless responses, (n, voxel): ``max(z - θ, 0) ** 0.7`` for standardised drive z, θ near -1."""
+        drive = _drive(self.voxels, seen)
+        if drive is None:
+            return np.zeros((len(seen.dense), len(self.threshold)), dtype=np.float32)
+        z = (drive - self.usual) / self.spread
+        return np.asarray(np.maximum(z - self.threshold, 0) ** 0.7, dtype=np.float32)
+
+
+def _region(seen: Seen, roi: str, voxels: int, rng: np.random.Generator) -> _Region:
+    """Draw a region's voxels; what is usual for them is what they see."""
     side, name = roi[0], roi[1:]
+    kind: LightVoxels | MotionVoxels | Floats | None = None
     if name in EARLY_FIELDS:
-        fields = _fields(side, name, voxels, EARLY_FIELDS[name], rng)
-        return _rectify(light_drive(seen.light, fields, rng), rng)
-    if name in MOTION:
-        return _rectify(motion_drive(seen.motion, _fields(side, name, voxels, 0.2, rng), rng), rng)
-    if name in VENTRAL:
-        readout = rng.normal(size=(seen.dense.shape[1], voxels)).astype(np.float32)
-        return _rectify(seen.dense @ readout, rng)
-    return np.zeros((len(seen.dense), voxels), dtype=np.float32)
+        kind = LightVoxels.draw(_fields(side, name, voxels, EARLY_FIELDS[name], rng), rng)
+    elif name in MOTION:
+        kind = MotionVoxels.draw(_fields(side, name, voxels, 0.2, rng), rng)
+    elif name in VENTRAL:
+        kind = rng.normal(size=(seen.dense.shape[1], voxels)).astype(np.float32)
+    drive = _drive(kind, seen)
+    if drive is None:
+        nothing = np.zeros(voxels, dtype=np.float32)
+        return _Region(None, nothing, nothing, np.zeros(voxels))
+    spread = drive.std(axis=0)
+    threshold = rng.uniform(-1.5, -0.5, voxels)
+    return _Region(kind, drive.mean(axis=0), np.where(spread > 0, spread, 1), threshold)
+
+
+def _drive(kind: LightVoxels | MotionVoxels | Floats | None, seen: Seen) -> Floats | None:
+    """Return what drives voxels of one kind, (n, voxel); see `_Region`."""
+    if isinstance(kind, LightVoxels):
+        return kind.drive(seen.light)
+    if isinstance(kind, MotionVoxels):
+        return kind.drive(seen.motion)
+    return None if kind is None else seen.dense @ kind
 
 
 def _fields(side: str, name: str, voxels: int, size: float, rng: np.random.Generator) -> Fields:
@@ -118,18 +202,14 @@ def _fields(side: str, name: str, voxels: int, size: float, rng: np.random.Gener
     return Fields(x.astype(np.float32), y.astype(np.float32), spread.astype(np.float32))
 
 
-def _rectify(drive: Floats, rng: np.random.Generator) -> Floats:
-    """Cut off below a threshold and compress: ``max(z - θ, 0) ** 0.7`` for standardised drive z, θ near -1."""
-    deviation = drive.std(axis=0)
-    z = (drive - drive.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
-    threshold = rng.uniform(-1.5, -0.5, drive.shape[1])
-    return np.asarray(np.maximum(z - threshold, 0) ** 0.7, dtype=np.float32)
-
-
-def _smooth_patterns(sizes: dict[str, int], rng: np.random.Generator) -> Floats:
-    """Return `NOISE_RANK` patterns (rank, voxel) that vary smoothly over a cortex where regions are clusters."""
+def _places(sizes: dict[str, int], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Place all voxels on a cortex where regions are clusters: (voxel, 3), about 0 to 1."""
     centres = np.repeat(rng.uniform(0, 1, (len(sizes), 3)), list(sizes.values()), axis=0)
-    places = centres + rng.normal(0, 0.08, centres.shape)
+    return np.asarray(centres + rng.normal(0, 0.08, centres.shape))
+
+
+def _smooth_patterns(places: NDArray[np.float64], rng: np.random.Generator) -> Floats:
+    """Return `NOISE_RANK` patterns (rank, voxel) that vary smoothly over the cortex."""
     waves = rng.normal(0, 1 / SMOOTHNESS, (3, NOISE_RANK))
     patterns = np.cos(places @ waves + rng.uniform(0, 2 * np.pi, NOISE_RANK)).T
     return np.asarray(patterns / np.sqrt((patterns**2).sum(axis=0)), dtype=np.float32)
@@ -144,3 +224,25 @@ def _trials(
     common = rng.standard_normal((*shape[:2], len(patterns)), dtype=np.float32) @ patterns
     noise = np.sqrt(1 - shared) * own + np.sqrt(shared) * common
     return np.asarray(signal[:, None] + noise, dtype=np.float64)
+
+
+def _rest(responses: Floats, config: SimulationConfig, number: int, patterns: Floats) -> NDArray[np.float64]:
+    """Return rows of rest, (row, voxel): each re-enacts a random mixture of `MIXED` responses, with a trial's noise.
+
+    A mixture is as strong as one of the responses, times `rest_signal`.
+
+    Parameters
+    ----------
+    responses : (n, voxel)
+        Responses to what is re-enacted, in units of one trial's noise.
+    config : SimulationConfig
+    number : the subject's
+    patterns : (rank, voxel)
+        Of the shared noise.
+    """
+    rng = rng_for(config.seed, "rest", number)
+    weights = np.zeros((config.rest, len(responses)), dtype=np.float32)
+    for row in weights:
+        few = rng.uniform(0.2, 1, MIXED)
+        row[rng.choice(len(responses), MIXED, replace=False)] = config.rest_signal * few / np.sqrt((few**2).sum())
+    return _trials(weights @ responses, 1, patterns, config.shared_noise, rng)[:, 0]

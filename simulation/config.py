@@ -10,8 +10,18 @@ WorldName = Literal["easy", "full"]
 Space = Literal["rois", "MNI152", "fsLR32k", "fsaverage", "windows"]
 """The kinds of responses that the source `bold_moments` reads."""
 
-LATE_SETTINGS = {"spaces", "annotations"}
+LATE_SETTINGS = {"spaces", "annotations", "rest", "rest_signal"}
 """Settings that datasets already written do not name; their defaults are what those datasets hold."""
+
+
+PUBLISHED_NCSNR = (0.1, 1.3)
+"""A range for `SimulationConfig.ncsnr` whose best voxel is as good as the best one published for BOLD Moments.
+
+The noise ceiling of its best voxel is 63.4 % of one trial's variance (sub-01, test, MNI152) or 60.8 % (sub-01, 1,000
+videos of three repeats, fsLR32k), as the authors' notebooks print it: an ncsnr of 1.32 or 1.25. The notebooks are
+``bmd_noiseceiling_versionB_MNI152`` and ``noiseceiling_versionB`` in the examples of
+github.com/blahner/BOLDMomentsDataset. Other voxels are shown there as pictures only, so the lower end is our own.
+"""
 
 
 class SimulatedClips(Config):
@@ -39,6 +49,11 @@ class SimulationConfig(Config):
     """Part of the noise variance that lies in few spatially smooth patterns."""
     silent: float = Field(0.1, ge=0, le=1)
     """Part of every region's voxels that hold noise only."""
+    rest: int = Field(0, ge=0)
+    """Rows of rest per subject: activity without a stimulus, which re-enacts mixtures of what was never shown. They are
+    written by region, and read where a source's responses are ``rois``."""
+    rest_signal: float = Field(0.7, ge=0)
+    """Standard deviation of what is re-enacted at rest, in that of the responses to training stimuli."""
     clips: SimulatedClips = SimulatedClips()
     spaces: tuple[Space, ...] = Field(("rois",), min_length=1)
     """Which kinds of responses are written. ``MNI152`` brings masks, ROI indices and the pickles of BMDgeneral and WB;
@@ -63,6 +78,12 @@ class SimulationConfig(Config):
     def _spaces_are_named_once(self) -> Self:
         if len(set(self.spaces)) != len(self.spaces):
             raise ValueError(f"spaces must name each kind once, found {', '.join(self.spaces)}")
+        return self
+
+    @model_validator(mode="after")
+    def _rest_has_a_place(self) -> Self:
+        if self.rest and "rois" not in self.spaces:
+            raise ValueError(f"rest is written by region: add rois to spaces, found {', '.join(self.spaces)}")
         return self
 
     @model_validator(mode="after")

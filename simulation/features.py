@@ -5,6 +5,7 @@ Nothing here knows any video model's latents: brains driven by what is later dec
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,26 +53,39 @@ def blur(channels: Floats) -> Floats:
     return np.asarray(blocks.mean(axis=(3, 5)), dtype=np.float32)
 
 
-def light_drive(channels: Floats, fields: Fields, rng: np.random.Generator) -> Floats:
-    """Return the drive of early visual voxels: one colour direction in one place, at one part of the clip.
+@dataclass(frozen=True)
+class LightVoxels:
+    """Early visual voxels: each likes one colour direction in one place, at one part of the clip.
 
-    Parameters
+    Attributes
     ----------
-    channels : shape (n, frame, side, side, 3), from `opponent`
     fields : receptive fields of V voxels
-
-    Returns
-    -------
-    shape (n, V)
+    moment : (V, 1)
+        The part of the clip, 0 to 1.
+    colour : (V, 3)
+        Weights of the opponent channels.
     """
-    n, frames, side = channels.shape[:3]
-    voxels = len(fields.x)
-    at = (np.arange(frames) + 0.5) / frames
-    when = np.exp(-(((at - rng.uniform(0, 1, (voxels, 1))) / 0.25) ** 2) / 2)
-    colour = rng.normal(size=(voxels, 3)) * (1.0, 1.2, 1.2)
-    kernel = np.einsum("vt,vc->vtc", when / when.sum(axis=1, keepdims=True), colour).astype(np.float32)
-    local = channels.transpose(0, 1, 4, 2, 3).reshape(n * frames * 3, side * side) @ fields.weights(side).T
-    return np.asarray(np.einsum("ntcv,vtc->nv", local.reshape(n, frames, 3, voxels), kernel), dtype=np.float32)
+
+    fields: Fields
+    moment: NDArray[np.float64]
+    colour: NDArray[np.float64]
+
+    @classmethod
+    def draw(cls, fields: Fields, rng: np.random.Generator) -> Self:
+        """Draw what voxels with these receptive fields like."""
+        voxels = len(fields.x)
+        moment = rng.uniform(0, 1, (voxels, 1))
+        return cls(fields, moment, rng.normal(size=(voxels, 3)) * (1.0, 1.2, 1.2))
+
+    def drive(self, channels: Floats) -> Floats:
+        """Return the voxels' drive, (n, V), by channels (n, frame, side, side, 3) from `opponent`."""
+        n, frames, side = channels.shape[:3]
+        at = (np.arange(frames) + 0.5) / frames
+        when = np.exp(-(((at - self.moment) / 0.25) ** 2) / 2)
+        kernel = np.einsum("vt,vc->vtc", when / when.sum(axis=1, keepdims=True), self.colour).astype(np.float32)
+        local = channels.transpose(0, 1, 4, 2, 3).reshape(n * frames * 3, side * side) @ self.fields.weights(side).T
+        local = local.reshape(n, frames, 3, len(self.moment))
+        return np.asarray(np.einsum("ntcv,vtc->nv", local, kernel), dtype=np.float32)
 
 
 def motion_energy(channels: Floats) -> Floats:
@@ -89,31 +103,67 @@ def motion_energy(channels: Floats) -> Floats:
     return np.asarray(np.sqrt(np.stack([*directed, change**2], axis=-1)), dtype=np.float32)
 
 
-def motion_drive(energy: Floats, fields: Fields, rng: np.random.Generator) -> Floats:
-    """Return the drive of motion voxels: energy near one direction, in a wide receptive field: shape (n, V)."""
-    side, voxels = energy.shape[2], len(fields.x)
-    total = energy.mean(axis=1).reshape(len(energy), side * side, 9)
-    prefers = rng.uniform(0, 2 * np.pi, (voxels, 1))
-    tuning = np.exp(2 * (np.cos(np.arange(8) * np.pi / 4 - prefers) - 1))
-    tuning = np.concatenate([tuning, rng.uniform(0, 0.3, (voxels, 1))], axis=1)
-    local = np.einsum("npe,vp->nve", total, fields.weights(side), optimize=True)
-    return np.asarray(np.einsum("nve,ve->nv", local, tuning), dtype=np.float32)
+@dataclass(frozen=True)
+class MotionVoxels:
+    """Motion voxels: each likes energy near one direction, in a wide receptive field.
+
+    Attributes
+    ----------
+    fields : receptive fields of V voxels
+    tuning : (V, 9)
+        Weights of the eight directions and of flicker.
+    """
+
+    fields: Fields
+    tuning: NDArray[np.float64]
+
+    @classmethod
+    def draw(cls, fields: Fields, rng: np.random.Generator) -> Self:
+        """Draw what voxels with these receptive fields like."""
+        voxels = len(fields.x)
+        prefers = rng.uniform(0, 2 * np.pi, (voxels, 1))
+        tuning = np.exp(2 * (np.cos(np.arange(8) * np.pi / 4 - prefers) - 1))
+        return cls(fields, np.concatenate([tuning, rng.uniform(0, 0.3, (voxels, 1))], axis=1))
+
+    def drive(self, energy: Floats) -> Floats:
+        """Return the voxels' drive, (n, V), by `motion_energy` (n, frame, side, side, 9)."""
+        side = energy.shape[2]
+        total = energy.mean(axis=1).reshape(len(energy), side * side, 9)
+        local = np.einsum("npe,vp->nve", total, self.fields.weights(side), optimize=True)
+        return np.asarray(np.einsum("nve,ve->nv", local, self.tuning), dtype=np.float32)
 
 
-def dense_features(combinations: Sequence[Combination], seed: int) -> Floats:
+def dense_features(
+    combinations: Sequence[Combination], seed: int, usual: Sequence[Combination] | None = None
+) -> Floats:
     """Return random nonlinear features of the attributes, two layers deep, the same for all subjects.
 
     No feature stands for one attribute: each mixes several, so that a caption has to be decoded from a population.
+
+    Parameters
+    ----------
+    combinations : n combinations
+    seed : the study's
+    usual : by whose mean and deviation each layer is standardised; `combinations` by default
 
     Returns
     -------
     shape (n, `DENSE`), each within -1 to 1
     """
-    codes = [[getattr(c, name) == word for name, words in ATTRIBUTES.items() for word in words] for c in combinations]
     rng = rng_for(seed, "dense features")
-    values = np.asarray(codes, dtype=np.float32)
+    values = _codes(combinations)
+    base = values if usual is None else _codes(usual)
     for width in (DENSE, DENSE):
-        mixing = rng.normal(size=(values.shape[1], width)).astype(np.float32)
-        drive = values @ mixing
-        values = np.sin(BEND * (drive - drive.mean(axis=0)) / drive.std(axis=0)).astype(np.float32)
+        mixing = rng.normal(size=(base.shape[1], width)).astype(np.float32)
+        expected = base @ mixing
+        values, base = (
+            np.sin(BEND * (drive - expected.mean(axis=0)) / expected.std(axis=0)).astype(np.float32)
+            for drive in (values @ mixing, expected)
+        )
     return values
+
+
+def _codes(combinations: Sequence[Combination]) -> Floats:
+    """Return which words describe each combination: (n, word), ones and zeros."""
+    codes = [[getattr(c, name) == word for name, words in ATTRIBUTES.items() for word in words] for c in combinations]
+    return np.asarray(codes, dtype=np.float32)

@@ -11,7 +11,17 @@ from core.errors import SourceError
 from core.files import read_json, staged_folder, write_json
 from core.progress import track
 from core.seeds import rng_for, seed_for
-from feature_store.sources.bold_moments import ANNOTATIONS, BETAS, BETAS_KEYS, CLIP, ROIS, STIMULI, Counts
+from feature_store.sources.bold_moments import (
+    ANNOTATIONS,
+    BETAS,
+    BETAS_KEYS,
+    CLIP,
+    REST,
+    REST_KEY,
+    ROIS,
+    STIMULI,
+    Counts,
+)
 from simulation.brains import Seen, SimulatedSubject, simulate_subject
 from simulation.config import LATE_SETTINGS, SimulationConfig
 from simulation.draw import Floats, draw_jitter, render
@@ -29,6 +39,8 @@ ANNOTATORS = 5
 
 BRAIN_FRAMES, BRAIN_SIDE = 8, 32
 """How finely simulated brains see a clip."""
+IMAGINED = 512
+"""From how many clips that nobody is shown the activity at rest is mixed."""
 
 
 def simulate(config: SimulationConfig, destination: Path, *, replace: bool = False) -> Path:
@@ -110,6 +122,8 @@ def _files(config: SimulationConfig) -> Iterator[str]:
         subject = f"sub-{number:02d}"
         if "rois" in config.spaces:
             yield from (BETAS.format(subject=subject, roi=roi) for roi in ROIS)
+        if config.rest:
+            yield from (REST.format(subject=subject, roi=roi) for roi in ROIS)
         yield from space_files(config, counts_of(config), subject)
 
 
@@ -122,6 +136,12 @@ def shown(config: SimulationConfig) -> tuple[list[Combination], Floats]:
     return combinations, draw_jitter(len(combinations), seed_for(config.seed, "shown"), world.jitter)
 
 
+def imagined(config: SimulationConfig) -> tuple[list[Combination], Floats]:
+    """Draw what is re-enacted at rest, and its jitter: of the pool that no study shows, in training or test."""
+    world, seed = WORLDS[config.world], seed_for(config.seed, "rest")
+    return world.draw("zoo", IMAGINED, seed=seed), draw_jitter(IMAGINED, seed, world.jitter)
+
+
 def _write_clips(config: SimulationConfig, folder: Path, combinations: Sequence[Combination], jitter: Floats) -> None:
     clips, counts = config.clips, counts_of(config)
     names = [CLIP.format(split=split, stimulus=s) for split in SPLITS for s in counts.stimuli(split)]
@@ -132,9 +152,13 @@ def _write_clips(config: SimulationConfig, folder: Path, combinations: Sequence[
 
 def _write_betas(config: SimulationConfig, folder: Path, combinations: Sequence[Combination], jitter: Floats) -> None:
     clips = render(combinations, jitter, BRAIN_FRAMES, BRAIN_SIDE, BRAIN_SIDE)
-    seen = Seen.of(clips, combinations, config.seed)
+    seen, at_rest = Seen.of(clips, combinations, config.seed), None
+    if config.rest:
+        never_shown, jitter = imagined(config)
+        clips = render(never_shown, jitter, BRAIN_FRAMES, BRAIN_SIDE, BRAIN_SIDE)
+        at_rest = Seen.of(clips, never_shown, config.seed, usual=combinations)
     for number in track(range(1, config.subjects + 1), "simulated brains"):
-        subject = simulate_subject(seen, config, number)
+        subject = simulate_subject(seen, config, number, at_rest)
         if "rois" in config.spaces:
             _write_rois(folder, f"sub-{number:02d}", subject)
         if set(config.spaces) != {"rois"}:
@@ -145,6 +169,8 @@ def _write_rois(folder: Path, name: str, subject: SimulatedSubject) -> None:
     for roi, betas in subject.betas.items():
         content = {BETAS_KEYS[split]: np.ascontiguousarray(betas[split]) for split in SPLITS}
         write_pickle(folder / BETAS.format(subject=name, roi=roi), content)
+    for roi, rows in subject.rest.items():
+        write_pickle(folder / REST.format(subject=name, roi=roi), {REST_KEY: np.ascontiguousarray(rows)})
 
 
 def _annotations(config: SimulationConfig, combinations: Sequence[Combination]) -> dict[str, dict[str, Any]]:

@@ -14,8 +14,8 @@ from feature_store.chunks import ChunkedRows
 from feature_store.codecs import Compression
 from feature_store.groups import open_group
 from feature_store.noise_ceiling import agreement, missing_values, ncsnr
-from feature_store.schema import ENCODING_VERSION
-from feature_store.sources.base import ROI_SEPARATOR, SPLITS, Recording, Source, Split
+from feature_store.schema import ENCODING_VERSION, UNLABELLED
+from feature_store.sources.base import ROI_SEPARATOR, SPLITS, Recording, Rows, Source
 from feature_store.writer import GroupWriter, is_published
 from studies.home import home, shown
 from studies.pictures import picture_of_responses
@@ -78,12 +78,13 @@ def group_ref(group: Path, *, fresh: bool, pictures: list[str]) -> GroupRef:
     """Return the reference to a published group."""
     array = "betas" if group.parent.name == "responses" else "values"
     opened = open_group(group)
+    arrays = [*(f"{split}/{array}" for split in SPLITS), *([UNLABELLED] if opened.has(UNLABELLED) else [])]
     return GroupRef(
         kind=group.parent.name,
         name=group.name,
         path=shown(group),
         digest=opened.digest,
-        shapes={f"{split}/{array}": list(opened.rows(f"{split}/{array}").shape) for split in SPLITS},
+        shapes={name: list(opened.rows(name).shape) for name in arrays},
         fresh=fresh,
         attributes=opened.attributes,
         dvc_state=versioning.states(home(), [group])[group],
@@ -95,27 +96,28 @@ def _write(study: Study, recording: Recording, fingerprint: str) -> None:
     attributes = {**recording.attributes, "subject": recording.subject, "source": study.source.kind}
     name = f"responses/{recording.subject}"
     with GroupWriter(study.store, name, encoding_type="responses", fingerprint=fingerprint, **attributes) as group:
-        voxels, damaged = recording.voxels, {}
+        voxels, damaged = recording.voxels, dict[str, int]()
         for split in SPLITS:
-            _write_split(group, recording, split, study.storage.compression)
+            # a whole brain's splits are never in memory together
+            _write_betas(group, f"{split}/betas", recording.values.pop(split), "trial", study.storage.compression)
+            group.table(f"{split}/trials", recording.trials[split])
             rows, stimuli = group.rows(f"{split}/betas"), list(recording.trials[split]["stimulus"])
             damaged[split] = _count_missing(recording, split, rows)
             voxels = voxels.assign(**{f"ncsnr_{split}": ncsnr(rows, stimuli)})
+        if recording.unlabelled is not None:
+            _write_betas(group, UNLABELLED, recording.unlabelled, "row", study.storage.compression)
+            damaged["unlabelled"] = _count_missing(recording, "unlabelled", group.rows(UNLABELLED))
         group.table("voxels", voxels)
         group.describe(nan_voxels=damaged, noise_ceiling_agreement=agreement(voxels))
 
 
-def _write_split(group: GroupWriter, recording: Recording, split: Split, compression: Compression) -> None:
-    values = recording.values.pop(split)  # a whole brain's splits are never in memory together
-    axes = ("trial", "time", "voxel") if len(values.shape) == 3 else ("trial", "voxel")
-    group.array(
-        f"{split}/betas", tuple(values.shape), "float32", lambda a, b: values[a:b], axes, compression=compression
-    )
-    group.table(f"{split}/trials", recording.trials[split])
+def _write_betas(group: GroupWriter, name: str, values: Rows, first_axis: str, compression: Compression) -> None:
+    axes = (first_axis, "time", "voxel") if len(values.shape) == 3 else (first_axis, "voxel")
+    group.array(name, tuple(values.shape), "float32", lambda a, b: values[a:b], axes, compression=compression)
 
 
-def _count_missing(recording: Recording, split: Split, rows: ChunkedRows) -> int:
-    """Return how many voxels hold NaN; they are kept as they are.
+def _count_missing(recording: Recording, part: str, rows: ChunkedRows) -> int:
+    """Return how many voxels hold NaN in a split or in ``"unlabelled"``; they are kept as they are.
 
     Raises
     ------
@@ -127,10 +129,10 @@ def _count_missing(recording: Recording, split: Split, rows: ChunkedRows) -> int
     empty = pd.Series((missing == len(rows))[regions.index]).groupby(regions.to_numpy()).all()
     if empty.any():
         raise SourceError(
-            f"{recording.subject}: no voxel of {empty.index[empty.to_numpy()][0]} holds a finite value in {split}; "
+            f"{recording.subject}: no voxel of {empty.index[empty.to_numpy()][0]} holds a finite value in {part}; "
             "check the recordings, or leave this region out"
         )
     count = int((missing > 0).sum())
     if count:
-        report(f"{recording.subject}: {count:,} of {len(missing):,} voxels hold NaN in {split}, kept as they are", 1, 1)
+        report(f"{recording.subject}: {count:,} of {len(missing):,} voxels hold NaN in {part}, kept as they are", 1, 1)
     return count

@@ -2,8 +2,9 @@
 
 The folder holds `stimuli.csv` (stimulus_id, split, file, caption; file and caption may be empty; group is optional),
 `stimuli/` with the files it names, and per subject a folder with `responses.npy` (trial × voxel), `trials.csv`
-(stimulus_id, repetition, session?, run?) and optionally `voxels.csv` (roi, …). `targets/NAME.npy` holds embeddings made
-elsewhere, rows in the order of `stimuli.csv`.
+(stimulus_id, repetition, session?, run?) and optionally `voxels.csv` (roi, …) and `unlabelled.npy` (row × voxel:
+responses to no stimulus, such as rest). `targets/NAME.npy` holds embeddings made elsewhere, rows in the order of
+`stimuli.csv`.
 """
 
 from functools import cached_property
@@ -33,6 +34,8 @@ MEASURES = ("ncsnr_train_published", "ncsnr_test_published", "x", "y", "z")
 """Columns of `voxels.csv` that hold numbers, some of which may be missing."""
 INDICES = ("i", "j", "k")
 """Columns of `voxels.csv` that hold indices into a volume."""
+UNLABELLED = "unlabelled.npy"
+"""Responses to no stimulus, where a subject has any."""
 
 
 class ArraysConfig(Config):
@@ -114,12 +117,13 @@ class Arrays:
         splits = trials["stimulus"].map(split_of)
         rows: dict[Split, Rows] = {s: SelectedRows(values, np.flatnonzero(splits == s)) for s in SPLITS}
         tables: dict[Split, pd.DataFrame] = {s: trials[splits == s].reset_index(drop=True) for s in SPLITS}
-        return Recording(subject, rows, tables, self._voxels(folder, values.shape[-1]))
+        voxels = self._voxels(folder, values.shape[-1])
+        return Recording(subject, rows, tables, voxels, unlabelled=_unlabelled(folder, values.shape))
 
     def response_files(self, subject: str) -> list[Path]:
         """Return the files of one subject, and the stimulus table."""
         folder = self.path / subject
-        files = [folder / name for name in ("responses.npy", "trials.csv", "voxels.csv")]
+        files = [folder / name for name in ("responses.npy", "trials.csv", "voxels.csv", UNLABELLED)]
         return [file for file in [*files, self.path / "stimuli.csv"] if file.is_file()]
 
     def stimulus_files(self) -> list[Path]:
@@ -171,6 +175,27 @@ class SelectedRows:
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
         return np.asarray(self._values[self._rows[rows]])
+
+
+def _unlabelled(folder: Path, responses: tuple[int, ...]) -> NDArray[Any] | None:
+    """Return a subject's `UNLABELLED` responses, memory-mapped, or None where there are none.
+
+    Parameters
+    ----------
+    folder : the subject's
+    responses : shape of its `responses.npy`, all of whose axes but the first must be the same
+    """
+    file = folder / UNLABELLED
+    if not file.is_file():
+        return None
+    values = _load(file)
+    if values.shape[1:] != responses[1:] or values.ndim != len(responses) or not len(values):
+        expected = ", ".join(["row", *map(str, responses[1:])])
+        raise SourceError(
+            f"{file}: has the shape {values.shape}; expected ({expected}) with one row at least, as responses.npy has "
+            f"the shape {responses}; save it with the same voxels, or remove it"
+        )
+    return values
 
 
 def _load(file: Path) -> NDArray[Any]:

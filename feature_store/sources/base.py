@@ -48,6 +48,8 @@ class Recording:
         (see `ROI_SEPARATOR` and `NO_ROI`), and what the dataset knows of these: ``hemisphere`` ("l", "r" or ""), ``i``,
         ``j``, ``k`` (voxel indices), ``x``, ``y``, ``z`` (mm), ``ncsnr_train_published``, ``ncsnr_test_published``
     attributes : what else is known of the recording, JSON without absolute paths: ``space``, ``tr_s``, ``affine``, …
+    unlabelled : (row, voxel), or (row, time, voxel) where `values` have time: responses without a stimulus, of rest or
+        other studies; the same voxels in the same order, or None
     """
 
     subject: str
@@ -55,6 +57,7 @@ class Recording:
     trials: dict[Split, pd.DataFrame]
     voxels: pd.DataFrame
     attributes: dict[str, Any] = field(default_factory=dict)
+    unlabelled: Rows | None = None
 
 
 class Source(Protocol):

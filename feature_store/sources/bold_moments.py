@@ -32,6 +32,9 @@ HEMISPHERES: tuple[Hemisphere, ...] = get_args(Hemisphere)
 BETAS_FOLDER = "derivatives/versionB/MNI152/prepared_allvoxel_pkl"
 BETAS = BETAS_FOLDER + "/{subject}/{subject}_roi-{roi}_betas_normalized.pkl"
 BETAS_KEYS: dict[Split, str] = {"train": "train_data_allvoxel", "test": "test_data_allvoxel"}
+REST = BETAS_FOLDER + "/{subject}/{subject}_roi-{roi}_rest_normalized.pkl"
+REST_KEY = "rest_data_allvoxel"
+"""Rows of rest, (row, voxel), as simulations write them; what is published are raw runs of rest, but no betas."""
 
 GLM_FOLDER = "derivatives/versionB/{space}/GLM"
 PREPARED = GLM_FOLDER + "/{subject}/prepared_betas"

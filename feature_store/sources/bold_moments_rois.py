@@ -1,11 +1,15 @@
-"""BOLD Moments by region: version B's betas in MNI152, one pickle per subject and region."""
+"""BOLD Moments by region: version B's betas in MNI152, one pickle per subject and region.
+
+A simulated dataset may hold rows of rest in a second pickle per region. The published one has raw runs of rest but no
+betas of them, so it has no such file.
+"""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from core.errors import SourceMissing
+from core.errors import SourceError, SourceMissing
 from feature_store.sources.base import SPLITS, Recording, Rows, Split
 from feature_store.sources.bold_moments import (
     BETAS,
@@ -14,13 +18,15 @@ from feature_store.sources.bold_moments import (
     GENERAL,
     GENERAL_VOXELS,
     MNI_VOXELS,
+    REST,
+    REST_KEY,
     ROI_INDICES,
     ROI_VOXELS,
     SUBJECT_MASK,
     WHOLE,
     BoldMomentsConfig,
 )
-from feature_store.sources.bold_moments_files import Floats, Reader
+from feature_store.sources.bold_moments_files import Floats, Reader, check_finite
 from feature_store.sources.bold_moments_voxels import (
     Ceilings,
     Places,
@@ -32,6 +38,7 @@ from feature_store.sources.bold_moments_voxels import (
     with_places,
 )
 from feature_store.sources.files import present
+from feature_store.sources.unpickle import load_pickle
 
 
 class RoiBetas(Reader):
@@ -58,14 +65,15 @@ class RoiBetas(Reader):
         sizes = [part.shape[1] for part in parts["train"]]
         values: dict[Split, Rows] = {split: np.concatenate(parts.pop(split), axis=1) for split in SPLITS}
         voxels, attributes = self._voxels(subject, sizes)
-        return Recording(subject, values, self.trials(), voxels, {"space": "MNI152", **attributes})
+        unlabelled = self._read_rest(subject, sizes)
+        return Recording(subject, values, self.trials(), voxels, {"space": "MNI152", **attributes}, unlabelled)
 
     def files(self, subject: str) -> list[Path]:
-        """Return the regions' files, and those that say where their voxels lie and how good they are."""
+        """Return the regions' files, those of rest, and those that say where voxels lie and how good they are."""
         places = self._place_files(subject)
         ceilings = self.ceilings.files(subject) if places else []
         masks = mask_files(self, subject) if ceilings else []
-        return list(dict.fromkeys([*self._betas(subject), *places, *masks, *ceilings]))
+        return list(dict.fromkeys([*self._betas(subject), *self._rest(subject), *places, *masks, *ceilings]))
 
     def _betas(self, subject: str) -> list[Path]:
         folder = self.folder / subject
@@ -74,6 +82,29 @@ class RoiBetas(Reader):
         mend = "download it, or name the regions that are there in source.rois"
         paths = [self.path / BETAS.format(subject=subject, roi=roi) for roi in self.rois]
         return [present(path, mend, or_run=DOWNLOAD) for path in paths]
+
+    def _rest(self, subject: str) -> list[Path]:
+        """Return the regions' files of rest: none where nobody wrote any, or a region without a side is asked for."""
+        if not any(self.path.glob(REST.format(subject=subject, roi="*"))) or {GENERAL, WHOLE} & set(self.rois):
+            return []
+        mend = "other regions have rest: simulate again, or remove theirs as well"
+        return [present(self.path / REST.format(subject=subject, roi=roi), mend) for roi in self.rois]
+
+    def _read_rest(self, subject: str, sizes: list[int]) -> Floats | None:
+        """Return rows of rest of all regions, (row, voxel), or None where the subject has none.
+
+        Raises
+        ------
+        SourceMissing, SourceError
+            A region lacks its file, or a file does not hold the same number of rows of that region's voxels.
+        """
+        paths = self._rest(subject)
+        if not paths:
+            return None
+        parts: list[Floats] = []
+        for path, size in zip(paths, sizes, strict=True):
+            parts.append(_read_rest(path, len(parts[0]) if parts else None, size))
+        return np.concatenate(parts, axis=1)
 
     def _declared(self, subject: str, roi: str) -> int | None:
         if not self.published:
@@ -114,6 +145,22 @@ class RoiBetas(Reader):
             mask = find_mask(len(ncsnr), path, image, mask_files(self, subject), "noise ceilings")
             voxels = voxels.assign(**{column: ncsnr[mask.positions(places.ijk, path)]})
         return voxels
+
+
+def _read_rest(path: Path, rows: int | None, voxels: int) -> Floats:
+    """Return one region's rows of rest: as many as the other regions have, where that is known."""
+    content = load_pickle(path)
+    if not isinstance(content, dict) or REST_KEY not in content:
+        found = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
+        raise SourceError(f"{path}: lacks {REST_KEY} (found: {found}); simulate again")
+    stored = np.asarray(content[REST_KEY])
+    if stored.shape != (rows or len(np.atleast_1d(stored)), voxels) or stored.dtype.kind != "f":
+        raise SourceError(
+            f"{path}: {REST_KEY} has shape {stored.shape} of {stored.dtype}, expected ({rows or 'row'}, {voxels}) of "
+            "floats (row, voxel), as other regions' rest and this region's betas have; simulate again"
+        )
+    check_finite(path, stored, REST_KEY)
+    return stored.astype(np.float32)
 
 
 def _side(roi: str) -> str:

@@ -19,6 +19,8 @@ from feature_store.sources.bold_moments import (
     GROUP_MASK,
     ORGANIZED,
     ORGANIZED_HEMISPHERE,
+    REST,
+    REST_KEY,
     ROI_INDICES,
     SUBJECT_MASK,
     TRS,
@@ -71,6 +73,10 @@ def roi_path(root: Path, roi: str = "lMT") -> Path:
     return root / BETAS.format(subject=SUBJECT, roi=roi)
 
 
+def rest_path(root: Path, roi: str = "lMT") -> Path:
+    return root / REST.format(subject=SUBJECT, roi=roi)
+
+
 def index_path(root: Path, roi: str = "lMT") -> Path:
     return root / ROI_INDICES.format(subject=SUBJECT, roi=roi)
 
@@ -108,6 +114,13 @@ def write_rois(root: Path) -> None:
     for roi, columns in REGIONS.items():
         dump(roi_path(root, roi), pair(columns))
     dump(roi_path(root, "WB"), pair(range(10)))
+
+
+def write_rest(root: Path, rows: int = 4) -> None:
+    """Write the regions' betas and rows of rest, as a simulation does: row · 10 + column, negative."""
+    write_rois(root)
+    for roi in ("lMT", "rMT"):
+        dump(rest_path(root, roi), {REST_KEY: -(np.arange(rows)[:, None] * 10.0 + np.asarray(REGIONS[roi]))})
 
 
 def write_places(root: Path) -> None:

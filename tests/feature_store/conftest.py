@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from moto.server import ThreadedMotoServer
 
+from feature_store.schema import UNLABELLED
 from feature_store.writer import GroupWriter
 
 from . import dvc_checkout
@@ -20,7 +21,9 @@ from .bold_moments_disk import write_spaces, write_windows
 STIMULI = {"train": ["a", "b", "c", "d"], "test": ["x", "y", "z"]}
 
 
-def write_responses(store: Path, betas: dict[str, np.ndarray], fingerprint: str = "f") -> None:
+def write_responses(
+    store: Path, betas: dict[str, np.ndarray], fingerprint: str = "f", unlabelled: np.ndarray | None = None
+) -> None:
     written = {"encoding_type": "responses", "fingerprint": fingerprint, "subject": "sub-01"}
     with GroupWriter(store, "responses/sub-01", **written) as group:
         for split, names in STIMULI.items():
@@ -29,6 +32,9 @@ def write_responses(store: Path, betas: dict[str, np.ndarray], fingerprint: str 
             values = betas[split]
             group.array(f"{split}/betas", values.shape, "float32", lambda a, b, v=values: v[a:b], ("trial", "voxel"))
             group.table(f"{split}/trials", trials)
+        if unlabelled is not None:
+            shape = unlabelled.shape
+            group.array(UNLABELLED, shape, "float32", lambda a, b, v=unlabelled: v[a:b], ("row", "voxel"))
         group.table("voxels", pd.DataFrame({"roi": ["V1"] * 3 + ["V2"] * 2, "x": [0.5, 1, 2, 3, 4]}))
 
 

@@ -36,6 +36,18 @@ def test_a_folder_is_read_as_it_is_described(arrays_folder: Path) -> None:
     assert source.target("absent") is None
 
 
+def test_responses_to_no_stimulus_are_optional(arrays_folder: Path) -> None:
+    source = Arrays(arrays_folder)
+    assert source.responses("sub-01").unlabelled is None
+    before = source.response_files("sub-01")
+    rest = np.arange(300, dtype=np.int16).reshape(5, 60)
+    np.save(arrays_folder / "sub-01" / "unlabelled.npy", rest)
+    unlabelled = source.responses("sub-01").unlabelled
+    assert unlabelled is not None
+    assert np.array_equal(unlabelled[0:5], rest)
+    assert set(source.response_files("sub-01")) - set(before) == {arrays_folder / "sub-01" / "unlabelled.npy"}
+
+
 def test_an_absent_folder_or_subject_is_named(arrays_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"nowhere: no such folder; set source\.path"):
         _ = Arrays(tmp_path / "nowhere").subjects

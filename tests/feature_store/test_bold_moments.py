@@ -42,8 +42,10 @@ from .bold_moments_disk import (
     index_path,
     mask_image,
     pair,
+    rest_path,
     roi_path,
     source,
+    write_rest,
     write_rois,
 )
 
@@ -189,6 +191,29 @@ def test_missing_values_are_kept(root: Path) -> None:
     dump(roi_path(root), betas)
     train = np.asarray(source(root).responses(SUBJECT).values["train"][slice(None)])
     assert np.argwhere(np.isnan(train)).tolist() == [[5, 0]]
+
+
+def test_rest_is_read_where_a_simulation_wrote_it(tmp_path: Path) -> None:
+    write_rest(tmp_path)
+    reader = source(tmp_path)
+    rest = reader.responses(SUBJECT).unlabelled
+    assert rest is not None
+    np.testing.assert_array_equal(rest[0:4], -(np.arange(4)[:, None] * 10 + np.asarray(MT)))
+    assert [path.name[7:] for path in reader.response_files(SUBJECT)[2:]] == [
+        "roi-lMT_rest_normalized.pkl",
+        "roi-rMT_rest_normalized.pkl",
+    ]
+    only_right = source(tmp_path, rois=["rMT"])
+    right = only_right.responses(SUBJECT).unlabelled
+    assert right is not None
+    assert right.shape == (4, 3)
+    assert rest_path(tmp_path, "lMT") not in only_right.response_files(SUBJECT)
+
+
+def test_the_published_dataset_has_no_rest(root: Path, tmp_path: Path) -> None:
+    assert source(root).responses(SUBJECT).unlabelled is None
+    write_rest(tmp_path)
+    assert source(tmp_path, rois=["lMT", "WB"]).responses(SUBJECT).unlabelled is None, "WB is no region of its own"
 
 
 def test_stimuli_and_files(root: Path) -> None:

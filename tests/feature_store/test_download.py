@@ -72,7 +72,7 @@ def test_the_tree_is_the_source_and_a_second_run_fetches_nothing(
     s3: str, content: dict[str, bytes], tmp_path: Path
 ) -> None:
     said: list[tuple[str, int, int]] = []
-    with listening(lambda what, done, total: said.append((what, done, total))):
+    with listening(lambda what, done, total, note: said.append((what, done, total))):
         bill = bring(Counting(s3), tmp_path / "new" / "ds")
     assert tree(tmp_path / "new" / "ds") == content
     assert (bill.there, bill.to_fetch) == (0, sum(map(len, content.values())))

@@ -42,6 +42,31 @@ def test_rois_select_voxels_and_unknown_ones_are_named(store: Path, betas: dict[
         responses.values("test", rois=["V3"])
 
 
+def test_responses_to_no_stimulus_are_read_where_there_are_any(
+    store: Path, betas: dict[str, np.ndarray], rng: np.random.Generator
+) -> None:
+    assert Store(store).responses("sub-01").unlabelled() is None
+    before = digest_folder(store / "responses")
+    rest = rng.normal(size=(7, 5)).astype("f4")
+    write_responses(store, betas, "g", unlabelled=rest)
+    responses = Store(store).responses("sub-01")
+    assert np.array_equal(responses.unlabelled(), rest)
+    assert np.array_equal(responses.unlabelled(["V2"]), rest[:, 3:])
+    assert np.array_equal(responses.values("train")[0], betas["train"])
+    with pytest.raises(StoreError, match="no ROI 'V3'"):
+        responses.unlabelled(["V3"])
+    chunk = store / "responses/sub-01/unlabelled/betas/c/0/0"
+    assert list(verify(store)) == []
+    content = bytearray(chunk.read_bytes())
+    content[3] ^= 1
+    chunk.write_bytes(content)
+    assert [finding.path for finding in verify(store)] == [chunk]
+    with pytest.raises(StoreCorrupted, match="unlabelled/betas: chunk c/0/0 fails its checksum"):
+        Store(store).responses("sub-01").unlabelled()
+    write_responses(store, betas)
+    assert digest_folder(store / "responses") == before, "a group without such rows is as it always was"
+
+
 def test_pairs_join_by_stimulus_never_by_position(
     store: Path, betas: dict[str, np.ndarray], latents: dict[str, np.ndarray]
 ) -> None:

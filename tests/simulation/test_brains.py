@@ -13,7 +13,7 @@ from feature_store.sources.bold_moments import ROIS
 from simulation.brains import Seen, SimulatedSubject, simulate_subject
 from simulation.config import SimulationConfig
 from simulation.draw import draw_jitter, render
-from simulation.features import Fields, dense_features, motion_drive, motion_energy, opponent
+from simulation.features import Fields, MotionVoxels, dense_features, motion_energy, opponent
 from simulation.world import SPLITS, WORLDS, Combination
 
 CONFIG = SimulationConfig(n_train=300, n_test=40, voxels=1000)
@@ -112,7 +112,7 @@ def test_motion_voxels_prefer_a_direction() -> None:
     assert total[0, 4] > 5 * total[0, 0]
     assert total[1, 0] > 5 * total[1, 4]
     middle = Fields(*(np.full(50, value, dtype=np.float32) for value in (0.5, 0.5, 0.2)))
-    drive = motion_drive(energy, middle, np.random.default_rng(0))
+    drive = MotionVoxels.draw(middle, np.random.default_rng(0)).drive(energy)
     assert {bool(sign) for sign in drive[0] > drive[1]} == {True, False}
 
 
@@ -138,7 +138,15 @@ def test_no_dense_feature_is_one_attribute(shown: tuple[NDArray[np.uint8], list[
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"ncsnr": (0.5, 0.1)}, "0 < low ≤ high"), ({"n_train": 9990, "n_test": 48}, "at most 9999")],
+    [
+        ({"ncsnr": (0.5, 0.1)}, "0 < low ≤ high"),
+        ({"n_train": 9990, "n_test": 48}, "at most 9999"),
+        ({"rest": -1}, "rest\n.*greater than or equal to 0"),
+        (
+            {"rest": 5, "spaces": ("MNI152", "fsLR32k")},
+            "rest is written by region: add rois to spaces, found MNI152, fs",
+        ),
+    ],
 )
 def test_config_refuses(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):

@@ -63,7 +63,7 @@ def test_clips_show_the_annotated_combinations(source: BoldMoments, tiny: Simula
 
 def test_second_call_returns_at_once(tiny: SimulationConfig, dataset: Path) -> None:
     reports: list[str] = []
-    with listening(lambda what, done, total: reports.append(what)):
+    with listening(lambda what, done, total, note: reports.append(what)):
         assert simulate(tiny, dataset) == dataset
     assert not reports
 

@@ -14,10 +14,12 @@ from feature_store import Store, verify
 from studies.extract import extract
 from studies.home import home as home_folder
 from studies.ingest import ingest
+from studies.simulate import simulate_source
 from studies.study import Study, load_study
 
 from ..conftest import write_arrays
 from .conftest import write_study
+from .test_simulated import CONFIG, TINY
 
 
 def responses_of(folder: Path) -> np.ndarray:
@@ -44,7 +46,7 @@ def test_missing_values_are_kept_counted_and_reported(study: Study, arrays_folde
     responses[3, 5], responses[:, 7] = np.nan, np.nan
     np.save(arrays_folder / "sub-01" / "responses.npy", responses)
     said: list[str] = []
-    with listening(lambda what, done, total: said.append(what)):
+    with listening(lambda what, done, total, note: said.append(what)):
         reference = ingest(study, "sub-01")
     counts = reference.attributes["nan_voxels"]
     assert counts["train"] + counts["test"] == 3, "voxel 5 in one split, voxel 7 in both"
@@ -61,6 +63,48 @@ def test_a_region_without_any_value_is_refused(study: Study, arrays_folder: Path
     with pytest.raises(SourceError, match="sub-01: no voxel of V2 holds a finite value in train; check the recordings"):
         ingest(study, "sub-01")
     assert not [path for path in study.folder.rglob("*") if path.is_file()], "nothing half-written is left"
+
+
+def test_responses_to_no_stimulus_are_ingested(study: Study, arrays_folder: Path, rng: np.random.Generator) -> None:
+    without = ingest(study, "sub-01")
+    assert set(without.shapes) == {"train/betas", "test/betas"}
+    rest = rng.normal(size=(9, 60))
+    rest[2, 4] = np.nan
+    np.save(arrays_folder / "sub-01" / "unlabelled.npy", rest)
+    reference = ingest(study, "sub-01")
+    assert (reference.fresh, reference.digest == without.digest) == (False, False)
+    assert reference.shapes["unlabelled/betas"] == [9, 60]
+    assert reference.attributes["nan_voxels"] == {"train": 0, "test": 0, "unlabelled": 1}
+    group = Store(study.store).responses("sub-01")
+    assert np.array_equal(group.unlabelled(), rest.astype("f4"), equal_nan=True)
+    assert np.array_equal(group.unlabelled(["V2"]), rest[:, 30:].astype("f4"))
+    assert list(verify(study.store)) == []
+    assert ingest(study, "sub-01").fresh
+    (arrays_folder / "sub-01" / "unlabelled.npy").unlink()
+    assert ingest(study, "sub-01").digest == without.digest, "without them, the group is as it was"
+
+
+def test_simulated_rest_is_ingested(home: Path) -> None:
+    study = load_study(CONFIG, [*TINY, "simulation.rest=20"])
+    simulate_source(study)
+    for subject in ("sub-01", "sub-02"):
+        reference = ingest(study, subject)
+        voxels = len(Store(study.store).responses(subject).voxels)
+        assert reference.shapes == {
+            "train/betas": [36, voxels],
+            "test/betas": [40, voxels],
+            "unlabelled/betas": [20, voxels],
+        }
+        assert ingest(study, subject).fresh
+    assert Store(study.store).responses("sub-01").unlabelled(["EBA"]).std() == pytest.approx(1, abs=0.3)
+
+
+def test_a_region_without_any_value_at_rest_is_refused(study: Study, arrays_folder: Path) -> None:
+    rest = np.ones((4, 60))
+    rest[:, 30:] = np.nan
+    np.save(arrays_folder / "sub-01" / "unlabelled.npy", rest)
+    with pytest.raises(SourceError, match="sub-01: no voxel of V2 holds a finite value in unlabelled; check the rec"):
+        ingest(study, "sub-01")
 
 
 def test_a_region_is_whole_where_its_overlap_with_another_is_lost(study: Study, arrays_folder: Path) -> None:
@@ -93,6 +137,7 @@ def test_compressed_windows_are_the_same_values(home: Path, tmp_path: Path, rng:
     source = write_arrays(tmp_path / "windows", rng)
     windows = np.round(1000 + 5 * np.repeat(responses_of(source)[:, None], 6, axis=1)).astype("f4")
     np.save(source / "sub-01" / "responses.npy", windows)
+    np.save(source / "sub-01" / "unlabelled.npy", windows[:7] + 1)
     plain = load_study(write_study(home, source))
     digest = ingest(plain, "sub-01").digest
     values = np.array(Store(plain.store).responses("sub-01").values("test")[0])
@@ -101,6 +146,7 @@ def test_compressed_windows_are_the_same_values(home: Path, tmp_path: Path, rng:
     assert (again.fresh, again.digest == digest) == (False, False)
     assert np.array_equal(Store(small.store).responses("sub-01").values("test")[0], values)
     assert values.shape[1:] == (6, 60)
+    assert np.array_equal(Store(small.store).responses("sub-01").unlabelled(), windows[:7] + 1)
     assert ingest(small, "sub-01").fresh
     assert list(verify(small.store)) == []
 

@@ -112,6 +112,16 @@ CASES: list[tuple[str, Damage, str]] = [
         without("sub-01/responses.npy", (96, 4, 0)),
         r"shape \(96, 4, 0\) and holds no value; expected",
     ),
+    (
+        "unlabelled voxels",
+        save("sub-01/unlabelled.npy", np.zeros((5, 59))),
+        r"unlabelled.npy: has the shape \(5, 59\); expected \(row, 60\) .* has the shape \(96, 60\); save it with the",
+    ),
+    ("unlabelled time", save("sub-01/unlabelled.npy", np.zeros((5, 4, 60))), r"\(5, 4, 60\); expected \(row, 60\)"),
+    ("unlabelled line", save("sub-01/unlabelled.npy", np.zeros(60)), r"shape \(60,\); expected \(row, 60\)"),
+    ("no unlabelled row", without("sub-01/unlabelled.npy", (0, 60)), r"shape \(0, 60\); expected .* one row at least"),
+    ("unlabelled text", save("sub-01/unlabelled.npy", np.array([["a"] * 60])), "unlabelled.npy: holds <U1; expected"),
+    ("unlabelled pickle", save("sub-01/unlabelled.npy", np.array([{}])), "unlabelled.npy: not a plain numpy array"),
     ("no time", without("sub-01/responses.npy", (96, 0, 60)), r"shape \(96, 0, 60\) and holds no value; expected"),
     (
         "both names",
