@@ -9,8 +9,18 @@ from evaluation.metrics import metric_names
 class EvaluationConfig(Config):
     """Which metrics, and whether the models are cross-validated over all stimuli as well."""
 
-    metrics: tuple[str, ...] = ("two_way", "two_way_within_class", "correlation", "ssim", "psnr")
-    """`space.metric`, or bare names, which stand for every space they apply to."""
+    metrics: tuple[str, ...] = (
+        "two_way",
+        "two_way_within_class",
+        "correlation",
+        "r2",
+        "retrieval_10",
+        "retrieval_50",
+        "ssim",
+        "psnr",
+    )
+    """`space.metric`, or bare names, which stand for every space they apply to; what needs more stimuli than there are
+    is left out."""
 
     @field_validator("metrics")
     @classmethod

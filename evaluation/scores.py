@@ -7,15 +7,21 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from core.errors import ConfigError
-from evaluation.intervals import bootstrap_interval
+from evaluation.centred import centred
+from evaluation.intervals import bootstrap_interval, paired_interval
 from evaluation.metrics import Array, Groups, Metric, PerStimulus, metric
 
 SCHEMA = 1
 ROWS = ("reconstruction", "mean_predictor", "shuffled_brain", "oracle")
 """The rows every report carries, in the order in which they are shown."""
+NOISE_CEILING = "noise_ceiling"
+"""The row of `evaluation.ceiling`: no prediction, but the correlation that test noise allows."""
+REFERENCES = (*ROWS[1:], NOISE_CEILING)
+"""The rows that are no model's: what a model is held against."""
 
 Spaces: TypeAlias = Mapping[str, Array]
-"""Arrays (n, ...) by space: `pixels`, `latents`, `text`, any other target's name. `frames` looks at `pixels`."""
+"""Arrays (n, ...) by space: `pixels`, `latents`, `text`, any other target's name, and these less their training mean
+(`latents_centred`). `frames` looks at `pixels`."""
 Values: TypeAlias = dict[str, dict[str, PerStimulus]]
 """Values (n,) by row and by `space.metric`."""
 Rows: TypeAlias = dict[str, dict[str, dict[str, Any]]]
@@ -35,14 +41,15 @@ def applicable(metrics: Sequence[str], arrays: Spaces, groups: Groups | None = N
     ----------
     metrics : sequence of str
         `space.metric` names, or bare metric names, which stand for every space they apply to. What the arrays cannot
-        have (no such space, no groups, frames too small) is left out.
+        have (no such space, no groups, frames too small, too few stimuli) is left out.
     arrays : arrays (n, ...) by space
     groups : sequence of length n, optional
 
     Raises
     ------
     ConfigError
-        A metric is unknown, or can never be had in the space it is asked for (`pixels.ssim`: it is `frames.ssim`).
+        A metric is unknown, or can never be had in the space it is asked for (`pixels.ssim`: it is `frames.ssim`;
+        `latents.r2`: it is `latents_centred.r2`).
     """
     names: dict[str, None] = {}
     for asked in metrics:
@@ -57,13 +64,23 @@ def applicable(metrics: Sequence[str], arrays: Spaces, groups: Groups | None = N
 
 
 def _spaces_for(chosen: Metric, arrays: Spaces) -> list[str]:
-    return ["frames"] if chosen.view == "frames" else [space for space in arrays if space != "frames"]
+    if chosen.view == "frames":
+        return ["frames"]
+    return [space for space in arrays if _better_space(chosen, space) == space]
 
 
 def _check_space(chosen: Metric, space: str) -> None:
-    if (space == "frames") != (chosen.view == "frames"):
-        better = "frames" if chosen.view == "frames" else "pixels"
+    better = _better_space(chosen, space)
+    if better != space:
         raise ConfigError(f"metric '{space}.{chosen.name}' does not exist; did you mean '{better}.{chosen.name}'?")
+
+
+def _better_space(chosen: Metric, space: str) -> str:
+    """Return the space itself where the metric can be had in it, else the one that was probably meant."""
+    if chosen.view == "frames":
+        return "frames"
+    vectors = "pixels" if space == "frames" else space
+    return centred(vectors) if chosen.view == "centred" else vectors
 
 
 def per_stimulus(
@@ -149,12 +166,64 @@ def _entry(chosen: Metric, values: PerStimulus, seed: int, groups: Groups | None
         "chance": chosen.chance,
         "higher_is_better": chosen.higher_is_better,
     }
+    return entry | _left_out(values, counted)
+
+
+def _left_out(values: PerStimulus, counted: PerStimulus) -> dict[str, int]:
+    """Return how many stimuli were counted and how many of these have no value, each where it is worth saying."""
+    found = {"n": len(counted)} if len(counted) != len(values) else {}
     undefined = int((~np.isfinite(counted)).sum())
-    return (
-        entry
-        | ({"n": len(counted)} if len(counted) != len(values) else {})
-        | ({"undefined": undefined} if undefined else {})
-    )
+    return found | ({"undefined": undefined} if undefined else {})
+
+
+def differences(values: Values, baseline: str, *, seed: int, groups: Groups | None = None) -> Rows:
+    """Compare every model's row with the baseline's, stimulus by stimulus.
+
+    Parameters
+    ----------
+    values : Values
+    baseline : str
+        The row that the others are held against; it is left out itself, as are the rows of no model (`REFERENCES`).
+    seed : int
+        The study's seed.
+    groups : sequence of length n, optional
+        The class of each stimulus, where a metric asked for it.
+
+    Returns
+    -------
+    dict
+        ``{row: {"latents_centred.correlation": {"value", "ci95", "higher_is_better"}}}``: the row's mean less the
+        baseline's, with its paired interval; `n` and `undefined` as in `summarise`. An interval without 0 in it is a
+        difference over test stimuli, not over other subjects or other fits.
+
+    Raises
+    ------
+    ValueError
+        There is no row of the baseline's name.
+    """
+    if baseline not in values:
+        raise ValueError(f"no row '{baseline}' to compare with; found {', '.join(values) or 'none'}")
+    against = values[baseline]
+    return {
+        row: {
+            name: _difference(metric(name), one[name], against[name], seed, groups) for name in one if name in against
+        }
+        for row, one in values.items()
+        if row not in (baseline, *REFERENCES)
+    }
+
+
+def _difference(
+    chosen: Metric, values: PerStimulus, against: PerStimulus, seed: int, groups: Groups | None
+) -> dict[str, Any]:
+    asked = chosen.counted(len(values), groups)
+    value, low, high = paired_interval(values[asked], against[asked], seed=seed)
+    entry = {
+        "value": _number(value),
+        "ci95": [_number(low), _number(high)],
+        "higher_is_better": chosen.higher_is_better,
+    }
+    return entry | _left_out(values, values[asked] - against[asked])
 
 
 def score_rows(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from evaluation.wording import metric_label, number, ordered_metrics, row_label
+from evaluation.wording import metric_label, number, ordered_metrics, row_label, space_label
 
 CONTROLS = ("mean_predictor", "shuffled_brain")
 Entry = Mapping[str, Any]
@@ -57,7 +57,7 @@ def _why_none(entry: Entry) -> str:
 
 
 def _opening(name: str, entry: Entry) -> str:
-    space = name.rpartition(".")[0]
+    space = space_label(name.rpartition(".")[0])
     chance = "" if entry["chance"] is None else f"; chance {number(entry['chance'])}"
     if name.endswith(".two_way"):
         return f"Reconstructions are identified {number(entry['value'])} of the time ({space}, two-way{chance})"

@@ -3,17 +3,19 @@
 import math
 from collections.abc import Iterable
 
+from evaluation.centred import is_centred, plain
 from evaluation.metrics import metric, metric_names
-from evaluation.scores import ROWS
+from evaluation.scores import REFERENCES
 
 ROW_LABELS = {
     "reconstruction": "reconstruction",
     "mean_predictor": "mean predictor",
     "shuffled_brain": "shuffled brain",
     "oracle": "oracle",
+    "noise_ceiling": "noise ceiling",
 }
 SPACES = ("pixels", "frames", "latents", "text")
-FIRST = ("two_way", "two_way_within_class", "correlation", "ssim", "psnr")
+FIRST = ("two_way", "two_way_within_class", "retrieval_10", "retrieval_50", "correlation", "r2", "ssim", "psnr")
 
 
 def number(value: float | None) -> str:
@@ -30,11 +32,16 @@ def row_label(row: str) -> str:
     return ROW_LABELS.get(row, row.replace("_", " "))
 
 
+def space_label(space: str) -> str:
+    """Return a space's name in words: "latents", and "centred latents" where the training mean is subtracted."""
+    return f"centred {plain(space)}" if is_centred(space) else space
+
+
 def metric_label(name: str) -> str:
     """Return a `space.metric` name in words, the variant included: "pixels, two-way identification"."""
     space, _, short = name.rpartition(".")
     words = metric(name).label if short in metric_names() else short.replace("_", " ")
-    return f"{space}, {words}" if space else words
+    return f"{space_label(space)}, {words}" if space else words
 
 
 def short_label(name: str) -> str:
@@ -43,17 +50,24 @@ def short_label(name: str) -> str:
 
 
 def ordered_rows(rows: Iterable[str]) -> list[str]:
-    """Put rows in the order in which they are shown: the four of every report, then others by name."""
-    return sorted(rows, key=lambda row: (ROWS.index(row) if row in ROWS else len(ROWS), row))
+    """Put rows in the order in which they are shown: reconstruction, other models as they come, what is no model."""
+
+    def place(row: str) -> int:
+        if row in REFERENCES:
+            return 2 + REFERENCES.index(row)
+        return 0 if row == "reconstruction" else 1
+
+    return sorted(rows, key=place)
 
 
 def ordered_metrics(names: Iterable[str]) -> list[str]:
-    """Put `space.metric` names in the order in which they are shown: by space, identification first."""
+    """Put `space.metric` names in the order in which they are shown: by space, then centred, identification first."""
     known = [*FIRST, *metric_names()]
 
-    def place(name: str) -> tuple[int, str, int, str]:
+    def place(name: str) -> tuple[int, str, bool, int, str]:
         space, _, short = name.rpartition(".")
-        of_space = SPACES.index(space) if space in SPACES else len(SPACES)
-        return of_space, space, known.index(short) if short in known else len(known), short
+        of_space = SPACES.index(plain(space)) if plain(space) in SPACES else len(SPACES)
+        of_metric = known.index(short) if short in known else len(known)
+        return of_space, plain(space), is_centred(space), of_metric, short
 
     return sorted(set(names), key=place)

@@ -3,7 +3,7 @@
 To add one, write a file with a function under `@register(...)` and import it here.
 """
 
-from evaluation.metrics import correlation, psnr, ssim, two_way, two_way_within_class
+from evaluation.metrics import correlation, psnr, r2, retrieval, ssim, two_way, two_way_within_class
 from evaluation.metrics.registry import Array, Groups, Metric, PerStimulus, metric, metric_names, register
 
 __all__ = [
@@ -15,7 +15,9 @@ __all__ = [
     "metric",
     "metric_names",
     "psnr",
+    "r2",
     "register",
+    "retrieval",
     "ssim",
     "two_way",
     "two_way_within_class",

@@ -17,7 +17,7 @@ PerStimulus: TypeAlias = NDArray[np.float64]
 Groups: TypeAlias = Sequence[Any] | Array
 """One class label a stimulus, length n."""
 Function: TypeAlias = Callable[[Array, Array, Array | None], PerStimulus]
-View: TypeAlias = Literal["vectors", "frames"]
+View: TypeAlias = Literal["vectors", "frames", "centred"]
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,14 @@ class Metric:
     """What guessing earns, or None where guessing earns no fixed value."""
     function: Function
     view: View = "vectors"
-    """`vectors` flattens each stimulus, whatever the space; `frames` needs clips."""
+    """`vectors` flattens each stimulus, whatever the space; `centred` does so in spaces less their training mean alone
+    (see `evaluation.centred`); `frames` needs clips."""
     higher_is_better: bool = True
     needs_groups: bool = False
     smallest_side: int = 1
     """For `frames`: the fewest pixels a frame's side may have."""
+    fewest: int = 1
+    """The fewest stimuli that the metric can be asked of."""
 
     @property
     def source(self) -> str:
@@ -46,8 +49,10 @@ class Metric:
         """Say whether arrays of this shape, (n, ...), can be scored by this metric."""
         if self.needs_groups and groups is None:
             return False
-        if self.view == "vectors":
-            return len(shape) >= 2
+        if len(shape) < 2 or shape[0] < self.fewest:
+            return False
+        if self.view != "frames":
+            return True
         return len(shape) == 5 and shape[-1] == 3 and min(shape[2:4]) >= self.smallest_side
 
     def counted(self, n: int, groups: Groups | None = None) -> NDArray[np.bool_]:
@@ -90,6 +95,7 @@ class Metric:
             raise ValueError(f"{self.name}: prediction {prediction.shape} and truth {truth.shape}; expected one shape")
         if not self.applies_to(truth.shape, groups):
             wanted = f"clips with sides from {self.smallest_side}" if self.view == "frames" else "(n, ...)"
+            wanted += f" with n from {self.fewest}" if self.fewest > 1 else ""
             wanted += " and groups" if self.needs_groups else ""
             raise ValueError(f"{self.name}: found shape {truth.shape}; expected {wanted}")
         if groups is not None and len(groups) != len(truth):
@@ -111,6 +117,7 @@ def register(
     higher_is_better: bool = True,
     needs_groups: bool = False,
     smallest_side: int = 1,
+    fewest: int = 1,
 ) -> Callable[[Function], Function]:
     """Enter a function ``(prediction, truth, groups) -> (n,)`` as a metric; see `Metric` for the settings.
 
@@ -123,7 +130,9 @@ def register(
     def enter(function: Function) -> Function:
         if name in _METRICS:
             raise ValueError(f"metric '{name}' is registered twice; choose another name")
-        _METRICS[name] = Metric(name, label, chance, function, view, higher_is_better, needs_groups, smallest_side)
+        _METRICS[name] = Metric(
+            name, label, chance, function, view, higher_is_better, needs_groups, smallest_side, fewest
+        )
         return function
 
     return enter

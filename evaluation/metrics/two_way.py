@@ -4,10 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.metrics.registry import Array, PerStimulus, register
-from evaluation.metrics.rows import unit_rows
-
-TIE = 1e-9
-"""Correlations closer than this are equal: a blocked matrix product may round equal columns differently."""
+from evaluation.metrics.similarity import TIE, leads
 
 
 def wins(prediction: Array, truth: Array) -> NDArray[np.float64]:
@@ -16,8 +13,7 @@ def wins(prediction: Array, truth: Array) -> NDArray[np.float64]:
     Entry (i, j) is 1 where ``corr(prediction i, truth i) > corr(prediction i, truth j)``, 0 where it is less, one half
     where the two are equal, and NaN along the row of a prediction that is not finite.
     """
-    similarity = unit_rows(prediction) @ unit_rows(truth).T
-    lead = np.diag(similarity)[:, None] - similarity
+    lead = leads(prediction, truth)
     won = np.where(np.abs(lead) <= TIE, 0.5, (lead > 0).astype(np.float64))
     return np.where(np.isnan(lead), np.nan, won)
 

@@ -10,6 +10,7 @@ from scipy.stats import bootstrap
 
 from core.errors import ConfigError
 from core.seeds import rng_for
+from evaluation.config import EvaluationConfig
 from evaluation.controls import mean_prediction, shuffle_stimuli
 from evaluation.intervals import bootstrap_interval
 from evaluation.metrics import metric, metric_names
@@ -81,6 +82,32 @@ def test_metrics_are_asked_for_by_short_or_whole_name(world):
         applicable(["frames.two_way"], truth)
     with pytest.raises(ConfigError, match="unknown metric"):
         applicable(["fid"], truth)
+
+
+def test_what_is_held_against_the_training_mean_needs_a_centred_space(world):
+    _, truth = world
+    both = {"latents": np.zeros((10, 4)), "latents_centred": np.zeros((10, 4))}
+    assert applicable(["r2", "retrieval_10", "retrieval_50"], truth) == []
+    assert applicable(["r2", "retrieval_10", "retrieval_50"], both) == [
+        "latents_centred.r2",
+        "latents_centred.retrieval_10",
+    ]
+    assert applicable(["correlation"], both) == ["latents.correlation", "latents_centred.correlation"]
+    assert applicable(["latents_centred.r2"], truth) == []
+    with pytest.raises(ConfigError, match=r"'latents.r2' does not exist; did you mean 'latents_centred.r2'"):
+        applicable(["latents.r2"], both)
+    with pytest.raises(ConfigError, match=r"'frames.retrieval_10' does not exist; did you mean 'pixels_centred.retrie"):
+        applicable(["frames.retrieval_10"], both)
+    with pytest.raises(ConfigError, match=r"'latents_centred.ssim' does not exist; did you mean 'frames.ssim'"):
+        applicable(["latents_centred.ssim"], both)
+
+
+def test_the_default_metrics_are_known_and_add_nothing_where_no_space_is_centred(world):
+    _, truth = world
+    asked = EvaluationConfig().metrics
+    assert set(asked) == set(metric_names())
+    before = ["two_way", "two_way_within_class", "correlation", "ssim", "psnr"]
+    assert applicable(asked, truth, GROUPS) == applicable(before, truth, GROUPS)
 
 
 def test_a_shape_that_differs_says_where(world):

@@ -3,7 +3,7 @@
 import pytest
 
 from evaluation.verdict import headline, is_above, verdict
-from evaluation.wording import metric_label, number, ordered_metrics, ordered_rows, short_label
+from evaluation.wording import metric_label, number, ordered_metrics, ordered_rows, row_label, short_label
 
 
 def entry(value, low=None, high=None, *, chance=0.5, higher=True, **more):
@@ -58,6 +58,13 @@ def test_the_sentence(report, sentence):
     assert verdict(report) == sentence
 
 
+def test_a_noise_ceiling_changes_nothing():
+    entries = {"reconstruction": HIGH, "mean_predictor": MIDDLE, "shuffled_brain": LOW}
+    assert verdict(rows(**entries, noise_ceiling=BEST)) == verdict(rows(**entries))
+    assert verdict(rows(noise_ceiling=BEST)) == "Nothing was reconstructed, so there is nothing to judge."
+    assert "(centred latents, two-way" in verdict(rows("latents_centred.two_way", **entries))
+
+
 def test_lower_may_be_better():
     assert is_above(entry(1, 0.9, 1.1, higher=False), entry(2, 1.9, 2.1, higher=False))
     assert not is_above(entry(2, 1.9, 2.1, higher=False), entry(1, 0.9, 1.1, higher=False))
@@ -76,12 +83,24 @@ def test_figures_and_names():
     assert metric_label("frames.ssim") == "frames, SSIM (RGB, 7×7 uniform)"
     assert short_label("frames.ssim") == "frames SSIM"
     assert metric_label("pixels.new_one") == "pixels, new one"
-    assert ordered_rows(["zoo", "oracle", "ablation", "reconstruction"]) == [
+    assert short_label("latents_centred.two_way") == "centred latents two-way"
+    assert metric_label("latents_centred.retrieval_50") == "centred latents, 50-way retrieval"
+    assert row_label("noise_ceiling") == "noise ceiling"
+
+
+def test_order():
+    rows = ["noise_ceiling", "oracle", "ridge", "shuffled_brain", "mlp", "mean_predictor", "reconstruction"]
+    assert ordered_rows(rows) == [
         "reconstruction",
+        "ridge",
+        "mlp",
+        "mean_predictor",
+        "shuffled_brain",
         "oracle",
-        "ablation",
-        "zoo",
+        "noise_ceiling",
     ]
+    names = ["clip.two_way", "latents_centred.r2", "latents_centred.retrieval_10", "latents.correlation"]
+    assert ordered_metrics(names) == [names[3], names[2], names[1], names[0]]
     assert ordered_metrics(["clip.two_way", "frames.psnr", "pixels.correlation", "pixels.two_way"]) == [
         "pixels.two_way",
         "pixels.correlation",
