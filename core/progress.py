@@ -6,16 +6,16 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-Listener = Callable[[str, int, int], None]
-"""Called with what is being done, how many are done, and how many there are."""
+Listener = Callable[[str, int, int, str], None]
+"""Called with what is being done, how many are done, how many there are, and a note such as the loss."""
 
 _listeners: list[Listener] = []
 
 
-def report(what: str, done: int, total: int) -> None:
+def report(what: str, done: int, total: int, note: str = "") -> None:
     """Tell the listeners, if any, that `done` of `total` are done."""
     for listener in _listeners:
-        listener(what, done, total)
+        listener(what, done, total, note)
 
 
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:

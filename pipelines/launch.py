@@ -38,9 +38,9 @@ class ProgressLines:
         self._started: dict[str, float] = {}
         self._said: dict[str, float] = {}
 
-    def __call__(self, what: str, done: int, total: int) -> None:
+    def __call__(self, what: str, done: int, total: int, note: str) -> None:
         """Take one report."""
-        now, text = time.monotonic(), escape(what)
+        now, text, aside = time.monotonic(), escape(what), f"; {escape(note)}" if note else ""
         if what not in self._started:
             self._started[what] = self._said[what] = now
             if done < total:
@@ -49,12 +49,12 @@ class ProgressLines:
         if done >= total:
             count = f" {total:,}" if total > 1 else ""
             rate = f", {total / seconds:,.1f} a second" if total > 1 and seconds > 0.1 else ""
-            self._console.print(f"  [green]✓[/] {text}{count} [dim]({seconds:.1f} s{rate})[/]", highlight=False)
+            self._console.print(f"  [green]✓[/] {text}{count} [dim]({seconds:.1f} s{rate}{aside})[/]", highlight=False)
             del self._started[what]
         elif now - self._said[what] >= EVERY_S:
             self._said[what] = now
             left = f", {done / seconds:,.1f} a second, {seconds * (total - done) / done:.0f} s left" if done else ""
-            self._console.print(f"  [dim]{text}: {done:,} of {total:,}{left}[/]", highlight=False)
+            self._console.print(f"  [dim]{text}: {done:,} of {total:,}{left}{aside}[/]", highlight=False)
 
 
 @contextmanager

@@ -1,68 +1,104 @@
-"""The zoo's training loop: every step draws by its own number, so a stopped training goes on to the same weights."""
+"""The training loop: every step draws by its own number, so a stopped training goes on to the same weights."""
 
-import os
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from core.errors import ModelError
-from core.files import digest_json
 from core.progress import report
 from core.seeds import seed_for
+from models.training.checkpoints import Checkpoints
+from models.training.config import LoopConfig
+from models.training.muon import Muon
+from models.training.workers import average, average_gradients, workers
 
 Loss = Callable[[int], torch.Tensor]
-"""Returns the loss of a step, by its number."""
+"""Returns the loss of a step, by its number; over several processes, that of this one's share of the batch."""
 
 WARM_UP = 20
 """Steps until the full rate is reached."""
 
 
-def cosine(step: int, steps: int, *, floor: float = 0.04) -> float:
-    """Return the part of the full rate at a step: a short warm-up, then a cosine from 1 to `floor`."""
-    half = 0.5 + 0.5 * float(torch.cos(torch.tensor(torch.pi * min(1, step / max(1, steps)), dtype=torch.float64)))
-    return min(1.0, (step + 1) / WARM_UP) * (floor + (1 - floor) * half)
-
-
 @dataclass(frozen=True)
-class Checkpoints:
-    """Where a stage keeps what it needs to go on.
+class Validation:
+    """When to look at held-out rows, and when to stop.
 
     Attributes
     ----------
-    folder : Path or None
-        None keeps nothing.
+    loss : callable
+        Returns the loss on the held-out rows; it is called without gradients.
     every : int
-        Steps between two checkpoints.
-    made_from : dict
-        Everything that any stage is made from; see `of`.
+        Steps between two looks.
+    patience : int
+        Looks without a better loss after which training stops.
     """
 
-    folder: Path | None = None
-    every: int = 1
-    made_from: dict[str, Any] = field(default_factory=dict)
-
-    def of(self, *sections: str) -> "Checkpoints":
-        """Return the checkpoints of stages that are made from these sections of the settings alone.
-
-        A checkpoint of other settings is refused by a digest of them, so a change to one stage keeps the others.
-        """
-        return replace(self, made_from={name: self.made_from.get(name) for name in sorted(sections)})
-
-    @property
-    def digest(self) -> str:
-        """Digest of what the stages are made from."""
-        return digest_json(self.made_from)
-
-    def path(self, stage: str) -> Path | None:
-        """Return the file of a stage."""
-        return None if self.folder is None else self.folder / f"{stage}.pt"
+    loss: Callable[[], torch.Tensor]
+    every: int
+    patience: int
 
 
-NO_CHECKPOINTS = Checkpoints()
-"""For trainings of seconds."""
+@dataclass
+class History:
+    """What a training said of itself.
+
+    Attributes
+    ----------
+    losses : the loss of every step, over all processes
+    validation : (steps done, loss on the held-out rows) at every look
+    best : the steps after which the weights that are kept were had; None without validation
+    """
+
+    losses: list[float] = field(default_factory=list)
+    validation: list[tuple[int, float]] = field(default_factory=list)
+    best: int | None = None
+
+    def is_over(self, steps: int, patience: int | None) -> bool:
+        """Say whether training has done its steps, or has not become better for too long."""
+        if len(self.losses) >= steps:
+            return True
+        return patience is not None and sum(at > (self.best or 0) for at, _ in self.validation) >= patience
+
+    def note(self) -> str:
+        """Return the newest losses in a few words."""
+        words = f"loss {self.losses[-1]:.4f}" if self.losses else ""
+        return f"{words}, validation {self.validation[-1][1]:.4f}" if self.validation else words
+
+
+def cosine(step: int, steps: int, *, floor: float = 0.04, warm_up: int = WARM_UP) -> float:
+    """Return the part of the full rate at a step: a short warm-up, then a cosine from 1 to `floor`."""
+    half = 0.5 + 0.5 * float(torch.cos(torch.tensor(torch.pi * min(1, step / max(1, steps)), dtype=torch.float64)))
+    return min(1.0, (step + 1) / warm_up) * (floor + (1 - floor) * half)
+
+
+def optimiser_of(
+    config: LoopConfig, model: torch.nn.Module, *, slower: torch.nn.Module | None = None, by: float = 1.0
+) -> torch.optim.Optimizer:
+    """Return the optimiser that a config names, over the weights that are trained.
+
+    Parameters
+    ----------
+    slower : module, optional
+        A part of the model whose rate is multiplied by `by`.
+    """
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    apart = set() if slower is None else set(slower.parameters())
+    if config.optimiser == "muon":
+        optimiser: torch.optim.Optimizer = Muon(weights, lr=config.lr, lr_adam=config.lr_adam)
+        return optimiser
+    groups = [
+        {
+            "params": [weight for weight in weights if (weight.ndim > 1) == matrices and (weight in apart) == slow],
+            "weight_decay": config.weight_decay if matrices else 0.0,
+            "lr": config.lr * (by if slow else 1.0),
+        }
+        for slow in (False, True)
+        for matrices in (True, False)
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, 0.95), fused=True)
 
 
 def fit(
@@ -76,10 +112,14 @@ def fit(
     seed: int,
     checkpoints: Checkpoints,
     clip: float | None = None,
-) -> list[float]:
-    """Train for `steps` steps, from the last checkpoint where there is one, and return every step's loss.
+    warm_up: int = WARM_UP,
+    ema: float | None = None,
+    validation: Validation | None = None,
+) -> History:
+    """Train for `steps` steps, from the last checkpoint where there is one, and leave the kept weights in the model.
 
-    Torch's generator is seeded by (seed, stage, step) before each step, and set back to what it was afterwards.
+    Torch's generator is seeded by (seed, stage, step) before each step, and set back to what it was afterwards. Kept
+    are the weights of the best look at the held-out rows, else the last ones; of their moving average with `ema`.
 
     Parameters
     ----------
@@ -92,74 +132,139 @@ def fit(
     checkpoints : Checkpoints
     clip : float, optional
         Largest norm of the gradient.
+    warm_up : int
+        Steps until the full rate is reached.
+    ema : float, optional
+        Decay of the moving average of the weights.
+    validation : Validation, optional
 
     Raises
     ------
     ModelError
-        The checkpoint is of other settings, or a loss is not finite.
+        The checkpoint is of another training, or a loss is not finite; the last checkpoint is then as it was.
     """
+    going = _Training(stage, model, optimiser, checkpoints, _average_of(model, ema), validation)
+    going.resume()
     rates = [group["lr"] for group in optimiser.param_groups]
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    losses = _resume(checkpoints, stage, model, optimiser)
-    report(what, len(losses), steps)
+    history, patience = going.history, validation.patience if validation else None
+    report(what, len(history.losses), steps)
     with torch.random.fork_rng(devices=[]):
-        for step in range(len(losses), steps):
+        while not history.is_over(steps, patience):
+            step = len(history.losses)
             torch.manual_seed(seed_for(seed, stage, step))
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
-                group["lr"] = rate * cosine(step, steps)
+                group["lr"] = rate * cosine(step, steps, warm_up=warm_up)
             value = loss(step)
             optimiser.zero_grad()
             value.backward()
+            average_gradients(weights)
             if clip is not None:
                 torch.nn.utils.clip_grad_norm_(weights, clip)
+            history.losses.append(_finite(average(value), what, going))
             optimiser.step()
-            losses.append(float(value.item()))
-            if losses[-1] != losses[-1]:
-                raise ModelError(f"train-zoo: {what} diverged at step {step}; lower the stage's lr")
-            if len(losses) % checkpoints.every == 0 or len(losses) == steps:
-                _keep(checkpoints, stage, model, optimiser, losses)
-            report(what, len(losses), steps)
-    return losses
+            going.look()
+            if len(history.losses) % checkpoints.every == 0 or history.is_over(steps, patience):
+                going.keep(rates)
+            report(what, len(history.losses), steps, history.note())
+    if len(history.losses) < steps:
+        report(what, steps, steps, f"{history.note()}, stopped after {len(history.losses)} steps")
+    going.finish()
+    return history
 
 
-def _resume(
-    checkpoints: Checkpoints, stage: str, model: torch.nn.Module, optimiser: torch.optim.Optimizer
-) -> list[float]:
-    path = checkpoints.path(stage)
-    if path is None or not path.is_file():
-        return []
-    kept = torch.load(path, weights_only=True)
-    if kept["made_from"] != checkpoints.digest:
-        raise ModelError(f"{path}: a checkpoint of other settings; remove it to train this stage anew")
-    model.load_state_dict(kept["model"])
-    optimiser.load_state_dict(kept["optimiser"])
-    return list(kept["losses"])
+def _finite(value: float, what: str, going: "_Training") -> float:
+    if math.isfinite(value):
+        return value
+    kept = f"the checkpoint of step {going.kept_at} is as it was; " if going.kept_at else ""
+    raise ModelError(
+        f"{what}: the loss is not a number at step {len(going.history.losses)}; {kept}check the data, lower lr, or set "
+        "clip"
+    )
 
 
-def _keep(
-    checkpoints: Checkpoints, stage: str, model: torch.nn.Module, optimiser: torch.optim.Optimizer, losses: list[float]
-) -> None:
-    path = checkpoints.path(stage)
-    if path is None:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    state = {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    torch.save({"made_from": checkpoints.digest, "losses": losses, **state}, partial)
-    partial.replace(path)
+def _average_of(model: torch.nn.Module, decay: float | None) -> torch.nn.Module | None:
+    if decay is None:
+        return None
+    return torch.optim.swa_utils.AveragedModel(
+        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(decay), use_buffers=False
+    )
 
 
-@torch.no_grad()  # type: ignore[untyped-decorator]
-def round_to_half(model: torch.nn.Module) -> None:
-    """Round every weight to what float16 holds, as it is shipped, so that later stages are trained on what others get.
+class _Training:
+    """A training under way: the network, its moving average, the best weights so far."""
 
-    Raises
-    ------
-    ModelError
-        A weight is beyond float16.
-    """
-    for weight in model.parameters():
-        rounded = weight.half().float()
-        if not torch.isfinite(rounded).all():
-            raise ModelError("train-zoo: a weight is beyond float16; lower the stage's lr")
-        weight.copy_(rounded)
+    def __init__(
+        self,
+        stage: str,
+        model: torch.nn.Module,
+        optimiser: torch.optim.Optimizer,
+        checkpoints: Checkpoints,
+        averaged: torch.nn.Module | None,
+        validation: Validation | None,
+    ) -> None:
+        self._stage, self._model, self._optimiser = stage, model, optimiser
+        self._checkpoints, self._averaged, self._validation = checkpoints, averaged, validation
+        self._best: dict[str, torch.Tensor] | None = None
+        self.history = History()
+        self.kept_at = 0
+
+    def resume(self) -> None:
+        """Go back to the last checkpoint, where there is one."""
+        kept = self._checkpoints.load(self._stage)
+        if kept is None:
+            return
+        self._model.load_state_dict(kept["model"])
+        self._optimiser.load_state_dict(kept["optimiser"])
+        if self._averaged is not None:
+            self._averaged.load_state_dict(kept["averaged"])
+        self._best = kept["best"]
+        self.history = History(list(kept["losses"]), [(int(a), float(b)) for a, b in kept["validation"]], kept["at"])
+        self.kept_at = len(self.history.losses)
+
+    def look(self) -> None:
+        """Update the moving average and, every so many steps, look at the held-out rows."""
+        if self._averaged is not None:
+            self._averaged.update_parameters(self._model)
+        wanted, done = self._validation, len(self.history.losses)
+        if wanted is None or done % wanted.every:
+            return
+        own = self._state(self._model)
+        self._model.load_state_dict(self._kept_weights())
+        self._model.eval()
+        with torch.no_grad():
+            value = float(wanted.loss().item())
+        better = value < min((loss for _, loss in self.history.validation), default=math.inf)
+        self.history.validation.append((done, value))
+        if better:
+            self.history.best, self._best = done, self._state(self._model)
+        self._model.load_state_dict(own)
+        self._model.train()
+
+    def keep(self, rates: list[float]) -> None:
+        """Write a checkpoint; the rates in it are the full ones."""
+        if self._checkpoints.folder is None:
+            return
+        self.kept_at = len(self.history.losses)
+        if not workers().is_main_process:
+            return
+        optimiser = self._optimiser.state_dict()
+        for group, rate in zip(optimiser["param_groups"], rates, strict=True):
+            group["lr"] = rate
+        state: dict[str, Any] = {"model": self._model.state_dict(), "optimiser": optimiser, "best": self._best}
+        state["averaged"] = None if self._averaged is None else self._averaged.state_dict()
+        history = {"losses": self.history.losses, "validation": self.history.validation, "at": self.history.best}
+        self._checkpoints.keep(self._stage, {**state, **history})
+
+    def finish(self) -> None:
+        """Leave the weights that are kept in the model, ready for use."""
+        self._model.load_state_dict(self._best if self._best is not None else self._kept_weights())
+        self._model.eval()
+
+    def _kept_weights(self) -> dict[str, torch.Tensor]:
+        source = self._model if self._averaged is None else self._averaged.module
+        return self._state(source)
+
+    @staticmethod
+    def _state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+        return {name: value.detach().clone() for name, value in model.state_dict().items()}

@@ -7,8 +7,9 @@ import torch
 from numpy.typing import NDArray
 
 from core.seeds import rng_for
+from models.training.checkpoints import Checkpoints
+from models.training.loop import fit
 from models.zoo.corpus import Corpus
-from models.zoo.loop import Checkpoints, fit
 
 Features = Callable[[NDArray[np.intp], np.random.Generator], torch.Tensor]
 """Returns features (row, width) of clips chosen by their rows; what else is to be drawn comes from the generator."""
@@ -59,6 +60,5 @@ def teach_attributes(
         rows = rng.integers(0, len(corpus.clips), batch)
         return heads.loss(features(rows, rng), corpus.labels[rows])
 
-    return fit(
-        stage, what, model, optimiser(model.parameters()), loss, steps, seed=seed, checkpoints=checkpoints, clip=1.0
-    )
+    optimise = optimiser(model.parameters())
+    return fit(stage, what, model, optimise, loss, steps, seed=seed, checkpoints=checkpoints, clip=1.0).losses

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from core.seeds import seed_for
+from models.training.checkpoints import NO_CHECKPOINTS, Checkpoints
 from models.zoo.attributes import teach_attributes
 from models.zoo.config import TextStage
 from models.zoo.corpus import Corpus
-from models.zoo.loop import NO_CHECKPOINTS, Checkpoints, round_to_half
+from models.zoo.half import round_to_half
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 END_OF_WORD = "</w>"

@@ -10,9 +10,11 @@ from diffusers import DPMSolverMultistepScheduler, UNet3DConditionModel
 from transformers import CLIPTextModel
 
 from core.seeds import rng_for, seed_for
+from models.training.checkpoints import NO_CHECKPOINTS, Checkpoints
+from models.training.loop import fit
+from models.training.muon import Muon
 from models.zoo.config import TextToVideoStage
-from models.zoo.loop import NO_CHECKPOINTS, Checkpoints, fit, round_to_half
-from models.zoo.muon import Muon
+from models.zoo.half import round_to_half
 from models.zoo.text import Phrasings
 
 
@@ -139,9 +141,9 @@ def train_text_to_video(
 
     optimiser = Muon(unet.parameters(), lr=stage.lr, lr_adam=stage.lr_adam)
     steps, what = stage.frame_steps + stage.video_steps, "training the denoiser"
-    losses = fit("text_to_video", what, unet, optimiser, loss, steps, seed=seed, checkpoints=checkpoints, clip=1.0)
+    history = fit("text_to_video", what, unet, optimiser, loss, steps, seed=seed, checkpoints=checkpoints, clip=1.0)
     round_to_half(unet.eval())
-    return TrainedTextToVideo(unet, scheduler, losses)
+    return TrainedTextToVideo(unet, scheduler, history.losses)
 
 
 def _velocity_error(

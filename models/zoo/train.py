@@ -11,9 +11,9 @@ from core.errors import ModelError
 from core.files import staged_folder, write_json
 from core.seeds import seed_for
 from models.extractors.weights import without_bars
+from models.training.checkpoints import Checkpoints
 from models.zoo.config import ZooConfig
 from models.zoo.corpus import Corpus, Draw
-from models.zoo.loop import Checkpoints
 from models.zoo.text import Phrasings, tokens_of, train_text_encoder, train_tokenizer
 from models.zoo.text_to_video import train_text_to_video
 from models.zoo.vae import encode_frames, train_vae

@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from core.seeds import rng_for, seed_for
 from models.extractors.latents import to_pictures
+from models.training.checkpoints import NO_CHECKPOINTS, Checkpoints
+from models.training.loop import fit
+from models.training.muon import Muon
 from models.zoo.config import VaeStage
-from models.zoo.loop import NO_CHECKPOINTS, Checkpoints, fit, round_to_half
-from models.zoo.muon import Muon
+from models.zoo.half import round_to_half
 
 LOG_VARIANCE = -6.0
 """Where the posterior's log-variance starts: at 0 the noise would drown the latents before they carry anything."""
@@ -68,7 +70,7 @@ def train_vae(
 
     optimiser = Muon(vae.parameters(), lr=stage.lr, lr_adam=stage.lr_adam)
     what = "training the autoencoder"
-    losses = fit("vae", what, vae, optimiser, loss, stage.steps, seed=seed, checkpoints=checkpoints)
+    losses = fit("vae", what, vae, optimiser, loss, stage.steps, seed=seed, checkpoints=checkpoints).losses
     round_to_half(vae.eval())
     spread = encode_frames(vae, frames[:: max(1, len(frames) // 1024)]).std().item()
     vae.register_to_config(scaling_factor=1 / spread)

@@ -21,11 +21,13 @@ from transformers import (
 from core.seeds import rng_for, seed_for
 from models.captioners.time_codes import with_time_codes
 from models.extractors.latents import to_pictures
+from models.training.checkpoints import NO_CHECKPOINTS, Checkpoints
+from models.training.loop import fit
+from models.training.muon import Muon
 from models.zoo.attributes import teach_attributes
 from models.zoo.config import BlipStage, ClipStage, TextStage, VisionStage
 from models.zoo.corpus import Corpus
-from models.zoo.loop import NO_CHECKPOINTS, Checkpoints, fit, round_to_half
-from models.zoo.muon import Muon
+from models.zoo.half import round_to_half
 from models.zoo.text import Phrasings, text_config
 
 NORMAL = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
@@ -76,11 +78,11 @@ def train_clip(
 
     optimiser = Muon(model.parameters(), lr=stage.lr, lr_adam=stage.lr_adam)
     what = "training CLIP"
-    losses = fit("clip", what, model, optimiser, loss, stage.steps, seed=seed, checkpoints=checkpoints, clip=1.0)
+    history = fit("clip", what, model, optimiser, loss, stage.steps, seed=seed, checkpoints=checkpoints, clip=1.0)
     round_to_half(model.eval())
     square = {"height": side, "width": side}
     processor = CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size=square, **NORMAL)
-    return TrainedVision(model, [processor, tokenizer], {"clip_attributes": attribute_losses, "clip": losses})
+    return TrainedVision(model, [processor, tokenizer], {"clip_attributes": attribute_losses, "clip": history.losses})
 
 
 def train_blip(
@@ -133,10 +135,10 @@ def train_blip(
 
     optimiser = Muon(model.parameters(), lr=stage.lr, lr_adam=stage.lr_adam)
     what = "training BLIP"
-    losses = fit("blip", what, model, optimiser, loss, stage.steps, seed=seed, checkpoints=checkpoints, clip=1.0)
+    history = fit("blip", what, model, optimiser, loss, stage.steps, seed=seed, checkpoints=checkpoints, clip=1.0)
     round_to_half(model.eval())
     processor = BlipImageProcessorPil(size={"height": side, "width": side}, **NORMAL)
-    return TrainedVision(model, [processor, tokenizer], {"blip_attributes": attribute_losses, "blip": losses})
+    return TrainedVision(model, [processor, tokenizer], {"blip_attributes": attribute_losses, "blip": history.losses})
 
 
 def new_bert_tokenizer(corpus: Corpus, tokens: int) -> BertTokenizer:

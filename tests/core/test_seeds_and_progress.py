@@ -14,8 +14,9 @@ def test_seeds_differ_by_use_and_repeat_by_name() -> None:
 
 
 def test_progress_reaches_listeners_while_they_listen() -> None:
-    heard: list[tuple[str, int, int]] = []
+    heard: list[tuple[str, int, int, str]] = []
     with listening(lambda *said: heard.append(said)):
         assert list(track(["a", "b"], "work")) == ["a", "b"]
+        report("training", 3, 9, "loss 0.5")
     report("later", 0, 1)
-    assert heard == [("work", 0, 2), ("work", 1, 2), ("work", 2, 2)]
+    assert heard == [("work", 0, 2, ""), ("work", 1, 2, ""), ("work", 2, 2, ""), ("training", 3, 9, "loss 0.5")]

@@ -183,7 +183,7 @@ def test_a_batch_beyond_the_memory_is_halved_and_said(root: Path, z: np.ndarray,
 
     monkeypatch.setattr(g.unet, "forward", narrow)
     heard = []
-    with listening(lambda what, done, total: heard.append(what)):
+    with listening(lambda what, done, total, note: heard.append(what)):
         made = g.render(np.concatenate([z] * 3), CAPTIONS * 3, SEEDS * 3)
     assert heard.count("out of memory with 8 clips at once, going on with 4") == 1
     assert "out of memory with 4 clips at once, going on with 2" in heard
@@ -207,7 +207,7 @@ def test_one_clip_beyond_the_memory_is_one_line(root: Path, z: np.ndarray, monke
 def test_captions_that_are_cut_are_counted(root: Path, z: np.ndarray):
     g = build(root)
     heard = []
-    with listening(lambda what, done, total: heard.append(what)):
+    with listening(lambda what, done, total, note: heard.append(what)):
         g.render(z, [CAPTIONS[0], "a red circle " * 20, "a red circle " * 20], SEEDS)
     assert "2 of 3 captions are longer than 20 tokens and are cut" in heard
 

@@ -66,7 +66,7 @@ def test_captions_beyond_the_tokenizer_are_counted_and_said(home: Path, tiny: An
     long = annotations.read_text().replace("we see a", "we see " + "a very " * 20)
     annotations.write_text(long)
     heard = []
-    with listening(lambda what, done, total: heard.append(what)):
+    with listening(lambda what, done, total, note: heard.append(what)):
         reference = extract(study, "blip")
     cut = open_group(home_folder() / reference.path).attributes["captions_cut"]
     assert cut >= 16, "one of five captions of 16 stimuli, and some in words that the tiny tokenizer spells out"
