@@ -1,14 +1,11 @@
-r"""Dual ridge regression with an exact leave-one-stimulus-out choice of the penalty.
+r"""Ridge regression whose penalties are chosen over stimuli, in whichever of its two forms is smaller.
 
-.. math:: \hat Y = \bar Y + (X - \bar X) X_c^T \alpha, \qquad \alpha = (X_c X_c^T + \lambda I)^{-1} Y_c
+.. math:: \hat Y = \bar Y + (X - \bar X) X_c^T \alpha, \qquad
+          \alpha = (X_c X_c^T + \lambda I)^{-1} Y_c = U \frac{1}{s + \lambda} U^T Y_c
 
-with ``X`` features (row, feature), ``Y`` targets (row, target), subscript c for centred over the training rows.
-
-Leaving a stimulus out leaves out *all* its rows: leaving single trials out would leak over repetitions. With
-``A = I - H`` (H the hat matrix, intercept included) the held-out error of a stimulus's rows g is
-:math:`A_{gg}^{-1} (A Y)_g` (the block form of the PRESS identity, Cook & Weisberg 1982), so the squared error summed
-over all targets needs the targets only through ``G = Y_c Y_c^T``: one penalty costs one (row, row) product, however
-many targets there are.
+with ``X`` features (row, feature), ``Y`` targets (row, target), subscript c for centred over the training rows, and
+``U``, ``s`` the eigenvectors and eigenvalues of :math:`X_c X_c^T` (Saunders, Gammerman & Vovk 1998). Once the targets
+are rotated by U, a penalty for each target costs no more than one for all. `models.regressors.penalty` chooses them.
 """
 
 from collections.abc import Sequence
@@ -16,60 +13,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 from core.errors import ModelError
+from models.regressors.basis import Basis, blocks
 from models.regressors.config import RidgeConfig
+from models.regressors.penalty import Criterion, PenaltyPer, Spectrum, loso_residuals, penalty_errors
 from models.regressors.rows import TrainingRows
+from models.training.context import Context
 from models.weights import Tensors, common
 
 Array = NDArray[Any]
-
-
-def held_out_errors(gram: Array, outer: Array, stimuli: Sequence[str], penalties: Sequence[float]) -> Array:
-    """Return the leave-one-stimulus-out squared error, summed over rows and targets, for each penalty.
-
-    Parameters
-    ----------
-    gram : (row, row)
-        Gram matrix of the centred features.
-    outer : (row, row)
-        Gram matrix of the centred targets.
-    stimuli : one per row
-        Rows of the same stimulus are left out together.
-    penalties : absolute values of λ, above 0
-
-    Returns
-    -------
-    errors : (penalty,) float64
-    """
-    values, vectors = scipy.linalg.eigh(gram)
-    values = values.clip(0)
-    rotated = vectors.T @ outer @ vectors
-    groups = _rows_by_size(stimuli)
-    return np.array([_held_out_error(values, vectors, rotated, groups, penalty) for penalty in penalties])
-
-
-def _held_out_error(values: Array, vectors: Array, rotated: Array, groups: list[Array], penalty: float) -> float:
-    shrunk = vectors * (penalty / (values + penalty))
-    half = shrunk @ rotated
-    total = 0.0
-    for rows in groups:
-        kept = np.einsum("gik,gjk->gij", shrunk[rows], vectors[rows]) - 1 / len(vectors)
-        squared = np.einsum("gik,gjk->gij", half[rows], shrunk[rows])
-        inverse = np.linalg.inv(kept)
-        total += float(np.einsum("gij,gjk,gik->", inverse, squared, inverse))
-    return total
-
-
-def _rows_by_size(stimuli: Sequence[str]) -> list[Array]:
-    """Return the rows of each stimulus, stacked as (stimulus, row) for stimuli with equally many rows."""
-    rows: dict[str, list[int]] = {}
-    for row, name in enumerate(stimuli):
-        rows.setdefault(name, []).append(row)
-    sizes = sorted({len(r) for r in rows.values()})
-    return [np.array([r for r in rows.values() if len(r) == size]) for size in sizes]
 
 
 @dataclass(frozen=True)
@@ -79,27 +33,50 @@ class RidgeFit:
     Attributes
     ----------
     centre : (feature,) mean of the training features
-    rows : (row, feature) centred training features
-    dual : (row, target)
+    rows : (row, feature) centred training features in the dual form, None in the primal form
+    weights : (row, target) in the dual form, (feature, target) in the primal form
     offset : (target,) mean of the training targets
-    penalty : chosen penalty, in units of the mean eigenvalue
-    errors : (penalty,) leave-one-stimulus-out error over that of the training mean
+    penalties : (1,) or (target,) chosen penalties, in units of the mean eigenvalue of the Gram matrix
+    errors : (penalty,) or (penalty, target) held-out error of each candidate over that of the training mean
     """
 
     centre: Array
-    rows: Array
-    dual: Array
+    rows: Array | None
+    weights: Array
     offset: Array
-    penalty: float
+    penalties: Array
     errors: Array
 
-    def predict(self, features: Array) -> Array:
+    def predict(self, features: Array) -> NDArray[np.float32]:
         """Return predictions (row, target) float32 for features (row, feature)."""
-        return (features - self.centre) @ self.rows.T @ self.dual + self.offset
+        inner = features - self.centre
+        if self.rows is not None:
+            inner = inner @ self.rows.T
+        return np.asarray(inner @ self.weights + self.offset, dtype=np.float32)
+
+    def state(self, prefix: str) -> Tensors:
+        """Return tensors for `models.weights.save_weights`, their names led by a prefix."""
+        names = ("centre", "weights", "offset", "penalties", "errors")
+        rows = {} if self.rows is None else {f"{prefix}.rows": self.rows}
+        return rows | {f"{prefix}.{name}": getattr(self, name) for name in names}
+
+    @classmethod
+    def from_state(cls, tensors: Tensors, prefix: str) -> "RidgeFit":
+        """Return the fit whose `state` had this prefix."""
+        names = ("centre", "weights", "offset", "penalties", "errors")
+        return cls(rows=tensors.get(f"{prefix}.rows"), **{name: tensors[f"{prefix}.{name}"] for name in names})
 
 
-def fit_ridge(features: Array, targets: Array, stimuli: Sequence[str], penalties: Sequence[float]) -> RidgeFit:
-    """Fit one ridge and choose its penalty over stimuli.
+def fit_ridge(
+    features: Array,
+    targets: Array,
+    stimuli: Sequence[str],
+    penalties: Sequence[float],
+    *,
+    criterion: Criterion = "loso",
+    penalty_per: PenaltyPer = "role",
+) -> RidgeFit:
+    """Fit one ridge and choose its penalties over stimuli.
 
     Parameters
     ----------
@@ -107,29 +84,75 @@ def fit_ridge(features: Array, targets: Array, stimuli: Sequence[str], penalties
     targets : (row, target)
     stimuli : one per row
     penalties : candidates, in units of the mean eigenvalue of the Gram matrix
+    criterion, penalty_per : as in `RidgeConfig`
 
     Raises
     ------
     ModelError
-        Fewer than three stimuli, or targets that are not finite.
+        Fewer than three stimuli, repeated stimuli with ``gcv``, features or targets that are not finite, or features
+        that do not vary.
     """
-    if len(set(stimuli)) < 3:
-        raise ModelError(f"ridge: {len(set(stimuli))} training stimuli; at least 3 are needed to choose a penalty")
-    if not np.isfinite(targets).all():
-        raise ModelError("ridge: the targets hold NaN or infinity; extract them again")
-    centre, offset = features.mean(axis=0, dtype=np.float64), targets.mean(axis=0, dtype=np.float64)
-    rows = (features - centre).astype(np.float32)
-    centred = (targets - offset).astype(np.float32)
-    gram, outer = (rows @ rows.T).astype(np.float64), (centred @ centred.T).astype(np.float64)
-    unit = np.trace(gram) / len(gram)
-    if unit <= 0:
-        raise ModelError("ridge: the features do not vary over the training stimuli; check the encoder")
-    errors = held_out_errors(gram, outer, stimuli, [penalty * unit for penalty in penalties])
-    best = penalties[int(np.argmin(errors))]
-    regular = gram + np.eye(len(gram)) * best * unit
-    dual = scipy.linalg.solve(regular, centred.astype(np.float64), assume_a="pos").astype(np.float32)
-    spread = np.trace(outer) or 1.0
-    return RidgeFit(centre.astype(np.float32), rows, dual, offset.astype(np.float32), float(best), errors / spread)
+    _check(features, targets, stimuli, criterion)
+    centre, rows = _centred(features)
+    offset = targets.mean(axis=0, dtype=np.float64)
+    spectrum = Spectrum.of(rows)
+    rotated = spectrum.rotate(targets, offset)
+    unit = spectrum.values.mean()
+    candidates = np.asarray(penalties, dtype=np.float64)
+    absolute = list(candidates * unit)
+    errors = penalty_errors(spectrum, rotated, stimuli, absolute, criterion=criterion, penalty_per=penalty_per)
+    chosen = np.atleast_1d(candidates[errors.argmin(axis=0)])
+    primal = rows.shape[1] * len(offset) <= len(rows) * (rows.shape[1] + len(offset))
+    return RidgeFit(
+        centre=centre.astype(np.float32),
+        rows=None if primal else rows,
+        weights=_weights(rows.T @ spectrum.vectors if primal else spectrum.vectors, spectrum, rotated, chosen * unit),
+        offset=offset.astype(np.float32),
+        penalties=chosen,
+        errors=errors,
+    )
+
+
+def loso_predictions(features: Array, targets: Array, stimuli: Sequence[str], fit: RidgeFit) -> NDArray[np.float32]:
+    """Return what a fit would have predicted for its own training rows, had each row's stimulus been left out.
+
+    The penalties stay as they were chosen; nothing is fitted again (see `models.regressors.penalty`).
+
+    Parameters
+    ----------
+    features : (row, feature)
+    targets : (row, target)
+    stimuli : one per row
+    fit : RidgeFit
+        What `fit_ridge` returned for these rows.
+
+    Returns
+    -------
+    predictions : (row, target) float32
+
+    Raises
+    ------
+    ModelError
+        The rows are not those that the ridge was fitted on.
+    """
+    centre, rows = _centred(features)
+    offset = targets.mean(axis=0, dtype=np.float64)
+    same = centre.shape == fit.centre.shape and offset.shape == fit.offset.shape
+    if not same or not np.allclose(centre, fit.centre, atol=1e-4 * float(rows.std())):
+        raise ModelError(
+            f"ridge: {len(features)} rows of {len(centre)} features and {len(offset)} target values are not those it "
+            "was fitted on; held-out predictions exist for its own training rows only; pass those"
+        )
+    spectrum = Spectrum.of(rows)
+    rotated = spectrum.rotate(targets, offset)
+    predictions = targets.astype(np.float32)
+    penalties = np.broadcast_to(fit.penalties, offset.shape)
+    for penalty in np.unique(penalties):
+        chosen = np.flatnonzero(penalties == penalty)
+        for part in blocks(len(chosen)):
+            of = chosen[part]
+            predictions[:, of] -= loso_residuals(spectrum, rotated[:, of], stimuli, penalty * spectrum.values.mean())
+    return predictions
 
 
 @dataclass(frozen=True)
@@ -141,20 +164,33 @@ class Ridge:
     target : name of the target it predicts, for example ``"latents"``
     shape : shape of one stimulus's target
     fits : per subject
+    basis : the components that the fits predict, None if they predict the targets themselves
     """
 
     target: str
     shape: tuple[int, ...]
     fits: dict[str, RidgeFit]
+    basis: Basis | None = None
 
     @classmethod
-    def fit(cls, config: RidgeConfig, target: str, data: dict[str, TrainingRows]) -> "Ridge":
+    def fit(
+        cls, config: RidgeConfig, target: str, data: dict[str, TrainingRows], context: Context | None = None
+    ) -> "Ridge":
         """Fit every subject's ridge; the targets' shape is that of their rows."""
+        del context
+        basis = None if config.components is None else Basis.fit_rows(data, config.components)
         fits = {
-            subject: fit_ridge(rows.features, rows.flat_targets, rows.stimuli, config.penalties)
+            subject: fit_ridge(
+                rows.features,
+                rows.flat_targets if basis is None else basis.project(rows.flat_targets),
+                rows.stimuli,
+                config.penalties,
+                criterion=config.criterion,
+                penalty_per=config.penalty_per,
+            )
             for subject, rows in data.items()
         }
-        return cls(target, next(iter(data.values())).targets.shape[1:], fits)
+        return cls(target, next(iter(data.values())).targets.shape[1:], fits, basis)
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -168,30 +204,90 @@ class Ridge:
 
     def predict(self, subject: str, features: Array) -> Array:
         """Return predictions (row, *shape) float32."""
-        return self.fits[subject].predict(features).reshape(len(features), *self.shape)
+        return self._targets(self.fits[subject].predict(features))
+
+    def held_out_predictions(self, subject: str, rows: TrainingRows) -> Array:
+        """Return predictions (row, *shape) float32 of a subject's training rows, each row's stimulus left out.
+
+        The components, where there are some, are still those of all training stimuli.
+
+        Parameters
+        ----------
+        subject : str
+        rows : those that the subject's ridge was fitted on
+        """
+        targets = rows.flat_targets if self.basis is None else self.basis.project(rows.flat_targets)
+        return self._targets(loso_predictions(rows.features, targets, rows.stimuli, self.fits[subject]))
 
     def state(self) -> tuple[dict[str, Any], Tensors]:
         """Return config and tensors for `models.weights.save_weights`."""
-        tensors: Tensors = {}
+        tensors: Tensors = {} if self.basis is None else self.basis.state("basis")
         for subject, fit in self.fits.items():
-            names = ("centre", "rows", "dual", "offset", "errors")
-            tensors |= {f"{subject}.{name}": getattr(fit, name) for name in names}
-        penalties = {subject: fit.penalty for subject, fit in self.fits.items()}
-        config = {"part": "regressor", "kind": "ridge", "target": self.target, "shape": list(self.shape)}
-        return {**config, "penalties": penalties}, tensors
+            tensors |= fit.state(f"subjects.{subject}")
+        config: dict[str, Any] = {
+            "part": "regressor",
+            "kind": "ridge",
+            "target": self.target,
+            "shape": list(self.shape),
+        }
+        config["penalties"] = {subject: _summary(fit.penalties) for subject, fit in self.fits.items()}
+        if self.basis is not None:
+            config["components"] = len(self.basis.vectors)
+            config["explained_variance"] = self.basis.explained_variance
+        return config, tensors
 
     @classmethod
     def from_state(cls, config: dict[str, Any], tensors: Tensors) -> "Ridge":
         """Return the regressor that `state` described."""
-        fits = {
-            subject: RidgeFit(
-                centre=tensors[f"{subject}.centre"],
-                rows=tensors[f"{subject}.rows"],
-                dual=tensors[f"{subject}.dual"],
-                offset=tensors[f"{subject}.offset"],
-                penalty=penalty,
-                errors=tensors[f"{subject}.errors"],
-            )
-            for subject, penalty in config["penalties"].items()
-        }
-        return cls(config["target"], tuple(config["shape"]), fits)
+        fits = {subject: RidgeFit.from_state(tensors, f"subjects.{subject}") for subject in config["penalties"]}
+        basis = Basis.from_state(tensors, "basis") if "components" in config else None
+        return cls(config["target"], tuple(config["shape"]), fits, basis)
+
+    def _targets(self, predicted: Array) -> Array:
+        expanded = predicted if self.basis is None else self.basis.expand(predicted)
+        return expanded.reshape(len(predicted), *self.shape)
+
+
+def _check(features: Array, targets: Array, stimuli: Sequence[str], criterion: Criterion) -> None:
+    count = len(set(stimuli))
+    if count < 3:
+        raise ModelError(f"ridge: {count} training stimuli; at least 3 are needed to choose a penalty")
+    if criterion == "gcv" and count < len(stimuli):
+        raise ModelError(
+            f"ridge: {len(stimuli)} rows of {count} stimuli; generalised cross-validation expects one row for each; "
+            "average the repetitions (repeats: mean), or choose criterion: loso"
+        )
+    broken = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if len(broken):
+        raise ModelError(
+            f"ridge: {len(broken)} of {len(features)} feature rows hold NaN or infinity, the first of them row "
+            f"{broken[0]}; expected finite values; check those trials' responses, then fit the encoder again"
+        )
+    if not np.isfinite(targets).all():
+        raise ModelError("ridge: the targets hold NaN or infinity; extract them again")
+    if (features == features[:1]).all():
+        raise ModelError("ridge: the features do not vary over the training stimuli; check the encoder")
+
+
+def _centred(features: Array) -> tuple[Array, Array]:
+    """Return the features' mean (feature,) float64 and the features less it (row, feature) float32."""
+    centre = features.mean(axis=0, dtype=np.float64)
+    return centre, (features - centre).astype(np.float32)
+
+
+def _weights(vectors: Array, spectrum: Spectrum, rotated: Array, penalties: Array) -> NDArray[np.float32]:
+    """Return ``vectors diag(1 / (s + λ)) rotated`` (…, target), λ of each target its own or one for all."""
+    left, values = vectors.astype(np.float32), spectrum.values.astype(np.float32)[:, None]
+    weights = np.empty((len(left), rotated.shape[1]), np.float32)
+    each = np.broadcast_to(penalties.astype(np.float32), rotated.shape[1:])
+    for part in blocks(rotated.shape[1]):
+        weights[:, part] = left @ (rotated[:, part] / (values + each[part]))
+    return weights
+
+
+def _summary(penalties: Array) -> dict[str, float]:
+    return {
+        "lowest": float(penalties.min()),
+        "median": float(np.median(penalties)),
+        "highest": float(penalties.max()),
+    }
