@@ -53,5 +53,6 @@ $(READY): pyproject.toml constraints.txt
 clean:                  ## remove everything that is made, but not what is versioned
 	rm -rf $(VENV) .state outputs mlflow/store .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	rm -rf brain2video.egg-info data/demo/bold-moments data/demo/features.zarr/responses/sub-* \
-		data/demo/features.zarr/targets/latents data/demo/features.zarr/targets/blip data/demo/features.zarr/targets/pixels
+		data/demo/features.zarr/targets/latents data/demo/features.zarr/targets/blip \
+		data/demo/features.zarr/targets/clip data/demo/features.zarr/targets/pixels
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,10 +7,15 @@ from numpy.typing import NDArray
 
 from core.errors import ModelError
 from models.encoders.config import EncoderConfig
+from models.encoders.mbm.encoder import Mbm
+from models.encoders.pca import Pca
+from models.encoders.rows import BrainRows
 from models.encoders.standardise import Standardise
-from models.regressors.config import RegressorConfig
+from models.regressors.config import MlpConfig, RegressorConfig
+from models.regressors.mlp import Mlp, Roles
+from models.regressors.residual import Residual
 from models.regressors.ridge import Ridge
-from models.regressors.rows import TrainingRows
+from models.training.context import ALONE, Context
 from models.weights import Tensors, load_weights, save_weights
 
 
@@ -68,18 +73,41 @@ class Regressor(Protocol):
         ...
 
 
-ENCODERS = {"standardise": Standardise}
-REGRESSORS = {"ridge": Ridge}
+ENCODERS: dict[str, Any] = {"standardise": Standardise, "pca": Pca, "mbm": Mbm}
+REGRESSORS: dict[str, Any] = {"ridge": Ridge, "mlp": Mlp, "residual": Residual}
 
 
-def fit_encoder(config: EncoderConfig, responses: dict[str, NDArray[Any]]) -> Encoder:
-    """Fit an encoder of the config's kind on training trials, per subject (trial, voxel)."""
-    return ENCODERS[config.kind].fit(config, responses)
+def fit_encoder(config: EncoderConfig, rows: dict[str, BrainRows], context: Context = ALONE) -> Encoder:
+    """Fit an encoder of the config's kind on the training rows of every subject."""
+    encoder: Encoder = ENCODERS[config.kind].fit(config, rows, context)
+    return encoder
 
 
-def fit_regressor(config: RegressorConfig, target: str, data: dict[str, TrainingRows]) -> Regressor:
-    """Fit a regressor of the config's kind for one target, on the training rows of every subject."""
-    return REGRESSORS[config.kind].fit(config, target, data)
+def fit_regressors(
+    config: RegressorConfig,
+    roles: Roles,
+    context: Context = ALONE,
+    *,
+    joint: bool = False,
+) -> dict[str, Regressor]:
+    """Fit a regressor of the config's kind for every role, on the training rows of every subject.
+
+    Parameters
+    ----------
+    roles : by role, the target's name and the rows per subject
+    joint : whether they share their hidden layers, which the kind `mlp` alone can
+
+    Raises
+    ------
+    ModelError
+        Another kind is to be fitted jointly.
+    """
+    if joint and not isinstance(config, MlpConfig):
+        raise ModelError(f"a joint loss needs something to share: regressor.kind is '{config.kind}', take 'mlp'")
+    if isinstance(config, MlpConfig) and joint:
+        return dict(Mlp.fit_jointly(config, roles, context.within("joint")))
+    kind = REGRESSORS[config.kind]
+    return {role: kind.fit(config, target, data, context.within(role)) for role, (target, data) in roles.items()}
 
 
 def load_part(folder: Path) -> Encoder | Regressor:
@@ -98,14 +126,16 @@ def load_encoder(folder: Path) -> Encoder:
     """Load an encoder of any kind."""
     config, tensors = load_weights(folder)
     _require(folder, config, "encoder", list(ENCODERS))
-    return ENCODERS[config["kind"]].from_state(config, tensors)
+    encoder: Encoder = ENCODERS[config["kind"]].from_state(config, tensors)
+    return encoder
 
 
 def load_regressor(folder: Path) -> Regressor:
     """Load a regressor of any kind."""
     config, tensors = load_weights(folder)
     _require(folder, config, "regressor", list(REGRESSORS))
-    return REGRESSORS[config["kind"]].from_state(config, tensors)
+    regressor: Regressor = REGRESSORS[config["kind"]].from_state(config, tensors)
+    return regressor
 
 
 def _require(folder: Path, config: dict[str, Any], part: str, kinds: list[str]) -> None:

@@ -12,6 +12,12 @@ TRIALS = 256
 """Trials predicted at once, so that large targets need not all be held for every repetition."""
 
 
+def encode_trials(encoder: Encoder, subject: str, responses: Any) -> NDArray[np.float32]:
+    """Return features (trial, feature) float32, a few trials at a time, so that `responses` may be a view of files."""
+    starts = range(0, len(responses), TRIALS)
+    return np.concatenate([encoder.encode(subject, responses[at : at + TRIALS]) for at in starts])
+
+
 def predict_stimuli(
     encoder: Encoder, regressor: Regressor, subject: str, responses: NDArray[Any], stimuli: Sequence[str]
 ) -> tuple[list[str], NDArray[np.float32]]:

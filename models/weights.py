@@ -52,3 +52,9 @@ def load_weights(folder: Path) -> tuple[dict[str, Any], Tensors]:
 def common(widths: list[int]) -> int:
     """Return the one width that all subjects have, or -1 where they differ."""
     return widths[0] if len(set(widths)) == 1 else -1
+
+
+def prefixed(tensors: Tensors, prefix: str) -> Tensors:
+    """Return the tensors whose names begin with ``prefix.``, by the rest of their names."""
+    start = f"{prefix}."
+    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}

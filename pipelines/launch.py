@@ -125,11 +125,18 @@ def show_production(study: "Study") -> None:
 
 
 def show_training(study: "Study") -> None:
-    """Show the scores of the latest training."""
-    scores = read_json(study.outputs / "training" / "latest" / "scores.json")
+    """Show the scores of the latest training: every route, which is registered, and where the pictures are."""
+    latest = study.outputs / "training" / "latest"
+    scores = read_json(latest / "scores.json")
     for role, scored in scores["targets"].items():
-        _print_scores(f"{study.study}: {role} ({scored['target']}), {scores['n_test']} test stimuli", scored["rows"])
+        title = f"{study.study}: {role} ({scored['target']}), {scores['n_test']} test stimuli"
+        _print_scores(title, *_routes_table(scored))
     _print_folds(scores)
+    console = Console(soft_wrap=True)
+    selection = scores["selection"]
+    grounds = f", by {selection['criterion']} of {selection['n']} held-out training stimuli" if selection["n"] else ""
+    console.print(f"[bold]registered route[/] {selection['chosen']}{grounds}", highlight=False)
+    console.print(f"[bold]pictures[/] {shown(latest / 'pictures')}", highlight=False)
 
 
 def show_reconstruction(study: "Study") -> None:
@@ -219,22 +226,46 @@ def show_clips(folder: Path) -> None:
 
 
 def _print_folds(report_: dict[str, Any]) -> None:
+    from evaluation.centred import is_centred
+
     folds = report_.get("cross_validation") or {"targets": {}}
     for role, scored in folds["targets"].items():
         title = f"{folds['folds']}-fold cross-validation: {role} ({scored['target']}), {folds['n']} stimuli"
-        _print_scores(title, scored["rows"])
+        plain = {
+            row: {name: entry for name, entry in entries.items() if not is_centred(name.rpartition(".")[0])}
+            for row, entries in scored["rows"].items()
+        }
+        _print_scores(title, plain)
 
 
-def _print_scores(title: str, rows: dict[str, dict[str, Any]]) -> None:
+def _routes_table(scored: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], str | None]:
+    """Return a target's rows with what they are minus the training mean, and paired differences to the first route."""
+    from evaluation.centred import is_centred
+
+    routes = {name: scored["rows"][name] for name in scored["routes"]}
+    rows = {
+        row: {name: entry for name, entry in entries.items() if is_centred(name.rpartition(".")[0])}
+        for row, entries in {**routes, **scored["rows"]}.items()
+    }
+    for row, entries in scored["differences"].items():
+        for name, entry in entries.items():
+            if is_centred(name.rpartition(".")[0]) and name.endswith(".correlation"):
+                rows[row][f"{name}\nminus {scored['baseline']}"] = {**entry, "chance": None}
+    return rows, scored["chosen"]
+
+
+def _print_scores(title: str, rows: dict[str, dict[str, Any]], chosen: str | None = None) -> None:
     from evaluation.wording import ordered_metrics, ordered_rows
 
-    names = ordered_metrics(name for row in rows.values() for name in row)
+    every = [name for row in rows.values() for name in row]
+    names = [*ordered_metrics(n for n in every if "\n" not in n), *dict.fromkeys(n for n in every if "\n" in n)]
     table = Table(title=title, title_justify="left", show_lines=True)
     table.add_column("")
     for name in names:
-        table.add_column(name.replace(".", "\n"), justify="right")
+        table.add_column(name.replace(".", "\n").replace("_centred", ",\nmean removed"), justify="right")
     for row in ordered_rows(rows):
-        table.add_row(row, *(_cell(rows[row].get(name)) for name in names))
+        label = f"[bold]{row}[/]\nregistered" if row == chosen else row
+        table.add_row(label, *(_cell(rows[row].get(name)) for name in names))
     chances = {name: next((row[name]["chance"] for row in rows.values() if name in row), None) for name in names}
     table.add_row("chance", *("" if chances[name] is None else f"{chances[name]:.2f}" for name in names))
     Console(width=None if sys.stdout.isatty() else WIDTH).print(table)

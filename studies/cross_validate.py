@@ -1,9 +1,10 @@
 """K-fold cross-validation over all stimuli, training and test together; for small datasets such as digits69.
 
-Every fold fits its own encoder and regressor; a stimulus's repetitions stay in one fold; nothing of it is registered.
+Every fold fits all routes and chooses one on stimuli held out of its own training part; a stimulus's repetitions stay
+in one fold; nothing of it is registered.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,33 +15,48 @@ from core.errors import ConfigError
 from core.progress import track
 from core.seeds import rng_for, seed_for
 from evaluation import scores
+from evaluation.centred import centre, centred
 from evaluation.controls import shuffle_stimuli
 from feature_store import Store
 from feature_store.sources.base import SPLITS
-from feature_store.views import mean_over_repeats
-from models.parts import fit_encoder, fit_regressor
+from models.encoders.rows import BrainRows
 from models.predict import predict_stimuli
-from models.regressors.rows import TrainingRows
+from models.training.context import Context
 from studies.predictions import common_stimuli
-from studies.study import Study
+from studies.routes import choose_route, fit_route
+from studies.study import Roles, Study
+from studies.training_data import Target, TrainingData
 
 Array = NDArray[Any]
+
+CHOSEN = "reconstruction"
+"""The row of the route that each fold has chosen for itself."""
 
 
 def cross_validate(study: Study, store: Store, subjects: list[str]) -> dict[str, Any]:
     """Return ``{"folds": K, "repeats": R, "n": stimuli, "targets": {role: {"rows": …}}}``, rows as in scores.json.
 
     Every stimulus's value is averaged over the repeats (other folds each time) and the subjects before the bootstrap.
+    With several routes, each has a row, and `chosen` counts the folds that chose it.
     """
     targets, n = {}, 0
     for role, target in study.roles.regressed().items():
+        alone = study.model_copy(update={"roles": Roles.model_validate({role: target, "align": study.roles.align})})
         rows = {subject: _all_rows(study, store, subject, target) for subject in subjects}
         first = rows[common_stimuli({subject: one.names for subject, one in rows.items()})]
         groups, n = first.groups, len(first.names)
         repeats = [(one, repeat) for one in rows.values() for repeat in range(study.evaluation.fold_repeats)]
-        values = [_one_repeat(study, *which) for which in track(repeats, f"cross-validating {target}")]
-        summary = scores.summarise(scores.average(values), seed=study.seed, groups=groups)
-        targets[role] = {"target": target, "rows": summary}
+        made = [_one_repeat(alone, role, *which) for which in track(repeats, f"cross-validating {target}")]
+        values = scores.average([one for one, _ in made])
+        targets[role] = {"target": target, "rows": scores.summarise(values, seed=study.seed, groups=groups)}
+        if len(study.training.routes) > 1:
+            first_route = next(iter(study.training.routes))
+            chosen = [name for _, names in made for name in names]
+            targets[role] |= {
+                "chosen": {name: chosen.count(name) for name in study.training.routes},
+                "baseline": first_route,
+                "differences": scores.differences(values, first_route, seed=study.seed, groups=groups),
+            }
     return {
         "folds": study.evaluation.folds,
         "repeats": study.evaluation.fold_repeats,
@@ -53,19 +69,25 @@ def cross_validate(study: Study, store: Store, subjects: list[str]) -> dict[str,
 class _Rows:
     """All trials of a subject with all stimuli's targets.
 
-    `responses` (trial, voxel), `trials` the stimulus of each, `names` the stimuli, `truth` (stimulus, …).
+    `brain` all trials, `names` the stimuli, `truth` (stimulus, …).
     """
 
     subject: str
+    target: str
     space: str
-    responses: Array
-    trials: list[str]
+    brain: BrainRows
     names: list[str]
     truth: Array
     groups: list[str] | None
 
+    @property
+    def data(self) -> TrainingData:
+        """The same as training data."""
+        return TrainingData({self.subject: self.brain}, {self.target: Target.of(self.truth, self.names)})
 
-def _one_repeat(study: Study, rows: _Rows, repeat: int) -> scores.Values:
+
+def _one_repeat(study: Study, role: str, rows: _Rows, repeat: int) -> tuple[scores.Values, list[str]]:
+    """Return the values of every row, and the route that each fold has chosen."""
     folds = study.evaluation.folds or 0
     if len(rows.names) < 2 * folds:
         raise ConfigError(
@@ -73,23 +95,37 @@ def _one_repeat(study: Study, rows: _Rows, repeat: int) -> scores.Values:
         )
     fold_of = np.empty(len(rows.names), np.int64)
     fold_of[rng_for(study.seed, "folds", repeat).permutation(len(rows.names))] = np.arange(len(rows.names)) % folds
-    predicted, mean = np.empty_like(rows.truth), np.empty_like(rows.truth)
+    routes = list(study.training.routes)
+    made = {name: np.empty_like(rows.truth) for name in (*routes, CHOSEN, "mean_predictor")}
+    chosen = []
     for fold in range(folds):
         held = fold_of == fold
-        predicted[held], mean[held] = _fit_fold(study, rows, held)
-    made = {"reconstruction": predicted, "mean_predictor": mean, "oracle": rows.truth}
-    values = _values(study, rows, made)
-    values["shuffled_brain"] = _shuffled(study, rows, predicted, fold_of, repeat)
-    return {row: values[row] for row in scores.ROWS}
+        context = Context(seed_for(study.seed, "fold", repeat, fold), f"fold {fold + 1}")
+        predicted, best = _fit_fold(study, role, rows, held, context)
+        made["mean_predictor"][held] = rows.truth[~held].mean(axis=0)
+        made[CHOSEN][held] = predicted[best]
+        for name in routes:
+            made[name][held] = predicted[name]
+        chosen.append(best)
+    mean = made["mean_predictor"]
+    listed = made if len(routes) > 1 else {name: made[name] for name in (CHOSEN, "mean_predictor")}
+    values = _values(study, rows, {**listed, "oracle": rows.truth}, mean)
+    values["shuffled_brain"] = _shuffled(study, rows, made[CHOSEN], mean, fold_of, repeat)
+    order = [CHOSEN, *(routes if len(routes) > 1 else ()), *scores.ROWS[1:]]
+    return {row: values[row] for row in order}, chosen
 
 
-def _values(study: Study, rows: _Rows, made: dict[str, Array]) -> scores.Values:
-    spaces = {name: {rows.space: values} for name, values in made.items()}
-    truth = {rows.space: rows.truth}
+def _values(study: Study, rows: _Rows, made: dict[str, Array], mean: Array) -> scores.Values:
+    """Score rows; `mean` holds, for each stimulus, the mean of the training targets of its fold."""
+    space = rows.space
+    spaces = {name: {space: values, centred(space): centre(values, mean)} for name, values in made.items()}
+    truth = {space: rows.truth, centred(space): centre(rows.truth, mean)}
     return scores.per_stimulus(spaces, truth, metrics=study.evaluation.metrics, groups=rows.groups)
 
 
-def _shuffled(study: Study, rows: _Rows, predicted: Array, fold_of: Array, repeat: int) -> dict[str, Array]:
+def _shuffled(
+    study: Study, rows: _Rows, predicted: Array, mean: Array, fold_of: Array, repeat: int
+) -> dict[str, Array]:
     """Permute within folds only: elsewhere the model of a fold would meet responses it was trained on.
 
     A fold's share of stimuli that stay in place is larger than that of all, so this control errs on the high side.
@@ -98,45 +134,60 @@ def _shuffled(study: Study, rows: _Rows, predicted: Array, fold_of: Array, repea
     for fold in np.unique(fold_of):
         here = np.flatnonzero(fold_of == fold)
         order[here] = here[shuffle_stimuli(len(here), seed_for(study.seed, "shuffled folds", repeat, int(fold)))]
-    return _values(study, rows, {"shuffled_brain": predicted[order]})["shuffled_brain"]
+    return _values(study, rows, {"shuffled_brain": predicted[order]}, mean)["shuffled_brain"]
 
 
-def _fit_fold(study: Study, rows: _Rows, held: Array) -> tuple[Array, Array]:
-    """Return predictions for the held-out stimuli, and the mean of the others' targets."""
-    position = {name: row for row, name in enumerate(rows.names)}
-    row_of = np.array([position[name] for name in rows.trials])
-    inside, outside = ~held[row_of], np.flatnonzero(held[row_of])
-    encoder = fit_encoder(study.encoder, {rows.subject: rows.responses[inside]})
-    fitted_on = [rows.trials[row] for row in np.flatnonzero(inside)]
-    responses = rows.responses[inside]
-    if study.regressor.repeats == "mean":
-        responses, fitted_on = mean_over_repeats(responses, fitted_on)
-    targets = rows.truth[[position[name] for name in fitted_on]]
-    training = TrainingRows(encoder.encode(rows.subject, responses), targets, fitted_on)
-    regressor = fit_regressor(study.regressor, "fold", {rows.subject: training})
-    shown, predicted = predict_stimuli(
-        encoder, regressor, rows.subject, rows.responses[outside], [rows.trials[row] for row in outside]
-    )
-    in_order = [shown.index(rows.names[row]) for row in np.flatnonzero(held)]
-    return predicted[in_order], rows.truth[~held].mean(axis=0)
+def _fit_fold(study: Study, role: str, rows: _Rows, held: Array, context: Context) -> tuple[dict[str, Array], str]:
+    """Return every route's predictions for the held-out stimuli, and the route chosen within the others."""
+    inside = [name for name, out in zip(rows.names, held, strict=True) if not out]
+    outside = [name for name, out in zip(rows.names, held, strict=True) if out]
+    data, test = rows.data.only(inside), rows.data.only(outside).brains[rows.subject]
+    seeded = study.model_copy(update={"seed": context.seed})
+    choice = choose_route(seeded, data, context)
+    made = {}
+    for name, route in study.training.routes.items():
+        fitted = fit_route(seeded, route, data, context.within(name))
+        regressor = fitted.regressors[role]
+        shown, predicted = predict_stimuli(fitted.encoder, regressor, rows.subject, test.responses, test.stimuli)
+        made[name] = predicted[[shown.index(stimulus) for stimulus in outside]]
+    return made, choice.chosen
 
 
 def _all_rows(study: Study, store: Store, subject: str, target: str) -> _Rows:
-    parts = [
-        store.pairs([subject], target, split, rois=study.encoder.rois, repeats="single")[subject] for split in SPLITS
-    ]
-    trials = [name for part in parts for name in part.stimuli]
+    rois = study.training.rois
+    parts = [store.pairs([subject], target, split, rois=rois, repeats="single")[subject] for split in SPLITS]
+    recorded = store.responses(subject)
+    unlabelled = recorded.unlabelled(rois)
     truth: dict[str, Array] = {}
     for part in parts:
         truth |= dict(zip(part.stimuli, np.asarray(part.targets, dtype=np.float32), strict=True))
     tables = pd.concat([store.target(target).stimuli(split) for split in SPLITS]).set_index("stimulus")
     names = [name for name in tables.index if name in truth]  # the source's order, the same for every subject
+    voxels = recorded.voxels if rois is None else recorded.voxels.iloc[recorded.voxels_in(rois)]
+    brain = BrainRows(
+        np.concatenate([np.asarray(part.responses) for part in parts]),
+        [name for part in parts for name in part.stimuli],
+        [str(roi) for roi in voxels["roi"]],
+        None if unlabelled is None else np.asarray(unlabelled),
+    )
     return _Rows(
         subject=subject,
+        target=target,
         space=study.space(target),
-        responses=np.concatenate([np.asarray(part.responses) for part in parts]),
-        trials=trials,
+        brain=replace(brain, align=_align(study, store, brain.stimuli)),
         names=names,
         truth=np.stack([truth[name] for name in names]),
         groups=list(tables.loc[names, "group"]) if "group" in tables else None,
     )
+
+
+def _align(study: Study, store: Store, trials: list[str]) -> dict[str, Array]:
+    """Return what each trial is aligned with, (trial, width), by target."""
+    made = {}
+    for name in study.roles.align:
+        parts = [store.target(name).values(split) for split in SPLITS]
+        together = Target.of(
+            np.concatenate([values[:] for values, _ in parts]), [s for _, stimuli in parts for s in stimuli]
+        )
+        made[name] = together.vectors_of_trials(trials)
+    return made

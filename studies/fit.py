@@ -1,32 +1,50 @@
-"""Fits a study's encoder and regressors on its stores and scores them: a training run on disk, not yet registered."""
+"""Fits a study's routes on its stores, chooses one on validation, scores all: a training run on disk, not registered.
 
+Run as ``torchrun --nproc_per_node N -m studies.fit -c STUDY``, the networks are trained by N processes together.
+"""
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from core.code import code_digest
 from core.config import nearest
 from core.errors import StoreMissing
-from core.files import digest_json, read_json, staged_folder, write_json
-from core.progress import report, track
+from core.files import digest_json, read_json, staged_folder, write_bytes, write_json
+from core.progress import report
+from evaluation import scores
+from evaluation.route_chart import route_table_png
 from feature_store import Store
-from models.parts import Encoder, Regressor, fit_encoder, fit_regressor, save_part
-from models.regressors.rows import TrainingRows
+from models.parts import Encoder, Regressor, fit_regressors, save_part
+from models.training.checkpoints import Checkpoints
+from models.training.context import Context
+from models.training.loop import History
+from models.training.workers import workers
+from studies.cross_validate import cross_validate
 from studies.home import shown
 from studies.references import TrainingRef
+from studies.routes import FittedRoute, choose_route, fit_route
 from studies.runs import file_digests, find_run, git_commit, publish_latest, run_name
-from studies.score import score_training
-from studies.study import Study
+from studies.score import RoleScores, predict_role
+from studies.study import Study, load_study
+from studies.training_data import TrainingData, read_training_data
+from studies.training_pictures import curves_png, filled_in_png
 
 RECORD = "training.json"
 SCORES = "scores.json"
+CURVES = "curves.json"
+PICTURES = "pictures"
 
 
 def fit(study: Study) -> TrainingRef:
     """Fit and score the study's models, unless a run made from the same stores, settings and code is already there.
 
-    Writes ``outputs/<study>/training/<run>/`` with `scores.json`, `training.json` and one folder per part.
+    Writes ``outputs/<study>/training/<run>/`` with `scores.json`, `curves.json`, `training.json`, `pictures/` and one
+    folder per part. Killed, it goes on from the checkpoints in a folder beside, to the same bytes.
     """
     store = Store(study.store)
     record = _record(study, store, stored_subjects(study, store))
@@ -34,13 +52,30 @@ def fit(study: Study) -> TrainingRef:
     found = find_run(runs, RECORD, record["fingerprint"])
     folder = found or runs / run_name(record["fingerprint"])
     if found is None:
-        with staged_folder(folder) as building:
-            digests = _fit_into(study, store, record["subjects"], building, folder.name)
+        unfinished = runs / f".unfinished-{record['fingerprint'][:12]}"
+        context = Context(study.seed, checkpoints=Checkpoints(unfinished, made_from=_sources(record)))
+        with _destination(folder) as building:
+            digests = _fit_into(study, store, record["subjects"], building, folder.name, context)
             write_json(building / RECORD, {**record, "digests": digests, "files": file_digests(building)})
+        if workers().is_main_process:
+            shutil.rmtree(unfinished, ignore_errors=True)
     else:
         report(f"training {found.name} is as it was", 1, 1)
-    publish_latest(folder)
-    return _reference(study, folder, fresh=found is not None)
+    if workers().is_main_process:
+        publish_latest(folder)
+    workers().wait_for_everyone()
+    return _reference(study, folder, fresh=found is not None) if workers().is_main_process else _nothing(study, record)
+
+
+@contextmanager
+def _destination(folder: Path) -> Iterator[Path]:
+    """Yield where a run is written: of several processes, the first one's is kept."""
+    if workers().is_main_process:
+        with staged_folder(folder) as building:
+            yield building
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            yield Path(scratch)
 
 
 def stored_subjects(study: Study, store: Store) -> list[str]:
@@ -63,35 +98,67 @@ def stored_subjects(study: Study, store: Store) -> list[str]:
     return wanted
 
 
-def _fit_into(study: Study, store: Store, subjects: list[str], folder: Path, run: str) -> dict[str, str]:
-    """Write every part and the scores into a folder, and return the parts' digests."""
-    rois = study.encoder.rois
-    responses = {subject: store.responses(subject).values("train", rois=rois)[0] for subject in subjects}
-    encoder = fit_encoder(study.encoder, {subject: np.asarray(values) for subject, values in responses.items()})
-    wanted = {**study.roles.regressed(), **{name: name for name in study.training.baselines}}
-    regressors = {
-        role: fit_regressor(study.regressor, target, _training_rows(study, store, encoder, subjects, target))
-        for role, target in track(list(wanted.items()), "fitting regressors")
-    }
-    write_json(folder / SCORES, score_training(study, store, encoder, regressors, run))
-    parts: dict[str, Encoder | Regressor] = {"encoder": encoder}
-    parts |= {f"regressor-{role}": regressors[role] for role in study.roles.regressed()}
-    return {name: save_part(folder / name, part) for name, part in parts.items()}
+def _fit_into(
+    study: Study, store: Store, subjects: list[str], folder: Path, run: str, context: Context
+) -> dict[str, str]:
+    """Write every part, the scores and the pictures into a folder, and return the parts' digests."""
+    curves: dict[str, History] = {}
+    context = Context(context.seed, context.name, context.checkpoints, curves.__setitem__)
+    data = read_training_data(study, store, subjects)
+    choice = choose_route(study, data, context)
+    gathered = {role: RoleScores(study, target) for role, target in study.roles.regressed().items()}
+    kept: FittedRoute | None = None
+    for done, (name, route) in enumerate(study.training.routes.items()):
+        report("fitting and scoring routes", done, len(study.training.routes), name)
+        fitted = fit_route(study, route, data, context.within(name))
+        for role, regressor in fitted.regressors.items():
+            gathered[role].add(name, regressor, predict_role(study, store, fitted.encoder, regressor))
+        if not done:
+            baselines = _score_baselines(study, store, data, fitted, name, context)
+        _picture_of_filling_in(study, data, name, fitted.encoder, folder)
+        kept = fitted if name == choice.chosen else kept
+    report("fitting and scoring routes", len(study.training.routes), len(study.training.routes))
+    assert kept is not None
+    first = next(iter(study.training.routes))
+    targets = {role: one.report(choice.chosen, first) for role, one in gathered.items()} | baselines
+    n_test = next(iter(gathered.values())).n_test
+    scored = {"schema": scores.SCHEMA, "study": study.study, "run": run, "n_test": n_test, "targets": targets}
+    scored["selection"] = choice.summary(study)
+    if study.evaluation.folds is not None:
+        scored["cross_validation"] = cross_validate(study, store, subjects)
+    write_json(folder / SCORES, scored)
+    write_json(folder / CURVES, {stage: vars(history) for stage, history in curves.items()})
+    write_bytes(folder / PICTURES / "routes.png", route_table_png(scored))
+    if curves:
+        write_bytes(folder / PICTURES / "curves.png", curves_png(curves))
+    parts: dict[str, Encoder | Regressor] = {"encoder": kept.encoder}
+    parts |= {f"regressor-{role}": regressor for role, regressor in kept.regressors.items()}
+    return {name: save_part(folder / name, part, route=choice.chosen) for name, part in parts.items()}
 
 
-def _training_rows(
-    study: Study, store: Store, encoder: Encoder, subjects: list[str], target: str
-) -> dict[str, TrainingRows]:
-    rows = {}
-    pairs = store.pairs(subjects, target, "train", rois=study.encoder.rois, repeats=study.regressor.repeats)
-    for subject, joined in pairs.items():
-        responses, targets = np.asarray(joined.responses), np.asarray(joined.targets)
-        rows[subject] = TrainingRows(encoder.encode(subject, responses), targets, joined.stimuli)
-    return rows
+def _score_baselines(
+    study: Study, store: Store, data: TrainingData, fitted: FittedRoute, name: str, context: Context
+) -> dict[str, Any]:
+    """Regress and score the targets that are there for comparison alone, by the first route."""
+    config, made = study.training.routes[name].regressor, {}
+    for target in study.training.baselines:
+        roles = {target: (target, data.rows(config, fitted.encoder, target))}
+        regressor = fit_regressors(config, roles, context.within(name).within("baselines"))[target]
+        gathered = RoleScores(study, target)
+        gathered.add(name, regressor, predict_role(study, store, fitted.encoder, regressor))
+        made[target] = gathered.report(name, name) | {"chosen": None}
+    return made
+
+
+def _picture_of_filling_in(study: Study, data: TrainingData, name: str, encoder: Encoder, folder: Path) -> None:
+    subject, brain = next(iter(data.brains.items()))
+    made = filled_in_png(encoder, subject, brain, study.seed)
+    if made is not None:
+        write_bytes(folder / PICTURES / f"{name}-filled-in.png", made)
 
 
 def _record(study: Study, store: Store, subjects: list[str]) -> dict[str, Any]:
-    targets = {*study.roles.regressed().values(), *study.training.baselines}
+    targets = {*study.roles.regressed().values(), *study.roles.align, *study.training.baselines}
     made_from = {
         "stores": {
             **{f"responses/{subject}": store.responses(subject).digest for subject in subjects},
@@ -99,18 +166,18 @@ def _record(study: Study, store: Store, subjects: list[str]) -> dict[str, Any]:
         },
         "settings": {
             "seed": study.seed,
-            "roles": study.roles.model_dump(),
-            "encoder": study.encoder.model_dump(),
-            "regressor": study.regressor.model_dump(),
-            "training": study.training.model_dump(),
-            "evaluation": study.evaluation.model_dump(),
+            "roles": study.roles.model_dump(mode="json"),
+            "training": study.training.model_dump(mode="json"),
+            "evaluation": study.evaluation.model_dump(mode="json"),
         },
-        "code": code_digest(
-            __name__, "studies.score", "studies.predictions", "studies.cross_validate", stop=("studies",)
-        ),
+        "code": code_digest(__name__, "studies.score", "studies.routes", "studies.cross_validate", stop=("studies",)),
     }
     fingerprint = digest_json(made_from)
     return {**made_from, "fingerprint": fingerprint, "subjects": subjects, "git_commit": git_commit()}
+
+
+def _sources(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: record[name] for name in ("stores", "settings", "code")}
 
 
 def _reference(study: Study, folder: Path, *, fresh: bool) -> TrainingRef:
@@ -123,3 +190,21 @@ def _reference(study: Study, folder: Path, *, fresh: bool) -> TrainingRef:
         digests=record["digests"],
         fresh=fresh,
     )
+
+
+def _nothing(study: Study, record: dict[str, Any]) -> TrainingRef:
+    """Return what a process that keeps nothing hands on."""
+    return TrainingRef(study=study.study, run="", folder="", fingerprint=record["fingerprint"], digests={}, fresh=False)
+
+
+def main() -> None:
+    """Fit a study from the command line, as torchrun starts it; `brain2video train` then registers what is there."""
+    parser = argparse.ArgumentParser(prog="studies.fit", description=main.__doc__)
+    parser.add_argument("-c", "--config", required=True)
+    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
+    chosen = parser.parse_args()
+    fit(load_study(chosen.config, chosen.overrides))
+
+
+if __name__ == "__main__":
+    main()

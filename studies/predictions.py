@@ -11,6 +11,10 @@ from evaluation.controls import mean_prediction
 from feature_store import Store
 from models.parts import Encoder, Regressor
 from models.predict import predict_stimuli
+from studies.study import Study
+from studies.training_data import training_stimuli
+
+Array = NDArray[Any]
 
 FEWEST = 2
 """Test stimuli below which nothing can be identified and nobody shuffled."""
@@ -29,6 +33,7 @@ class Predictions:
     mean : (stimulus, …) the mean of the training targets, for every stimulus
     groups : the stimuli's classes, or None where the study has none
     dropped : response rows without a target, and targets without a response
+    halves : predictions from either half of the repetitions, or None where a stimulus was shown once
     """
 
     stimuli: list[str]
@@ -37,10 +42,18 @@ class Predictions:
     mean: NDArray[Any]
     groups: list[str] | None
     dropped: dict[str, int]
+    halves: tuple[Array, Array] | None
 
 
 def predict_test(
-    store: Store, encoder: Encoder, regressor: Regressor, subject: str, rois: list[str] | None
+    study: Study,
+    store: Store,
+    encoder: Encoder,
+    regressor: Regressor,
+    subject: str,
+    rois: list[str] | None,
+    *,
+    halves: bool = False,
 ) -> Predictions:
     """Predict a subject's test stimuli.
 
@@ -48,6 +61,8 @@ def predict_test(
     ----------
     rois : list of str, optional
         The regions the encoder was trained on.
+    halves : bool
+        Whether to predict from either half of the repetitions as well.
 
     Raises
     ------
@@ -64,15 +79,42 @@ def predict_test(
     truth, names = target.values("test")
     rows = np.array([row for row, name in enumerate(names) if name in row_of])
     stimuli = [names[row] for row in rows]
+    in_order = [row_of[name] for name in stimuli]
     table = target.stimuli("test")
+    values, known = target.values("train")
+    training = set(training_stimuli(study, sorted(known)))
+    trained_on = values[np.array([name in training for name in known])].astype(np.float32)
     return Predictions(
         stimuli=stimuli,
-        predicted=predicted[[row_of[name] for name in stimuli]],
+        predicted=predicted[in_order],
         truth=truth[rows].astype(np.float32),
-        mean=mean_prediction(target.values("train")[0][:].astype(np.float32), len(stimuli)),
+        mean=mean_prediction(trained_on, len(stimuli)),
         groups=list(table["group"].iloc[rows]) if "group" in table else None,
         dropped=pairs.dropped,
+        halves=_halves(encoder, regressor, subject, responses, pairs.stimuli, in_order) if halves else None,
     )
+
+
+def _halves(
+    encoder: Encoder, regressor: Regressor, subject: str, responses: Array, trials: list[str], in_order: list[int]
+) -> tuple[Array, Array] | None:
+    """Predict from the even and from the odd repetitions, equally many; an odd one out is left out of both."""
+    seen: dict[str, int] = {}
+    rank = np.zeros(len(trials), np.int64)
+    for row, name in enumerate(trials):
+        rank[row] = seen.get(name, 0)
+        seen[name] = int(rank[row]) + 1
+    pairs = np.array([seen[name] // 2 for name in trials])
+    if pairs.min() < 1:
+        return None
+    made = []
+    for half in (0, 1):
+        kept = np.flatnonzero((rank % 2 == half) & (rank // 2 < pairs))
+        names, predicted = predict_stimuli(encoder, regressor, subject, responses[kept], [trials[row] for row in kept])
+        row_of = {name: row for row, name in enumerate(names)}
+        order = list(dict.fromkeys(trials))
+        made.append(predicted[[row_of[order[row]] for row in in_order]])
+    return made[0], made[1]
 
 
 def common_stimuli(stimuli: dict[str, list[str]]) -> str:

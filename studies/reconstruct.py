@@ -90,7 +90,7 @@ def _rows(
     study: Study, store: Store, encoder: Encoder, regressors: dict[str, Regressor], subject: str, rois: list[str] | None
 ) -> Rows:
     """Predict z and b of every test stimulus, with the controls' rows beside them."""
-    made = {role: predict_test(store, encoder, one, subject, rois) for role, one in regressors.items()}
+    made = {role: predict_test(study, store, encoder, one, subject, rois) for role, one in regressors.items()}
     common_stimuli({role: one.stimuli for role, one in made.items()})
     first = next(iter(made.values()))
     order = shuffle_stimuli(len(first.stimuli), study.seed)

@@ -6,7 +6,7 @@ from core.files import read_json
 from models.parts import load_part
 from models.registry.register import find_registered, register
 from models.registry.sets import ModelSet, TrainedSet
-from studies.fit import RECORD, SCORES
+from studies.fit import CURVES, PICTURES, RECORD, SCORES
 from studies.home import home
 from studies.references import TrainingRef
 from studies.study import Study
@@ -31,12 +31,14 @@ def register_training(study: Study, training: TrainingRef, zenml_run: str = "") 
                 "stores": record["stores"],
                 "subjects": record["subjects"],
                 "roles": record["settings"]["roles"],
-                "rois": record["settings"]["encoder"].get("rois"),
+                "route": read_json(folder / SCORES)["selection"]["chosen"],
+                "rois": record["settings"]["training"]["rois"],
                 "git_commit": record["git_commit"],
                 "zenml_run": zenml_run,
             },
             metrics=_flat_metrics(read_json(folder / SCORES)),
-            artifacts=[folder / SCORES, folder / RECORD],
+            curves=_curves(read_json(folder / CURVES)),
+            artifacts=[folder / SCORES, folder / RECORD, folder / CURVES, folder / PICTURES],
         )
     )
 
@@ -50,3 +52,13 @@ def _flat_metrics(report: dict[str, Any]) -> dict[str, float]:
         for name, entry in entries.items()
         if entry["value"] is not None
     }
+
+
+def _curves(curves: dict[str, Any]) -> dict[str, list[tuple[int, float]]]:
+    """Return every stage's losses as (step, value), by a name that MLflow draws as a curve."""
+    made: dict[str, list[tuple[int, float]]] = {}
+    for stage, history in curves.items():
+        made[f"{stage}/loss"] = list(enumerate(history["losses"], start=1))
+        if history["validation"]:
+            made[f"{stage}/validation"] = [(int(step), value) for step, value in history["validation"]]
+    return made

@@ -1,55 +1,107 @@
-"""Scores of predicted targets: each route beside the mean predictor and the shuffled brain, averaged over subjects."""
+"""Scores of predicted targets: every route beside the controls, averaged over subjects."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.progress import track
 from core.seeds import seed_for
 from evaluation import scores
+from evaluation.ceiling import prediction_ceiling
+from evaluation.centred import centre, centred
 from evaluation.controls import shuffle_stimuli
 from feature_store import Store
 from models.parts import Encoder, Regressor
-from studies.cross_validate import cross_validate
 from studies.predictions import Predictions, common_stimuli, predict_test
 from studies.study import Study
 
+Array = NDArray[Any]
 
-def score_training(
-    study: Study, store: Store, encoder: Encoder, regressors: dict[str, Regressor], run: str
-) -> dict[str, Any]:
-    """Return what `scores.json` holds; see docs/formats.md."""
-    targets, n_test = {}, 0
-    for role, regressor in track(list(regressors.items()), "scoring on test stimuli"):
-        made = {
-            subject: predict_test(store, encoder, regressor, subject, study.encoder.rois)
-            for subject in regressor.subjects
+MEAN, SHUFFLED = "mean_predictor", "shuffled_brain"
+
+
+def predict_role(study: Study, store: Store, encoder: Encoder, regressor: Regressor) -> dict[str, Predictions]:
+    """Return the predictions of every subject's test stimuli."""
+    rois = study.training.rois
+    return {s: predict_test(study, store, encoder, regressor, s, rois, halves=True) for s in regressor.subjects}
+
+
+class RoleScores:
+    """Gathers what every route predicts of one target, and scores it; the predictions themselves are let go.
+
+    Parameters
+    ----------
+    study : Study
+    target : name of the target
+    """
+
+    def __init__(self, study: Study, target: str) -> None:
+        self._study, self._target = study, target
+        self._values: scores.Values = {}
+        self._controls: dict[str, scores.Values] = {}
+        self._described: dict[str, Any] = {}
+        self._groups: list[str] | None = None
+        self._dropped: dict[str, dict[str, int]] = {}
+        self.n_test = 0
+
+    def add(self, route: str, regressor: Regressor, made: dict[str, Predictions]) -> None:
+        """Score one route's predictions, per subject."""
+        first = made[common_stimuli({subject: one.stimuli for subject, one in made.items()})]
+        self._groups, self.n_test = first.groups, len(first.stimuli)
+        self._dropped = {subject: one.dropped for subject, one in made.items()}
+        values = scores.average([self._of(one, one.predicted) for one in made.values()])
+        self._values[route] = values["row"]
+        if MEAN not in self._values:
+            mean = scores.average([self._of(one, np.asarray(one.mean)) for one in made.values()])
+            self._values[MEAN] = mean["row"]
+        self._controls[route] = {SHUFFLED: self._shuffled(made), **self._ceiling(made)}
+        self._described[route] = regressor.state()[0]
+
+    def report(self, chosen: str, baseline: str) -> dict[str, Any]:
+        """Return what scores.json says of the target: all routes, with the controls of the chosen one among them.
+
+        Parameters
+        ----------
+        chosen : the route that is registered
+        baseline : the route that the others' paired differences are taken to
+        """
+        seed, groups = self._study.seed, self._groups
+        routes = {name: values for name, values in self._values.items() if name != MEAN}
+        rows = {**routes, MEAN: self._values[MEAN], **self._controls[chosen]}
+        controls = {name: scores.summarise(values, seed=seed, groups=groups) for name, values in self._controls.items()}
+        return {
+            "target": self._target,
+            "routes": list(routes),
+            "chosen": chosen,
+            "rows": scores.summarise(rows, seed=seed, groups=groups),
+            "baseline": baseline,
+            "differences": scores.differences(routes, baseline, seed=seed, groups=groups),
+            "controls": controls,
+            "dropped": self._dropped,
+            "regressor": self._described[chosen],
         }
-        first = common_stimuli({subject: one.stimuli for subject, one in made.items()})
-        groups, n_test = made[first].groups, len(made[first].stimuli)
-        values = scores.average([_values(study, regressor.target, one) for one in made.values()])
-        targets[role] = {
-            "target": regressor.target,
-            "rows": scores.summarise(values, seed=study.seed, groups=groups),
-            "dropped": {subject: one.dropped for subject, one in made.items()},
-            "regressor": regressor.state()[0],
-        }
-    report = {"schema": scores.SCHEMA, "study": study.study, "run": run, "n_test": n_test, "targets": targets}
-    if study.evaluation.folds is not None:
-        report["cross_validation"] = cross_validate(study, store, encoder.subjects)
-    return report
 
+    def _of(self, one: Predictions, rows: Array) -> scores.Values:
+        space = self._study.space(self._target)
+        predicted = {space: rows, centred(space): centre(rows, one.mean)}
+        truth = {space: one.truth, centred(space): centre(one.truth, one.mean)}
+        return scores.per_stimulus({"row": predicted}, truth, metrics=self._study.evaluation.metrics, groups=one.groups)
 
-def _values(study: Study, target: str, made: Predictions) -> scores.Values:
-    space, metrics = study.space(target), study.evaluation.metrics
+    def _shuffled(self, made: dict[str, Predictions]) -> dict[str, Any]:
+        """One shuffled order of few stimuli says little, so the control is averaged over several."""
+        count = self._study.evaluation.permutations
+        seeds = [seed_for(self._study.seed, "shuffled brain", index) for index in range(count)]
+        orders = [shuffle_stimuli(self.n_test, seed) for seed in seeds]
+        return scores.average([self._of(one, one.predicted[order]) for one in made.values() for order in orders])["row"]
 
-    def of(rows: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-        values = scores.per_stimulus({"row": {space: rows}}, {space: made.truth}, metrics=metrics, groups=made.groups)
-        return values["row"]
-
-    # One shuffled order of few stimuli says little, so the control is averaged over several.
-    seeds = [seed_for(study.seed, "shuffled brain", index) for index in range(study.evaluation.permutations)]
-    shuffled = [{"shuffled_brain": of(made.predicted[shuffle_stimuli(len(made.truth), seed)])} for seed in seeds]
-    ours = {study.regressor.kind: of(made.predicted), "mean_predictor": of(made.mean)}
-    return {**ours, **scores.average(shuffled)}
+    def _ceiling(self, made: dict[str, Predictions]) -> scores.Values:
+        name = f"{centred(self._study.space(self._target))}.correlation"
+        found = [
+            prediction_ceiling(*(centre(half, one.mean) for half in one.halves))
+            for one in made.values()
+            if one.halves is not None
+        ]
+        asked = self._study.evaluation.metrics
+        if len(found) < len(made) or not {"correlation", name} & set(asked):
+            return {}
+        return {scores.NOISE_CEILING: {name: np.mean(found, axis=0)}}

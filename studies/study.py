@@ -4,10 +4,10 @@ import difflib
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import StringConstraints, ValidationError, model_validator
+from pydantic import Field, PositiveInt, StringConstraints, ValidationError, field_validator, model_validator
 
 from core.clips import ClipConfig
 from core.config import Config, explain, nearest
@@ -17,10 +17,10 @@ from feature_store.codecs import StorageConfig
 from feature_store.sources import SourceConfig
 from feature_store.sources.bold_moments import BoldMomentsConfig
 from models.captioners.config import BlipCaptionerConfig, CaptionerConfig, NearestCaptionerConfig
-from models.encoders.config import EncoderConfig
+from models.encoders.config import EncoderConfig, MbmConfig, StandardiseConfig
 from models.extractors.config import BlipStatesConfig, ExtractorConfig, TextConfig
 from models.generator.config import GeneratorConfig
-from models.regressors.config import RegressorConfig
+from models.regressors.config import MlpConfig, RegressorConfig, RidgeConfig
 from simulation.config import SimulationConfig
 from simulation.write import counts_of
 from studies.home import home
@@ -35,19 +35,53 @@ class Roles(Config):
     """What is renoised and denoised, or decoded directly."""
     b: str | None = None
     """What becomes the caption."""
-    align: str | None = None
-    """What the contrastive stage aligns with."""
+    align: tuple[str, ...] = ()
+    """What the contrastive stage aligns with: image embeddings, text embeddings, or both; one name or a list."""
+
+    @field_validator("align", mode="before")
+    @classmethod
+    def _one_or_several(cls, names: Any) -> Any:
+        return () if names is None else (names,) if isinstance(names, str) else names
 
     def regressed(self) -> dict[str, str]:
         """Return the roles that get a regressor, with their targets."""
         return {role: name for role, name in (("z", self.z), ("b", self.b)) if name is not None}
 
 
-class TrainingConfig(Config):
-    """What training does beside fitting the encoder and one regressor per role."""
+class RouteConfig(Config):
+    """One way from the brain to the targets: an encoder, and a regressor for every role."""
 
+    encoder: EncoderConfig = StandardiseConfig()
+    regressor: RegressorConfig = RidgeConfig()
+    joint: bool = False
+    """Whether the regressors of z and b share their hidden layer and are trained on the sum of their losses."""
+
+
+class SelectionConfig(Config):
+    """How the route that is registered is chosen, on stimuli held out of the training ones; never on the test set."""
+
+    criterion: Literal["correlation", "two_way", "r2"] = "correlation"
+    """Metric of the predicted targets minus their training mean, averaged over roles and subjects."""
+    validation: float = Field(0.15, gt=0, lt=0.5)
+    """Part of the training stimuli that routes are compared on; the chosen route is then fitted on all of them."""
+    margin: float = Field(1.0, ge=0)
+    """Standard errors of the paired difference by which a route must be better than every one named before it; after
+    Breiman's one-standard-error rule, so name the simplest first."""
+
+
+class TrainingConfig(Config):
+    """Which routes are trained, and how one is chosen."""
+
+    rois: list[str] | None = Field(None, min_length=1)
+    """Only the voxels of these ROIs; all by default."""
+    stimuli: PositiveInt | None = None
+    """Only so many training stimuli, drawn by the study's seed: what a study with fewer labels would have had. All by
+    default."""
+    routes: dict[Name, RouteConfig] = Field(default_factory=lambda: {"ridge": RouteConfig()}, min_length=1)
+    """All are scored on the test stimuli and reported; the one chosen on validation is registered."""
+    selection: SelectionConfig = SelectionConfig()
     baselines: tuple[str, ...] = ()
-    """Targets that are regressed and scored for comparison but not registered."""
+    """Targets that the first route also predicts, scored for comparison and not registered."""
 
 
 class ReconstructionConfig(Config):
@@ -69,8 +103,6 @@ class Study(Config):
     storage: StorageConfig = StorageConfig()
     targets: dict[Name, ExtractorConfig]
     roles: Roles
-    encoder: EncoderConfig = EncoderConfig()
-    regressor: RegressorConfig = RegressorConfig()
     training: TrainingConfig = TrainingConfig()
     generator: GeneratorConfig | None = None
     captioner: CaptionerConfig | None = None
@@ -81,7 +113,8 @@ class Study(Config):
 
     @model_validator(mode="after")
     def _check_targets(self) -> Self:
-        named = {f"roles.{role}": name for role, name in self.roles.model_dump().items() if name is not None}
+        named = {f"roles.{role}": name for role, name in self.roles.regressed().items()}
+        named |= {f"roles.align.{index}": name for index, name in enumerate(self.roles.align)}
         named |= {f"training.baselines.{index}": name for index, name in enumerate(self.training.baselines)}
         for key, name in named.items():
             if name not in self.targets:
@@ -129,6 +162,21 @@ class Study(Config):
             return NearestCaptionerConfig()
         chosen = self.captioner or BlipCaptionerConfig()
         return chosen if chosen.weights else chosen.model_copy(update={"weights": made_by.weights})
+
+    @model_validator(mode="after")
+    def _check_routes(self) -> Self:
+        for name, route in self.training.routes.items():
+            if route.joint and not isinstance(route.regressor, MlpConfig):
+                raise ValueError(
+                    f"training.routes.{name}: a joint loss needs something to share; the regressor's kind is "
+                    f"'{route.regressor.kind}', take 'mlp', or set joint to false"
+                )
+            if isinstance(route.encoder, MbmConfig) and route.encoder.alignment is not None and not self.roles.align:
+                raise ValueError(
+                    f"training.routes.{name}.encoder: is to be aligned, and roles.align names nothing to align with; "
+                    "name targets there, or set the encoder's alignment to null"
+                )
+        return self
 
     @model_validator(mode="after")
     def _check_simulation(self) -> Self:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from core.config import nearest
 from core.errors import ModelError
 from models.encoders.config import StandardiseConfig
+from models.encoders.rows import BrainRows
+from models.training.context import Context
 from models.weights import Tensors, common
 
 Array = NDArray[Any]
@@ -25,11 +27,13 @@ class Standardise:
     ----------
     mean, scale : per subject, (voxel,) float32, over the training trials
     kept : per subject, (voxel,) bool, the voxels that vary and are finite in training
+    weight : per subject, (kept voxel,) float32, what standardised voxels are multiplied by
     """
 
     mean: dict[str, Array]
     scale: dict[str, Array]
     kept: dict[str, Array]
+    weight: dict[str, Array]
 
     @property
     def subjects(self) -> list[str]:
@@ -42,28 +46,31 @@ class Standardise:
         return common([len(kept) for kept in self.kept.values()]), common([int(k.sum()) for k in self.kept.values()])
 
     @classmethod
-    def fit(cls, config: StandardiseConfig, responses: dict[str, Array]) -> "Standardise":
-        """Fit on training trials.
+    def fit(
+        cls, config: StandardiseConfig, rows: dict[str, BrainRows], context: Context | None = None
+    ) -> "Standardise":
+        """Fit on training trials; a window's time points are averaged.
 
-        Parameters
-        ----------
-        config : StandardiseConfig
-            Which voxels are read is the caller's to heed; there is nothing else to set.
-        responses : per subject, (trial, voxel) or (trial, time, voxel)
-            A window's time points are averaged.
+        Raises
+        ------
+        ModelError
+            No voxel varies, or voxels are to be weighted and no stimulus was repeated.
         """
-        del config
-        mean, scale, kept = {}, {}, {}
-        for subject, values in responses.items():
-            flat = _flatten(values).astype(np.float64)
+        del context
+        mean, scale, kept, weight = {}, {}, {}, {}
+        for subject, one in rows.items():
+            flat = _flatten(one.responses).astype(np.float64)
             sd = flat.std(axis=0)
             keep = np.isfinite(sd) & (sd > 1e-8)
             if not keep.any():
                 raise ModelError(f"{subject}: no voxel of {len(keep)} varies in training; check the source's responses")
             mean[subject] = np.where(keep, flat.mean(axis=0), 0).astype(np.float32)
             scale[subject] = np.where(keep, sd, 1).astype(np.float32)
-            kept[subject] = keep
-        return cls(mean, scale, kept)
+            kept[subject], weight[subject] = keep, np.ones(int(keep.sum()), np.float32)
+            if config.reliability:
+                share = signal_share(subject, flat[:, keep] / sd[keep], one.stimuli)
+                weight[subject] = (share**config.reliability).astype(np.float32)
+        return cls(mean, scale, kept, weight)
 
     def encode(self, subject: str, responses: Array) -> Array:
         """Return features, (trial, kept voxel) float32.
@@ -73,6 +80,10 @@ class Standardise:
         ModelError
             An unknown subject, another number of voxels than in training, or a value that is not finite.
         """
+        return self.standardised(subject, responses) * self.weight[subject]
+
+    def standardised(self, subject: str, responses: Array) -> NDArray[np.float32]:
+        """Return standardised voxels, not weighted; see `encode`."""
         if subject not in self.mean:
             raise ModelError(f"the encoder does not know the subject '{subject}'{nearest(subject, self.subjects)}")
         flat = _flatten(responses)
@@ -97,14 +108,39 @@ class Standardise:
                 f"{subject}.mean": self.mean[subject],
                 f"{subject}.scale": self.scale[subject],
                 f"{subject}.kept": self.kept[subject].astype(np.uint8),
+                f"{subject}.weight": self.weight[subject],
             }
         return {"part": "encoder", "kind": "standardise", "subjects": self.subjects}, tensors
 
     @classmethod
     def from_state(cls, config: dict[str, Any], tensors: Tensors) -> "Standardise":
         """Return the encoder that `state` described."""
-        of = {name: {s: tensors[f"{s}.{name}"] for s in config["subjects"]} for name in ("mean", "scale", "kept")}
-        return cls(of["mean"], of["scale"], {s: kept.astype(bool) for s, kept in of["kept"].items()})
+        names = ("mean", "scale", "kept", "weight")
+        of = {name: {s: tensors[f"{s}.{name}"] for s in config["subjects"]} for name in names}
+        return cls(of["mean"], of["scale"], {s: kept.astype(bool) for s, kept in of["kept"].items()}, of["weight"])
+
+
+def signal_share(subject: str, responses: Array, stimuli: list[str]) -> NDArray[np.float64]:
+    """Return each voxel's share of variance that repetitions of a stimulus have in common, (voxel,), from 0 to 1.
+
+    The variance between stimuli less what trial noise adds to it, over the variance of single trials: ncsnr² / (ncsnr²
+    + 1) in the terms of Allen et al. 2022, from the training trials alone.
+
+    Raises
+    ------
+    ModelError
+        No stimulus was shown twice.
+    """
+    names, codes, counts = np.unique(np.array(stimuli, dtype=str), return_inverse=True, return_counts=True)
+    if len(stimuli) == len(names):
+        raise ModelError(f"{subject}: no training stimulus was repeated, so voxels cannot be weighted by reliability")
+    sums = np.zeros((len(names), responses.shape[1]))
+    np.add.at(sums, codes, responses)
+    means = sums / counts[:, None]
+    noise = ((responses - means[codes]) ** 2).sum(axis=0) / (len(stimuli) - len(names))
+    signal = (means.var(axis=0, ddof=1) - noise * (1 / counts).mean()).clip(0)
+    share: NDArray[np.float64] = signal / (signal + noise).clip(1e-12)
+    return share
 
 
 def _flatten(responses: Array) -> Array:

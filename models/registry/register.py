@@ -19,7 +19,9 @@ from core.progress import report
 from models.registry.client import client, experiment, explained, versions_of
 from models.registry.sets import ModelSet, TrainedSet, model_name
 
-REQUIREMENTS = ["numpy", "safetensors"]
+BATCH = 1000
+"""Metrics in one message to MLflow, which takes no more."""
+REQUIREMENTS = ["numpy", "safetensors", "torch"]
 """What a loaded part needs beside this project; naming them spares MLflow's slow guess."""
 
 
@@ -90,8 +92,20 @@ def _log_run(connection: MlflowClient, run_id: str, trained: TrainedSet) -> None
     metrics = [Metric(name, value, now, 0) for name, value in trained.metrics.items() if np.isfinite(value)]
     params = [Param(name, str(value)) for name, value in trained.record.items() if isinstance(value, str | int | float)]
     connection.log_batch(run_id, metrics=metrics, params=params)
+    points = [
+        Metric(name, value, now, step)
+        for name, curve in trained.curves.items()
+        for step, value in curve
+        if np.isfinite(value)
+    ]
+    for first in range(0, len(points), BATCH):
+        report("logging curves to MLflow", first, len(points))
+        connection.log_batch(run_id, metrics=points[first : first + BATCH])
+    if points:
+        report("logging curves to MLflow", len(points), len(points))
     for path in trained.artifacts:
-        connection.log_artifact(run_id, str(path))
+        log = connection.log_artifacts if path.is_dir() else connection.log_artifact
+        log(run_id, str(path), *([path.name] if path.is_dir() else []))
 
 
 def _log_models(run_id: str, trained: TrainedSet) -> dict[str, str]:

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from core.config import Config
 
 ENCODER = "encoder"
@@ -30,7 +32,8 @@ class TrainedSet(Config):
     widths : part to (input width, output width) of one row; -1 where subjects differ
     record : what a person judges by and reconstruction checks: data digests, subjects, git commit, ZenML run, …
     metrics : flat name to value
-    artifacts : files to keep with the run
+    curves : name to (step, value), such as losses
+    artifacts : files and folders to keep with the run
     """
 
     study: str
@@ -40,6 +43,7 @@ class TrainedSet(Config):
     widths: dict[str, tuple[int, int]]
     record: dict[str, Any]
     metrics: dict[str, float]
+    curves: dict[str, list[tuple[int, float]]] = Field(default_factory=dict)
     artifacts: list[Path]
 
 

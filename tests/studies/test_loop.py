@@ -143,7 +143,7 @@ def test_a_study_of_embeddings_only_is_scored_and_renders_nothing(
     assert made.note == "small: nothing to render: roles.z is not given, so there is no target that becomes a video"
     scores = read_json(study.outputs / "training" / "latest" / "scores.json")
     rows = scores["targets"]["b"]["rows"]
-    assert set(rows) == {"ridge", "mean_predictor", "shuffled_brain"}
+    assert set(rows) == {"ridge", "mean_predictor", "shuffled_brain", "noise_ceiling"}
     assert rows["ridge"]["patches.two_way"]["value"] > 0.9
     as_z = load_study(write_study(home, source, targets=targets, roles={"z": "patches"}))
     assert "of the extractor 'given', which nothing decodes to a video" in loop(as_z).note

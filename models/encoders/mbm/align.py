@@ -1,0 +1,126 @@
+"""Stage 1b: aligns the encoder's embedding with image and text embeddings, by a contrastive loss."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from core.seeds import rng_for
+from models.encoders.config import AlignConfig
+from models.encoders.mbm.blocks import compiled
+from models.encoders.mbm.losses import bi_mixco, info_nce, mix, soft_clip
+from models.encoders.mbm.network import Aligned
+from models.encoders.mbm.pretrain import Twins
+from models.training.context import Context
+from models.training.loop import Validation, fit, optimiser_of
+from models.training.workers import mine, workers
+
+BETA = 0.15
+"""Both parameters of the Beta distribution that BiMixCo draws shares from, as in MindEye."""
+
+Targets = dict[str, NDArray[np.float32]]
+"""By target, (trial, width), minus the mean over the training trials."""
+
+
+def align(
+    model: Aligned, config: AlignConfig, rows: dict[str, Twins], targets: dict[str, Targets], context: Context
+) -> None:
+    """Fine-tune a network in place; a batch holds no stimulus twice, or repetitions would be told to differ.
+
+    Parameters
+    ----------
+    rows : per subject, labelled trials with held-out stimuli
+    targets : per subject
+    """
+    subjects = sorted(rows)
+
+    def loss(step: int) -> torch.Tensor:
+        rng = rng_for(context.seed, "align", "batches", step)
+        kind = config.losses[min(step * len(config.losses) // config.steps, len(config.losses) - 1)]
+        chosen = _draw(rows, config.batch, rng)
+        total = torch.zeros((), device=workers().device)
+        for name in subjects:
+            if len(chosen[name]) > 1:
+                total = total + _contrast(model, config, kind, name, rows[name], targets[name], chosen[name], rng)
+        return total / len(subjects)
+
+    def held_out() -> torch.Tensor:
+        parts = []
+        for name in subjects:
+            _, first = np.unique(rows[name].codes[rows[name].held], return_index=True)
+            rng = rng_for(context.seed, "align", "held out")
+            chosen = rows[name].held[first]
+            parts.append(_contrast(model, config, "soft_clip", name, rows[name], targets[name], chosen, rng))
+        return torch.stack(parts).mean()
+
+    # one stimulus can be told from no other: its loss is 0 whatever is learned
+    enough = all(len(np.unique(rows[name].codes[rows[name].held])) > 1 for name in subjects)
+    validation = Validation(held_out, config.validate_every, config.patience) if enough else None
+    model.to(workers().device).train()
+    optimiser = optimiser_of(config, model, slower=model.brain, by=config.rate_below)
+    with compiled(model, config.compile):
+        history = fit(
+            "align",
+            f"{context.name}: contrastive alignment",
+            model,
+            optimiser,
+            loss,
+            config.steps,
+            seed=context.seed,
+            checkpoints=context.checkpoints.at(config.checkpoint_every),
+            clip=config.clip,
+            warm_up=config.warm_up,
+            ema=config.ema,
+            validation=validation,
+        )
+    context.log("align", history)
+
+
+def _draw(rows: dict[str, Twins], batch: int, rng: np.random.Generator) -> dict[str, NDArray[np.int64]]:
+    """Draw stimuli without replacement, for each subject of an equal part of the batch, and one trial of each.
+
+    Over several processes each contrasts its own share of the batch.
+    """
+    drawn, share = {}, max(2, batch // len(rows))
+    for name in sorted(rows):
+        data = rows[name]
+        shuffled = rng.permutation(data.train[data.train < len(data.stimuli)])
+        _, first = np.unique(data.codes[shuffled], return_index=True)
+        chosen = shuffled[np.sort(first)][:share]
+        drawn[name] = mine(chosen[: len(chosen) - len(chosen) % workers().num_processes])
+    return drawn
+
+
+def _contrast(
+    model: Aligned,
+    config: AlignConfig,
+    kind: str,
+    name: str,
+    data: Twins,
+    targets: Targets,
+    chosen: NDArray[np.int64],
+    rng: np.random.Generator,
+) -> torch.Tensor:
+    device = workers().device
+    rows = torch.from_numpy(data.rows[chosen]).to(device)
+    partner, share = _mixed(len(chosen), rng, device)
+    if kind == "bi_mixco":
+        rows = mix(rows, partner, share)
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        embedding = model.embed(name, rows)
+        made = {target: model.targets[target](embedding).float() for target in targets}
+    parts = []
+    for target, values in targets.items():
+        wanted = torch.from_numpy(values[chosen]).to(device)
+        if kind == "bi_mixco":
+            parts.append(bi_mixco(made[target], wanted, config.temperature, (partner, share)))
+        else:
+            contrast = info_nce if kind == "info_nce" else soft_clip
+            parts.append(contrast(made[target], wanted, config.temperature))
+    return torch.stack(parts).mean()
+
+
+def _mixed(count: int, rng: np.random.Generator, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw partners and shares; half the rows stay as they are, as in MindEye."""
+    share = np.where(rng.random(count) < 0.5, rng.beta(BETA, BETA, count), 1.0).astype(np.float32)
+    partner = rng.permutation(count)
+    return torch.from_numpy(partner).to(device), torch.from_numpy(share).to(device)

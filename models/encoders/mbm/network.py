@@ -1,0 +1,168 @@
+"""The network of masked brain modelling: patches of every subject, shared blocks, a decoder that is kept."""
+
+import torch
+from torch import nn
+
+from models.encoders.config import AlignConfig, MbmConfig
+from models.encoders.mbm.blocks import Stack
+from models.encoders.mbm.patches import Patches, positions
+
+SMALL = 0.02
+"""Standard deviation that tokens start with, as in ViT."""
+
+
+class PatchMap(nn.Module):  # type: ignore[misc]
+    """A linear map of each patch: one for every patch, or one for all.
+
+    Parameters
+    ----------
+    count : int
+        Patches with weights of their own; 1 for shared weights.
+    """
+
+    def __init__(self, count: int, inwards: int, outwards: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(count, inwards, outwards) * inwards**-0.5)
+        self.bias = nn.Parameter(torch.zeros(count, outwards))
+
+    def forward(self, patches: torch.Tensor, codes: torch.Tensor | None = None) -> torch.Tensor:
+        """Return (row, patch, outwards) for (row, patch, inwards), plus a code (patch, outwards) of each patch."""
+        added = self.bias if codes is None else self.bias + codes
+        if len(self.weight) == 1:
+            return patches @ self.weight[0] + added
+        return torch.baddbmm(added[:, None], patches.transpose(0, 1), self.weight).transpose(0, 1)
+
+
+class SubjectLayers(nn.Module):  # type: ignore[misc]
+    """What belongs to one subject: its patches' embedding and head, and its token."""
+
+    def __init__(self, config: MbmConfig, patches: Patches) -> None:
+        super().__init__()
+        count = patches.count if config.patch_weights == "own" else 1
+        self.inwards = PatchMap(count, config.patch, config.width)
+        self.outwards = PatchMap(count, config.decoder_width, config.patch)
+        self.token = nn.Parameter(torch.randn(config.width) * SMALL)
+        self.register_buffer("shares", torch.from_numpy(patches.shares), persistent=False)
+        self.register_buffer("filled", torch.from_numpy(patches.filled()), persistent=False)
+        self.register_buffer("places", positions(patches.count, config.width), persistent=False)
+        self.register_buffer("decoder_places", positions(patches.count, config.decoder_width), persistent=False)
+
+
+class MaskedBrainModel(nn.Module):  # type: ignore[misc]
+    """A masked autoencoder of brain responses.
+
+    Rows are standardised responses (row, time, voxel); betas have one time. Tokens are patches of voxels in ROI order,
+    with fixed sine and cosine codes of their place (and of their time), an embedding of the ROIs they lie in, and the
+    subject's own token. After He et al. 2022 (masked autoencoders), Chen et al. 2023 (MinD-Vis, MinD-Video).
+
+    Parameters
+    ----------
+    config : MbmConfig
+    subjects : by name, how its voxels are cut
+    times : time points of a row
+    """
+
+    def __init__(self, config: MbmConfig, subjects: dict[str, Patches], times: int = 1) -> None:
+        super().__init__()
+        self.patches, self.times = subjects, times
+        self._index = {name: f"subject_{index}" for index, name in enumerate(subjects)}
+        self.subjects = nn.ModuleDict({self._index[name]: SubjectLayers(config, of) for name, of in subjects.items()})
+        rois = next(iter(subjects.values())).shares.shape[1]
+        self.rois = nn.Parameter(torch.randn(rois, config.width) * SMALL)
+        self.cls = nn.Parameter(torch.randn(config.width) * SMALL)
+        self.encoder = Stack(config.depth, config.width, config.heads, config.ratio, temporal=times > 1)
+        self.between = nn.Linear(config.width, config.decoder_width)
+        self.mask = nn.Parameter(torch.randn(config.decoder_width) * SMALL)
+        self.decoder = Stack(config.decoder_depth, config.decoder_width, config.heads, config.ratio, temporal=times > 1)
+        self.register_buffer("moments", positions(times, config.width), persistent=False)
+
+    def layers(self, subject: str) -> SubjectLayers:
+        """Return what belongs to a subject."""
+        found: SubjectLayers = self.subjects[self._index[subject]]
+        return found
+
+    def cut(self, subject: str, rows: torch.Tensor) -> torch.Tensor:
+        """Return (row, time, patch, size) for rows (row, time, voxel)."""
+        return self.patches[subject].cut(rows)
+
+    def encode(self, subject: str, patches: torch.Tensor, visible: torch.Tensor | None = None) -> torch.Tensor:
+        """Return tokens (row · time, 1 + visible patches, width), the class token first.
+
+        Parameters
+        ----------
+        patches : (row, time, patch, size)
+        visible : (row, kept) the patches that are kept, the same at all times; all by default
+        """
+        own = self.layers(subject)
+        rows, times = patches.shape[:2]
+        tokens = own.inwards(patches.flatten(0, 1), own.places + own.shares @ self.rois + own.token)
+        if visible is not None:
+            at = _flat(visible, times, tokens.shape[1])
+            tokens = tokens.flatten(0, 1).index_select(0, at.flatten()).unflatten(0, at.shape)
+        if times > 1:
+            tokens = (tokens.unflatten(0, (rows, times)) + self.moments[:, None]).flatten(0, 1)
+        first = (self.cls + own.token).expand(rows * times, 1, -1)
+        out: torch.Tensor = self.encoder(torch.cat([first, tokens.float()], dim=1), times)
+        return out
+
+    def decode(self, subject: str, tokens: torch.Tensor, visible: torch.Tensor | None = None) -> torch.Tensor:
+        """Return patches (row, time, patch, size) for tokens of the visible ones.
+
+        Parameters
+        ----------
+        tokens : from `encode`
+        visible : (row, kept) the patches that `encode` was given
+        """
+        own, times = self.layers(subject), self.times
+        inside = self.between(tokens)
+        first, kept = inside[:, :1], inside[:, 1:]
+        if visible is not None:
+            count = len(own.decoder_places)
+            absent = self.mask.to(kept.dtype).expand(len(kept) * count, -1)
+            at = _flat(visible, times, count).flatten()
+            kept = absent.index_copy(0, at, kept.flatten(0, 1)).unflatten(0, (-1, count))
+        decoded = self.decoder(torch.cat([first, kept + own.decoder_places], dim=1), times)[:, 1:]
+        return own.outwards(decoded).unflatten(0, (-1, times))
+
+    def pooled(self, tokens: torch.Tensor, pool: str) -> torch.Tensor:
+        """Return (row, feature) for tokens (row · time, token, width), averaged over time."""
+        over_time = tokens.unflatten(0, (-1, self.times)).mean(dim=1)
+        if pool == "tokens":
+            return over_time.flatten(1)
+        return torch.cat([over_time[:, 0], over_time[:, 1:].mean(dim=1)], dim=1)
+
+
+def _flat(visible: torch.Tensor, times: int, count: int) -> torch.Tensor:
+    """Return where visible patches (row, kept) lie among (row · time · patch), as (row · time, kept)."""
+    at = visible.repeat_interleave(times, dim=0)
+    return at + torch.arange(len(at), device=at.device)[:, None] * count
+
+
+class Aligned(nn.Module):  # type: ignore[misc]
+    """A brain model with the embedding that is aligned, and one projection onto every target.
+
+    Parameters
+    ----------
+    targets : by name, the width of what is aligned with
+    """
+
+    def __init__(self, brain: MaskedBrainModel, config: MbmConfig, align: AlignConfig, targets: dict[str, int]) -> None:
+        super().__init__()
+        self.brain = brain
+        self.project = nn.Sequential(nn.LayerNorm(2 * config.width), nn.Linear(2 * config.width, align.width))
+        self.skip = nn.ModuleList(
+            nn.Linear(of.voxels, align.width, bias=False) for of in (brain.patches.values() if align.skip else ())
+        )
+        for linear in self.skip:
+            nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
+        self._index = {name: index for index, name in enumerate(brain.patches)}
+        self.targets = nn.ModuleDict({name: nn.Linear(align.width, width) for name, width in targets.items()})
+
+    def embed(self, subject: str, rows: torch.Tensor, tokens: torch.Tensor | None = None) -> torch.Tensor:
+        """Return embeddings (row, width) for standardised rows (row, time, voxel)."""
+        if tokens is None:
+            tokens = self.brain.encode(subject, self.brain.cut(subject, rows))
+        embedding: torch.Tensor = self.project(self.brain.pooled(tokens, "mean"))
+        if len(self.skip):
+            embedding = embedding + self.skip[self._index[subject]](rows.mean(dim=1))
+        return embedding

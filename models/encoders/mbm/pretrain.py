@@ -1,0 +1,178 @@
+"""Stage 1a, masked brain modelling: fills in masked patches from the visible ones, over all subjects at once."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from core.seeds import rng_for
+from models.encoders.config import PretrainConfig
+from models.encoders.mbm.blocks import compiled
+from models.encoders.mbm.network import MaskedBrainModel
+from models.encoders.mbm.patches import draw_visible
+from models.encoders.rows import split_stimuli
+from models.training.context import Context
+from models.training.loop import Validation, fit, optimiser_of
+from models.training.workers import mine, workers
+
+Index = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Twins:
+    """One subject's rows and, for each, the other trials of its stimulus.
+
+    Attributes
+    ----------
+    rows : (row, time, voxel) standardised, labelled trials first
+    stimuli : the stimulus of each labelled row
+    train, held : rows that are trained on, and held-out ones
+    """
+
+    rows: NDArray[np.float32]
+    stimuli: list[str]
+    train: Index
+    held: Index
+
+    @classmethod
+    def of(cls, rows: NDArray[np.float32], stimuli: list[str], share: float, rng: np.random.Generator) -> "Twins":
+        """Hold out a share of the stimuli; rows without one are trained on."""
+        held = np.zeros(len(rows), dtype=bool)
+        held[: len(stimuli)] = split_stimuli(stimuli, share, rng)
+        return cls(rows, stimuli, np.flatnonzero(~held), np.flatnonzero(held))
+
+    @cached_property
+    def codes(self) -> Index:
+        """The stimulus of each labelled row, as a number."""
+        return np.unique(np.array(self.stimuli, dtype=str), return_inverse=True)[1].astype(np.int64)
+
+    def twin(self, rows: Index, rng: np.random.Generator) -> Index:
+        """Draw for each row another trial of its stimulus; a row without one is its own twin."""
+        order, start, count, rank = self._groups
+        known = rows < len(self.stimuli)
+        twins, of = rows.copy(), rows[known]
+        others = count[of] - 1
+        jump = np.where(others > 0, 1 + (rng.random(len(of)) * others).astype(np.int64), 0)
+        twins[known] = order[start[of] + (rank[of] + jump) % count[of]]
+        return twins
+
+    @cached_property
+    def _groups(self) -> tuple[Index, Index, Index, Index]:
+        """Rows ordered by stimulus; where each row's stimulus begins there, its trials, and the row's number in it."""
+        counts, order = np.bincount(self.codes), np.argsort(self.codes, kind="stable").astype(np.int64)
+        start, count = (np.cumsum(counts) - counts)[self.codes], counts[self.codes]
+        rank = np.empty(len(order), np.int64)
+        rank[order] = np.arange(len(order))
+        return order, start, count, rank - start
+
+
+def pretrain(
+    brain: MaskedBrainModel, config: PretrainConfig, rows: dict[str, Twins], context: Context
+) -> dict[str, dict[str, float]]:
+    """Pretrain a network in place.
+
+    Returns
+    -------
+    dict
+        Per subject, `loss`: the error of the masked patches of held-out trials, and `variance`: that of predicting the
+        training mean for them. What has been learned carries over where the first is below the second.
+    """
+    subjects = sorted(rows)
+    ends = np.cumsum([len(rows[name].train) for name in subjects])
+
+    def loss(step: int) -> torch.Tensor:
+        draws = mine(rng_for(context.seed, "mbm", "batches", step).integers(0, ends[-1], config.batch))
+        rng = rng_for(context.seed, "mbm", "masks", step, workers().process_index)
+        owner = np.searchsorted(ends, draws, side="right")
+        total = torch.zeros((), device=workers().device)
+        for index, name in enumerate(subjects):
+            local = draws[owner == index] - (ends[index] - len(rows[name].train))
+            if len(local):
+                part = masked_error(brain, config, name, rows[name], rows[name].train[local], rng)
+                total = total + part * (len(local) / len(draws))
+        return total
+
+    def held_out() -> torch.Tensor:
+        parts = [_held_out(brain, config, name, rows[name], context.seed) for name in subjects]
+        return torch.stack([part for part, _ in parts]).mean()
+
+    brain.to(workers().device).train()
+    with compiled(brain, config.compile):
+        history = fit(
+            "mbm",
+            f"{context.name}: masked brain modelling",
+            brain,
+            optimiser_of(config, brain),
+            loss,
+            config.steps,
+            seed=context.seed,
+            checkpoints=context.checkpoints.at(config.checkpoint_every),
+            clip=config.clip,
+            warm_up=config.warm_up,
+            ema=config.ema,
+            validation=Validation(held_out, config.validate_every, config.patience),
+        )
+    context.log("mbm", history)
+    with torch.no_grad():
+        final = {name: _held_out(brain, config, name, rows[name], context.seed) for name in subjects}
+    return {name: {"loss": float(error), "variance": float(variance)} for name, (error, variance) in final.items()}
+
+
+def masked_error(
+    brain: MaskedBrainModel, config: PretrainConfig, name: str, data: Twins, chosen: Index, rng: np.random.Generator
+) -> torch.Tensor:
+    """Return the mean squared error of the masked patches' voxels (plus the visible ones', by their weight)."""
+    error, hidden, _ = _errors(brain, config, name, data, chosen, rng)
+    masked: torch.Tensor = (error * hidden).sum() / hidden.sum() / error.shape[1]
+    if not config.visible:
+        return masked
+    visible = brain.layers(name).filled - hidden
+    return masked + config.visible * (error * visible).sum() / visible.sum() / error.shape[1]
+
+
+def _held_out(
+    brain: MaskedBrainModel, config: PretrainConfig, name: str, data: Twins, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the error of the masked patches of held-out rows, and that of predicting zero, the training mean."""
+    rng, sums = rng_for(seed, "mbm", "held out", name), torch.zeros(3, device=workers().device)
+    for first in range(0, len(data.held), config.batch):
+        chosen = data.held[first : first + config.batch]
+        error, hidden, truth = _errors(brain, config, name, data, chosen, rng)
+        parts = [(error * hidden).sum(), (truth.square() * hidden).sum(), hidden.sum() * error.shape[1]]
+        sums = sums + torch.stack(parts)
+    return sums[0] / sums[2], sums[1] / sums[2]
+
+
+def _errors(
+    brain: MaskedBrainModel, config: PretrainConfig, name: str, data: Twins, chosen: Index, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return squared errors and truths (row, time, patch, size), and which entries are masked (row, 1, patch, size)."""
+    device, patches = workers().device, brain.patches[name]
+    twins = data.twin(chosen, rng) if config.targets == "other_repeat" else chosen
+    visible = torch.from_numpy(draw_visible(patches, len(chosen), config.masked, rng, config.whole_rois)).to(device)
+    shown = brain.cut(name, torch.from_numpy(data.rows[chosen]).to(device))
+    truth = shown if twins is chosen else brain.cut(name, torch.from_numpy(data.rows[twins]).to(device))
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        made = brain.decode(name, brain.encode(name, shown, visible), visible)
+    hidden = _hidden(visible, patches.count)[:, None, :, None] * brain.layers(name).filled
+    return (made.float() - truth).square(), hidden, truth
+
+
+def _hidden(visible: torch.Tensor, count: int) -> torch.Tensor:
+    """Return 1 for masked patches and 0 for visible ones, (row, patch)."""
+    return torch.ones(len(visible), count, device=visible.device).scatter(1, visible, 0.0)
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def fill_in(brain: MaskedBrainModel, name: str, rows: NDArray[np.float32], masked: float, seed: int) -> dict[str, Any]:
+    """Return what the network makes of masked rows, for a picture: `truth`, `made` (row, voxel) and `hidden` (bool)."""
+    patches, device = brain.patches[name], workers().device
+    brain.to(device).eval()
+    visible = torch.from_numpy(draw_visible(patches, len(rows), masked, rng_for(seed, "fill in", name))).to(device)
+    tokens = brain.encode(name, brain.cut(name, torch.from_numpy(rows).to(device)), visible)
+    made = patches.join(brain.decode(name, tokens, visible)).mean(dim=1)
+    hidden = patches.join(_hidden(visible, patches.count)[..., None].expand(-1, -1, patches.size)) > 0
+    return {"truth": rows.mean(axis=1), "made": made.cpu().numpy(), "hidden": hidden.cpu().numpy()}
