@@ -9,6 +9,7 @@ import pytest
 
 from core.errors import RegistryError
 from models.encoders.config import StandardiseConfig
+from models.encoders.rows import BrainRows
 from models.encoders.standardise import Standardise
 from models.parts import save_part
 from models.registry import production
@@ -25,9 +26,10 @@ PARTS = ["encoder", "regressor-z"]
 def trained(folder: Path, run: str, fingerprint: str, offset: float = 0) -> TrainedSet:
     rng = np.random.default_rng(0)
     responses, targets = rng.normal(size=(12, 5)), rng.normal(size=(12, 4)) + offset
-    encoder = Standardise.fit(StandardiseConfig(), {"sub-01": responses})
+    names = [str(index) for index in range(12)]
+    encoder = Standardise.fit(StandardiseConfig(), {"sub-01": BrainRows(responses, names)})
     features = encoder.encode("sub-01", responses)
-    ridge = Ridge("latents", (2, 2), {"sub-01": fit_ridge(features, targets, [str(i) for i in range(12)], [1.0])})
+    ridge = Ridge("latents", (2, 2), {"sub-01": fit_ridge(features, targets, names, [1.0])})
     folders = {part: folder / run / part for part in PARTS}
     digests = {
         "encoder": save_part(folders["encoder"], encoder),

@@ -8,25 +8,35 @@ from pydantic import ValidationError
 
 from core.errors import ModelError
 from models.encoders.config import StandardiseConfig
-from models.encoders.standardise import Standardise
-from models.parts import load_encoder, save_part
+from models.encoders.rows import BrainRows
+from models.encoders.standardise import Standardise, signal_share
+from models.parts import fit_encoder, load_encoder, save_part
 from models.predict import predict_stimuli
+from models.regressors.ridge import fit_ridge
 
 
 def responses(rng: np.random.Generator, trials: int = 20) -> np.ndarray:
     return (rng.normal(size=(trials, 6)) * [1, 2, 3, 4, 5, 6] + 7).astype(np.float32)
 
 
+def fitted(training: np.ndarray, reliability: float = 0.0, repeats: int = 1) -> Standardise:
+    """Return the encoder of one subject, whose stimuli were each shown `repeats` times in a row."""
+    rows = BrainRows(training, [f"s{row // repeats}" for row in range(len(training))])
+    encoder = fit_encoder(StandardiseConfig(reliability=reliability), {"sub-01": rows})
+    assert isinstance(encoder, Standardise)
+    return encoder
+
+
 def test_training_trials_come_out_standardised(rng: np.random.Generator) -> None:
     training = responses(rng)
-    features = Standardise.fit(StandardiseConfig(), {"sub-01": training}).encode("sub-01", training)
+    features = fitted(training).encode("sub-01", training)
     assert np.allclose(features.mean(0), 0, atol=1e-5)
     assert np.allclose(features.std(0), 1, atol=1e-5)
 
 
 def test_other_trials_use_the_training_statistics(rng: np.random.Generator) -> None:
     training, other = responses(rng), responses(rng, 3)
-    features = Standardise.fit(StandardiseConfig(), {"sub-01": training}).encode("sub-01", other)
+    features = fitted(training).encode("sub-01", other)
     assert np.allclose(features, (other - training.mean(0)) / training.std(0), atol=1e-4)
 
 
@@ -34,10 +44,10 @@ def test_constant_and_nan_voxels_are_left_out(rng: np.random.Generator) -> None:
     training = responses(rng)
     training[:, 1] = 3
     training[4, 2] = np.nan
-    encoder = Standardise.fit(StandardiseConfig(), {"sub-01": training})
+    encoder = fitted(training)
     assert encoder.encode("sub-01", responses(rng, 2)).shape == (2, 4)
     with pytest.raises(ModelError, match="no voxel of 6 varies"):
-        Standardise.fit(StandardiseConfig(), {"sub-01": np.ones((4, 6))})
+        fitted(np.ones((4, 6)))
 
 
 def test_no_roi_at_all_is_no_choice() -> None:
@@ -47,12 +57,12 @@ def test_no_roi_at_all_is_no_choice() -> None:
 
 def test_windows_are_averaged_over_time(rng: np.random.Generator) -> None:
     windows = rng.normal(size=(10, 4, 6)).astype(np.float32)
-    encoder = Standardise.fit(StandardiseConfig(), {"sub-01": windows})
+    encoder = fitted(windows)
     assert np.allclose(encoder.encode("sub-01", windows), encoder.encode("sub-01", windows.mean(1)), atol=1e-5)
 
 
 def test_what_does_not_fit_is_refused(rng: np.random.Generator) -> None:
-    encoder = Standardise.fit(StandardiseConfig(), {"sub-01": responses(rng)})
+    encoder = fitted(responses(rng))
     with pytest.raises(ModelError, match="does not know the subject 'sub-02'; did you mean 'sub-01'"):
         encoder.encode("sub-02", responses(rng))
     with pytest.raises(ModelError, match="have 5 voxels and the encoder was trained on 6"):
@@ -65,7 +75,7 @@ def test_what_does_not_fit_is_refused(rng: np.random.Generator) -> None:
 
 def test_it_is_kept_without_loss_and_not_mistaken(rng: np.random.Generator, tmp_path: Path) -> None:
     training = responses(rng)
-    encoder = Standardise.fit(StandardiseConfig(), {"sub-01": training})
+    encoder = fitted(training)
     save_part(tmp_path / "e", encoder)
     assert np.array_equal(load_encoder(tmp_path / "e").encode("sub-01", training), encoder.encode("sub-01", training))
     (tmp_path / "e" / "model.safetensors").write_bytes(b"not tensors")
@@ -84,9 +94,81 @@ class Sum:
 
 def test_predictions_are_averaged_over_repetitions(rng: np.random.Generator) -> None:
     training = responses(rng, 600)
-    encoder = Standardise.fit(StandardiseConfig(), {"sub-01": training})
+    encoder = fitted(training)
     names = [f"s{i % 7}" for i in range(600)]
     stimuli, predicted = predict_stimuli(encoder, Sum(), "sub-01", training, names)
     features = encoder.encode("sub-01", training).sum(1)
     assert stimuli == [f"s{i}" for i in range(7)]
     assert np.allclose(predicted[:, 0], [features[i::7].mean() for i in range(7)], atol=1e-4)
+
+
+def repeated(
+    rng: np.random.Generator, ncsnr: np.ndarray, stimuli: int = 400, repeats: int = 3
+) -> tuple[np.ndarray, list[str], np.ndarray]:
+    """Trials of voxels whose signal is `ncsnr` times as wide as their noise, the stimulus of each, and their signal."""
+    signal = np.repeat(rng.normal(size=(stimuli, len(ncsnr))) * ncsnr, repeats, axis=0)
+    names = [f"s{row // repeats}" for row in range(len(signal))]
+    order = rng.permutation(len(signal))
+    trials = 5 + 3 * (signal + rng.normal(size=signal.shape))
+    return trials[order].astype(np.float32), [names[row] for row in order], signal[order]
+
+
+@pytest.mark.parametrize("repeats", [2, 5])
+def test_the_share_of_signal_is_that_of_the_simulation(rng: np.random.Generator, repeats: int) -> None:
+    ncsnr = np.array([0.0, 0.2, 0.5, 1.0, 2.0])
+    trials, names, _ = repeated(rng, ncsnr, stimuli=3000, repeats=repeats)
+    assert np.allclose(signal_share("sub-01", trials, names), ncsnr**2 / (1 + ncsnr**2), atol=0.02)
+
+
+def test_unequal_numbers_of_repetitions_do_not_bias_the_share(rng: np.random.Generator) -> None:
+    trials, names, _ = repeated(rng, np.array([0.0, 0.5, 1.0]), stimuli=4000, repeats=4)
+    kept = rng.random(len(trials)) < 0.5
+    found = signal_share("sub-01", trials[kept], [name for name, keep in zip(names, kept, strict=True) if keep])
+    assert np.allclose(found, [0, 0.2, 0.5], atol=0.02)
+
+
+def test_voxels_are_weighted_by_a_power_of_their_share(rng: np.random.Generator) -> None:
+    trials, names, _ = repeated(rng, np.array([0.1, 1.0, 3.0]))
+    trials[:, 1:] = trials[:, [2, 1]]
+    constant = np.concatenate([np.ones((len(trials), 1), np.float32), trials], axis=1)
+    rows = {"sub-01": BrainRows(constant, names)}
+    plain = Standardise.fit(StandardiseConfig(), rows)
+    assert plain.weight["sub-01"].tolist() == [1, 1, 1]
+    for power in (0.5, 2.0):
+        weighted = Standardise.fit(StandardiseConfig(reliability=power), rows)
+        share = signal_share("sub-01", plain.encode("sub-01", constant).astype(np.float64), names)
+        assert np.allclose(weighted.weight["sub-01"], share**power, rtol=1e-4)
+        expected = plain.encode("sub-01", constant) * share**power
+        assert np.allclose(weighted.encode("sub-01", constant), expected, atol=1e-4)
+        assert np.allclose(weighted.standardised("sub-01", constant), plain.encode("sub-01", constant))
+
+
+def test_weights_help_where_most_voxels_are_noise(rng: np.random.Generator) -> None:
+    """The first 20 of 300 voxels carry the targets; what ridge makes of held-out stimuli tells whether it knows."""
+    trials, names, _ = repeated(rng, np.repeat([0.0], 300), stimuli=160, repeats=3)
+    causes = np.random.default_rng(1).normal(size=(160, 5))
+    shown = causes[[int(name[1:]) for name in names]]
+    trials[:, :20] += 3 * (shown @ rng.normal(size=(5, 20))) / 5**0.5
+    inside = np.array([int(name[1:]) < 80 for name in names])
+    training = BrainRows(trials[inside], [name for name in names if int(name[1:]) < 80])
+    correlation = {}
+    for power in (0.0, 1.0):
+        encoder = Standardise.fit(StandardiseConfig(reliability=power), {"sub-01": training})
+        features = encoder.encode("sub-01", training.responses)
+        ridge = fit_ridge(features, shown[inside], training.stimuli, [10.0**k for k in range(-3, 4)])
+        made = ridge.predict(encoder.encode("sub-01", trials[~inside]))
+        correlation[power] = np.corrcoef(made.ravel(), shown[~inside].ravel())[0, 1]
+    assert correlation[1.0] > correlation[0.0] + 0.03
+
+
+def test_weights_are_kept_with_the_encoder(rng: np.random.Generator, tmp_path: Path) -> None:
+    trials, names, _ = repeated(rng, np.array([0.1, 1.0, 3.0]), stimuli=20)
+    encoder = Standardise.fit(StandardiseConfig(reliability=1), {"sub-01": BrainRows(trials, names)})
+    save_part(tmp_path / "e", encoder)
+    assert np.array_equal(load_encoder(tmp_path / "e").encode("sub-01", trials), encoder.encode("sub-01", trials))
+
+
+def test_without_repetitions_there_is_no_reliability(rng: np.random.Generator) -> None:
+    with pytest.raises(ModelError, match="sub-01: no training stimulus was repeated, so voxels cannot be weighted"):
+        fitted(responses(rng), reliability=1.0)
+    assert fitted(responses(rng), reliability=1.0, repeats=2).weight["sub-01"].shape == (6,)
