@@ -1,9 +1,8 @@
 """Fits a study's routes on its stores, chooses one on validation, scores all: a training run on disk, not registered.
 
-Run as ``torchrun --nproc_per_node N -m studies.fit -c STUDY``, the networks are trained by N processes together.
+Several processes train the networks together; see `studies.fit_together`.
 """
 
-import argparse
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -30,7 +29,7 @@ from studies.references import TrainingRef
 from studies.routes import FittedRoute, choose_route, fit_route
 from studies.runs import file_digests, find_run, git_commit, publish_latest, run_name
 from studies.score import RoleScores, predict_role
-from studies.study import Study, load_study
+from studies.study import Study
 from studies.training_data import TrainingData, read_training_data
 from studies.training_pictures import curves_png, filled_in_png
 
@@ -38,6 +37,8 @@ RECORD = "training.json"
 SCORES = "scores.json"
 CURVES = "curves.json"
 PICTURES = "pictures"
+CODE = tuple(f"studies.{name}" for name in ("cross_validate", "predictions", "routes", "score", "training_data"))
+"""What of the studies' own code decides what a training gives."""
 
 
 def fit(study: Study) -> TrainingRef:
@@ -170,7 +171,7 @@ def _record(study: Study, store: Store, subjects: list[str]) -> dict[str, Any]:
             "training": study.training.model_dump(mode="json"),
             "evaluation": study.evaluation.model_dump(mode="json"),
         },
-        "code": code_digest(__name__, "studies.score", "studies.routes", "studies.cross_validate", stop=("studies",)),
+        "code": code_digest(__name__, *CODE, stop=("studies",)),
     }
     fingerprint = digest_json(made_from)
     return {**made_from, "fingerprint": fingerprint, "subjects": subjects, "git_commit": git_commit()}
@@ -195,16 +196,3 @@ def _reference(study: Study, folder: Path, *, fresh: bool) -> TrainingRef:
 def _nothing(study: Study, record: dict[str, Any]) -> TrainingRef:
     """Return what a process that keeps nothing hands on."""
     return TrainingRef(study=study.study, run="", folder="", fingerprint=record["fingerprint"], digests={}, fresh=False)
-
-
-def main() -> None:
-    """Fit a study from the command line, as torchrun starts it; `brain2video train` then registers what is there."""
-    parser = argparse.ArgumentParser(prog="studies.fit", description=main.__doc__)
-    parser.add_argument("-c", "--config", required=True)
-    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
-    chosen = parser.parse_args()
-    fit(load_study(chosen.config, chosen.overrides))
-
-
-if __name__ == "__main__":
-    main()

@@ -83,7 +83,7 @@ def _components(rows: NDArray[np.float32], count: int) -> tuple[NDArray[np.float
     centred = rows - rows.mean(axis=0)
     wide = centred.shape[1] > centred.shape[0]
     gram = (centred @ centred.T if wide else centred.T @ centred).astype(np.float64)
-    kept = min(count, len(gram) - 1)
+    kept = min(count, centred.shape[0] - 1, centred.shape[1])
     values, found = scipy.linalg.eigh(gram, subset_by_index=(len(gram) - kept, len(gram) - 1))
     values, found = values[::-1].clip(1e-12), found[:, ::-1]
     vectors = centred.T @ (found / np.sqrt(values)).astype(np.float32) if wide else found

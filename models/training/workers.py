@@ -23,7 +23,7 @@ def workers() -> Accelerator:
     ModelError
         The launcher started another number of processes than take part; ``accelerate launch --cpu`` does so silently.
     """
-    found = Accelerator()
+    found = Accelerator(cpu=not torch.cuda.is_available())
     wanted = int(os.environ.get("WORLD_SIZE", "1"))
     if found.num_processes != wanted:
         raise ModelError(

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
 from core.errors import ModelError
 from models.encoders.config import StandardiseConfig
@@ -48,11 +47,6 @@ def test_constant_and_nan_voxels_are_left_out(rng: np.random.Generator) -> None:
     assert encoder.encode("sub-01", responses(rng, 2)).shape == (2, 4)
     with pytest.raises(ModelError, match="no voxel of 6 varies"):
         fitted(np.ones((4, 6)))
-
-
-def test_no_roi_at_all_is_no_choice() -> None:
-    with pytest.raises(ValidationError, match="rois\n.*at least 1 item"):
-        StandardiseConfig(rois=[])
 
 
 def test_windows_are_averaged_over_time(rng: np.random.Generator) -> None:
