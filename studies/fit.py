@@ -52,27 +52,29 @@ def fit(study: Study) -> TrainingRef:
     runs = study.outputs / "training"
     found = find_run(runs, RECORD, record["fingerprint"])
     folder = found or runs / run_name(record["fingerprint"])
+    unfinished = runs / f".unfinished-{record['fingerprint'][:12]}"
     if found is None:
-        unfinished = runs / f".unfinished-{record['fingerprint'][:12]}"
         context = Context(study.seed, checkpoints=Checkpoints(unfinished, made_from=_sources(record)))
-        with _destination(folder) as building:
+        with _destination(folder, unfinished.with_name(f"{unfinished.name}.staging")) as building:
             digests = _fit_into(study, store, record["subjects"], building, folder.name, context)
             write_json(building / RECORD, {**record, "digests": digests, "files": file_digests(building)})
-        if workers().is_main_process:
-            shutil.rmtree(unfinished, ignore_errors=True)
     else:
         report(f"training {found.name} is as it was", 1, 1)
     if workers().is_main_process:
+        shutil.rmtree(unfinished, ignore_errors=True)
         publish_latest(folder)
     workers().wait_for_everyone()
     return _reference(study, folder, fresh=found is not None) if workers().is_main_process else _nothing(study, record)
 
 
 @contextmanager
-def _destination(folder: Path) -> Iterator[Path]:
-    """Yield where a run is written: of several processes, the first one's is kept."""
+def _destination(folder: Path, staging: Path) -> Iterator[Path]:
+    """Yield where a run is written: of several processes, the first one's is kept.
+
+    The place where it is built is not named by the time, so that the next one clears what a killed one left there.
+    """
     if workers().is_main_process:
-        with staged_folder(folder) as building:
+        with staged_folder(folder, staging) as building:
             yield building
     else:
         with tempfile.TemporaryDirectory() as scratch:

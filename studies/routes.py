@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.errors import ConfigError
 from core.progress import report
 from core.seeds import rng_for
 from evaluation.centred import centre, centred
@@ -19,6 +20,9 @@ from studies.study import RouteConfig, Study
 from studies.training_data import TrainingData
 
 Array = NDArray[Any]
+
+FEWEST = 2
+"""Held-out stimuli below which a difference between routes has no standard error."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,11 @@ def choose_route(study: Study, data: TrainingData, context: Context) -> Choice:
 
     A route is preferred to the one preferred so far where it is better by `margin` standard errors of the paired
     difference over the held-out stimuli.
+
+    Raises
+    ------
+    ConfigError
+        Too few stimuli are held out to compare anything on.
     """
     routes, settings = study.training.routes, study.training.selection
     if len(routes) == 1:
@@ -77,6 +86,11 @@ def choose_route(study: Study, data: TrainingData, context: Context) -> Choice:
     names = data.stimuli
     is_held = split_stimuli(names, settings.validation, rng_for(study.seed, "route selection"))
     held = [name for name, out in zip(names, is_held, strict=True) if out]
+    if len(held) < FEWEST:
+        raise ConfigError(
+            f"training.selection.validation: {settings.validation:g} of {len(names)} training stimuli is {len(held)}; "
+            f"routes are compared on at least {FEWEST}: hold out more, or name one route alone"
+        )
     inner, outer = data.only([name for name, out in zip(names, is_held, strict=True) if not out]), data.only(held)
     values = {}
     for done, (name, route) in enumerate(routes.items()):
@@ -106,13 +120,15 @@ def preferred(values: dict[str, Array], margin: float) -> str:
 def _criterion(
     study: Study, fitted: FittedRoute, inner: TrainingData, outer: TrainingData, held: list[str]
 ) -> NDArray[np.float64]:
-    """Return the criterion of every held-out stimulus; a subject who did not see one does not count for it."""
+    """Return the criterion of every held-out stimulus; who saw none, or one in all, does not count."""
     position, sums, counts = {name: row for row, name in enumerate(held)}, np.zeros(len(held)), np.zeros(len(held))
     for regressor in fitted.regressors.values():
         space = centred(study.space(regressor.target))
         target, metric = outer.targets[regressor.target], f"{space}.{study.training.selection.criterion}"
         mean = target.mean(inner.stimuli)
         for subject, brain in outer.brains.items():
+            if len(set(brain.stimuli)) < FEWEST:
+                continue
             shown, predicted = predict_stimuli(fitted.encoder, regressor, subject, brain.responses, brain.stimuli)
             truth = target.of_trials(shown)
             rows = {"route": {space: centre(predicted, mean)}}

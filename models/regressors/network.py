@@ -13,7 +13,7 @@ from core.seeds import rng_for, seed_for
 from models.encoders.rows import split_stimuli
 from models.regressors.config import NetworkConfig
 from models.training.context import Context
-from models.training.loop import Validation, fit, optimiser_of
+from models.training.stage import train_stage
 from models.training.workers import mine, workers
 
 Array = NDArray[Any]
@@ -123,7 +123,6 @@ def train_perceptron(
         components = {role: wanted.shape[1] for role, wanted in first.wanted.items()}
         network = Perceptron(config, widths, components, 0 if first.hints is None else first.hints.shape[1])
     device = workers().device
-    network.to(device).train()
 
     def error(name: str, chosen: NDArray[np.int64]) -> torch.Tensor:
         rows = data[name]
@@ -147,21 +146,7 @@ def train_perceptron(
     def held_out() -> torch.Tensor:
         return torch.stack([error(name, np.flatnonzero(held[name])) for name in names]).mean()
 
-    history = fit(
-        "perceptron",
-        f"{context.name}: {what}",
-        network,
-        optimiser_of(config, network),
-        loss,
-        config.steps,
-        seed=context.seed,
-        checkpoints=context.checkpoints.at(config.checkpoint_every),
-        clip=config.clip,
-        warm_up=config.warm_up,
-        ema=config.ema,
-        validation=Validation(held_out, config.validate_every, config.patience),
-    )
-    context.log("perceptron", history)
+    train_stage("perceptron", what, network, config, loss, held_out, context)
     return network, held
 
 

@@ -11,7 +11,8 @@ from models.encoders.mbm.losses import bi_mixco, info_nce, mix, soft_clip
 from models.encoders.mbm.network import Aligned
 from models.encoders.mbm.pretrain import Twins
 from models.training.context import Context
-from models.training.loop import Validation, fit, optimiser_of
+from models.training.loop import optimiser_of
+from models.training.stage import train_stage
 from models.training.workers import mine, workers
 
 BETA = 0.15
@@ -54,25 +55,10 @@ def align(
 
     # one stimulus can be told from no other: its loss is 0 whatever is learned
     enough = all(len(np.unique(rows[name].codes[rows[name].held])) > 1 for name in subjects)
-    validation = Validation(held_out, config.validate_every, config.patience) if enough else None
-    model.to(workers().device).train()
+    look = held_out if enough else None
     optimiser = optimiser_of(config, model, slower=model.brain, by=config.rate_below)
     with compiled(model, config.compile):
-        history = fit(
-            "align",
-            f"{context.name}: contrastive alignment",
-            model,
-            optimiser,
-            loss,
-            config.steps,
-            seed=context.seed,
-            checkpoints=context.checkpoints.at(config.checkpoint_every),
-            clip=config.clip,
-            warm_up=config.warm_up,
-            ema=config.ema,
-            validation=validation,
-        )
-    context.log("align", history)
+        train_stage("align", "contrastive alignment", model, config, loss, look, context, optimiser)
 
 
 def _draw(rows: dict[str, Twins], batch: int, rng: np.random.Generator) -> dict[str, NDArray[np.int64]]:

@@ -15,7 +15,7 @@ from models.encoders.mbm.network import MaskedBrainModel
 from models.encoders.mbm.patches import draw_visible
 from models.encoders.rows import split_stimuli
 from models.training.context import Context
-from models.training.loop import Validation, fit, optimiser_of
+from models.training.stage import train_stage
 from models.training.workers import mine, workers
 
 Index = NDArray[np.int64]
@@ -84,53 +84,60 @@ def pretrain(
     ends = np.cumsum([len(rows[name].train) for name in subjects])
 
     def loss(step: int) -> torch.Tensor:
-        draws = mine(rng_for(context.seed, "mbm", "batches", step).integers(0, ends[-1], config.batch))
-        rng = rng_for(context.seed, "mbm", "masks", step, workers().process_index)
+        # Masks and twins are drawn for the whole batch, so that how many processes share it changes nothing.
+        rng = rng_for(context.seed, "mbm", "batches", step)
+        draws, own = rng.integers(0, ends[-1], config.batch), mine(np.arange(config.batch))
         owner = np.searchsorted(ends, draws, side="right")
         total = torch.zeros((), device=workers().device)
         for index, name in enumerate(subjects):
-            local = draws[owner == index] - (ends[index] - len(rows[name].train))
-            if len(local):
-                part = masked_error(brain, config, name, rows[name], rows[name].train[local], rng)
-                total = total + part * (len(local) / len(draws))
+            chosen = rows[name].train[draws[owner == index] - (ends[index] - len(rows[name].train))]
+            part = np.flatnonzero(np.isin(np.flatnonzero(owner == index), own))
+            if len(chosen):
+                error = masked_error(brain, config, name, rows[name], chosen, rng, part)
+                total = total + error * (len(part) / len(own))
         return total
 
     def held_out() -> torch.Tensor:
         parts = [_held_out(brain, config, name, rows[name], context.seed) for name in subjects]
         return torch.stack([part for part, _ in parts]).mean()
 
-    brain.to(workers().device).train()
     with compiled(brain, config.compile):
-        history = fit(
-            "mbm",
-            f"{context.name}: masked brain modelling",
-            brain,
-            optimiser_of(config, brain),
-            loss,
-            config.steps,
-            seed=context.seed,
-            checkpoints=context.checkpoints.at(config.checkpoint_every),
-            clip=config.clip,
-            warm_up=config.warm_up,
-            ema=config.ema,
-            validation=Validation(held_out, config.validate_every, config.patience),
-        )
-    context.log("mbm", history)
+        train_stage("mbm", "masked brain modelling", brain, config, loss, held_out, context)
     with torch.no_grad():
         final = {name: _held_out(brain, config, name, rows[name], context.seed) for name in subjects}
     return {name: {"loss": float(error), "variance": float(variance)} for name, (error, variance) in final.items()}
 
 
 def masked_error(
-    brain: MaskedBrainModel, config: PretrainConfig, name: str, data: Twins, chosen: Index, rng: np.random.Generator
+    brain: MaskedBrainModel,
+    config: PretrainConfig,
+    name: str,
+    data: Twins,
+    chosen: Index,
+    rng: np.random.Generator,
+    part: Index | None = None,
 ) -> torch.Tensor:
-    """Return the mean squared error of the masked patches' voxels (plus the visible ones', by their weight)."""
-    error, hidden, _ = _errors(brain, config, name, data, chosen, rng)
-    masked: torch.Tensor = (error * hidden).sum() / hidden.sum() / error.shape[1]
+    """Return the mean squared error of the masked patches' voxels (plus the visible ones', by their weight).
+
+    Parameters
+    ----------
+    chosen : (row,) rows, for all of which twins and masks are drawn
+    part : positions in `chosen` that count, here and now; all by default
+    """
+    error, hidden, _ = _errors(brain, config, name, data, chosen, rng, part)
+    masked = _mean_over(error, hidden)
     if not config.visible:
         return masked
-    visible = brain.layers(name).filled - hidden
-    return masked + config.visible * (error * visible).sum() / visible.sum() / error.shape[1]
+    return masked + config.visible * _mean_over(error, brain.layers(name).filled - hidden)
+
+
+def _mean_over(error: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    """Return the mean over rows of each row's mean error over the entries that count; 0 without a row."""
+    if not len(error):
+        return error.sum()
+    rows = (error * counted).flatten(1).sum(dim=1) / (counted.flatten(1).sum(dim=1) * error.shape[1])
+    mean: torch.Tensor = rows.mean()
+    return mean
 
 
 def _held_out(
@@ -147,14 +154,23 @@ def _held_out(
 
 
 def _errors(
-    brain: MaskedBrainModel, config: PretrainConfig, name: str, data: Twins, chosen: Index, rng: np.random.Generator
+    brain: MaskedBrainModel,
+    config: PretrainConfig,
+    name: str,
+    data: Twins,
+    chosen: Index,
+    rng: np.random.Generator,
+    part: Index | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return squared errors and truths (row, time, patch, size), and which entries are masked (row, 1, patch, size)."""
     device, patches = workers().device, brain.patches[name]
-    twins = data.twin(chosen, rng) if config.targets == "other_repeat" else chosen
-    visible = torch.from_numpy(draw_visible(patches, len(chosen), config.masked, rng, config.whole_rois)).to(device)
+    same, twins = config.targets == "same", chosen if config.targets == "same" else data.twin(chosen, rng)
+    drawn = draw_visible(patches, len(chosen), config.masked, rng, config.whole_rois)
+    if part is not None:
+        chosen, twins, drawn = chosen[part], twins[part], drawn[part]
+    visible = torch.from_numpy(drawn).to(device)
     shown = brain.cut(name, torch.from_numpy(data.rows[chosen]).to(device))
-    truth = shown if twins is chosen else brain.cut(name, torch.from_numpy(data.rows[twins]).to(device))
+    truth = shown if same else brain.cut(name, torch.from_numpy(data.rows[twins]).to(device))
     with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
         made = brain.decode(name, brain.encode(name, shown, visible), visible)
     hidden = _hidden(visible, patches.count)[:, None, :, None] * brain.layers(name).filled
