@@ -133,6 +133,11 @@ def show_training(study: "Study") -> None:
         _print_scores(title, *_routes_table(scored))
     _print_folds(scores)
     console = Console(soft_wrap=True)
+    for role, scored in scores["targets"].items():
+        made = scored["regressor"]
+        if "explained_variance" in made:
+            share = f"{made['components']} components hold {made['explained_variance']:.3f} of the training variance"
+            console.print(f"[bold]{role}[/] {share} of {scored['target']}", highlight=False)
     selection = scores["selection"]
     grounds = f", by {selection['criterion']} of {selection['n']} held-out training stimuli" if selection["n"] else ""
     console.print(f"[bold]registered route[/] {selection['chosen']}{grounds}", highlight=False)

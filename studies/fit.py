@@ -111,6 +111,7 @@ def _fit_into(
     choice = choose_route(study, data, context)
     gathered = {role: RoleScores(study, target) for role, target in study.roles.regressed().items()}
     kept: FittedRoute | None = None
+    pretrained: dict[str, Any] = {}
     for done, (name, route) in enumerate(study.training.routes.items()):
         report("fitting and scoring routes", done, len(study.training.routes), name)
         fitted = fit_route(study, route, data, context.within(name))
@@ -118,6 +119,8 @@ def _fit_into(
             gathered[role].add(name, regressor, predict_role(study, store, fitted.encoder, regressor))
         if not done:
             baselines = _score_baselines(study, store, data, fitted, name, context)
+        if held_out := fitted.encoder.state()[0].get("held_out"):
+            pretrained[name] = held_out
         _picture_of_filling_in(study, data, name, fitted.encoder, folder)
         kept = fitted if name == choice.chosen else kept
     report("fitting and scoring routes", len(study.training.routes), len(study.training.routes))
@@ -126,7 +129,7 @@ def _fit_into(
     targets = {role: one.report(choice.chosen, first) for role, one in gathered.items()} | baselines
     n_test = next(iter(gathered.values())).n_test
     scored = {"schema": scores.SCHEMA, "study": study.study, "run": run, "n_test": n_test, "targets": targets}
-    scored["selection"] = choice.summary(study)
+    scored |= {"selection": choice.summary(study), "pretraining": pretrained}
     if study.evaluation.folds is not None:
         scored["cross_validation"] = cross_validate(study, store, subjects)
     write_json(folder / SCORES, scored)
@@ -171,6 +174,7 @@ def _record(study: Study, store: Store, subjects: list[str]) -> dict[str, Any]:
             "seed": study.seed,
             "roles": study.roles.model_dump(mode="json"),
             "training": study.training.model_dump(mode="json"),
+            "order": list(study.training.routes),  # of equal routes the first is preferred; a digest knows no order
             "evaluation": study.evaluation.model_dump(mode="json"),
         },
         "code": code_digest(__name__, *CODE, stop=("studies",)),

@@ -82,7 +82,7 @@ def predict_test(
     in_order = [row_of[name] for name in stimuli]
     table = target.stimuli("test")
     values, known = target.values("train")
-    training = set(training_stimuli(study, sorted(known)))
+    training = _training_stimuli(study, store, regressor.subjects)
     trained_on = values[np.array([name in training for name in known])].astype(np.float32)
     return Predictions(
         stimuli=stimuli,
@@ -93,6 +93,18 @@ def predict_test(
         dropped=pairs.dropped,
         halves=_halves(encoder, regressor, subject, responses, pairs.stimuli, in_order) if halves else None,
     )
+
+
+def _training_stimuli(study: Study, store: Store, subjects: list[str]) -> set[str]:
+    """Return the stimuli that a regressor was trained on: those of its subjects, of which the study may take a part."""
+    there = set(store.names("responses"))
+    seen = {
+        str(name)
+        for subject in subjects
+        if subject in there
+        for name in store.responses(subject).trials("train")["stimulus"]
+    }
+    return set(training_stimuli(study, sorted(seen)))
 
 
 def _halves(

@@ -96,6 +96,14 @@ def test_components_bound_what_is_predicted() -> None:
     assert 0 < config["explained_variance"] < 1
 
 
+def test_the_units_of_targets_and_features_do_not_matter() -> None:
+    train = Problem().rows(60)["sub-01"]
+    louder = TrainingRows(16 * train.features, 64 * train.targets, train.stimuli)
+    one, other = (fit_regressors(tiny_mlp(steps=40), {"z": ("t", {"sub-01": of})})["z"] for of in (train, louder))
+    made, expected = other.predict("sub-01", louder.features), 64 * one.predict("sub-01", train.features)
+    assert np.allclose(made, expected, atol=1e-3 * expected.std())
+
+
 def test_it_is_kept_without_loss_and_fitted_again_to_the_same_bytes(tmp_path: Path) -> None:
     train = Problem(voxels=BOTH).rows(40)
 

@@ -68,6 +68,17 @@ def test_the_correction_is_scaled_by_its_factor() -> None:
     assert np.allclose(half, (none + whole) / 2, atol=1e-4)
 
 
+def test_the_unit_of_the_targets_does_not_matter() -> None:
+    problem = Problem(bend=0.5)
+    train, features = problem.rows(60), problem.rows(20, prefix="t")["sub-01"].features
+    louder = {name: replace(rows, targets=64 * rows.targets) for name, rows in train.items()}
+    one, other = (fit(rows, steps=60) for rows in (train, louder))
+    assert one.factor["sub-01"] == pytest.approx(other.factor["sub-01"], abs=1e-3)
+    assert one.factor["sub-01"] > 0.1
+    made, expected = other.predict("sub-01", features), 64 * one.predict("sub-01", features)
+    assert np.allclose(made, expected, atol=1e-3 * expected.std())
+
+
 def test_it_is_kept_without_loss_and_fitted_again_to_the_same_bytes(tmp_path: Path) -> None:
     train = Problem(bend=0.5, voxels=BOTH).rows(40)
     one = fit(train, 1, steps=40, penalty_per="target")

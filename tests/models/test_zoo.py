@@ -15,12 +15,12 @@ from models.captioners.config import BlipCaptionerConfig
 from models.extractors.clip import caption_embeddings
 from models.extractors.config import BlipStatesConfig, ClipStatesConfig, LatentsConfig
 from models.generator.config import TextToVideoConfig
-from models.zoo.config import BlipStage, TextStage, TextToVideoStage, VaeStage, ZooConfig
-from models.zoo.corpus import Corpus
 from models.training.checkpoints import Checkpoints
 from models.training.loop import cosine, fit
-from models.zoo.half import round_to_half
 from models.training.muon import Muon, orthogonalise
+from models.zoo.config import BlipStage, TextStage, TextToVideoStage, VaeStage, ZooConfig
+from models.zoo.corpus import Corpus
+from models.zoo.half import round_to_half
 from models.zoo.text import learn_merges, new_text_encoder, train_text_encoder, train_tokenizer
 from models.zoo.text_to_video import new_scheduler, new_unet, without_time
 from models.zoo.train import train_zoo
@@ -104,7 +104,9 @@ def test_a_checkpoint_of_other_settings_is_refused_by_its_own_stage_alone(tmp_pa
     config = ZooConfig.tiny()
     train_zoo(config, draw, tmp_path / "zoo", checkpoints=tmp_path / "kept")
     other = config.model_copy(update={"blip": config.blip.model_copy(update={"steps": 3})})
-    with pytest.raises(ModelError, match=r"blip_attributes\.pt: a checkpoint of another training: .* was .*, is .*remove it"):
+    with pytest.raises(
+        ModelError, match=r"blip_attributes\.pt: a checkpoint of another training: .* was .*, is .*remove"
+    ):
         train_zoo(other, draw, tmp_path / "zoo", checkpoints=tmp_path / "kept")
 
 
@@ -148,7 +150,7 @@ def test_clips_that_cannot_be_halved_are_refused_before_training(tmp_path: Path)
 
 def test_a_stage_that_diverges_is_one_line():
     weight = torch.nn.Linear(1, 1)
-    with pytest.raises(ModelError, match="training it: the loss is not a number at step 1; check the data, lower lr, or set clip"):
+    with pytest.raises(ModelError, match="training it: the loss is not a number at step 1; check the data, lower lr"):
         fit(
             "it",
             "training it",

@@ -25,7 +25,7 @@ def write_study(home: Path, source: Path, **changed: Any) -> Path:
     content = {**STUDY, "source": {"kind": "arrays", "path": str(source)}, **changed}
     path = home / "configs" / "small.yaml"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
 
 

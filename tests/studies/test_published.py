@@ -99,7 +99,9 @@ def study(home: Path) -> Study:
     save_blip(weights / "Salesforce" / "blip-image-captioning-base")
     save_clip(weights / "openai" / "clip-vit-large-patch14")
     counts: dict[str, Any] = {"train": 6, "test": 2, "train_repeats": 1, "test_repeats": 2}
-    loaded = load_study(CONFIG, [f"source.counts={counts}", "generator.dtype=float32", "generator.steps=2"])
+    quick = "{ridge: {}, mlp: {regressor: {kind: mlp, hidden: 8, steps: 4}}}"  # a head of components at the true size
+    smaller = [f"source.counts={counts}", f"training.routes={quick}", "training.selection.validation=0.34"]
+    loaded = load_study(CONFIG, [*smaller, "generator.dtype=float32", "generator.steps=2"])
     simulate(DATA, home / loaded.source.path)
     return loaded
 

@@ -23,6 +23,8 @@ TINY = [
     "source.counts={train: 12, test: 4}",
     "generator.steps=4",
     "generator.strength=0.5",
+    "training.routes.mbm.encoder.pretraining.steps=4",
+    "training.routes.mbm.encoder.alignment.steps=4",
 ]
 
 

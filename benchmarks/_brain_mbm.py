@@ -1,7 +1,7 @@
 """What a step of masked brain modelling costs, beside the same network built of transformers' ViTMAE layers.
 
-Run it as ``python benchmarks/brain_mbm.py [--published] [--threads 1] [--peak-tflops 989]``. A step takes a batch of
-rows from memory, draws its masks, and goes through the loss on masked patches, backward and AdamW. All contenders have
+Run it as ``python benchmarks/brain_models.py mbm [--published] [--threads 1] [--peak-tflops 989]``. A step takes a
+batch of rows from memory, draws its masks, and goes through the loss on masked patches, backward and AdamW. All have
 the same widths, depth, heads, patches, part masked, batch and rows, and one patch embedding for all patches, as
 MinD-Vis and ViTMAE have; ours keeps what theirs lacks (the ROIs' and the subject's token). They take turns
 round by round; a figure is the median over rounds of its samples per second over the baseline's in the same round.

@@ -1,6 +1,6 @@
 """What a ridge with a penalty for each target costs: time, memory and R² beside scikit-learn's and himalaya's.
 
-Run it as ``OMP_NUM_THREADS=1 python benchmarks/brain_ridge.py [--full] [--only ours]``. All get the same float32
+Run it as ``OMP_NUM_THREADS=1 python benchmarks/brain_models.py ridge [--full] [--only ours]``. All get the same float32
 matrices, intercept and 20 penalties, and each runs in a process of its own, in turn over rounds, after a fit of a few
 rows that loads its libraries. They do not choose penalties alike: this ridge by generalised cross-validation or exactly
 by leaving each stimulus out; scikit-learn, which calls it GCV, exactly by leaving each row out; himalaya by its
