@@ -59,7 +59,7 @@ class Standardise:
         del context
         mean, scale, kept, weight = {}, {}, {}, {}
         for subject, one in rows.items():
-            flat = _flatten(one.responses).astype(np.float64)
+            flat = mean_over_time(one.responses).astype(np.float64)
             sd = flat.std(axis=0)
             keep = np.isfinite(sd) & (sd > 1e-8)
             if not keep.any():
@@ -86,7 +86,7 @@ class Standardise:
         """Return standardised voxels, not weighted; see `encode`."""
         if subject not in self.mean:
             raise ModelError(f"the encoder does not know the subject '{subject}'{nearest(subject, self.subjects)}")
-        flat = _flatten(responses)
+        flat = mean_over_time(responses)
         expected = len(self.mean[subject])
         if flat.shape[1] != expected:
             raise ModelError(
@@ -143,5 +143,6 @@ def signal_share(subject: str, responses: Array, stimuli: list[str]) -> NDArray[
     return share
 
 
-def _flatten(responses: Array) -> Array:
+def mean_over_time(responses: Array) -> Array:
+    """Return (trial, voxel) for the same or for windows (trial, time, voxel)."""
     return responses if responses.ndim == 2 else responses.mean(axis=1)

@@ -147,12 +147,14 @@ def fit(
     going.resume()
     rates = [group["lr"] for group in optimiser.param_groups]
     weights = [weight for weight in model.parameters() if weight.requires_grad]
+    # A process beside the first draws for itself, or all would drop the same units of other rows.
+    others = (workers().process_index,) if workers().process_index else ()
     history, patience = going.history, validation.patience if validation else None
     report(what, len(history.losses), steps)
     with torch.random.fork_rng(devices=[]):
         while not history.is_over(steps, patience):
             step = len(history.losses)
-            torch.manual_seed(seed_for(seed, stage, step))
+            torch.manual_seed(seed_for(seed, stage, step, *others))
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
                 group["lr"] = rate * cosine(step, steps, warm_up=warm_up)
             value = loss(step)

@@ -223,3 +223,14 @@ def test_what_does_not_fit_is_refused() -> None:
         encoder.encode("sub-01", damaged)
     with pytest.raises(ModelError, match="sub-01: 2 time points a row; the encoder was trained on 1"):
         fit(config(), replace(rows, unlabelled=np.zeros((4, 2, 22), np.float32)))
+
+
+def test_time_points_of_a_window_are_no_repetitions() -> None:
+    rows, _ = recorded(times=3)
+    encoder = fit(config(reliability=0.5, share=0.3, pretraining=None), rows)
+    features = encoder.encode("sub-01", rows.responses)
+    variance = features.var(axis=0)
+    assert variance[22:].sum() / variance.sum() == pytest.approx(0.3, abs=0.01)
+    once = replace(rows, stimuli=[f"s{row}" for row in range(len(rows.stimuli))])
+    with pytest.raises(ModelError, match="sub-01: no training stimulus was repeated"):
+        fit(config(reliability=0.5, pretraining=None), once)

@@ -98,6 +98,9 @@ def test_what_trained_is_drawn_and_its_curves_are_registered(home: Path, arrays_
     assert set(curves) == {f"mbm/{stage}" for stage in (*within, *(f"selection/{one}" for one in within))}
     assert len(curves["mbm/encoder/mbm"]["losses"]) == 12
     assert [at for at, _ in curves["mbm/z/perceptron"]["validation"]] == [10, 20, 30]
+    told_of = scores_of(made)["pretraining"]
+    assert (list(told_of), list(told_of["mbm"])) == (["mbm"], ["sub-01"])
+    assert told_of["mbm"]["sub-01"]["variance"] > 0
     pictures = sorted((folder / "pictures").iterdir())
     assert [path.name for path in pictures] == ["curves.png", "mbm-filled-in.png", "routes.png"]
     for path in pictures:

@@ -32,9 +32,20 @@ def test_a_study_is_found_from_anywhere(home: Path, tmp_path: Path, monkeypatch:
 def test_overrides_reach_any_depth(home: Path, tmp_path: Path) -> None:
     path = write_study(home, tmp_path)
     study = load_study(
-        path, ["seed=7", "evaluation.folds=3", "training.routes.ridge.regressor.kind=ridge", "training.routes.ridge.regressor.penalties=[1.0, 2.0]", "targets.pixels.height=3"]
+        path,
+        [
+            "seed=7",
+            "evaluation.folds=3",
+            "training.routes.ridge.regressor.kind=ridge",
+            "training.routes.ridge.regressor.penalties=[1.0, 2.0]",
+            "targets.pixels.height=3",
+        ],
     )
-    assert (study.seed, study.evaluation.folds, study.training.routes["ridge"].regressor.penalties) == (7, 3, [1.0, 2.0])
+    assert (study.seed, study.evaluation.folds, study.training.routes["ridge"].regressor.penalties) == (
+        7,
+        3,
+        [1.0, 2.0],
+    )
     assert study.targets["pixels"].model_dump()["height"] == 3
 
 
@@ -47,7 +58,11 @@ def test_overrides_reach_any_depth(home: Path, tmp_path: Path) -> None:
         ({}, ["source.pth=x"], "unknown key 'source.pth'; did you mean 'path'"),
         ({}, ["seed=x"], "seed: input should be a valid integer.*found 'x'"),
         ({}, ["clips.frames=0"], "clips.frames: input should be greater than 0, found 0"),
-        ({}, ["training.routes.r.regressor={kind: ridge, penalties: [0]}"], "penalties.0: input should be greater than 0"),
+        (
+            {},
+            ["training.routes.r.regressor={kind: ridge, penalties: [0]}"],
+            "penalties.0: input should be greater than 0",
+        ),
         ({}, ["evaluation.metrics=[two_wy]"], "evaluation.metrics: unknown metric 'two_wy'; did you mean 'two_way'"),
         ({}, ["seed"], "--set seed: expected key.path=value"),
         ({}, ["seed.deeper=1"], "seed: input should be a valid integer"),

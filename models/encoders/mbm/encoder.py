@@ -1,6 +1,6 @@
 """The encoder of kind `mbm`: standardised voxels through the pretrained and aligned network, for regressors to read."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from models.encoders.mbm.network import Aligned, MaskedBrainModel
 from models.encoders.mbm.patches import Patches, rois_of
 from models.encoders.mbm.pretrain import Twins, fill_in, pretrain
 from models.encoders.rows import BrainRows
-from models.encoders.standardise import Standardise
+from models.encoders.standardise import Standardise, mean_over_time, signal_share
 from models.training.config import LoopConfig
 from models.training.context import Context
 from models.training.workers import workers
@@ -40,6 +40,7 @@ class Mbm:
     times : time points of a row
     model : MaskedBrainModel or Aligned
     scale : per subject, (2, feature): mean and standard deviation of the embedding over the training trials
+    variance : per subject, that of all betas together over the training trials
     held_out : per subject, `loss` and `variance` of masked patches of held-out trials; empty without pretraining
     """
 
@@ -49,6 +50,7 @@ class Mbm:
     times: int
     model: MaskedBrainModel | Aligned
     scale: dict[str, Array] = field(default_factory=dict)
+    variance: dict[str, float] = field(default_factory=dict)
     held_out: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
@@ -83,7 +85,8 @@ class Mbm:
         if config.alignment is not None:
             made._align(config, rows, data, context)
         for name, one in rows.items():
-            embedding = made.embed(name, one.responses)
+            embedding, betas = made.embed(name, one.responses), made.standardise.encode(name, one.responses)
+            made.variance[name] = float(betas.var(axis=0, dtype=np.float64).sum())
             made.scale[name] = np.stack([embedding.mean(axis=0), embedding.std(axis=0).clip(1e-6)])
         return made
 
@@ -92,8 +95,14 @@ class Mbm:
         times = {1 if one.responses.ndim == 2 else one.responses.shape[1] for one in rows.values()}
         if len(times) > 1:
             raise ModelError(f"mbm: subjects with {sorted(times)} time points; one network needs one number")
-        settings = StandardiseConfig(reliability=config.reliability)
-        standardise = Standardise.fit(settings, {name: _as_windows(one) for name, one in rows.items()})
+        standardise = Standardise.fit(StandardiseConfig(), {name: _as_windows(one) for name, one in rows.items()})
+        if config.reliability:
+            shares = {
+                name: signal_share(name, mean_over_time(one.responses)[:, standardise.kept[name]], one.stimuli)
+                for name, one in rows.items()
+            }
+            weight = {name: (share**config.reliability).astype(np.float32) for name, share in shares.items()}
+            standardise = replace(standardise, weight=weight)
         names, patches = rois_of(rows), {}
         for name, one in rows.items():
             kept = standardise.kept[name]
@@ -163,8 +172,8 @@ class Mbm:
         embedding = (self.embed(subject, responses) - mean) / deviation
         if self.config.hands_on == "embedding":
             return np.asarray(embedding, dtype=np.float32)
-        share, variance = self.config.share, float((self.standardise.weight[subject] ** 2).sum())
-        weight = np.sqrt(share / (1 - share) * variance / embedding.shape[1])
+        share = self.config.share
+        weight = np.sqrt(share / (1 - share) * self.variance[subject] / embedding.shape[1])
         return np.concatenate([betas, weight * embedding], axis=1).astype(np.float32)
 
     def fill_in(self, subject: str, responses: Array, seed: int) -> dict[str, Any]:
@@ -190,6 +199,7 @@ class Mbm:
             "times": self.times,
             "voxels": {name: patches.voxels for name, patches in self.patches.items()},
             "align": align,
+            "variance": self.variance,
             "held_out": self.held_out,
         }, tensors
 
@@ -211,7 +221,8 @@ class Mbm:
         model.load_state_dict({name: torch.from_numpy(value) for name, value in prefixed(tensors, "model").items()})
         scale = {name: tensors[f"scale.{name}"] for name in config["subjects"]}
         standardise = Standardise.from_state(config["standardise"], prefixed(tensors, "standardise"))
-        return cls(settings, standardise, patches, config["times"], model.eval(), scale, config["held_out"])
+        times, variance, held_out = config["times"], config["variance"], config["held_out"]
+        return cls(settings, standardise, patches, times, model.eval(), scale, variance, held_out)
 
 
 def _as_windows(rows: BrainRows) -> BrainRows:
