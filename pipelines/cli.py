@@ -114,14 +114,14 @@ def score_zoo(
 @app.command()
 def run(config: Config = DEMO, overrides: Set = None, no_commit: NoCommit = False) -> None:
     """Run a whole study: responses, targets, training, promotion, reconstruction."""
-    from pipelines.launch import launch, show_reconstruction
+    from pipelines.launch import launch, show_training_and_reconstruction
     from studies.study import load_study
 
     study = load_study(config, overrides or [])
     if study.simulation is not None:
         launch("world", config, overrides, commit=not no_commit)
     launch("main", config, overrides, commit=not no_commit)
-    show_reconstruction(study)
+    show_training_and_reconstruction(study)
 
 
 @app.command()

@@ -144,6 +144,12 @@ def show_training(study: "Study") -> None:
     console.print(f"[bold]pictures[/] {shown(latest / 'pictures')}", highlight=False)
 
 
+def show_training_and_reconstruction(study: "Study") -> None:
+    """Show the routes that were trained, then what was reconstructed."""
+    show_training(study)
+    show_reconstruction(study)
+
+
 def show_reconstruction(study: "Study") -> None:
     """Show the four rows of the latest reconstruction and where its gallery is, or why there is none."""
     from studies.render import why_nothing_to_render
@@ -151,7 +157,6 @@ def show_reconstruction(study: "Study") -> None:
     nothing = why_nothing_to_render(study)
     console = Console(soft_wrap=True)
     if nothing is not None:
-        show_training(study)
         console.print(nothing, highlight=False)
         return
     from evaluation.verdict import verdict

@@ -1,0 +1,26 @@
+"""What a person sees when training is over: every route beside the controls, and which is registered."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.launch import show_training
+from studies.fit import fit
+from studies.study import load_study
+
+from ..studies.conftest import write_study
+from ..studies.routes_source import make_stores
+
+
+def test_routes_stand_beside_the_controls(home: Path, arrays_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = {"regressor": {"kind": "ridge", "components": 3}}
+    study = load_study(write_study(home, arrays_folder, training={"routes": {"ridge": {}, "few": few}}))
+    make_stores(study)
+    fit(study)
+    show_training(study)
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for words in ("few", "mean_predictor", "shuffled_brain", "noise_ceiling", "chance", "minus ridge"):
+        assert words in shown, words
+    assert "registered route ridge, by correlation of 6 held-out training stimuli" in shown
+    assert "pictures outputs/small/training/latest/pictures" in shown
+    assert "mean removed" in shown
