@@ -65,6 +65,19 @@ def cross_validate(study: Study, store: Store, subjects: list[str]) -> dict[str,
     }
 
 
+def require_folds(study: Study, stimuli: int) -> None:
+    """Raise unless so many stimuli make the folds that the study asks for.
+
+    Raises
+    ------
+    ConfigError
+        A fold would have fewer than two of them.
+    """
+    folds = study.evaluation.folds or 0
+    if stimuli < 2 * folds:
+        raise ConfigError(f"evaluation.folds: {folds} folds of {stimuli} stimuli; use at most {stimuli // 2}")
+
+
 @dataclass(frozen=True)
 class _Rows:
     """All trials of a subject with all stimuli's targets.
@@ -89,10 +102,7 @@ class _Rows:
 def _one_repeat(study: Study, role: str, rows: _Rows, repeat: int) -> tuple[scores.Values, list[str]]:
     """Return the values of every row, and the route that each fold has chosen."""
     folds = study.evaluation.folds or 0
-    if len(rows.names) < 2 * folds:
-        raise ConfigError(
-            f"evaluation.folds: {folds} folds of {len(rows.names)} stimuli; use at most {len(rows.names) // 2}"
-        )
+    require_folds(study, len(rows.names))
     fold_of = np.empty(len(rows.names), np.int64)
     fold_of[rng_for(study.seed, "folds", repeat).permutation(len(rows.names))] = np.arange(len(rows.names)) % folds
     routes = list(study.training.routes)

@@ -18,12 +18,13 @@ from core.progress import report
 from evaluation import scores
 from evaluation.route_chart import route_table_png
 from feature_store import Store
+from feature_store.sources.base import SPLITS
 from models.parts import Encoder, Regressor, fit_regressors, save_part
 from models.training.checkpoints import Checkpoints
 from models.training.context import Context
 from models.training.loop import History
 from models.training.workers import workers
-from studies.cross_validate import cross_validate
+from studies.cross_validate import cross_validate, require_folds
 from studies.home import shown
 from studies.references import TrainingRef
 from studies.routes import FittedRoute, choose_route, fit_route
@@ -107,6 +108,8 @@ def _fit_into(
     """Write every part, the scores and the pictures into a folder, and return the parts' digests."""
     curves: dict[str, History] = {}
     context = Context(context.seed, context.name, context.checkpoints, curves.__setitem__)
+    for target in study.roles.regressed().values():  # before hours of training, not after them
+        require_folds(study, sum(len(store.target(target).stimuli(split)) for split in SPLITS))
     data = read_training_data(study, store, subjects)
     choice = choose_route(study, data, context)
     gathered = {role: RoleScores(study, target) for role, target in study.roles.regressed().items()}
