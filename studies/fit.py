@@ -151,7 +151,7 @@ def _score_baselines(
     """Regress and score the targets that are there for comparison alone, by the first route."""
     config, made = study.training.routes[name].regressor, {}
     for target in study.training.baselines:
-        roles = {target: (target, data.rows(config, fitted.encoder, target))}
+        roles = data.roles(config, fitted.encoder, {target: target})
         regressor = fit_regressors(config, roles, context.within(name).within("baselines"))[target]
         gathered = RoleScores(study, target)
         gathered.add(name, regressor, predict_role(study, store, fitted.encoder, regressor))

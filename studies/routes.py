@@ -63,9 +63,7 @@ class Choice:
 def fit_route(study: Study, route: RouteConfig, data: TrainingData, context: Context) -> FittedRoute:
     """Fit one route on training data; `study.roles` says which targets are regressed."""
     encoder = fit_encoder(route.encoder, data.brains, context.within("encoder"))
-    roles = {
-        role: (target, data.rows(route.regressor, encoder, target)) for role, target in study.roles.regressed().items()
-    }
+    roles = data.roles(route.regressor, encoder, study.roles.regressed())
     return FittedRoute(encoder, fit_regressors(route.regressor, roles, context, joint=route.joint))
 
 

@@ -15,6 +15,7 @@ from models.encoders.rows import BrainRows
 from models.parts import Encoder
 from models.predict import encode_trials
 from models.regressors.config import RegressorConfig
+from models.regressors.mlp import Roles
 from models.regressors.rows import TrainingRows
 from studies.study import Study
 
@@ -78,15 +79,27 @@ class TrainingData:
         wanted = set(stimuli)
         return replace(self, brains={subject: _only(one, wanted) for subject, one in self.brains.items()})
 
-    def rows(self, config: RegressorConfig, encoder: Encoder, target: str) -> dict[str, TrainingRows]:
-        """Return what a regressor is fitted on: trials' features, or their mean over a stimulus's repetitions."""
-        made = {}
+    def roles(self, config: RegressorConfig, encoder: Encoder, named: dict[str, str]) -> Roles:
+        """Return what regressors are fitted on: trials' features, or their mean over a stimulus's repetitions.
+
+        Parameters
+        ----------
+        named : by role, the target's name
+        """
+        features = {}
         for subject, one in self.brains.items():
-            features, stimuli = encode_trials(encoder, subject, one.responses), one.stimuli
-            if config.repeats == "mean":
-                features, stimuli = mean_over_repeats(features, stimuli)
-            made[subject] = TrainingRows(features, self.targets[target].of_trials(stimuli), stimuli)
-        return made
+            encoded = encode_trials(encoder, subject, one.responses), one.stimuli
+            features[subject] = mean_over_repeats(*encoded) if config.repeats == "mean" else encoded
+        return {
+            role: (
+                target,
+                {
+                    subject: TrainingRows(rows, self.targets[target].of_trials(stimuli), stimuli)
+                    for subject, (rows, stimuli) in features.items()
+                },
+            )
+            for role, target in named.items()
+        }
 
 
 def _only(one: BrainRows, wanted: set[str]) -> BrainRows:

@@ -206,19 +206,6 @@ class Ridge:
         """Return predictions (row, *shape) float32."""
         return self._targets(self.fits[subject].predict(features))
 
-    def held_out_predictions(self, subject: str, rows: TrainingRows) -> Array:
-        """Return predictions (row, *shape) float32 of a subject's training rows, each row's stimulus left out.
-
-        The components, where there are some, are still those of all training stimuli.
-
-        Parameters
-        ----------
-        subject : str
-        rows : those that the subject's ridge was fitted on
-        """
-        targets = rows.flat_targets if self.basis is None else self.basis.project(rows.flat_targets)
-        return self._targets(loso_predictions(rows.features, targets, rows.stimuli, self.fits[subject]))
-
     def state(self) -> tuple[dict[str, Any], Tensors]:
         """Return config and tensors for `models.weights.save_weights`."""
         tensors: Tensors = {} if self.basis is None else self.basis.state("basis")

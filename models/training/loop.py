@@ -87,8 +87,12 @@ def optimiser_of(
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     apart = set() if slower is None else set(slower.parameters())
     if config.optimiser == "muon":
-        optimiser: torch.optim.Optimizer = Muon(weights, lr=config.lr, lr_adam=config.lr_adam)
-        return optimiser
+        muon = Muon([weight for weight in weights if weight not in apart], lr=config.lr, lr_adam=config.lr_adam)
+        for matrices, rate in ((True, config.lr), (False, config.lr_adam)):
+            slow = [weight for weight in weights if weight in apart and (weight.ndim > 1) == matrices]
+            if slow:
+                muon.add_param_group({"params": slow, "lr": rate * by, "matrices": matrices})
+        return muon
     groups = [
         {
             "params": [weight for weight in weights if (weight.ndim > 1) == matrices and (weight in apart) == slow],

@@ -195,3 +195,13 @@ def test_a_launcher_whose_processes_do_not_take_part_is_refused(monkeypatch: pyt
     with pytest.raises(ModelError, match="2 processes were launched and 1 take part; launch with 'torchrun"):
         workers()
     workers.cache_clear()
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_a_part_may_learn_more_slowly_under_either_optimiser(optimiser: str) -> None:
+    model, config = problem(optimiser=optimiser)
+    groups = optimiser_of(config, model, slower=model[0], by=0.25).param_groups
+    rates = {id(weight): group["lr"] for group in groups for weight in group["params"]}
+    assert set(rates) == {id(weight) for weight in model.parameters()}
+    for slow, usual in zip(model[0].parameters(), model[3].parameters(), strict=True):
+        assert rates[id(slow)] == pytest.approx(0.25 * rates[id(usual)])

@@ -13,19 +13,9 @@ from studies.ingest import ingest
 from studies.study import Study
 
 from ..conftest import write_arrays
+from ..models.nonlinear import TINY
 
-MLP: dict[str, Any] = {
-    "kind": "mlp",
-    "hidden": 48,
-    "dropout": 0.1,
-    "input_dropout": 0.0,
-    "components": 4,
-    "steps": 250,
-    "batch": 64,
-    "lr": 5e-3,
-    "warm_up": 10,
-    "validate_every": 25,
-}
+MLP: dict[str, Any] = {"kind": "mlp", **TINY}
 HARDLY_TRAINED: dict[str, Any] = {**MLP, "steps": 1, "lr": 1e-6}
 MBM: dict[str, Any] = {
     "kind": "mbm",
