@@ -29,7 +29,7 @@ class LoopConfig(Config):
     precision: Literal["float32", "bfloat16"] = "float32"
     """What matrix products are computed in; weights and losses stay float32."""
     compile: bool = False
-    """Whether torch compiles the network's blocks; `benchmarks/brain_models.py` measures what that gains where you are."""
+    """Whether torch compiles the network's blocks; `benchmarks/brain_models.py` measures what that gains."""
     validation: float = Field(0.1, gt=0, lt=0.5)
     """Part of the training stimuli held out for early stopping."""
     validate_every: PositiveInt = 25
