@@ -13,8 +13,8 @@ import pytest
 from core.errors import ServerError
 from core.files import read_json
 from pipelines.environment import defaults
-from pipelines.launch import show_zoo
 from pipelines.serve import serve
+from pipelines.show import show_zoo
 
 from .conftest import CHECKOUT, Here, Run
 

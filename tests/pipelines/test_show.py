@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.launch import show_training
+from pipelines.show import show_training
 from studies.fit import fit
 from studies.study import load_study
 

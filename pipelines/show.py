@@ -1,0 +1,217 @@
+"""Shows a person, with rich, what came out: tables of scores, stores, downloads, findings."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from core.files import read_json
+from pipelines.launch import working
+from studies.home import shown
+
+if TYPE_CHECKING:
+    from feature_store.download import Bill
+    from models.hub_download import Model
+    from studies.study import Study
+
+WIDTH = 120
+"""Columns of a table that goes into a file or a pipe."""
+
+
+def show_stores(study: "Study") -> None:
+    """Show the study's groups and what DVC says of them."""
+    from studies.status import stores_status
+
+    _print_lines(f"{study.study}: feature store", stores_status(study))
+
+
+def show_status(study: "Study") -> None:
+    """Show stores, runs and production."""
+    from studies.status import production_status, remotes_status, runs_status, stores_status
+
+    _print_lines(study.study, [*stores_status(study), *remotes_status(), *runs_status(study), production_status(study)])
+
+
+def show_production(study: "Study") -> None:
+    """Show what is in production."""
+    from studies.status import production_status
+
+    _print_lines(study.study, [production_status(study)])
+
+
+def show_training(study: "Study") -> None:
+    """Show the scores of the latest training: every route, which is registered, and where the pictures are."""
+    latest = study.outputs / "training" / "latest"
+    scores = read_json(latest / "scores.json")
+    for role, scored in scores["targets"].items():
+        title = f"{study.study}: {role} ({scored['target']}), {scores['n_test']} test stimuli"
+        _print_scores(title, *_routes_table(scored))
+    _print_folds(scores)
+    console = Console(soft_wrap=True)
+    for role, scored in scores["targets"].items():
+        made = scored["regressor"]
+        if "explained_variance" in made:
+            share = f"{made['components']} components hold {made['explained_variance']:.3f} of the training variance"
+            console.print(f"[bold]{role}[/] {share} of {scored['target']}", highlight=False)
+    selection = scores["selection"]
+    grounds = f", by {selection['criterion']} of {selection['n']} held-out training stimuli" if selection["n"] else ""
+    console.print(f"[bold]registered route[/] {selection['chosen']}{grounds}", highlight=False)
+    console.print(f"[bold]pictures[/] {shown(latest / 'pictures')}", highlight=False)
+
+
+def show_training_and_reconstruction(study: "Study") -> None:
+    """Show the routes that were trained, then what was reconstructed."""
+    show_training(study)
+    show_reconstruction(study)
+
+
+def show_reconstruction(study: "Study") -> None:
+    """Show the four rows of the latest reconstruction and where its gallery is, or why there is none."""
+    from studies.render import why_nothing_to_render
+
+    nothing = why_nothing_to_render(study)
+    console = Console(soft_wrap=True)
+    if nothing is not None:
+        console.print(nothing, highlight=False)
+        return
+    from evaluation.verdict import verdict
+
+    latest = study.outputs / "latest"
+    metrics = read_json(latest / "metrics.json")
+    _print_scores(f"{study.study}: {metrics['subject']}, {metrics['n_test']} test stimuli", metrics["rows"])
+    _print_folds(metrics)
+    console.print(verdict(metrics), highlight=False)
+    console.print(f"[bold]gallery[/] {shown(latest / 'gallery.html')}", highlight=False)
+
+
+def show_zoo(scores: dict[str, Any]) -> None:
+    """Show what the judge says of the small world's models."""
+    from studies.model_card import rows_of
+
+    rows = rows_of(scores)
+    table = Table(title=f"read by the judge, {scores['clips']} clips", title_justify="left")
+    table.add_column("")
+    names = list(scores["judge"])
+    for name in names:
+        table.add_column(name, justify="right")
+    for row, values in rows.items():
+        table.add_row(row, *("" if name not in values else f"{values[name]:.3f}" for name in names))
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
+
+
+def verify_store(store: Path) -> None:
+    """Print one line per finding and exit with 2 where there is one."""
+    from feature_store import verify
+
+    with working() as console:
+        findings = list(verify(store))
+    for finding in findings:
+        console.print(f"[red]✗[/] {escape(str(finding))}", highlight=False)
+    if findings:
+        sys.exit(2)
+    console.print(f"[green]✓[/] {escape(str(store))}: every byte is as published", highlight=False)
+
+
+def show_bill(bill: "Bill", folder: Path) -> None:
+    """Show what a download comes to."""
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    console.print(f"[bold]download to[/] {escape(str(folder))}", highlight=False, soft_wrap=True)
+    table = Table(show_header=False)
+    wanted, missing = len(bill.wanted), len(bill.missing)
+    rows = [("wanted", wanted, bill.size), ("already there", wanted - missing, bill.there)]
+    for what, files, size in [*rows, ("to be fetched", missing, bill.to_fetch)]:
+        table.add_row(what, f"{files:,} files", f"{size / 1e6:,.1f} MB")
+    table.add_row("free on the disk", "", f"{bill.free / 1e6:,.1f} MB")
+    console.print(table)
+
+
+def show_weights(models: "Sequence[Model]") -> None:
+    """Show what published weights come to and where they go."""
+    console = Console(soft_wrap=True)
+    if not models:
+        console.print("every model that the study names lies here already; nothing to fetch", highlight=False)
+    for model in models:
+        kind = "pickled weights" if model.pickled else "safetensors"
+        size = f"{len(model.files)} files, {model.size / 1e6:,.1f} MB"
+        name = escape(model.name)
+        console.print(f"[bold]{name}[/] {model.commit[:12]}: {size}, {kind} → data/weights/{name}", highlight=False)
+
+
+def show_clips(folder: Path) -> None:
+    """Print one line per finding about a folder of clips and exit with 2 where there is one."""
+    from feature_store.sources.download import check_clips
+
+    with working() as console:
+        findings = check_clips(folder)
+    for finding in findings:
+        console.print(f"[red]✗[/] {escape(finding)}", highlight=False)
+    if findings:
+        sys.exit(2)
+    console.print(f"[green]✓[/] {escape(str(folder))}: every clip is there, as long as published", highlight=False)
+
+
+def _print_folds(report_: dict[str, Any]) -> None:
+    from evaluation.centred import is_centred
+
+    folds = report_.get("cross_validation") or {"targets": {}}
+    for role, scored in folds["targets"].items():
+        title = f"{folds['folds']}-fold cross-validation: {role} ({scored['target']}), {folds['n']} stimuli"
+        plain = {
+            row: {name: entry for name, entry in entries.items() if not is_centred(name.rpartition(".")[0])}
+            for row, entries in scored["rows"].items()
+        }
+        _print_scores(title, plain)
+
+
+def _routes_table(scored: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], str | None]:
+    """Return a target's rows with what they are minus the training mean, and paired differences to the first route."""
+    from evaluation.centred import is_centred
+
+    routes = {name: scored["rows"][name] for name in scored["routes"]}
+    rows = {
+        row: {name: entry for name, entry in entries.items() if is_centred(name.rpartition(".")[0])}
+        for row, entries in {**routes, **scored["rows"]}.items()
+    }
+    for row, entries in scored["differences"].items():
+        for name, entry in entries.items():
+            if is_centred(name.rpartition(".")[0]) and name.endswith(".correlation"):
+                rows[row][f"{name}\nminus {scored['baseline']}"] = {**entry, "chance": None}
+    return rows, scored["chosen"]
+
+
+def _print_scores(title: str, rows: dict[str, dict[str, Any]], chosen: str | None = None) -> None:
+    from evaluation.wording import ordered_metrics, ordered_rows
+
+    every = [name for row in rows.values() for name in row]
+    names = [*ordered_metrics(n for n in every if "\n" not in n), *dict.fromkeys(n for n in every if "\n" in n)]
+    table = Table(title=title, title_justify="left", show_lines=True)
+    table.add_column("")
+    for name in names:
+        table.add_column(name.replace(".", "\n").replace("_centred", ",\nmean removed"), justify="right")
+    for row in ordered_rows(rows):
+        label = f"[bold]{row}[/]\nregistered" if row == chosen else row
+        table.add_row(label, *(_cell(rows[row].get(name)) for name in names))
+    chances = {name: next((row[name]["chance"] for row in rows.values() if name in row), None) for name in names}
+    table.add_row("chance", *("" if chances[name] is None else f"{chances[name]:.2f}" for name in names))
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
+
+
+def _cell(entry: dict[str, Any] | None) -> str:
+    if entry is None:
+        return ""
+    if entry["value"] is None:
+        return "undefined"
+    low, high = entry["ci95"]
+    interval = "" if low is None or high is None else f"\n[{low:.2f}, {high:.2f}]"
+    return f"[bold]{entry['value']:.3f}[/]{escape(interval)}"
+
+
+def _print_lines(title: str, lines: list[Any]) -> None:
+    table = Table(title=title, title_justify="left", show_header=False)
+    for line in lines:
+        table.add_row(line.what, line.state, line.detail)
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
