@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, PositiveInt, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from core.clips import ClipConfig
 from core.config import Config, explain, nearest
@@ -80,6 +88,8 @@ class TrainingConfig(Config):
     routes: dict[Name, RouteConfig] = Field(default_factory=lambda: {"ridge": RouteConfig()}, min_length=1)
     """All are scored on the test stimuli and reported; the one chosen on validation is registered."""
     selection: SelectionConfig = SelectionConfig()
+    sheet: NonNegativeInt = 12
+    """Held-out training stimuli that are rendered for a picture by which versions can be compared; none with 0."""
     baselines: tuple[str, ...] = ()
     """Targets that the first route also predicts, scored for comparison and not registered."""
 

@@ -102,7 +102,7 @@ def test_what_trained_is_drawn_and_its_curves_are_registered(home: Path, arrays_
     assert (list(told_of), list(told_of["mbm"])) == (["mbm"], ["sub-01"])
     assert told_of["mbm"]["sub-01"]["variance"] > 0
     pictures = sorted((folder / "pictures").iterdir())
-    assert [path.name for path in pictures] == ["curves.png", "mbm-filled-in.png", "routes.png"]
+    assert [path.name for path in pictures] == ["curves.png", "held-out.png", "mbm-filled-in.png", "routes.png"]
     for path in pictures:
         with Image.open(path) as image:
             image.load()
@@ -370,7 +370,7 @@ def test_two_roles_may_share_a_network(home: Path, bent: Path) -> None:
     make_stores(study)
     made = fit(study)
     folder, scored = home_folder() / made.folder, scores_of(made)
-    assert set(read_json(folder / "curves.json")) == {"joint/joint/perceptron"}
+    assert set(read_json(folder / "curves.json")) == {"joint/joint/perceptron", "joint/selection/joint/perceptron"}
     assert set(made.digests) == {"encoder", "regressor-z", "regressor-b"}
     assert scored["selection"] == {"chosen": "joint", "criterion": "correlation", "n": 0, "routes": {}}
     for role, target in (("z", "bent"), ("b", "straight")):
