@@ -26,19 +26,26 @@ from models.training.loop import History
 from models.training.workers import workers
 from studies.cross_validate import cross_validate, require_folds
 from studies.home import shown
+from studies.predictions import stimuli_trained_on
 from studies.references import TrainingRef
-from studies.routes import FittedRoute, choose_route, fit_route
+from studies.routes import Choice, FittedRoute, choose_route, fit_route
 from studies.runs import file_digests, find_run, git_commit, publish_latest, run_name
 from studies.score import RoleScores, predict_role
 from studies.study import Study
 from studies.training_data import TrainingData, read_training_data
 from studies.training_pictures import curves_png, filled_in_png
+from studies.validation_sheet import validation_sheet
+from studies.voxel_record import record_voxels
 
 RECORD = "training.json"
 SCORES = "scores.json"
 CURVES = "curves.json"
+VALIDATION = "validation.json"
 PICTURES = "pictures"
-CODE = tuple(f"studies.{name}" for name in ("cross_validate", "predictions", "routes", "score", "training_data"))
+CODE = tuple(
+    f"studies.{name}"
+    for name in ("cross_validate", "predictions", "routes", "score", "training_data", "validation", "validation_sheet")
+)
 """What of the studies' own code decides what a training gives."""
 
 
@@ -58,7 +65,8 @@ def fit(study: Study) -> TrainingRef:
         context = Context(study.seed, checkpoints=Checkpoints(unfinished, made_from=_sources(record)))
         with _destination(folder, unfinished.with_name(f"{unfinished.name}.staging")) as building:
             digests = _fit_into(study, store, record["subjects"], building, folder.name, context)
-            write_json(building / RECORD, {**record, "digests": digests, "files": file_digests(building)})
+            record |= {"digests": digests, "voxels": _voxels(study, store, record["subjects"])}
+            write_json(building / RECORD, {**record, "files": file_digests(building)})
     else:
         report(f"training {found.name} is as it was", 1, 1)
     if workers().is_main_process:
@@ -111,7 +119,7 @@ def _fit_into(
     for target in study.roles.regressed().values():  # before hours of training, not after them
         require_folds(study, sum(len(store.target(target).stimuli(split)) for split in SPLITS))
     data = read_training_data(study, store, subjects)
-    choice = choose_route(study, data, context)
+    choice = choose_route(study, data, context, score_alone=True)
     gathered = {role: RoleScores(study, target) for role, target in study.roles.regressed().items()}
     kept: FittedRoute | None = None
     pretrained: dict[str, Any] = {}
@@ -136,13 +144,28 @@ def _fit_into(
     if study.evaluation.folds is not None:
         scored["cross_validation"] = cross_validate(study, store, subjects)
     write_json(folder / SCORES, scored)
-    write_json(folder / CURVES, {stage: vars(history) for stage, history in curves.items()})
     write_bytes(folder / PICTURES / "routes.png", route_table_png(scored))
-    if curves:
-        write_bytes(folder / PICTURES / "curves.png", curves_png(curves))
+    _write_curves(folder, curves)
+    _write_validation(study, store, choice, subjects, folder)
     parts: dict[str, Encoder | Regressor] = {"encoder": kept.encoder}
     parts |= {f"regressor-{role}": regressor for role, regressor in kept.regressors.items()}
     return {name: save_part(folder / name, part, route=choice.chosen) for name, part in parts.items()}
+
+
+def _write_curves(folder: Path, curves: dict[str, History]) -> None:
+    write_json(folder / CURVES, {stage: vars(history) for stage, history in curves.items()})
+    if curves:
+        write_bytes(folder / PICTURES / "curves.png", curves_png(curves))
+
+
+def _write_validation(study: Study, store: Store, choice: Choice, subjects: list[str], folder: Path) -> None:
+    """Write what promotion compares by, and what a person may look at before it."""
+    if choice.validation is None or not workers().is_main_process:
+        return
+    write_json(folder / VALIDATION, choice.validation.record(choice.chosen, subjects))
+    sheet = validation_sheet(study, store, choice.validation)
+    if sheet is not None:
+        write_bytes(folder / PICTURES / "held-out.png", sheet)
 
 
 def _score_baselines(
@@ -183,7 +206,21 @@ def _record(study: Study, store: Store, subjects: list[str]) -> dict[str, Any]:
         "code": code_digest(__name__, *CODE, stop=("studies",)),
     }
     fingerprint = digest_json(made_from)
-    return {**made_from, "fingerprint": fingerprint, "subjects": subjects, "git_commit": git_commit()}
+    described = {role: describe_target(store, name) for role, name in study.roles.regressed().items()}
+    more = {"subjects": subjects, "targets": described, "git_commit": git_commit()}
+    return {**made_from, "fingerprint": fingerprint, **more}
+
+
+def _voxels(study: Study, store: Store, subjects: list[str]) -> dict[str, Any]:
+    """Return what later responses of each subject are held against."""
+    stimuli = stimuli_trained_on(study, store, subjects)
+    return {s: record_voxels(store, s, study.training.rois, stimuli).model_dump(mode="json") for s in subjects}
+
+
+def describe_target(store: Store, name: str) -> dict[str, str]:
+    """Return a target's name, extractor and revision, as its store says them."""
+    said = store.target(name).attributes
+    return {"name": name, "extractor": str(said["extractor"]), "revision": str(said["revision"])}
 
 
 def _sources(record: dict[str, Any]) -> dict[str, Any]:

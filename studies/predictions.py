@@ -82,7 +82,7 @@ def predict_test(
     in_order = [row_of[name] for name in stimuli]
     table = target.stimuli("test")
     values, known = target.values("train")
-    training = _training_stimuli(study, store, regressor.subjects)
+    training = stimuli_trained_on(study, store, regressor.subjects)
     trained_on = values[np.array([name in training for name in known])].astype(np.float32)
     return Predictions(
         stimuli=stimuli,
@@ -95,7 +95,41 @@ def predict_test(
     )
 
 
-def _training_stimuli(study: Study, store: Store, subjects: list[str]) -> set[str]:
+def predict_test_roles(
+    study: Study,
+    store: Store,
+    encoder: Encoder,
+    regressors: dict[str, Regressor],
+    subject: str,
+    rois: list[str] | None,
+) -> dict[str, Predictions]:
+    """Predict every role of a subject's test stimuli, the same stimuli for all; raises as `predict_test` does."""
+    made = {role: predict_test(study, store, encoder, one, subject, rois) for role, one in regressors.items()}
+    common_stimuli({role: one.stimuli for role, one in made.items()})
+    return made
+
+
+def predict_roles(
+    encoder: Encoder, regressors: dict[str, Regressor], subject: str, responses: Array, names: list[str]
+) -> tuple[list[str], dict[str, Array]]:
+    """Predict every role from responses that need not be in a store.
+
+    Parameters
+    ----------
+    responses : (trial, voxel) or (trial, time, voxel), the voxels that the encoder was trained on
+    names : what each trial is of; trials of one name are averaged
+
+    Returns
+    -------
+    names : list of str
+        Each name once, in the order of first appearance.
+    roles : role to (name, …) float32
+    """
+    made = {role: predict_stimuli(encoder, one, subject, responses, names)[1] for role, one in regressors.items()}
+    return list(dict.fromkeys(names)), made
+
+
+def stimuli_trained_on(study: Study, store: Store, subjects: list[str]) -> set[str]:
     """Return the stimuli that a regressor was trained on: those of its subjects, of which the study may take a part."""
     there = set(store.names("responses"))
     seen = {

@@ -1,0 +1,350 @@
+"""What training remembers of a subject's voxels, so that responses recorded later can be held against it.
+
+A record is small JSON and needs no store beside it: how many voxels there are and in which order, where they lie, and
+on which scale they responded.
+"""
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from core.config import Config, nearest
+from core.errors import SourceError, StoreError
+from core.files import digest_json
+from core.progress import report
+from feature_store import Responses, Store
+from feature_store.sources.base import ROI_SEPARATOR
+from feature_store.views import BLOCK_BYTES, RowView
+from models.encoders.standardise import Standardise, mean_over_time
+
+TEXT = ("roi", "hemisphere", "index")
+INDICES = ("i", "j", "k")
+PLACES = ("x", "y", "z")
+DESCRIBED = ("source", "space", "units", "normalisation", "response", "tr_s")
+"""Attributes of a group that say in which units and how its responses were made."""
+VARIES = 1e-8  # a voxel whose sd is not above this is constant, as encoders see it
+FACTOR = 5.0
+"""How far the scale of new values may lie from training's, either way."""
+MANY_TRIALS = 4  # so many at least for a spread over trials
+
+Floats = NDArray[np.float64]
+Rois = list[str] | None
+Stimuli = Collection[str] | None
+
+
+class VoxelOrder(Config):
+    """Which voxels there are and in which order, as digests of a voxel table's identifying columns.
+
+    Digested are the columns `TEXT` and `INDICES` as far as they are there, and `PLACES` only where the indices are not
+    (these are exact, and say the same). A table read from a CSV file has the digests of the store's own.
+
+    Attributes
+    ----------
+    columns : by column, the SHA-256 of its values in the table's order
+    digest : SHA-256 of all of these together
+    unordered : SHA-256 of the rows in sorted order: the same for the same voxels in another order
+    distinct : whether the columns tell every voxel from every other
+    """
+
+    columns: dict[str, str]
+    digest: str
+    unordered: str
+    distinct: bool
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, columns: Collection[str] | None = None) -> "VoxelOrder":
+        """Digest a table, or only some of its columns."""
+        if columns is None:
+            columns = [name for name in (*TEXT, *(INDICES if set(INDICES) <= set(table) else PLACES)) if name in table]
+        values = _canonical(table, columns)
+        rows = list(zip(*values.values(), strict=True))
+        return cls(
+            columns={name: digest_json(column) for name, column in values.items()},
+            digest=digest_json(values),
+            unordered=digest_json([list(values), sorted(rows)]),
+            distinct=len(set(rows)) == len(table),
+        )
+
+
+class Spread(Config):
+    """A quantity's 5th, 50th and 95th percentile over voxels."""
+
+    low: float
+    median: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Floats) -> "Spread":
+        """Summarise one value a voxel."""
+        low, median, high = (_short(value) for value in np.quantile(values, (0.05, 0.5, 0.95)))
+        return cls(low=low, median=median, high=high)
+
+
+class VoxelRecord(Config):
+    """One subject's voxels as an encoder was trained on them.
+
+    Attributes
+    ----------
+    voxels, stored_voxels : how many the encoder takes, and how many the store's group holds
+    time_points : of a window; None for betas
+    rois : the regions that were chosen, None for all voxels
+    order : of the voxels that the encoder takes
+    affine, grid : from voxel indices to mm, (4, 4), and the volume's shape; None where the store does not say
+    trials : how many training trials the following are over
+    left_out : voxels that are constant or not finite in training, which encoders leave out
+    mean, sd : of the other voxels, over training trials; a window's time points are averaged first
+    centre, spread : mean and standard deviation of all their values together
+    described : what the group's attributes say of units and origin
+    """
+
+    voxels: int
+    stored_voxels: int
+    time_points: int | None
+    rois: list[str] | None
+    order: VoxelOrder
+    affine: list[list[float]] | None
+    grid: list[int] | None
+    trials: int
+    left_out: int
+    mean: Spread
+    sd: Spread
+    centre: float
+    spread: float
+    described: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class VoxelScale:
+    """Every voxel's scale in training, (voxel,) each.
+
+    Attributes
+    ----------
+    mean, sd : over the training trials
+    kept : the voxels that vary and are finite, to which alone the others apply
+    """
+
+    mean: Floats
+    sd: Floats
+    kept: NDArray[np.bool_]
+
+    @classmethod
+    def of_encoder(cls, encoder: object, subject: str) -> "VoxelScale | None":
+        """Return the scale that an encoder was fitted with, or None where it has none of that subject."""
+        inner = encoder if isinstance(encoder, Standardise) else getattr(encoder, "standardise", None)
+        if not isinstance(inner, Standardise) or subject not in inner.mean:
+            return None
+        mean, sd = inner.mean[subject].astype(np.float64), inner.scale[subject].astype(np.float64)
+        return cls(mean, sd, inner.kept[subject])
+
+
+def record_voxels(
+    store: Store, subject: str, rois: Rois, stimuli: Stimuli = None, *, scale: VoxelScale | None = None
+) -> VoxelRecord:
+    """Record a subject's voxels from the training split; a block of trials is in memory at a time.
+
+    Parameters
+    ----------
+    rois : list of str or None
+        The regions that training takes, None for all voxels.
+    stimuli : collection of str, optional
+        The stimuli whose trials training takes; all by default.
+    scale : VoxelScale, optional
+        That of an encoder fitted on these trials, which saves reading them again.
+
+    Raises
+    ------
+    StoreError
+        No voxel varies in training, or the store has not these regions.
+    """
+    group = store.responses(subject)
+    table = group.voxels if rois is None else group.voxels.iloc[group.voxels_in(rois)]
+    view = _training(group, rois, stimuli)
+    scale = _scale(view) if scale is None else scale
+    if not scale.kept.any():
+        raise StoreError(f"{group.path}: no voxel of {len(table)} varies in training; check the source's responses")
+    told = group.attributes
+    return VoxelRecord(
+        voxels=len(table),
+        stored_voxels=len(group.voxels),
+        time_points=view.shape[1] if view.ndim == 3 else None,
+        rois=rois,
+        order=VoxelOrder.of(table),
+        affine=told.get("affine"),
+        grid=told.get("grid"),
+        trials=len(view),
+        described={name: told[name] for name in DESCRIBED if name in told},
+        **_summary(scale),
+    )
+
+
+def voxel_scale(group: Responses, rois: Rois = None, stimuli: Stimuli = None) -> VoxelScale:
+    """Compute every voxel's scale over the training trials; see `record_voxels`."""
+    return _scale(_training(group, rois, stimuli))
+
+
+def scale_fault(values: NDArray[Any], record: VoxelRecord, scale: VoxelScale | None) -> str | None:
+    """Say how far values are from training's scale, and of what that is a sign, or None where they are near.
+
+    The measure is the root mean square of the values, standardised as in training: about 1, not `FACTOR` times more or
+    less. Without `scale` it is that of all voxels at once, beside the spread of all values and of a voxel over trials.
+
+    Parameters
+    ----------
+    values : (trial, voxel) or (trial, time, voxel), finite in the voxels that training kept
+    """
+    flat = mean_over_time(values).astype(np.float64)
+    flat = flat[:, np.isfinite(flat).all(axis=0) if scale is None else scale.kept]
+    ratios = _ratios(flat, record) if scale is None else [_rms((flat - scale.mean[scale.kept]) / scale.sd[scale.kept])]
+    worst = max(ratios, key=lambda ratio: abs(math.log(max(ratio, 1e-30))))
+    if 1 / FACTOR <= worst <= FACTOR:
+        return None
+    mean, sd = float(flat.mean()), float(flat.std())
+    size = math.hypot(mean, sd) / math.hypot(record.centre, record.spread)
+    if worst > 1 and 1 / 2 < size < 2:
+        sign = "voxels in another order, or those of another subject"
+    elif size < 1:
+        sign = "z-scores or fractions, where training had percent signal change or raw values"
+    elif abs(mean) > FACTOR * max(sd, record.spread):
+        sign = "raw BOLD, not normalised as for training"
+    else:
+        sign = "percent signal change or values that were not normalised, where training had z-scores"
+    return (
+        f"values of {mean:.4g} ± {sd:.4g} where training had {record.centre:.4g} ± {record.spread:.4g}: in its units "
+        f"their size is {worst:.3g}, expected about 1 ({1 / FACTOR:g} to {FACTOR:g}); likely {sign}"
+    )
+
+
+def voxels_in(table: pd.DataFrame, rois: Sequence[str], where: object) -> NDArray[np.int64]:
+    """Return the voxels of some regions, as `Responses.voxels_in` does of a stored table."""
+    regions = [set(str(roi).split(ROI_SEPARATOR)) for roi in table["roi"]]
+    known = set().union(*regions)
+    wanted: set[str] = set()
+    for roi in rois:
+        named = [roi] if roi in known else [name for name in (f"l{roi}", f"r{roi}") if name in known]
+        if not named:
+            raise SourceError(f"{where}: has no ROI '{roi}'{nearest(roi, sorted(known))}")
+        wanted.update(named)
+    return np.flatnonzero([not names.isdisjoint(wanted) for names in regions])
+
+
+def check_order(found: pd.DataFrame, order: VoxelOrder, expected: pd.DataFrame | None, where: Path) -> list[str]:
+    """Hold a voxel table against the order that training had, as far as the table has its columns.
+
+    Parameters
+    ----------
+    found : one row a voxel, as many as `order` was made of
+    order : VoxelOrder
+    expected : the table behind `order`, where it is at hand: then the first difference is named
+    where : whence `found` comes, for messages
+
+    Returns
+    -------
+    notes : what could not be checked
+
+    Raises
+    ------
+    SourceError
+        The same voxels in another order, or others.
+    """
+    common = [name for name in order.columns if name in found]
+    lacking = [name for name in order.columns if name not in found]
+    if not common:
+        return [f"{where.name} has none of the columns {', '.join(lacking)}: the order of voxels cannot be checked"]
+    own = VoxelOrder.of(found, common)
+    wrong = [name for name in common if own.columns[name] != order.columns[name]]
+    if wrong:
+        known = None if expected is None else expected[common]
+        told = order.unordered if not lacking else None if known is None else VoxelOrder.of(known, common).unordered
+        raise _disorder(found, known, wrong, where, same=own.unordered == told)
+    notes = []
+    if lacking:
+        notes.append(f"{where.name} lacks {', '.join(lacking)}: the order was checked by {', '.join(common)} alone")
+    if not own.distinct:
+        notes.append(f"{where.name}: voxels of the same {', '.join(common)} cannot be told apart, nor can their order")
+    return notes
+
+
+def _disorder(
+    found: pd.DataFrame, expected: pd.DataFrame | None, wrong: list[str], where: Path, *, same: bool
+) -> SourceError:
+    place = "" if expected is None else f": first difference at {_first_difference(found, expected, wrong)}"
+    if same:
+        return SourceError(f"{where}: the same voxels in another order{place}; bring them into the order of training")
+    columns = f"{', '.join(wrong)} differ{'s' if len(wrong) == 1 else ''}"
+    return SourceError(
+        f"{where}: other voxels than in training ({columns}{place}); give the voxels that the encoder was trained on"
+    )
+
+
+def _first_difference(found: pd.DataFrame, expected: pd.DataFrame, columns: list[str]) -> str:
+    rows = [list(zip(*_canonical(table, columns).values(), strict=True)) for table in (found, expected)]
+    row, (own, told) = next((n, pair) for n, pair in enumerate(zip(*rows, strict=True), start=1) if pair[0] != pair[1])
+    return f"row {row}, found {' '.join(columns)} = {' '.join(own)}, expected {' '.join(told)}"
+
+
+def _canonical(table: pd.DataFrame, columns: Collection[str]) -> dict[str, list[str]]:
+    """Return columns as text that does not depend on whether they were read from a store or from a CSV file."""
+    return {name: _as_text(name, table[name]) for name in sorted(columns)}
+
+
+def _as_text(name: str, column: pd.Series) -> list[str]:
+    if name in TEXT:
+        return ["" if missing else str(value) for value, missing in zip(column, column.isna(), strict=True)]
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+    if name in PLACES:  # sources keep millimetres as float32; 0 is added because -0 is 0
+        return ["" if np.isnan(value) else str(value) for value in numbers.astype(np.float32) + np.float32(0)]
+    return ["" if not math.isfinite(value) else f"{value:.15g}" for value in numbers + 0.0]
+
+
+def _training(group: Responses, rois: Rois, stimuli: Stimuli) -> RowView:
+    view, names = group.view("train", rois=rois)
+    return view if stimuli is None else view.select(np.array([name in stimuli for name in names], dtype=bool))
+
+
+def _scale(view: RowView) -> VoxelScale:
+    """Merge the moments of blocks of trials (Chan et al. 1979), in float64."""
+    total, mean, squares = 0, np.zeros(view.shape[-1]), np.zeros(view.shape[-1])
+    step = max(1, BLOCK_BYTES // (8 * math.prod(view.shape[1:])))
+    with np.errstate(invalid="ignore", over="ignore"):  # a voxel that is not finite becomes NaN, which says so
+        for first in range(0, len(view), step):
+            block = mean_over_time(np.asarray(view[first : first + step], dtype=np.float64))
+            count, own = len(block), block.mean(axis=0)
+            apart, total = own - mean, total + count
+            squares += ((block - own) ** 2).sum(axis=0) + apart**2 * ((total - count) * count / total)
+            mean += apart * (count / total)
+            if step < len(view):
+                report("measuring the scale of responses", min(first + step, len(view)), len(view))
+    sd = np.sqrt(squares / max(total, 1))
+    return VoxelScale(mean, sd, np.isfinite(sd) & (sd > VARIES))
+
+
+def _rms(values: Floats) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
+def _ratios(flat: Floats, record: VoxelRecord) -> list[float]:
+    found = [_rms(flat - record.centre) / record.spread, float(flat.std()) / record.spread]
+    return [*found, float(np.median(flat.std(axis=0))) / record.sd.median] if len(flat) >= MANY_TRIALS else found
+
+
+def _summary(scale: VoxelScale) -> dict[str, Any]:
+    mean, sd = scale.mean[scale.kept], scale.sd[scale.kept]
+    centre = float(mean.mean())
+    return {
+        "left_out": int((~scale.kept).sum()),
+        "mean": Spread.of(mean),
+        "sd": Spread.of(sd),
+        "centre": _short(centre),
+        "spread": _short(float(np.sqrt(np.mean(sd**2 + (mean - centre) ** 2)))),
+    }
+
+
+def _short(value: float) -> float:
+    """Return nine digits, which do not depend on the machine's order of summation."""
+    return float(f"{value:.9g}")
