@@ -2,14 +2,24 @@
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from core.files import read_json
-from models.parts import load_part
-from models.registry.register import find_registered, register
-from models.registry.sets import ModelSet, TrainedSet
-from studies.fit import CURVES, PICTURES, RECORD, SCORES
+from feature_store import Store
+from models.parts import load_encoder, load_regressor
+from models.registry.find import find_registered
+from models.registry.register import register
+from models.registry.sets import ENCODER, ModelSet, TrainedSet
+from studies.fit import CURVES, PICTURES, RECORD, SCORES, VALIDATION
 from studies.home import home
 from studies.references import TrainingRef
 from studies.study import Study
+from studies.validation import summary
+
+Array = NDArray[Any]
+Examples = dict[str, tuple[Array, Array]]
+Axes = dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
 
 
 def register_training(study: Study, training: TrainingRef, zenml_run: str = "") -> ModelSet:
@@ -18,29 +28,58 @@ def register_training(study: Study, training: TrainingRef, zenml_run: str = "") 
     if found is not None and found.digests == training.digests:
         return found
     folder = home() / training.folder
-    record = read_json(folder / RECORD)
+    record, scores = read_json(folder / RECORD), read_json(folder / SCORES)
+    held_out = folder / VALIDATION
+    examples, free = _examples(study, training, record)
+    kept = [SCORES, RECORD, CURVES, PICTURES, *([VALIDATION] if held_out.is_file() else [])]
     return register(
         TrainedSet(
             study=study.study,
             run=training.run,
             folders={part: folder / part for part in study.parts},
             digests=training.digests,
-            widths={part: load_part(folder / part).widths for part in study.parts},
+            examples=examples,
+            free=free,
             record={
                 "fingerprint": training.fingerprint,
                 "stores": record["stores"],
                 "subjects": record["subjects"],
                 "roles": record["settings"]["roles"],
-                "route": read_json(folder / SCORES)["selection"]["chosen"],
+                "targets": record["targets"],
+                "voxels": record["voxels"],
+                "route": scores["selection"]["chosen"],
                 "rois": record["settings"]["training"]["rois"],
                 "git_commit": record["git_commit"],
                 "zenml_run": zenml_run,
             },
-            metrics=_flat_metrics(read_json(folder / SCORES)),
+            validation=summary(read_json(held_out), study.seed) if held_out.is_file() else {},
+            metrics=_flat_metrics(scores),
             curves=_curves(read_json(folder / CURVES)),
-            artifacts=[folder / SCORES, folder / RECORD, folder / CURVES, folder / PICTURES],
+            artifacts=[folder / name for name in kept],
         )
     )
+
+
+def _examples(study: Study, training: TrainingRef, record: dict[str, Any]) -> tuple[Examples, Axes]:
+    """Return, by part, one test trial and what the part makes of it; and the axes along which subjects differ.
+
+    The trial is the first subject's. Other subjects may have other numbers of voxels, hence of features.
+    """
+    folder, store, rois = home() / training.folder, Store(study.store), record["settings"]["training"]["rois"]
+    encoder = load_encoder(folder / ENCODER)
+    subject = record["subjects"][0]
+    trial = np.asarray(store.responses(subject).values("test", rois=rois)[0][:1], np.float32)
+    features = np.asarray(encoder.encode(subject, trial), np.float32)
+    examples: Examples = {ENCODER: (trial, features)}
+    free = tuple(
+        (axis,) if width == -1 else () for axis, width in zip((trial.ndim - 1, 1), encoder.widths, strict=True)
+    )
+    axes: Axes = {ENCODER: (free[0], free[1])}
+    for part in study.parts:
+        if part != ENCODER:
+            examples[part] = features, load_regressor(folder / part).predict(subject, features)
+            axes[part] = free[1], ()
+    return examples, axes
 
 
 def _flat_metrics(report: dict[str, Any]) -> dict[str, float]:

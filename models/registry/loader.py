@@ -22,16 +22,14 @@ class EncoderModel:
 
 
 class RegressorModel:
-    """Predicts one role's targets, flattened, from features; the subject is a parameter."""
+    """Predicts one role's targets from features; the subject is a parameter."""
 
     def __init__(self, regressor: Regressor) -> None:
         self._regressor = regressor
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> NDArray[np.float32]:
-        """Return predictions (row, target value) for features (row, feature)."""
-        features = np.asarray(model_input)
-        predicted = self._regressor.predict(_subject(params, self._regressor.subjects), features)
-        return predicted.reshape(len(features), -1)
+        """Return predictions (row, *target shape) for features (row, feature)."""
+        return self._regressor.predict(_subject(params, self._regressor.subjects), np.asarray(model_input))
 
 
 def _load_pyfunc(data_path: str) -> EncoderModel | RegressorModel:

@@ -1,18 +1,42 @@
-"""The production set: which versions carry the alias, whether they fit together, and how the alias moves."""
+"""The production set: which versions carry an alias, whether they fit together, and their files, checked."""
 
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow.artifacts
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 
 from core.errors import RegistryError
 from core.files import digest_folder
 from models.parts import Encoder, Regressor, load_encoder, load_regressor
-from models.registry.client import client, explained, versions_of
-from models.registry.register import set_of_run, set_of_versions
-from models.registry.sets import ENCODER, PRODUCTION, ModelSet, model_name
+from models.registry.client import client, explained, is_unreachable, local_database
+from models.registry.find import set_of_run, set_of_versions
+from models.registry.sets import ENCODER, PRODUCTION, ModelSet, model_name, role_of
+from models.weights import TENSORS
+
+Found = dict[str, ModelVersion | None]
+SAYS_NOTHING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""How MLflow answers for an alias, a version or a model that is not there."""
+
+
+def aliased(study: str, parts: list[str], alias: str = PRODUCTION) -> Found:
+    """Return the version of each part that carries an alias, None where none does."""
+    connection = client()
+
+    def find(name: str) -> ModelVersion | None:
+        try:
+            return connection.get_model_version_by_alias(name, alias)
+        except MlflowException as error:
+            if error.error_code in SAYS_NOTHING:
+                return None
+            raise
+
+    with explained(study):
+        return {part: find(model_name(study, part)) for part in parts}
 
 
 def resolve(study: str, parts: list[str], alias: str = PRODUCTION) -> ModelSet:
@@ -21,20 +45,18 @@ def resolve(study: str, parts: list[str], alias: str = PRODUCTION) -> ModelSet:
     Raises
     ------
     RegistryError
-        A part has no version with the alias, or the versions come from different training runs.
+        A part has no version with the alias, the versions come from different training runs, or they do not fit.
     """
-    connection = client()
-    with explained(study):
-        found = {part: _aliased(connection, model_name(study, part), alias) for part in parts}
+    found = aliased(study, parts, alias)
     versions = {part: version for part, version in found.items() if version is not None}
-    missing = [model_name(study, part) for part in parts if part not in versions]
-    if missing:
+    if not versions:
         raise RegistryError(
-            f"{study}: no version of {', '.join(missing)} has the alias '{alias}'; "
-            f"run 'brain2video promote' or set the alias in the MLflow UI"
+            f"{study}: no version of {', '.join(model_name(study, part) for part in parts)} has the alias '{alias}'; "
+            "run 'brain2video promote' or set the alias in the MLflow UI"
         )
-    if len({version.tags.get("training_run") for version in versions.values()}) > 1:
-        raise RegistryError(_mixed(study, versions, alias))
+    if len(versions) < len(parts) or len({_run(version) for version in versions.values()}) > 1:
+        raise RegistryError(_mixed(study, parts, found, alias))
+    _require_own_encoder(study, versions)
     try:
         return set_of_versions(study, versions)
     except KeyError as error:
@@ -44,87 +66,93 @@ def resolve(study: str, parts: list[str], alias: str = PRODUCTION) -> ModelSet:
         ) from error
 
 
-def promote(study: str, parts: list[str], run: str | None = None, alias: str = PRODUCTION) -> ModelSet:
-    """Set an alias on every part of a training run's set, or on none.
-
-    Parameters
-    ----------
-    run : str, optional
-        The training run; by default the newest one.
-    """
-    connection = client()
-    chosen = _set_to_promote(study, parts, run)
-    with explained(f"promoting {study}"):
-        before = {part: _aliased(connection, model_name(study, part), alias) for part in parts}
-        try:
-            for part in parts:
-                connection.set_registered_model_alias(model_name(study, part), alias, str(chosen.versions[part]))
-        except BaseException:
-            _restore(connection, study, before, alias)
-            raise
-    return chosen
+def versions_text(found: Found) -> str:
+    """Return which versions carry an alias: ``encoder v2, regressor-z none``."""
+    return ", ".join(f"{part} {f'v{version.version}' if version else 'none'}" for part, version in found.items())
 
 
 def fetch(chosen: ModelSet) -> tuple[Encoder, dict[str, Regressor]]:
     """Load a set's encoder and regressors (by role), each checked against its registered digest."""
-    folders = {part: _download(chosen, part) for part in chosen.versions}
-    regressors = {
-        part.removeprefix("regressor-"): load_regressor(folder) for part, folder in folders.items() if part != ENCODER
-    }
-    return load_encoder(folders[ENCODER]), regressors
+    with _scratch() as scratch:
+        folders = {part: _download(chosen, part, scratch) for part in chosen.versions}
+        regressors = {role_of(part): load_regressor(folder) for part, folder in folders.items() if part != ENCODER}
+        return load_encoder(folders[ENCODER]), regressors
 
 
-def fetch_artifact(chosen: ModelSet, name: str) -> Path:
-    """Return a local copy of a file that was logged with the set's training run."""
-    with explained(f"{chosen.study}, run {chosen.run}"):
-        return Path(mlflow.artifacts.download_artifacts(run_id=chosen.mlflow_run, artifact_path=name))
+def read_artifact(chosen: ModelSet, name: str) -> bytes:
+    """Return the content of a file that was logged with the set's training run."""
+    with explained(f"{chosen.study}, run {chosen.run}"), _scratch() as scratch:
+        file = mlflow.artifacts.download_artifacts(run_id=chosen.mlflow_run, artifact_path=name, dst_path=scratch)
+        return Path(file).read_bytes()
 
 
-def _download(chosen: ModelSet, part: str) -> Path:
+@contextmanager
+def _scratch() -> Iterator[str | None]:
+    """Yield where a server's files are put while they are read; None for a local store, whose own are read."""
+    if local_database(os.environ["MLFLOW_TRACKING_URI"]) is not None:
+        yield None
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            yield folder
+
+
+def _download(chosen: ModelSet, part: str, scratch: str | None) -> Path:
+    """Return the folder of a part's files, having made sure that they are those that were registered.
+
+    Raises
+    ------
+    RegistryError
+        They cannot be had, hold no safetensors, or differ.
+    """
     name, version = model_name(chosen.study, part), chosen.versions[part]
-    with explained(f"{name} v{version}"):
-        folder = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version}"))
-    model = next((path.parent for path in folder.rglob("model.safetensors")), folder)
+    again = "restore them, or promote another version"
+    into = None if scratch is None else tempfile.mkdtemp(dir=scratch)
+    try:
+        folder = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version}", dst_path=into))
+    except (MlflowException, OSError) as error:
+        if is_unreachable(error):
+            with explained(f"{name} v{version}"):
+                raise
+        line = str(error).strip().splitlines()[0]
+        raise RegistryError(f"{name} v{version}: its files cannot be had ({line}); {again}") from error
+    model = next((path.parent for path in folder.rglob(TENSORS)), None)
+    if model is None:
+        held = ", ".join(sorted(path.name for path in folder.rglob("*") if path.is_file())[:6]) or "nothing"
+        raise RegistryError(f"{name} v{version}: holds no {TENSORS}, found {held}; no other file is loaded; {again}")
     if digest_folder(model) != chosen.digests[part]:
-        raise RegistryError(
-            f"{name} v{version}: its files are not those that were registered; restore them or promote another version"
-        )
+        raise RegistryError(f"{name} v{version}: its files are not those that were registered; {again}")
     return model
 
 
-def _aliased(connection: MlflowClient, name: str, alias: str) -> ModelVersion | None:
-    try:
-        return connection.get_model_version_by_alias(name, alias)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise
+def _run(version: ModelVersion) -> str:
+    return str(version.tags.get("training_run", "unknown"))
 
 
-def _set_to_promote(study: str, parts: list[str], run: str | None) -> ModelSet:
-    runs = [str(v.tags.get("training_run")) for v in versions_of(model_name(study, ENCODER))]
-    if not runs:
-        raise RegistryError(f"{study}: no training run is registered; run 'brain2video train' first")
-    if run is not None and run not in runs:
-        raise RegistryError(f"{study}: no training run '{run}' is registered; the newest are {', '.join(runs[:3])}")
-    found = (set_of_run(study, parts, name) for name in ([run] if run else runs))
-    chosen = next((candidate for candidate in found if candidate is not None), None)
-    if chosen is None:
-        raise RegistryError(f"{study}: no training run registered all of {', '.join(parts)}; train again")
-    return chosen
+def _require_own_encoder(study: str, versions: dict[str, ModelVersion]) -> None:
+    """Raise where a regressor was trained on another encoder's features, whatever its training run says."""
+    encoder = versions[ENCODER]
+    for part, version in versions.items():
+        told, own = version.tags.get("encoder_digest"), encoder.tags.get("digest")
+        if told != own:
+            raise RegistryError(
+                f"{study}: {part} v{version.version} was trained on the encoder {str(told)[:12]}, encoder "
+                f"v{encoder.version} is {str(own)[:12]}; promote versions of one training: 'brain2video promote'"
+            )
 
 
-def _restore(connection: MlflowClient, study: str, before: dict[str, ModelVersion | None], alias: str) -> None:
-    for part, version in before.items():
-        name = model_name(study, part)
-        if version is not None:
-            connection.set_registered_model_alias(name, alias, version.version)
-        elif _aliased(connection, name, alias) is not None:
-            connection.delete_registered_model_alias(name, alias)
-
-
-def _mixed(study: str, versions: dict[str, ModelVersion], alias: str) -> str:
-    named = ", ".join(f"{part} v{v.version} (training {v.tags.get('training_run')})" for part, v in versions.items())
-    runs = list(dict.fromkeys(str(v.tags.get("training_run")) for v in versions.values()))
-    commands = " or ".join(f"'brain2video promote --run {run}'" for run in runs)
-    return f"{study}: the alias '{alias}' is on parts of different trainings: {named}; complete one with {commands}"
+def _mixed(study: str, parts: list[str], found: Found, alias: str) -> str:
+    """Return which versions carry the alias, which fit together, and the commands that make one set of them."""
+    held = {part: version for part, version in found.items() if version is not None}
+    told = ", ".join(
+        f"{part} v{held[part].version} (training {_run(held[part])})" if part in held else f"{part} none"
+        for part in parts
+    )
+    runs = list(dict.fromkeys(_run(version) for version in held.values()))
+    whole = {run: set_of_run(study, parts, run) for run in runs}
+    fits = "; ".join(
+        f"of training {run} {chosen} fit together: 'brain2video promote --run {run}'"
+        for run, chosen in whole.items()
+        if chosen is not None
+    )
+    advice = fits or "none of these trainings registered all parts: 'brain2video promote' takes one that did"
+    return f"{study}: the alias '{alias}' is on parts that do not make one set: {told}; {advice}"

@@ -1,62 +1,31 @@
 """Registers a trained set in MLflow: every part or none, so that the version numbers of a set agree."""
 
-import json
-import warnings
 from collections.abc import Callable
+from importlib.metadata import version as installed
 from typing import Any
 
 import mlflow
 import mlflow.pyfunc
 import numpy as np
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric, Param
-from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 from mlflow.utils.time import get_current_time_millis
 
 from core.progress import report
-from models.registry.client import client, experiment, explained, versions_of
+from models.registry.card import description, tags_of
+from models.registry.client import client, experiment, explained
 from models.registry.sets import ModelSet, TrainedSet, model_name
 
 BATCH = 1000
 """Metrics in one message to MLflow, which takes no more."""
-REQUIREMENTS = ["numpy", "safetensors", "torch"]
+REQUIREMENTS = ("numpy", "safetensors", "torch")
 """What a loaded part needs beside this project; naming them spares MLflow's slow guess."""
-
-
-def find_registered(study: str, parts: list[str], fingerprint: str) -> ModelSet | None:
-    """Return the newest complete set whose record carries this fingerprint, or None."""
-    for version in versions_of(model_name(study, parts[0])):
-        if version.tags.get("fingerprint") == fingerprint:
-            found = set_of_run(study, parts, version.tags["training_run"])
-            if found is not None:
-                return found
-    return None
-
-
-def set_of_run(study: str, parts: list[str], run: str) -> ModelSet | None:
-    """Return the set that a training run registered, or None where it is not complete."""
-    versions = {}
-    for part in parts:
-        match = [v for v in versions_of(model_name(study, part)) if v.tags.get("training_run") == run]
-        if not match:
-            return None
-        versions[part] = match[0]
-    return set_of_versions(study, versions)
-
-
-def set_of_versions(study: str, versions: dict[str, ModelVersion]) -> ModelSet:
-    """Return the set that these versions, one per part and all of one training run, make."""
-    first = next(iter(versions.values()))
-    return ModelSet(
-        study=study,
-        run=first.tags["training_run"],
-        versions={part: int(version.version) for part, version in versions.items()},
-        digests={part: version.tags["digest"] for part, version in versions.items()},
-        record=json.loads(first.tags["record"]),
-        mlflow_run=str(first.run_id),
-    )
+DIGEST = 36
+"""Characters that MLflow keeps of a dataset's digest."""
 
 
 def register(trained: TrainedSet) -> ModelSet:
@@ -89,7 +58,8 @@ def register(trained: TrainedSet) -> ModelSet:
 
 def _log_run(connection: MlflowClient, run_id: str, trained: TrainedSet) -> None:
     now = get_current_time_millis()
-    metrics = [Metric(name, value, now, 0) for name, value in trained.metrics.items() if np.isfinite(value)]
+    values = trained.metrics | {f"validation.{name}": score["value"] for name, score in trained.validation.items()}
+    metrics = [Metric(name, value, now, 0) for name, value in values.items() if np.isfinite(value)]
     params = [Param(name, str(value)) for name, value in trained.record.items() if isinstance(value, str | int | float)]
     connection.log_batch(run_id, metrics=metrics, params=params)
     points = [
@@ -108,36 +78,46 @@ def _log_run(connection: MlflowClient, run_id: str, trained: TrainedSet) -> None
         log(run_id, str(path), *([path.name] if path.is_dir() else []))
 
 
-def _log_models(run_id: str, trained: TrainedSet) -> dict[str, str]:
+def _log_datasets(trained: TrainedSet) -> None:
+    """Name the stores that the models saw as the active run's inputs, by digest; their values stay where they are."""
+    for name, digest in trained.record.get("stores", {}).items():
+        source = CodeDatasetSource({"store": f"data/{trained.study}/features.zarr/{name}"})
+        mlflow.log_input(MetaDataset(source=source, name=name, digest=digest[:DIGEST]), context="training")
+
+
+def _log_models(run_id: str, trained: TrainedSet) -> dict[str, tuple[str, str]]:
+    """Log every part, and return where each lies with MLflow's id of it."""
     sources = {}
     with mlflow.start_run(run_id=run_id):
+        _log_datasets(trained)
         for done, (part, folder) in enumerate(trained.folders.items()):
             report("logging models to MLflow", done, len(trained.folders))
-            with warnings.catch_warnings():
-                # The signature is given; an example would load the model once more only to infer the same.
-                warnings.filterwarnings("ignore", message=".*input example was not provided.*")
-                info = mlflow.pyfunc.log_model(
-                    name=part,
-                    loader_module="models.registry.loader",
-                    data_path=str(folder),
-                    signature=_signature(*trained.widths[part]),
-                    pip_requirements=REQUIREMENTS,
-                )
-            sources[part] = str(info.model_uri)
+            info = mlflow.pyfunc.log_model(
+                name=part,
+                loader_module="models.registry.loader",
+                data_path=str(folder),
+                signature=_signature(trained, part),
+                input_example=np.asarray(trained.examples[part][0], np.float32),
+                pip_requirements=[f"{name}=={installed(name)}" for name in REQUIREMENTS],
+            )
+            sources[part] = str(info.model_uri), str(info.model_id)
     report("logging models to MLflow", len(sources), len(sources))
     return sources
 
 
 def _create_versions(
-    connection: MlflowClient, run_id: str, trained: TrainedSet, sources: dict[str, str]
+    connection: MlflowClient, run_id: str, trained: TrainedSet, sources: dict[str, tuple[str, str]]
 ) -> dict[str, int]:
     undo: list[Callable[[], None]] = []
     versions = {}
     try:
-        for part, source in sources.items():
+        for part, (source, model_id) in sources.items():
             name = model_name(trained.study, part)
             _ensure_model(connection, name, trained.study, part)
-            version = connection.create_model_version(name, source, run_id, tags=_tags(trained, part))
+            words = description(trained, part, run_id)
+            version = connection.create_model_version(
+                name, source, run_id, tags=tags_of(trained, part), description=words, model_id=model_id
+            )
             undo.append(lambda n=name, v=version.version: connection.delete_model_version(n, v))  # type: ignore[misc]
             versions[part] = int(version.version)
     except BaseException:
@@ -152,21 +132,14 @@ def _ensure_model(connection: MlflowClient, name: str, study: str, part: str) ->
         connection.create_registered_model(name, description=f"{part} of the study {study}")
 
 
-def _tags(trained: TrainedSet, part: str) -> dict[str, str]:
-    return {
-        "study": trained.study,
-        "part": part,
-        "training_run": trained.run,
-        "digest": trained.digests[part],
-        "encoder_digest": trained.digests["encoder"],
-        "fingerprint": str(trained.record["fingerprint"]),
-        "record": json.dumps(trained.record, sort_keys=True),
-    }
+def _signature(trained: TrainedSet, part: str) -> ModelSignature:
+    """Return the shapes of a row in and out; rows, and axes along which subjects differ, may have any length."""
+    free = trained.free.get(part, ((), ()))
 
+    def tensor(rows: Any, axes: tuple[int, ...]) -> Schema:
+        shape = tuple(-1 if axis == 0 or axis in axes else length for axis, length in enumerate(np.shape(rows)))
+        return Schema([TensorSpec(np.dtype(np.float32), shape)])
 
-def _signature(inputs: int, outputs: int) -> ModelSignature:
-    def tensor(width: int) -> Schema:
-        return Schema([TensorSpec(np.dtype(np.float32), (-1, width))])
-
+    given, made = trained.examples[part]
     subject: Any = ParamSchema([ParamSpec("subject", "string", default="")])
-    return ModelSignature(tensor(inputs), tensor(outputs), subject)
+    return ModelSignature(tensor(given, free[0]), tensor(made, free[1]), subject)

@@ -9,11 +9,21 @@ from core.config import Config
 
 ENCODER = "encoder"
 PRODUCTION = "production"
+PREVIOUS = "previous"
+"""The alias of what was in production before; `brain2video promote --rollback` returns to it."""
+
+Score = dict[str, Any]
+"""``{"value": …, "ci95": [low, high], "n": …}``"""
 
 
 def part_names(roles: list[str]) -> list[str]:
     """Return the parts of a set: the encoder, then ``regressor-ROLE`` for each role."""
     return [ENCODER, *(f"regressor-{role}" for role in roles)]
+
+
+def role_of(part: str) -> str:
+    """Return the role that a regressor is for: ``z`` of ``regressor-z``."""
+    return part.removeprefix("regressor-")
 
 
 def model_name(study: str, part: str) -> str:
@@ -29,8 +39,11 @@ class TrainedSet(Config):
     study, run : the study and its training run
     folders : part to folder
     digests : part to the folder's digest
-    widths : part to (input width, output width) of one row; -1 where subjects differ
-    record : what a person judges by and reconstruction checks: data digests, subjects, git commit, ZenML run, …
+    examples : part to (rows in, rows out), one row each: an input, and what the part makes of it. Their shapes are
+        declared; an axis along which subjects differ is named in `free`
+    free : part to the axes of a row that differ between subjects, in and out, counted from 1
+    record : what reconstruction checks: data digests, subjects, targets, ROIs, git commit, ZenML run, …
+    validation : by ``role.metric``, the score on held-out training stimuli that a person judges by
     metrics : flat name to value
     curves : name to (step, value), such as losses
     artifacts : files and folders to keep with the run
@@ -40,8 +53,10 @@ class TrainedSet(Config):
     run: str
     folders: dict[str, Path]
     digests: dict[str, str]
-    widths: dict[str, tuple[int, int]]
+    examples: dict[str, tuple[Any, Any]]
+    free: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = Field(default_factory=dict)
     record: dict[str, Any]
+    validation: dict[str, Score] = Field(default_factory=dict)
     metrics: dict[str, float]
     curves: dict[str, list[tuple[int, float]]] = Field(default_factory=dict)
     artifacts: list[Path]

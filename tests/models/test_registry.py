@@ -14,10 +14,12 @@ from models.encoders.standardise import Standardise
 from models.parts import save_part
 from models.registry import production
 from models.registry import register as registering
-from models.registry.client import client
-from models.registry.production import fetch, fetch_artifact, promote, resolve
-from models.registry.register import find_registered, register
-from models.registry.sets import ModelSet, TrainedSet
+from models.registry.client import client, versions_of
+from models.registry.find import find_registered, run_of_versions, set_of_run, set_to_promote
+from models.registry.production import aliased, fetch, read_artifact, resolve
+from models.registry.promotion import set_production, since
+from models.registry.register import register
+from models.registry.sets import PREVIOUS, ModelSet, TrainedSet
 from models.regressors.ridge import Ridge, fit_ridge
 
 PARTS = ["encoder", "regressor-z"]
@@ -41,8 +43,18 @@ def trained(folder: Path, run: str, fingerprint: str, offset: float = 0) -> Trai
         run=run,
         folders=folders,
         digests=digests,
-        widths={"encoder": (5, 5), "regressor-z": (5, 4)},
-        record={"fingerprint": fingerprint, "subjects": ["sub-01"]},
+        examples={
+            "encoder": (responses[:1], features[:1]),
+            "regressor-z": (features[:1], ridge.predict("sub-01", features[:1])),
+        },
+        record={
+            "fingerprint": fingerprint,
+            "subjects": ["sub-01"],
+            "stores": {"responses/sub-01": "0" * 64, "targets/latents": "1" * 64},
+            "targets": {"z": {"name": "latents", "extractor": "latents", "revision": "2" * 64}},
+            "git_commit": "3" * 40,
+        },
+        validation={"z.correlation": {"value": 0.631, "ci95": [0.62, 0.643], "n": 150}},
         metrics={"z.two_way": 0.9, "z.bad": float("nan")},
         artifacts=[folder / run / "scores.json"],
     )
@@ -59,6 +71,14 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, l
         yield folder, [register(trained(folder, f"run{i}", f"f{i}", offset=i)) for i in (1, 2)]
 
 
+def promote(chosen: ModelSet, replaced: ModelSet | None = None) -> ModelSet:
+    """Put a set into production, whatever is there."""
+    found = aliased("demo", PARTS)
+    expected = {part: None if version is None else int(version.version) for part, version in found.items()}
+    set_production(chosen, replaced, expected=expected, why="test")
+    return resolve("demo", PARTS)
+
+
 def test_versions_of_a_set_agree_and_know_where_they_come_from(registry: tuple[Path, list[ModelSet]]) -> None:
     folder, (one, two) = registry
     assert one.versions == {"encoder": 1, "regressor-z": 1}
@@ -66,7 +86,7 @@ def test_versions_of_a_set_agree_and_know_where_they_come_from(registry: tuple[P
     tags = client().get_model_version("demo-regressor-z", "2").tags
     assert tags["training_run"] == "run2"
     assert tags["encoder_digest"] == two.digests["encoder"]
-    assert fetch_artifact(two, "scores.json").read_text() == "{}"
+    assert read_artifact(two, "scores.json") == b"{}"
     assert not [path for path in folder.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt")]
 
 
@@ -79,10 +99,10 @@ def test_what_was_registered_is_found_by_its_fingerprint(registry: tuple[Path, l
 
 def test_promotion_moves_the_whole_set_and_reconstruction_gets_it(registry: tuple[Path, list[ModelSet]]) -> None:
     _, (one, two) = registry
-    assert promote("demo", PARTS) == two
-    assert promote("demo", PARTS, "run1") == one
-    chosen = resolve("demo", PARTS)
+    assert promote(two) == two
+    chosen = promote(one, replaced=two)
     assert chosen == one
+    assert resolve("demo", PARTS, PREVIOUS) == two
     encoder, regressors = fetch(chosen)
     features = encoder.encode("sub-01", np.zeros((3, 5)))
     assert regressors["z"].predict("sub-01", features).shape == (3, 2, 2)
@@ -91,6 +111,12 @@ def test_promotion_moves_the_whole_set_and_reconstruction_gets_it(registry: tupl
 def test_mlflow_itself_loads_a_part_without_pickle(registry: tuple[Path, list[ModelSet]]) -> None:
     model = mlflow.pyfunc.load_model("models:/demo-encoder/1")
     assert model.predict(np.zeros((2, 5), np.float32), params={"subject": "sub-01"}).shape == (2, 5)
+    regressor = mlflow.pyfunc.load_model("models:/demo-regressor-z/1")
+    assert regressor.predict(np.zeros((3, 5), np.float32)).shape == (3, 2, 2)
+    signature = regressor.metadata.signature
+    assert [spec.shape for spec in (*signature.inputs, *signature.outputs)] == [(-1, 5), (-1, 2, 2)]
+    given = regressor.input_example
+    assert regressor.predict(given).shape == (1, 2, 2)
     with pytest.raises(mlflow.MlflowException, match="shape"):
         model.predict(np.zeros((2, 4), np.float32))
 
@@ -99,44 +125,126 @@ def test_an_empty_alias_is_one_line(registry: tuple[Path, list[ModelSet]]) -> No
     with pytest.raises(RegistryError, match="no version of demo-encoder, demo-regressor-z has the alias 'nobody'"):
         resolve("demo", PARTS, alias="nobody")
     with pytest.raises(RegistryError, match="other: no training run is registered; run 'brain2video train'"):
-        promote("other", PARTS)
+        set_to_promote("other", PARTS)
     with pytest.raises(RegistryError, match="no training run 'run9' is registered; the newest are run2, run1"):
-        promote("demo", PARTS, "run9")
+        set_to_promote("demo", PARTS, "run9")
+    with pytest.raises(RegistryError, match="training run run1 has not all of encoder, regressor-b registered"):
+        set_to_promote("demo", ["encoder", "regressor-b"], "run1")
 
 
 def test_a_half_promoted_set_is_refused_with_the_command_that_completes_it(
     registry: tuple[Path, list[ModelSet]],
 ) -> None:
-    promote("demo", PARTS, "run1")
+    _, (one, two) = registry
+    promote(one)
     client().set_registered_model_alias("demo-encoder", "production", "2")
-    with pytest.raises(RegistryError, match="encoder v2 .*run2.*regressor-z v1 .*run1.*'brain2video promote --run"):
+    told = "encoder v2 .training run2., regressor-z v1 .training run1.; of training run2 encoder v2, regressor-z v2 fit"
+    with pytest.raises(RegistryError, match=f"{told} together: 'brain2video promote --run run2'; of training run1"):
         resolve("demo", PARTS)
-    promote("demo", PARTS, "run2")
-    assert resolve("demo", PARTS).run == "run2"
+    client().delete_registered_model_alias("demo-regressor-z", "production")
+    with pytest.raises(RegistryError, match="encoder v2 .training run2., regressor-z none; of training run2"):
+        resolve("demo", PARTS)
+    assert promote(two) == two
 
 
 def test_a_promotion_that_fails_midway_changes_nothing(
     registry: tuple[Path, list[ModelSet]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    promote("demo", PARTS, "run1")
+    _, (one, two) = registry
+    promote(one, replaced=one)
     real, calls = mlflow.MlflowClient.set_registered_model_alias, []
 
     def flaky(self: mlflow.MlflowClient, name: str, alias: str, version: str) -> None:
         calls.append(name)
-        if len(calls) == 2:
+        if len(calls) == 4:
             raise OSError("the server went away")
         real(self, name, alias, version)
 
     monkeypatch.setattr(mlflow.MlflowClient, "set_registered_model_alias", flaky)
     with pytest.raises(OSError, match="went away"):
-        promote("demo", PARTS, "run2")
+        promote(two, replaced=two)
     monkeypatch.undo()
-    assert resolve("demo", PARTS).run == "run1"
+    assert resolve("demo", PARTS) == resolve("demo", PARTS, PREVIOUS) == one
+
+
+def test_whoever_comes_too_late_is_told(registry: tuple[Path, list[ModelSet]], monkeypatch: pytest.MonkeyPatch) -> None:
+    _, (one, two) = registry
+    promote(one)
+    with pytest.raises(RegistryError, match="'production' has moved meanwhile, to encoder v1, regressor-z v1; look at"):
+        set_production(two, None, expected={"encoder": 2, "regressor-z": 2}, why="late")
+    assert resolve("demo", PARTS) == one
+
+    real = mlflow.MlflowClient.set_registered_model_alias
+
+    def interfered(self: mlflow.MlflowClient, name: str, alias: str, version: str) -> None:
+        real(self, name, alias, version)
+        if name == "demo-regressor-z":  # somebody on another host, who knows nothing of this host's lock
+            real(self, "demo-encoder", alias, "1")
+
+    monkeypatch.setattr(mlflow.MlflowClient, "set_registered_model_alias", interfered)
+    with pytest.raises(RegistryError, match="somebody else promoted at the same time: 'production' is on encoder v1"):
+        promote(two)
+    monkeypatch.undo()
+    with pytest.raises(RegistryError, match="do not make one set"):
+        resolve("demo", PARTS)
+
+
+def test_when_and_why_something_went_into_production(registry: tuple[Path, list[ModelSet]]) -> None:
+    _, (one, two) = registry
+    promote(two)
+    told = since("demo", "encoder", 2)
+    assert told is not None
+    assert (told["run"], told["why"]) == ("run2", "test")
+    client().set_registered_model_alias("demo-encoder", "production", "1")
+    assert since("demo", "encoder", 1) is None, "a click in the UI leaves no time"
+    promote(one)
+
+
+def test_a_version_tells_its_training(registry: tuple[Path, list[ModelSet]]) -> None:
+    assert run_of_versions("demo", PARTS, {"encoder": 2}) == "run2"
+    with pytest.raises(RegistryError, match="encoder v2 is of training run2, regressor-z v1 is of training run1; name"):
+        run_of_versions("demo", PARTS, {"encoder": 2, "regressor-z": 1})
+    with pytest.raises(RegistryError, match="demo-encoder: has no version 7; there are 2, 1"):
+        run_of_versions("demo", PARTS, {"encoder": 7})
+    with pytest.raises(RegistryError, match="has no part 'my model'; its parts are encoder, regressor-z"):
+        run_of_versions("demo", PARTS, {"my model": 1})
+
+
+def test_what_a_person_reads_in_the_ui(registry: tuple[Path, list[ModelSet]]) -> None:
+    _, (_, two) = registry
+    version = client().get_model_version("demo-regressor-z", "2")
+    for words in ("training `run2`", "| z.correlation | .631 [.620, .643] |", "150 held-out", "`responses/sub-01`"):
+        assert words in version.description
+    told = {
+        "subjects": "sub-01",
+        "target": "latents",
+        "git_commit": "3" * 40,
+        "validation.z.correlation": ".631 [.620, .643]",
+    }
+    assert told.items() <= version.tags.items()
+    run = client().get_run(two.mlflow_run)
+    assert run.data.metrics["validation.z.correlation"] == 0.631
+    seen = {one.dataset.name: one.dataset.digest for one in run.inputs.dataset_inputs}
+    assert seen == {"responses/sub-01": "0" * 36, "targets/latents": "1" * 36}
+
+
+def test_a_deleted_version_is_no_production(registry: tuple[Path, list[ModelSet]]) -> None:
+    folder, (one, _) = registry
+    gone = register(trained(folder, "run8", "f8"))
+    promote(gone)
+    client().delete_model_version("demo-regressor-z", str(gone.versions["regressor-z"]))
+    with pytest.raises(RegistryError, match=r"encoder v3 .training run8., regressor-z none; none of these trainings"):
+        resolve("demo", PARTS)
+    client().delete_model_version("demo-encoder", str(gone.versions["encoder"]))
+    with pytest.raises(RegistryError, match="no version of demo-encoder, demo-regressor-z has the alias 'production'"):
+        resolve("demo", PARTS)
+    assert set_of_run("demo", PARTS, "run8") is None
+    promote(one)
 
 
 def test_an_edited_artifact_is_refused(registry: tuple[Path, list[ModelSet]]) -> None:
-    folder, _ = registry
-    chosen = promote("demo", PARTS, "run2")
+    folder, (_, two) = registry
+    chosen = promote(two)
     for path in (folder / "store").rglob("regressor-z/config.json"):
         sound = path.read_text()
         path.write_text(sound.replace('"latents"', '"latentz"'))
@@ -163,4 +271,4 @@ def test_a_registration_that_fails_leaves_no_version(
         registering.register(trained(folder, "run3", "f3"))
     monkeypatch.undo()
     assert find_registered("demo", PARTS, "f3") is None
-    assert [v.version for v in registering.versions_of("demo-encoder")] == [2, 1]
+    assert [v.version for v in versions_of("demo-encoder")] == [2, 1]
