@@ -26,6 +26,9 @@ def defaults() -> dict[str, str]:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # MLflow's own 7, further and further apart, take minutes to give up
+        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
         "DVC_NO_ANALYTICS": "true",
         "DVC_SITE_CACHE_DIR": str(state / "dvc"),
         "MPLCONFIGDIR": str(state / "matplotlib"),

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from .servers import bucket, postgres, sqlite_server, team_server, tracking  # noqa: F401 - fixtures
+
 # ZenML reads its settings when it is first imported, by whichever test; never the user's own.
 os.environ["ZENML_CONFIG_PATH"] = tempfile.mkdtemp(prefix="zenml-")
 os.environ["ZENML_ANALYTICS_OPT_IN"] = "false"
