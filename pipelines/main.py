@@ -17,7 +17,7 @@ from studies.ingest import subjects_of
 
 @pipeline(enable_cache=False, on_failure=remember_failure)
 def main(study: str = DEFAULT_STUDY, overrides: list[str] = [], commit: bool = True) -> None:
-    """Ingest, extract, train, promote what was trained, reconstruct from production."""
+    """Ingest, extract, train, promote what was trained where it is no worse, reconstruct from production."""
     config = read_study(study, overrides)
     subjects, targets = subjects_of(study_of(config)), list(config["targets"])
     groups = [ingest_responses(config, name, id=f"ingest_{name}") for name in subjects]
@@ -27,5 +27,5 @@ def main(study: str = DEFAULT_STUDY, overrides: list[str] = [], commit: bool = T
         version_outputs(study, paths, after=groups)
     trained = fit_models(config, after=groups)
     _, run = register_models(config, trained)
-    promoted = promote_models(config, run)
+    promoted = promote_models(config, run, require=False)
     reconstruct_videos(config, resolve_models(config, after=promoted))

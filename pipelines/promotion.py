@@ -7,6 +7,8 @@ from steps.promote_models import promote_models
 
 
 @pipeline(enable_cache=False, on_failure=remember_failure)
-def promotion(study: str = DEFAULT_STUDY, overrides: list[str] = [], run: str | None = None) -> None:
-    """Promote a training run, by default the newest."""
-    promote_models(read_study(study, overrides), run)
+def promotion(
+    study: str = DEFAULT_STUDY, overrides: list[str] = [], run: str | None = None, force: bool = False
+) -> None:
+    """Promote a training run, by default the newest, where mlflow/promotion.yaml lets it."""
+    promote_models(read_study(study, overrides), run, force)

@@ -1,0 +1,249 @@
+"""Promotion: candidates are compared on held-out training stimuli, whole sets move or none, and there is a way back."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from core.errors import ConfigError, RegistryError
+from models.registry.client import client
+from models.registry.production import resolve
+from models.registry.promotion import since
+from models.registry.sets import PREVIOUS, PRODUCTION, ModelSet, model_name
+from studies.extract import extract
+from studies.fit import fit
+from studies.home import home as home_folder
+from studies.ingest import ingest
+from studies.promote import compare_with_production, promote_run, require_accepted, roll_back
+from studies.promotion_rules import FILE, PromotionRules, promotion_rules
+from studies.register import register_training
+from studies.study import Study, load_study
+
+from ..conftest import write_arrays
+from .conftest import STUDY, write_study
+
+BLIND = {"regressor": {"kind": "ridge", "penalties": [1e9]}}
+"""Predicts next to nothing."""
+ROLES = {"targets": {**STUDY["targets"], "patches": {"extractor": "given"}}, "roles": {"z": "pixels", "b": "patches"}}
+
+Trainings = dict[str, tuple[Study, ModelSet]]
+
+
+def train(home: Path, source: Path, **changed: Any) -> tuple[Study, ModelSet]:
+    study = load_study(write_study(home, source, **{**ROLES, **changed}))
+    return study, register_training(study, fit(study))
+
+
+@pytest.fixture(scope="module")
+def trainings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainings]:
+    """A home with a registry of three trainings: one that knows next to nothing, a good one, one of another seed."""
+    folder = tmp_path_factory.mktemp("promotion")
+    home = folder / "home"
+    home.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BRAIN2VIDEO_HOME", str(home))
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/mlflow/store/mlflow.db")
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        source = write_arrays(folder / "recordings", np.random.default_rng(7))
+        study = load_study(write_study(home, source, **ROLES))
+        ingest(study, "sub-01")
+        for target in study.targets:
+            extract(study, target)
+        yield {
+            "blind": train(home, source, training={"routes": {"blind": BLIND}}),
+            "good": train(home, source),
+            "other": train(home, source, seed=1),
+        }
+
+
+@pytest.fixture(autouse=True)
+def _nothing_in_production(trainings: Trainings) -> None:
+    study, _ = trainings["good"]
+    for part in study.parts:
+        for alias in client().get_registered_model(model_name(study.study, part)).aliases:
+            client().delete_registered_model_alias(model_name(study.study, part), alias)
+
+
+def run_of(trainings: Trainings, name: str) -> str:
+    return trainings[name][1].run
+
+
+def write_rules(home: Path, patch: pytest.MonkeyPatch, **rules: Any) -> None:
+    """Give the tests' home rules of its own, for one test."""
+    file = home / FILE
+    patch.setattr("studies.promotion_rules.home", lambda: home)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump(rules))
+
+
+def test_the_newest_is_promoted_where_nothing_is_in_production(trainings: Trainings) -> None:
+    study, other = trainings["other"]
+    made = promote_run(study)
+    assert (made.outcome, made.candidate, made.production) == ("first", other, None)
+    assert resolve(study.study, study.parts) == other
+    assert promote_run(study).outcome == "current"
+    with pytest.raises(RegistryError, match="'previous'"):
+        roll_back(study)
+
+
+def test_a_better_one_replaces_production_and_can_be_taken_back(trainings: Trainings) -> None:
+    study, good = trainings["good"]
+    _, blind = trainings["blind"]
+    promote_run(study, blind.run)
+    made = promote_run(study, good.run)
+    assert (made.outcome, made.stimuli) == ("better", 6)
+    assert [row.name for row in made.rows] == ["z.correlation", "b.correlation"]
+    for row in made.rows:
+        assert row.low > 0.3
+        assert row.candidate - row.production == pytest.approx(row.difference)
+    assert (resolve("small", study.parts), resolve("small", study.parts, PREVIOUS)) == (good, blind)
+    told = since("small", "encoder", good.versions["encoder"])
+    assert told is not None
+    assert told["why"] == "better"
+    assert roll_back(study) == blind
+    assert (resolve("small", study.parts), resolve("small", study.parts, PREVIOUS)) == (blind, good)
+    assert roll_back(study) == good
+
+
+def test_a_worse_one_is_refused_and_changes_nothing(trainings: Trainings) -> None:
+    study, good = trainings["good"]
+    promote_run(study, good.run)
+    made = promote_run(study, run_of(trainings, "blind"))
+    assert (made.outcome, made.accepted) == ("worse", False)
+    assert resolve("small", study.parts) == good
+    with pytest.raises(
+        RegistryError, match=r"is not promoted: z.correlation differs by -0\.\d+ \[.*see mlflow/promotion"
+    ):
+        require_accepted(made)
+    assert set(client().get_registered_model("small-encoder").aliases) == {PRODUCTION}
+
+
+def test_what_is_refused_can_be_forced_by_those_who_may(
+    trainings: Trainings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, good = trainings["good"]
+    _, blind = trainings["blind"]
+    promote_run(study, good.run)
+    write_rules(tmp_path, monkeypatch, force={"by": ["head-of-lab"]})
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "student")
+    with pytest.raises(RegistryError, match="lets head-of-lab force a promotion, you are 'student'"):
+        promote_run(study, blind.run, force=True)
+    write_rules(tmp_path, monkeypatch, force={"over": ["incomparable"]})
+    with pytest.raises(RegistryError, match=r"does not let anybody force what is worse .force.over: incomparable"):
+        promote_run(study, blind.run, force=True)
+    assert resolve("small", study.parts) == good
+    write_rules(tmp_path, monkeypatch, force={"by": ["student"]})
+    promote_run(study, blind.run, force=True)
+    assert (resolve("small", study.parts), resolve("small", study.parts, PREVIOUS)) == (blind, good)
+    told = since("small", "encoder", blind.versions["encoder"])
+    assert told is not None
+    assert told["why"].startswith("forced: z.correlation differs")
+    assert told["by"] == "student"
+
+
+def test_trainings_that_held_out_other_stimuli_cannot_be_compared(trainings: Trainings) -> None:
+    study, _ = trainings["other"]
+    promote_run(study, run_of(trainings, "good"))
+    made = compare_with_production(study, run_of(trainings, "other"))
+    assert made.outcome == "incomparable"
+    assert "were held out of both (6 and 6), at least 5 are needed" in made.reasons[0]
+
+
+def test_a_comparison_changes_nothing(trainings: Trainings) -> None:
+    study, _ = trainings["good"]
+    assert compare_with_production(study).outcome == "first"
+    with pytest.raises(RegistryError, match="no version of"):
+        resolve("small", study.parts)
+
+
+@pytest.mark.parametrize("clicked", [["encoder"], ["regressor-z", "regressor-b"]])
+def test_a_half_promoted_set_is_completed(trainings: Trainings, clicked: list[str]) -> None:
+    study, good = trainings["good"]
+    _, blind = trainings["blind"]
+    promote_run(study, blind.run)
+    for part in clicked:
+        client().set_registered_model_alias(f"small-{part}", PRODUCTION, str(good.versions[part]))
+    with pytest.raises(RegistryError, match=f"'brain2video promote --run {good.run}'"):
+        resolve("small", study.parts)
+    made = promote_run(study, versions={clicked[0]: good.versions[clicked[0]]})
+    assert (made.outcome, made.production) == ("better", blind)
+    assert (resolve("small", study.parts), resolve("small", study.parts, PREVIOUS)) == (good, blind)
+
+
+def test_between_two_others_nobody_can_tell_what_to_compare_with(trainings: Trainings) -> None:
+    study, other = trainings["other"]
+    promote_run(study, run_of(trainings, "blind"))
+    client().set_registered_model_alias("small-encoder", PRODUCTION, str(trainings["good"][1].versions["encoder"]))
+    made = promote_run(study, other.run)
+    assert made.outcome == "incomparable"
+    assert "production is on parts of the trainings" in made.reasons[0]
+    promote_run(study, other.run, force=True)
+    assert resolve("small", study.parts) == other
+
+
+def test_production_of_other_data_is_replaced(trainings: Trainings, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, good = trainings["good"]
+    promote_run(study, good.run)
+    blind = trainings["blind"][1]
+    monkeypatch.setattr("studies.promote.fits_stores", lambda study, chosen: chosen == blind)
+    assert promote_run(study, blind.run).outcome == "outdated"
+    assert resolve("small", study.parts) == blind
+
+
+@pytest.mark.parametrize("pairs", [3, pytest.param(50, marks=pytest.mark.full)])
+def test_two_at_once_leave_one_whole_set(trainings: Trainings, pairs: int) -> None:
+    study, one = trainings["good"]
+    _, other = trainings["blind"]
+    promote_run(study, one.run)
+    workers = [promote_worker(study, run) for run in (one.run, other.run)]
+    try:
+        assert [line(worker) for worker in workers] == ["ready", "ready"]
+        for _ in range(pairs):
+            for worker in workers:
+                assert worker.stdin is not None
+                worker.stdin.write("go\n")
+                worker.stdin.flush()
+            said = [line(worker) for worker in workers]
+            assert "promoted" in said
+            for words in said:
+                assert words == "promoted" or "another process" in words or "moved meanwhile" in words, words
+            assert resolve("small", study.parts) in (one, other)
+            assert resolve("small", study.parts, PREVIOUS) in (one, other)
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+
+
+def promote_worker(study: Study, run: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "tests.studies.promote_worker", f"{home_folder()}/configs/{study.study}.yaml", run]
+    checkout = Path(__file__).resolve().parents[2]
+    return subprocess.Popen(command, cwd=checkout, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def line(worker: "subprocess.Popen[str]") -> str:
+    assert worker.stdout is not None
+    return worker.stdout.readline().strip()
+
+
+def test_rules_are_read_and_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studies.promotion_rules.home", lambda: tmp_path)
+    assert promotion_rules() == PromotionRules()
+    write_rules(tmp_path, monkeypatch, metrics={"z.two_way": {"diference": 0.1}})
+    with pytest.raises(
+        ConfigError, match="promotion.yaml: unknown key 'metrics.z.two_way.diference'; did you mean 'diff"
+    ):
+        promotion_rules()
+    (tmp_path / FILE).write_text("metrics: [")
+    with pytest.raises(ConfigError, match="promotion.yaml: not YAML"):
+        promotion_rules()
+
+
+def test_the_rules_that_ship_are_the_defaults() -> None:
+    shipped = Path(__file__).resolve().parents[2] / FILE
+    assert PromotionRules.model_validate(yaml.safe_load(shipped.read_text())) == PromotionRules()
