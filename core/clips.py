@@ -1,7 +1,8 @@
 """Clips in and out: video files and images to `(frame, height, width, 3)` uint8 by time, and back to H.264."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -137,11 +138,52 @@ def _fitted(picture: Image.Image, config: ClipConfig) -> NDArray[np.uint8]:
     return np.asarray(picture)
 
 
-def write_clip(path: Path, clip: Clip, fps: float, *, min_side: int = 256) -> None:
+def read_frames(path: Path) -> Iterator[Clip]:
+    """Yield every frame of a video as it is stored, (height, width, 3) uint8.
+
+    Raises
+    ------
+    SourceMissing, SourceError
+        The file is absent, or is no video that can be decoded.
+    """
+    with _opened(path) as container:
+        for frame in container.decode(container.streams.video[0]):
+            yield frame.to_ndarray(format="rgb24")
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the tags of a video file, such as `title` and `comment`; raises as `read_frames` does."""
+    with _opened(path) as container:
+        return dict(container.metadata)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    if not path.exists():
+        raise SourceMissing(f"{path}: no such video; check its name")
+    try:
+        with av.open(str(path), metadata_errors="replace") as container:
+            if not container.streams.video:
+                raise SourceError(f"{path}: holds no video; name an mp4 of a reconstruction")
+            yield container
+    except (av.FFmpegError, OSError) as error:
+        if isinstance(error, SourceError):
+            raise
+        raise SourceError(f"{path}: not a video that can be read ({error.strerror}); check its name") from error
+
+
+def write_clip(
+    path: Path, clip: Clip, fps: float, *, min_side: int = 256, metadata: Mapping[str, str] | None = None
+) -> None:
     """Write a clip as H.264 in MP4 (yuv420p, faststart), the form every browser plays, atomically.
 
     A small clip is enlarged by whole pixels until its shorter side reaches `min_side`, so that the halved colour
-    resolution of yuv420p does not blur it. Same clip, same bytes.
+    resolution of yuv420p does not blur it. Same clip and same metadata, same bytes.
+
+    Parameters
+    ----------
+    metadata : mapping of str, optional
+        Tags of the file that MP4 has a place for, such as `title` and `comment`; `read_metadata` reads them again.
     """
     zoom = max(1, -(-min_side // min(clip.shape[1:3])))
     large = clip.repeat(zoom, axis=1).repeat(zoom, axis=2)
@@ -150,14 +192,15 @@ def write_clip(path: Path, clip: Clip, fps: float, *, min_side: int = 256) -> No
     # A file, not a buffer: faststart opens the finished file once more, by its name.
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        _encode(partial, large, fps)
+        _encode(partial, large, fps, metadata or {})
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _encode(path: Path, clip: Clip, fps: float) -> None:
+def _encode(path: Path, clip: Clip, fps: float, metadata: Mapping[str, str]) -> None:
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
+        container.metadata.update(metadata)
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
         stream.height, stream.width, stream.pix_fmt = clip.shape[1], clip.shape[2], "yuv420p"
         # One thread, and no instruction set of its own choosing: the same clip gives the same bytes.

@@ -4,6 +4,7 @@ Writes ``outputs/<study>/<run>/`` with `videos/`, `seen/`, `captions.csv`, `metr
 and `manifest.json`.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,11 @@ from typing import Any
 import pandas as pd
 from numpy.typing import NDArray
 
-from core.clips import write_clip
 from core.code import code_digest
 from core.config import nearest
-from core.errors import ConfigError, RegistryError
-from core.files import digest_file, digest_json, read_json, staged_folder, write_bytes, write_json
+from core.errors import ConfigError
+from core.files import digest_file, digest_json, staged_folder, write_bytes, write_json
 from core.progress import report as progress
-from core.progress import track
 from evaluation import scores
 from evaluation.controls import shuffle_stimuli
 from evaluation.gallery import TEMPLATE, GalleryItem, write_gallery
@@ -25,12 +24,24 @@ from evaluation.sheet import contact_sheet, sheet_png
 from evaluation.verdict import verdict
 from feature_store import Store
 from models.parts import Encoder, Regressor
-from models.registry.production import fetch, fetch_artifact, resolve
+from models.registry.production import fetch, read_artifact
 from models.registry.sets import ModelSet
 from studies.extract import read_clips
 from studies.fit import SCORES
 from studies.home import home, shown
-from studies.predictions import common_stimuli, predict_test
+from studies.predictions import predict_test_roles
+from studies.production import require_same_targets, require_trained_on
+from studies.provenance import (
+    CODE,
+    SEEN,
+    VIDEOS,
+    MadeFrom,
+    made_from,
+    portable,
+    stored_input,
+    write_seen,
+    write_videos,
+)
 from studies.references import ReconstructionRef
 from studies.render import Rendered, Renderer, why_nothing_to_render
 from studies.runs import file_digests, find_run, git_commit, publish_latest, run_name
@@ -39,11 +50,6 @@ from studies.study import Study
 MANIFEST = "manifest.json"
 METRICS = "metrics.json"
 Array = NDArray[Any]
-
-
-def resolve_production(study: Study) -> ModelSet:
-    """Return the versions that carry the alias `production`; see `models.registry.production.resolve`."""
-    return resolve(study.study, study.parts)
 
 
 @dataclass(frozen=True)
@@ -68,9 +74,11 @@ def reconstruct(study: Study, chosen: ModelSet) -> ReconstructionRef:
     if nothing is not None:
         return ReconstructionRef(study=study.study, run="", folder="", digest="", note=nothing, fresh=True)
     store = Store(study.store)
-    subject = _subject(study, chosen)
-    _check_trained_on_these(study, store, chosen, subject)
-    record = _record(study, store, chosen, subject)
+    subject = subject_of(study, chosen)
+    require_same_targets(study, chosen)
+    require_trained_on(study, store, chosen, subject)
+    origin = made_from(study, store, chosen, subject, stored_input(store, subject))
+    record = _record(study, chosen, origin)
     found = find_run(study.outputs, MANIFEST, record["fingerprint"])
     folder = found or study.outputs / run_name(record["fingerprint"])
     if found is None:
@@ -79,7 +87,7 @@ def reconstruct(study: Study, chosen: ModelSet) -> ReconstructionRef:
         rendered = renderer.render(rows.rows, rows.stimuli)
         seen = read_clips(study.source.build(home()), rows.stimuli, study.clips)
         values = _score(study, renderer, rows, rendered, seen)
-        _write(study, folder, store, chosen, record, rows, rendered, seen, values)
+        _write(study, folder, store, chosen, origin, record, rows, rendered, seen, values)
     else:
         progress(f"reconstruction {found.name} is as it was", 1, 1)
     publish_latest(folder)
@@ -90,8 +98,7 @@ def _rows(
     study: Study, store: Store, encoder: Encoder, regressors: dict[str, Regressor], subject: str, rois: list[str] | None
 ) -> Rows:
     """Predict z and b of every test stimulus, with the controls' rows beside them."""
-    made = {role: predict_test(study, store, encoder, one, subject, rois) for role, one in regressors.items()}
-    common_stimuli({role: one.stimuli for role, one in made.items()})
+    made = predict_test_roles(study, store, encoder, regressors, subject, rois)
     first = next(iter(made.values()))
     order = shuffle_stimuli(len(first.stimuli), study.seed)
     rows = {
@@ -101,32 +108,6 @@ def _rows(
         "oracle": {role: one.truth for role, one in made.items()},
     }
     return Rows(first.stimuli, rows, first.groups)
-
-
-def _check_trained_on_these(study: Study, store: Store, chosen: ModelSet, subject: str) -> None:
-    """Raise unless the models were trained on what the store holds: else a test stimulus may have been in training.
-
-    Raises
-    ------
-    RegistryError
-        The stores' digests or the roles differ from those of the training.
-    """
-    advice = "run 'brain2video train' and 'brain2video promote', or 'dvc checkout' what they were trained on"
-    here = {f"responses/{subject}": store.responses(subject).digest}
-    here |= {f"targets/{name}": store.target(name).digest for name in study.roles.regressed().values()}
-    for name, digest in here.items():
-        told = str(chosen.record["stores"].get(name, "nothing"))
-        if told != digest:
-            raise RegistryError(
-                f"{study.study}: {chosen} (training {chosen.run}) saw {name} as {told[:12]}, the store holds "
-                f"{digest[:12]}; {advice}"
-            )
-    roles = {role: chosen.record["roles"].get(role) for role in study.roles.regressed()}
-    if roles != study.roles.regressed():
-        raise RegistryError(
-            f"{study.study}: {chosen} were trained for the roles {roles}, the study names {study.roles.regressed()}; "
-            f"{advice}"
-        )
 
 
 def _score(study: Study, renderer: Renderer, made: Rows, rendered: dict[str, Rendered], seen: Array) -> scores.Values:
@@ -148,6 +129,7 @@ def _write(
     folder: Path,
     store: Store,
     chosen: ModelSet,
+    origin: MadeFrom,
     record: dict[str, Any],
     made: Rows,
     rendered: dict[str, Rendered],
@@ -161,9 +143,8 @@ def _write(
     ours = rendered["reconstruction"]
     true_captions = _true_captions(study, store, made.stimuli)
     with staged_folder(folder) as building:
-        for index, stimulus in track(list(enumerate(made.stimuli)), "writing videos"):
-            write_clip(building / "videos" / f"{stimulus}.mp4", ours.clips[index], study.clips.fps)
-            write_clip(building / "seen" / f"{stimulus}.mp4", seen[index], study.clips.fps)
+        write_videos(building / VIDEOS, study, origin, ours, made.stimuli)
+        write_seen(building / SEEN, study, seen, made.stimuli)
         words = {"decoded": ours.captions or "", "nearest": ours.nearest or ""}
         captions = {"stimulus": made.stimuli, "seen": true_captions, **words}
         pd.DataFrame(captions).to_csv(building / "captions.csv", index=False)
@@ -184,8 +165,8 @@ def _items(stimuli: list[str], ours: Rendered, true_captions: list[str], values:
     return [
         GalleryItem(
             stimulus=stimulus,
-            seen=f"seen/{stimulus}.mp4",
-            reconstructed=f"videos/{stimulus}.mp4",
+            seen=f"{SEEN}/{stimulus}.mp4",
+            reconstructed=f"{VIDEOS}/{stimulus}.mp4",
             true_caption=true_captions[index] or None,
             decoded_caption=ours.captions[index] if ours.captions else None,
             scores=scores.scores_of(values, index),
@@ -203,11 +184,18 @@ def _cross_validation(study: Study, chosen: ModelSet) -> dict[str, Any]:
     """Return what training reported of its cross-validation, so that it stands beside the test scores."""
     if study.evaluation.folds is None:
         return {}
-    report = read_json(fetch_artifact(chosen, SCORES))
+    report = json.loads(read_artifact(chosen, SCORES))
     return {"cross_validation": report["cross_validation"]} if "cross_validation" in report else {}
 
 
-def _subject(study: Study, chosen: ModelSet) -> str:
+def subject_of(study: Study, chosen: ModelSet) -> str:
+    """Return whose brain is reconstructed from: `reconstruction.subject`, else the first that the models know.
+
+    Raises
+    ------
+    ConfigError
+        The models do not know it.
+    """
     known = [str(subject) for subject in chosen.record["subjects"]]
     wanted = study.reconstruction.subject or known[0]
     if wanted not in known:
@@ -215,29 +203,22 @@ def _subject(study: Study, chosen: ModelSet) -> str:
     return wanted
 
 
-def _record(study: Study, store: Store, chosen: ModelSet, subject: str) -> dict[str, Any]:
-    generator = study.generator.model_dump(mode="json", exclude={"weights"}) if study.generator else None
-    captioner = study.captioner_of_b()
-    made_from = {
+def _record(study: Study, chosen: ModelSet, origin: MadeFrom) -> dict[str, Any]:
+    """Return what a run is made from; its fingerprint is that of all that may show in its files but the machine."""
+    same = {"subject", "targets", "generator", "generator_revision", "captioner", "captioner_revision", "seed"}
+    fingerprinted = {
         "study": study.study,
-        "subject": subject,
-        "seed": study.seed,
-        "models": {"training": chosen.run, "versions": chosen.versions, "digests": chosen.digests},
-        "responses": store.responses(subject).digest,
-        "targets": {role: store.target(name).digest for role, name in study.roles.regressed().items()},
-        "extractor_revision": study.targets[study.roles.z or ""].revision(home()),
-        "generator": generator,
-        "generator_revision": study.generator.revision(home()) if study.generator else None,
-        "captioner": captioner.model_dump(mode="json", exclude={"weights"}) if captioner else None,
-        "captioner_revision": captioner.revision(home()) if captioner else None,
+        **origin.model_dump(mode="json", include=same),
+        "models": {"training": chosen.run, **origin.models.model_dump()},
+        "responses": origin.input.digest,
+        "extractor_revision": origin.extractors[study.roles.z or ""],
         "evaluation": study.evaluation.model_dump(),
         "clips": study.clips.model_dump(),
-        "code": code_digest(
-            __name__, "studies.render", "studies.predictions", "studies.extract", stop=("studies", "simulation")
-        ),
+        "code": code_digest(__name__, *CODE, "studies.extract", stop=("studies", "simulation")),
         "page": digest_file(TEMPLATE),
     }
-    return {**made_from, "fingerprint": digest_json(made_from)}
+    shared = {"made_from": origin.model_dump(mode="json"), "config": portable(study)}
+    return {**fingerprinted, **shared, "fingerprint": digest_json(fingerprinted)}
 
 
 def _reference(study: Study, folder: Path, *, fresh: bool) -> ReconstructionRef:

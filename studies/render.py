@@ -1,6 +1,6 @@
 """From predicted z and b to clips: the study's generator where it has one, else z decoded directly."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,10 @@ from studies.study import Study
 if TYPE_CHECKING:
     from models.captioners.blip import BlipCaptioner
     from models.generator.base import VideoGenerator
+
+
+Roles = dict[str, NDArray[Any]]
+"""Role to what was predicted for it, (stimulus, …)."""
 
 
 def why_nothing_to_render(study: Study) -> str | None:
@@ -43,11 +47,14 @@ class Rendered:
     clips : (stimulus, frame, height, width, 3) uint8
     captions : decoded captions, empty where the study has no b
     nearest : captions of the nearest training stimuli, beside those that are written
+    together : for each stimulus, those whose clips the generator rendered in one batch with it, in order; empty where
+        there is no generator. How many are rendered together may show in a clip's last bit
     """
 
     clips: NDArray[np.uint8]
     captions: list[str]
     nearest: list[str]
+    together: list[list[str]]
 
 
 class Renderer:
@@ -62,31 +69,78 @@ class Renderer:
         self.decoder: Decoder = z.build(home())
         self._nearest, self._writer = _captioners(study, store)
 
-    def render(self, rows: dict[str, dict[str, NDArray[Any]]], stimuli: Sequence[str]) -> dict[str, Rendered]:
-        """Return clips and captions for every row's z (stimulus, …) and b (stimulus, …), all rows at once."""
-        z = np.concatenate([roles["z"] for roles in rows.values()])
-        predicted = [roles["b"] for roles in rows.values() if "b" in roles]
-        b = np.concatenate(predicted) if predicted and self._nearest is not None else None
+    def render(self, rows: dict[str, Roles], stimuli: Sequence[str]) -> dict[str, Rendered]:
+        """Return clips and captions for every row's z (stimulus, …) and b (stimulus, …), each row by itself."""
+        return {row: self.render_row(roles, stimuli) for row, roles in rows.items()}
+
+    def render_row(self, roles: Roles, stimuli: Sequence[str]) -> Rendered:
+        """Return clips and captions for z (stimulus, …) and, where the study has it, b (stimulus, …).
+
+        Parameters
+        ----------
+        roles : "z" and "b" to what was predicted
+        stimuli : a name for each; the noise of its clip is drawn by it
+        """
+        names, b = list(stimuli), roles.get("b")
         nearest = self._nearest.caption(b) if self._nearest is not None and b is not None else []
         captions = self._writer.caption(b) if self._writer is not None and b is not None else nearest
-        clips = self._clips(z, captions, b, list(stimuli) * len(rows))
-        n = len(stimuli)
-        parts = [slice(k * n, (k + 1) * n) for k in range(len(rows))]
-        made = [Rendered(clips[part], captions[part], nearest[part]) for part in parts]
-        return dict(zip(rows, made, strict=True))
+        together: list[list[str]] = []
+        clips = self._clips(roles["z"], captions, b, names, lambda rows: _note(together, names[rows]))
+        return Rendered(clips, captions, nearest, together)
+
+    def render_again(self, roles: Roles, stimuli: Sequence[str], stimulus: str, together: list[str]) -> Rendered:
+        """Return one stimulus as `render_row` made it of the same predictions: in the batch that it was rendered in.
+
+        Parameters
+        ----------
+        together : what `Rendered.together` says of the stimulus
+        """
+        names, b = list(stimuli), roles.get("b")
+        batch = together or [stimulus]
+        first = names.index(batch[0])
+        rows = slice(first, first + len(batch))
+        nearest = self._nearest.caption(b)[rows] if self._nearest is not None and b is not None else []
+        captions = _written(self._writer, b, rows) if self._writer is not None and b is not None else nearest
+        again: list[list[str]] = []
+        clips = self._clips(
+            roles["z"][rows],
+            captions,
+            None if b is None else b[rows],
+            batch,
+            lambda made: _note(again, batch[made]),
+        )
+        at = slice(batch.index(stimulus), batch.index(stimulus) + 1)
+        return Rendered(clips[at], captions[at], nearest[at], again[at])
 
     def _clips(
-        self, z: NDArray[Any], captions: list[str], b: NDArray[Any] | None, stimuli: list[str]
+        self,
+        z: NDArray[Any],
+        captions: list[str],
+        b: NDArray[Any] | None,
+        stimuli: list[str],
+        on_batch: Callable[[slice], None],
     ) -> NDArray[np.uint8]:
         if self.generator is None or self._study.generator is None:
             return self.decoder.decode(z)
         states = b if self._study.generator.conditioning == "states" else None
         seeds = [seed_for(self._study.seed, "render", stimulus) for stimulus in stimuli]
-        return self.generator.render(z, captions, seeds, states=states)
+        return self.generator.render(z, captions, seeds, states=states, on_batch=on_batch)
 
     def z_of(self, clips: NDArray[np.uint8]) -> NDArray[Any] | None:
         """Return the latents of rendered clips, by the extractor that made the targets; None for pixels."""
         return None if self.space == "pixels" else self.decoder.extract(clips).astype(np.float32)
+
+
+def _note(together: list[list[str]], batch: list[str]) -> None:
+    """Say of every stimulus of a batch what the batch was."""
+    together += [batch] * len(batch)
+
+
+def _written(writer: "BlipCaptioner", b: NDArray[Any], rows: slice) -> list[str]:
+    """Return the captions of some rows, written in the batches in which those of all rows are."""
+    batch = writer.config.batch
+    start, stop = rows.start // batch * batch, -(-rows.stop // batch) * batch
+    return writer.caption(b[start:stop])[rows.start - start : rows.stop - start]
 
 
 def _captioners(study: Study, store: Store) -> "tuple[NearestCaption | None, BlipCaptioner | None]":

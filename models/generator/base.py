@@ -1,6 +1,6 @@
 """What every video generator offers, and the one class that does it: parts of diffusers around our own loop."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -39,6 +39,7 @@ class VideoGenerator(Protocol):
         *,
         states: NDArray[Any] | None = None,
         strength: float | None = None,
+        on_batch: Callable[[slice], None] | None = None,
     ) -> Clips:
         """Return clips uint8 (B, frame, height, width, 3); see `LatentDiffusion.render`."""
         ...
@@ -72,6 +73,7 @@ class LatentDiffusion:
         *,
         states: NDArray[Any] | None = None,
         strength: float | None = None,
+        on_batch: Callable[[slice], None] | None = None,
     ) -> Clips:
         """Render latents: renoise them to the strength, denoise them under the captions, decode.
 
@@ -89,6 +91,9 @@ class LatentDiffusion:
             Conditioning states, in place of the captions.
         strength : float, optional
             In place of the settings' strength.
+        on_batch : callable, optional
+            Told the rows of every batch once it is rendered. How many clips are rendered together may show in the last
+            bit, and a batch of the same clips in the same order gives the same bytes.
 
         Returns
         -------
@@ -101,12 +106,15 @@ class LatentDiffusion:
         """
         strength = self.config.strength if strength is None else strength
         self._check(z, captions, seeds, states, strength)
-        conditioning = self._states(captions or []) if states is None else np.asarray(states, dtype=np.float32)
+        if states is None:
+            self._report_cut(captions or [])
         clips: Clips | None = None
-        for rows, made in self._rendered(z, conditioning, seeds, strength):
+        for rows, made in self._rendered(z, captions or [], states, seeds, strength):
             if clips is None:
                 clips = np.empty((len(z), *made.shape[1:]), dtype=np.uint8)
             clips[rows] = made
+            if on_batch is not None:
+                on_batch(rows)
         assert clips is not None  # _check refuses to render nothing
         return clips
 
@@ -117,18 +125,20 @@ class LatentDiffusion:
     def _encode(self, captions: list[str]) -> torch.Tensor:
         return encode_captions(self.text_encoder, self.tokenizer, captions)
 
-    def _states(self, captions: list[str]) -> NDArray[np.float32]:
-        """Return the states of captions, each different one encoded once, (caption, token, width)."""
+    def _report_cut(self, captions: list[str]) -> None:
         if cut := count_cut(self.tokenizer, captions):
             most = self.tokenizer.model_max_length
             report(f"{cut} of {len(captions)} captions are longer than {most} tokens and are cut", 1, 1)
+
+    def _states(self, captions: list[str]) -> NDArray[np.float32]:
+        """Return the states of a batch's captions, each different one encoded once, (caption, token, width)."""
         different = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
         states = self._encode(list(different)).float().cpu().numpy()
         chosen: NDArray[np.float32] = states[[different[caption] for caption in captions]]
         return chosen
 
     def _rendered(
-        self, z: NDArray[Any], states: NDArray[np.float32], seeds: list[int], strength: float
+        self, z: NDArray[Any], captions: list[str], states: NDArray[Any] | None, seeds: list[int], strength: float
     ) -> Iterator[tuple[slice, Clips]]:
         """Yield rows with their clips, in batches that memory holds."""
         start, batch = 0, self.config.batch
@@ -136,7 +146,9 @@ class LatentDiffusion:
         while start < len(z):
             rows = slice(start, min(start + batch, len(z)))
             try:
-                made = self._render_batch(z[rows], states[rows], seeds[rows], strength)
+                # Encoded with its batch: nothing outside the batch may show in it.
+                conditioning = self._states(captions[rows]) if states is None else np.asarray(states[rows], np.float32)
+                made = self._render_batch(z[rows], conditioning, seeds[rows], strength)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
