@@ -156,15 +156,23 @@ def targets(
 
 
 @app.command()
-def train(config: Config = DEMO, overrides: Set = None) -> None:
+def train(
+    config: Config = DEMO,
+    overrides: Set = None,
+    promote: Annotated[
+        bool, typer.Option("--promote", help="Put it into production where mlflow/promotion.yaml lets it.")
+    ] = False,
+) -> None:
     """Fit, score and register the encoder and the regressors."""
     from pipelines.launch import launch
-    from pipelines.show import show_training
+    from pipelines.show import show_promotion, show_training
     from studies.study import load_study
 
     study = load_study(config, overrides or [])
-    launch("training", config, overrides)
+    launch("training", config, overrides, promote=promote)
     show_training(study)
+    if promote:
+        show_promotion(study)
 
 
 @app.command()
@@ -183,6 +191,8 @@ def verify(
 for command in (
     cli_registry.promote,
     cli_videos.reconstruct,
+    cli_videos.explain,
+    cli_videos.reproduce,
     cli_registry.status,
     cli_registry.ui,
 ):

@@ -16,10 +16,14 @@ from studies.home import shown
 if TYPE_CHECKING:
     from feature_store.download import Bill
     from models.hub_download import Model
+    from studies.compare import Comparison
+    from studies.reproduce import Reproduced
     from studies.study import Study
 
 WIDTH = 120
 """Columns of a table that goes into a file or a pipe."""
+COLOURS = {"good": "green", "note": "yellow", "bad": "red"}
+"""Of a line of the status, by its level."""
 
 
 def show_stores(study: "Study") -> None:
@@ -29,18 +33,53 @@ def show_stores(study: "Study") -> None:
     _print_lines(f"{study.study}: feature store", stores_status(study))
 
 
-def show_status(study: "Study") -> None:
+def show_status(study: "Study", *, full: bool = False) -> None:
     """Show stores, runs and production."""
-    from studies.status import production_status, remotes_status, runs_status, stores_status
+    from studies.production_status import production_status
+    from studies.status import remotes_status, runs_status, stores_status
 
-    _print_lines(study.study, [*stores_status(study), *remotes_status(), *runs_status(study), production_status(study)])
+    with working():
+        lines = [*stores_status(study, full=full), *remotes_status(), *runs_status(study), *production_status(study)]
+    _print_lines(study.study, lines)
 
 
 def show_production(study: "Study") -> None:
     """Show what is in production."""
-    from studies.status import production_status
+    from studies.production_status import production_status
 
-    _print_lines(study.study, [production_status(study)])
+    _print_lines(study.study, production_status(study))
+
+
+def show_comparison(study: "Study", made: "Comparison") -> None:
+    """Show a candidate beside production, metric by metric, and what the rules say."""
+    console = Console(soft_wrap=True)
+    beside = f" beside {made.production}" if made.production is not None else ""
+    title = f"{study.study}: {made.candidate} (training {made.candidate.run}){beside}"
+    if made.rows:
+        table = Table(title=f"{title}, {made.stimuli} held-out training stimuli", title_justify="left")
+        for name in ("", "production", "candidate", "difference", "asked for", ""):
+            table.add_column(name, justify="right" if name else "left")
+        for row in made.rows:
+            difference = f"{row.difference:+.4f} {escape(f'[{row.low:+.4f}, {row.high:+.4f}]')}"
+            asked = f"{row.rule.difference:+g} {escape(f'[{row.rule.interval:+g} …]')}"
+            passes = "[green]✓[/]" if row.passes else "[red]✗[/]"
+            table.add_row(row.name, f"{row.production:.4f}", f"{row.candidate:.4f}", difference, asked, passes)
+        Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
+    else:
+        console.print(escape(title), highlight=False)
+    console.print(f"[bold]{made.outcome}[/] {escape('; '.join(made.reasons))}".rstrip(), highlight=False)
+
+
+def show_promotion(study: "Study") -> None:
+    """Show whether the latest training is in production, and if not, why."""
+    from studies.promote import compare_with_production
+
+    latest = (study.outputs / "training" / "latest").resolve().name
+    made = compare_with_production(study, latest)
+    if made.outcome == "current":
+        Console(soft_wrap=True).print(f"[bold]in production[/] {made.candidate}", highlight=False)
+    else:
+        show_comparison(study, made)
 
 
 def show_training(study: "Study") -> None:
@@ -64,8 +103,9 @@ def show_training(study: "Study") -> None:
 
 
 def show_training_and_reconstruction(study: "Study") -> None:
-    """Show the routes that were trained, then what was reconstructed."""
+    """Show the routes that were trained, whether they are in production, and what was reconstructed."""
     show_training(study)
+    show_promotion(study)
     show_reconstruction(study)
 
 
@@ -86,6 +126,41 @@ def show_reconstruction(study: "Study") -> None:
     _print_folds(metrics)
     console.print(verdict(metrics), highlight=False)
     console.print(f"[bold]gallery[/] {shown(latest / 'gallery.html')}", highlight=False)
+
+
+def show_new_videos(study: "Study") -> None:
+    """Show what was decoded of responses that were never stored, and where the videos are."""
+    from studies.reconstruct_new import FOLDER
+
+    latest = study.outputs / FOLDER / "latest"
+    console = Console(soft_wrap=True)
+    manifest = read_json(latest / "manifest.json")
+    captions = (latest / "captions.csv").read_text(encoding="utf-8").count("\n") - 1
+    for note in manifest["notes"]:
+        console.print(f"[yellow]note[/] {escape(note)}", highlight=False)
+    console.print(f"[bold]videos[/] {captions}, with captions.csv and sheet.png: {shown(latest)}", highlight=False)
+
+
+def show_facts(title: str, facts: Sequence[tuple[str, str]]) -> None:
+    """Show what is known of something, a line each."""
+    table = Table(title=escape(title), title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for what, value in facts:
+        table.add_row(escape(what), escape(value))
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
+
+
+def show_reproduced(made: "Reproduced") -> None:
+    """Say whether a video came out the same, and exit with 2 where it did not."""
+    console = Console(soft_wrap=True)
+    for note in made.notes:
+        console.print(f"[yellow]note[/] {escape(note)}", highlight=False)
+    if made.identical:
+        console.print(f"[green]identical[/] {shown(made.output)}, sha256 {made.output_sha256}", highlight=False)
+        return
+    console.print(f"[red]differs[/] {shown(made.output)}: {escape(made.difference)}", highlight=False)
+    sys.exit(2)
 
 
 def show_zoo(scores: dict[str, Any]) -> None:
@@ -213,5 +288,5 @@ def _cell(entry: dict[str, Any] | None) -> str:
 def _print_lines(title: str, lines: list[Any]) -> None:
     table = Table(title=title, title_justify="left", show_header=False)
     for line in lines:
-        table.add_row(line.what, line.state, line.detail)
+        table.add_row(line.what, f"[{COLOURS[line.level]}]{escape(line.state)}[/]", escape(line.detail))
     Console(width=None if sys.stdout.isatty() else WIDTH).print(table)

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from core.clips import Clip, ClipConfig
 from core.config import nearest
 from core.errors import ConfigError, SourceError
+from core.files import digest_file, digest_json
 from core.progress import report
 from feature_store.sources.base import SPLITS, Source
 from feature_store.writer import GroupWriter, RowBlock, is_published
 from models.extractors.base import CountsCut, Extractor
 from models.extractors.config import ExtractorConfig, GivenConfig
 from studies.home import home
-from studies.ingest import fingerprint_of, group_ref
+from studies.ingest import Digest, group_ref, made_from
 from studies.pictures import picture_of_targets
 from studies.references import GroupRef
 from studies.study import Study
@@ -45,14 +46,7 @@ def extract(study: Study, target: str) -> GroupRef:
     if target not in study.targets:
         raise ConfigError(f"{study.study}: no target '{target}'{nearest(target, list(study.targets))}")
     source, config = study.source.build(home()), study.targets[target]
-    code = [] if isinstance(config, GivenConfig) else [f"models.extractors.{config.extractor}"]
-    parameters = {
-        "target": target,
-        "settings": config.model_dump(mode="json", exclude={"weights"}),
-        "clips": study.clips.model_dump(),
-        "revision": config.revision(home()),
-    }
-    fingerprint = fingerprint_of(study, source, source.stimulus_files(), __name__, *code, **parameters)
+    fingerprint = digest_json(target_made_from(study, source, target, config.revision(home())))
     group = study.store / "targets" / target
     fresh = is_published(group, fingerprint)
     if fresh:
@@ -61,6 +55,27 @@ def extract(study: Study, target: str) -> GroupRef:
         _write(study, target, _made_by(source, config, target), source.stimuli(), fingerprint)
     pictures = picture_of_targets(study, group, lambda names: read_clips(source, names, study.clips))
     return group_ref(group, fresh=fresh, pictures=pictures)
+
+
+def target_made_from(
+    study: Study, source: Source, target: str, revision: str, digest: Digest = digest_file
+) -> dict[str, Any]:
+    """Return what one extractor's targets would be made from now; its digest is the group's fingerprint.
+
+    Parameters
+    ----------
+    revision : str
+        What the target's `revision` says of its weights.
+    """
+    config = study.targets[target]
+    code = [] if isinstance(config, GivenConfig) else [f"models.extractors.{config.extractor}"]
+    parameters = {
+        "target": target,
+        "settings": config.model_dump(mode="json", exclude={"weights"}),
+        "clips": study.clips.model_dump(),
+        "revision": revision,
+    }
+    return made_from(study, source, source.stimulus_files(), [__name__, *code], parameters, digest)
 
 
 def _made_by(source: Source, config: ExtractorConfig, target: str) -> "Given | Extractor":

@@ -1,5 +1,6 @@
 """Responses: from a source to one immutable Zarr group per subject."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from studies.pictures import picture_of_responses
 from studies.references import GroupRef
 from studies.study import Study
 
+Digest = Callable[[Path], str]
+"""Returns the SHA-256 of a file's content; whoever writes a group reads the file, `status` may remember it."""
+
 
 def subjects_of(study: Study) -> list[str]:
     """Return the study's subjects; its source is looked at."""
@@ -37,18 +41,8 @@ def ingest(study: Study, subject: str) -> GroupRef:
         The recordings are not what the source declares, or a test stimulus is also in training.
     """
     source = study.source.build(home())
-    known = source.subjects
-    if subject not in known:
-        raise SourceError(f"{study.study}: no subject '{subject}' in the source; there are {', '.join(known)}")
+    fingerprint = digest_json(responses_made_from(study, source, subject))
     group = study.store / "responses" / subject
-    fingerprint = fingerprint_of(
-        study,
-        source,
-        source.response_files(subject),
-        "feature_store.noise_ceiling",
-        subject=subject,
-        storage=study.storage.model_dump(),
-    )
     fresh = is_published(group, fingerprint)
     if fresh:
         report(f"responses/{subject} is as it was", 1, 1)
@@ -59,19 +53,33 @@ def ingest(study: Study, subject: str) -> GroupRef:
     return group_ref(group, fresh=fresh, pictures=picture_of_responses(study, group))
 
 
-def fingerprint_of(study: Study, source: Source, files: list[Path], *more_code: str, **parameters: Any) -> str:
-    """Return the digest of what a group is made from: the files' contents, the settings, the code that reads them."""
-    return digest_json(
-        {
-            "code": code_digest(
-                type(source).__module__, __name__, "feature_store.writer", *more_code, stop=("studies",)
-            ),
-            "inputs": [(file.name, digest_file(file)) for file in files if file.is_file()],
-            "source": study.source.model_dump(mode="json", exclude={"path", "stimuli", "subjects"}),
-            "parameters": parameters,
-            "encoding": ENCODING_VERSION,
-        }
-    )
+def responses_made_from(study: Study, source: Source, subject: str, digest: Digest = digest_file) -> dict[str, Any]:
+    """Return what one subject's responses would be made from now; its digest is the group's fingerprint.
+
+    Raises
+    ------
+    SourceError
+        The source has no such subject.
+    """
+    known = source.subjects
+    if subject not in known:
+        raise SourceError(f"{study.study}: no subject '{subject}' in the source; there are {', '.join(known)}")
+    parameters = {"subject": subject, "storage": study.storage.model_dump()}
+    files = source.response_files(subject)
+    return made_from(study, source, files, ["feature_store.noise_ceiling"], parameters, digest)
+
+
+def made_from(
+    study: Study, source: Source, files: list[Path], code: list[str], parameters: dict[str, Any], digest: Digest
+) -> dict[str, Any]:
+    """Return what a group is made from: the files' contents, the settings, the code that reads them."""
+    return {
+        "code": code_digest(type(source).__module__, __name__, "feature_store.writer", *code, stop=("studies",)),
+        "inputs": [(file.name, digest(file)) for file in files if file.is_file()],
+        "source": study.source.model_dump(mode="json", exclude={"path", "stimuli", "subjects"}),
+        "parameters": parameters,
+        "encoding": ENCODING_VERSION,
+    }
 
 
 def group_ref(group: Path, *, fresh: bool, pictures: list[str]) -> GroupRef:

@@ -15,11 +15,13 @@ from studies.extract import extract
 from studies.fit import fit
 from studies.home import home as home_folder
 from studies.ingest import ingest
+from studies.production import resolve_production
+from studies.production_status import production_status
 from studies.promote import promote_run
-from studies.reconstruct import reconstruct, resolve_production
+from studies.reconstruct import reconstruct
 from studies.references import ReconstructionRef
 from studies.register import register_training
-from studies.status import production_status, runs_status, stores_status
+from studies.status import runs_status, stores_status
 from studies.study import Study, load_study
 
 from ..conftest import write_arrays
@@ -241,7 +243,7 @@ def test_nothing_in_production_is_one_line(study: Study) -> None:
     register_training(study, fit(study))
     with pytest.raises(RegistryError, match="has the alias 'production'; run 'brain2video promote'"):
         resolve_production(study)
-    assert production_status(study).state == "none"
+    assert production_status(study)[0].state == "none"
 
 
 def test_training_never_reads_damaged_bytes(study: Study) -> None:
@@ -257,12 +259,14 @@ def test_training_never_reads_damaged_bytes(study: Study) -> None:
 
 
 def test_status_says_what_is_there(study: Study) -> None:
-    assert stores_status(study)[0].state == "absent"
+    assert [line.state for line in stores_status(study)] == ["not made", "not made"]
     assert [line.state for line in runs_status(study)] == ["none", "none"]
     made = loop(study)
-    assert {line.what: line.state for line in stores_status(study)} == {
-        "responses/sub-01": "not under version control",
-        "targets/pixels": "not under version control",
-    }
+    lines = stores_status(study)
+    assert [(line.what, line.state, line.level) for line in lines] == [
+        ("responses/sub-01", "fresh", "good"),
+        ("targets/pixels", "fresh", "good"),
+    ]
+    assert all(line.detail.startswith("not under version control, ") for line in lines)
     assert runs_status(study)[1].state == made.run
-    assert production_status(study).state == "encoder v1, regressor-z v1"
+    assert [line.state for line in production_status(study)] == ["encoder v1, regressor-z v1"]
