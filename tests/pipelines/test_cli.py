@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from core.errors import ServerError
 from core.files import read_json
+from models.registry.production import aliased
 from pipelines.environment import defaults
 from pipelines.serve import serve
 from pipelines.show import show_zoo
@@ -19,6 +21,7 @@ from pipelines.show import show_zoo
 from .conftest import CHECKOUT, Here, Run
 
 COMMANDS = ["demo", "simulate", "run", "responses", "targets", "train", "promote", "reconstruct", "status", "verify"]
+OF_VIDEOS = ["explain", "reproduce"]
 
 
 def test_help_and_version_import_nothing_heavy(environment: dict[str, str]) -> None:
@@ -35,7 +38,9 @@ def test_help_and_version_import_nothing_heavy(environment: dict[str, str]) -> N
             [sys.executable, "-c", code.format(argument=argument)], env=environment, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
-        assert all(name in done.stdout for name in (COMMANDS if argument == "--help" else ["brain2video 0."]))
+        assert all(
+            name in done.stdout for name in ([*COMMANDS, *OF_VIDEOS] if argument == "--help" else ["brain2video 0."])
+        )
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -61,6 +66,11 @@ MISTAKES = [
         "has the alias 'production'; run 'brain2video",
     ),
     (["promote", "-c", "configs/small.yaml", "--set", "study=empty"], "no training run is registered"),
+    (["promote", "-c", "configs/small.yaml", "--version", "my model"], "--version my model: expected PART=N"),
+    (["promote", "-c", "configs/small.yaml", "--set", "study=empty", "--rollback"], "there is nothing to roll back to"),
+    (["promote", "-c", "configs/small.yaml", "--set", "study=my study"], "study"),
+    (["explain", "videos/none.mp4"], "videos/none.mp4: no such video"),
+    (["reproduce", "configs/small.yaml"], "configs/small.yaml"),
     (["simulate", "world", "-c", "configs/small.yaml"], "has no 'simulation' section"),
     (["train-zoo", "outputs/zoo", "-c", "configs/small.yaml"], "unknown key"),
     (["score-zoo", "outputs/zoo", "-c", "configs/none.yaml"], "cannot be read as YAML"),
@@ -129,16 +139,57 @@ def test_zenmls_own_way_runs_the_same_pipeline(run: Run, here: Here, cli_home: P
     file.write_text("parameters:\n  study: configs/small.yaml\n  overrides: [seed=5]\n")
     done = run("zenml", "pipeline", "run", "pipelines.training.training", "-c", str(file))
     assert done.returncode == 0, done.stdout + done.stderr
-    status = here("status", "-c", "configs/small.yaml").stdout
-    assert "regressor-z v2" not in status, "training does not promote"
-    assert here("promote", "-c", "configs/small.yaml").code == 0
+    assert in_production() == {"encoder": 1, "regressor-z": 1}, "training does not promote"
+    assert here("promote", "-c", "configs/small.yaml", "--force").code == 0
+    assert in_production() == {"encoder": 2, "regressor-z": 2}
     assert "regressor-z v2" in here("status", "-c", "configs/small.yaml").stdout
 
 
-@pytest.mark.parametrize("command", ["responses", "targets", "train", "promote", "reconstruct"])
+def in_production() -> dict[str, int]:
+    found = aliased("small", ["encoder", "regressor-z"])
+    return {part: int(version.version) for part, version in found.items() if version is not None}
+
+
+def test_a_candidate_is_looked_at_promoted_and_taken_back(here: Here, cli_home: Path) -> None:
+    here("run", "-c", "configs/small.yaml")
+    assert here("promote", "-c", "configs/small.yaml", "--version", "encoder=1", "--force").code == 0
+    blind = ["--set", "training.routes={blind: {regressor: {kind: ridge, penalties: [1.0e+9]}}}"]
+    done = here("train", "-c", "configs/small.yaml", *blind, "--promote")
+    assert done.code == 0, done.stderr
+    assert "worse" in done.stdout
+    refused = here("promote", "-c", "configs/small.yaml")
+    assert refused.code == 2
+    assert "is not promoted: z.correlation differs by" in refused.stderr
+    before = here("promote", "-c", "configs/small.yaml", "--dry-run").stdout
+    assert "held-out training stimuli" in before
+    assert here("promote", "-c", "configs/small.yaml", "--force").code == 0
+    shown = here("status", "-c", "configs/small.yaml").stdout
+    assert "previous" in shown
+    back = here("promote", "-c", "configs/small.yaml", "--rollback")
+    assert back.code == 0, back.stderr
+    assert "rolled back" in " ".join(back.stdout.split())
+
+
+def test_a_file_of_responses_becomes_videos_that_explain_themselves(here: Here, cli_home: Path) -> None:
+    here("run", "-c", "configs/small.yaml")
+    np.save(cli_home / "new.npy", np.load(cli_home / "recordings" / "sub-01" / "responses.npy")[:3])
+    done = here("reconstruct", "-c", "configs/small.yaml", "--responses", "new.npy", "--subject", "sub-01")
+    assert done.code == 0, done.stderr
+    assert "videos 3" in done.stdout
+    video = cli_home / "outputs" / "small" / "new" / "latest" / "videos" / "trial-0002.mp4"
+    told = here("explain", str(video))
+    assert told.code == 0, told.stderr
+    for words in ("new.npy (file", "trial-0002", "in production", "as written"):
+        assert words in told.stdout
+    again = here("reproduce", str(video))
+    assert again.code == 0, again.stderr
+    assert "identical outputs/small/reproduced/trial-0002.mp4" in again.stdout
+
+
+@pytest.mark.parametrize("command", ["responses", "targets", "train", "promote --force", "reconstruct"])
 def test_each_pipeline_has_its_command(here: Here, command: str) -> None:
     here("run", "-c", "configs/small.yaml")
-    done = here(command, "-c", "configs/small.yaml")
+    done = here(*command.split(), "-c", "configs/small.yaml")
     assert done.code == 0, done.stderr
     assert "small" in done.stdout
 
