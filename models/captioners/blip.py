@@ -79,7 +79,7 @@ class BlipCaptioner:
         self._check(predicted)
         captions: list[str] = []
         for start in range(0, len(predicted), self.config.batch):
-            rows = np.asarray(predicted[start : start + self.config.batch], dtype=np.float32)
+            rows = np.array(predicted[start : start + self.config.batch], dtype=np.float32)
             captions += self._write(torch.from_numpy(rows).to(self.decoder.device))
         return captions
 

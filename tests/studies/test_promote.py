@@ -1,5 +1,6 @@
 """Promotion: candidates are compared on held-out training stimuli, whole sets move or none, and there is a way back."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ import pytest
 import yaml
 
 from core.errors import ConfigError, RegistryError
+from feature_store import Store
+from models.extractors.config import PixelsConfig
 from models.registry.client import client
 from models.registry.production import resolve
 from models.registry.promotion import since
@@ -19,10 +22,12 @@ from studies.extract import extract
 from studies.fit import fit
 from studies.home import home as home_folder
 from studies.ingest import ingest
+from studies.production import require_same_targets, require_trained_on
+from studies.production_status import production_status
 from studies.promote import compare_with_production, promote_run, require_accepted, roll_back
 from studies.promotion_rules import FILE, PromotionRules, promotion_rules
 from studies.register import register_training
-from studies.study import Study, load_study
+from studies.study import Roles, Study, load_study
 
 from ..conftest import write_arrays
 from .conftest import STUDY, write_study
@@ -229,6 +234,46 @@ def promote_worker(study: Study, run: str) -> "subprocess.Popen[str]":
 def line(worker: "subprocess.Popen[str]") -> str:
     assert worker.stdout is not None
     return worker.stdout.readline().strip()
+
+
+def test_the_status_tells_production_what_is_newer_and_what_does_not_fit(
+    trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, good = trainings["good"]
+    _, blind = trainings["blind"]
+    promote_run(study, blind.run)
+    promote_run(study, good.run)
+    lines = production_status(study)
+    assert [(line.what, line.state) for line in lines[:2]] == [("production", str(good)), ("previous", str(blind))]
+    assert re.search(r"since 20..-..-..T..:..:..Z by .* .better.", lines[0].detail)
+    assert [line.state for line in lines if line.what == "newer"] == [f"{trainings['other'][1]}, incomparable"]
+    roll_back(study)
+    newer = {line.state: line.detail for line in production_status(study) if line.what == "newer"}
+    assert f"brain2video promote --run {good.run}" in newer[f"{good}, better"]
+    client().set_registered_model_alias("small-encoder", PRODUCTION, str(good.versions["encoder"]))
+    mixed = production_status(study)[0]
+    assert (mixed.level, mixed.state[:17]) == ("bad", "mixed: encoder v2")
+    promote_run(study, blind.run, force=True)
+    monkeypatch.setattr(PixelsConfig, "revision", lambda self, root: "pixels-2")
+    faults = [line.detail for line in production_status(study) if line.what == "does not fit"]
+    assert len(faults) == 1
+    assert "predict z as made by revision pixels-1, the study's target 'pixels' has pixels-2; bring those" in faults[0]
+
+
+def test_a_set_for_other_targets_or_of_other_data_is_refused(trainings: Trainings) -> None:
+    study, good = trainings["good"]
+    require_same_targets(study, good)
+    require_trained_on(study, Store(study.store), good, "sub-01")
+    turned = study.model_copy(update={"roles": Roles(z="pixels")})
+    with pytest.raises(RegistryError, match="were trained for the roles"):
+        require_same_targets(study.model_copy(update={"roles": Roles(z="patches", b="pixels")}), good)
+    require_same_targets(turned, good)
+    bare = good.model_copy(update={"record": {k: v for k, v in good.record.items() if k != "targets"}})
+    with pytest.raises(RegistryError, match="were registered by an earlier version"):
+        require_same_targets(study, bare)
+    other = {**good.record, "stores": {**good.record["stores"], "responses/sub-01": "f" * 64}}
+    with pytest.raises(RegistryError, match="saw responses/sub-01 as ffffffffffff, the store holds"):
+        require_trained_on(study, Store(study.store), good.model_copy(update={"record": other}), "sub-01")
 
 
 def test_rules_are_read_and_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

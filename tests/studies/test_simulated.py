@@ -10,6 +10,8 @@ from core.errors import ModelError, SourceError
 from core.files import read_json
 from studies.extract import extract
 from studies.home import home as home_folder
+from studies.provenance import read_provenance
+from studies.reproduce import reproduce
 from studies.simulate import simulate_source
 from studies.study import Study, load_study
 
@@ -50,6 +52,16 @@ def test_the_simulated_loop_runs_through_every_room(tiny: Study) -> None:
     manifest = read_json(folder / "manifest.json")
     assert manifest["generator_revision"] == tiny.generator.revision(home_folder())
     assert manifest["captioner_revision"] == tiny.captioner_of_b().revision(home_folder())
+    video = next(folder.glob("videos/*15.mp4"))
+    said = read_provenance(video)
+    assert len(said.rendered_with) == 4
+    assert said.caption == captions.set_index("stimulus")["decoded"].loc[15]
+    again = reproduce(video)
+    assert (again.identical, again.difference) == (True, ""), "the generator and the captioner make the same again"
+    settings = home_folder() / "models" / "small_world" / "text_to_video" / "scheduler" / "scheduler_config.json"
+    settings.write_text(settings.read_text() + " ")
+    with pytest.raises(SourceError, match=r"the generator's weights was \w+ when it was made, is \w+ here"):
+        reproduce(video)
 
 
 def test_states_condition_the_generator_where_the_text_encoder_makes_b(tiny: Study) -> None:
