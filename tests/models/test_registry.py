@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from core.errors import RegistryError
+from core.files import digest_folder
 from models.encoders.config import StandardiseConfig
 from models.encoders.rows import BrainRows
 from models.encoders.standardise import Standardise
@@ -253,6 +254,45 @@ def test_an_edited_artifact_is_refused(registry: tuple[Path, list[ModelSet]]) ->
     for path in (folder / "store").rglob("regressor-z/config.json"):
         path.write_text(path.read_text().replace('"latentz"', '"latents"'))
     production.fetch(chosen)
+
+
+def test_files_that_are_gone_or_pickled_are_refused(registry: tuple[Path, list[ModelSet]]) -> None:
+    folder, (_, two) = registry
+    chosen = promote(two)
+    for weights in (folder / "store").rglob("regressor-z/model.safetensors"):
+        weights.rename(weights.with_name("model.pkl"))
+    with pytest.raises(
+        RegistryError, match=r"v2: holds no model.safetensors, found .*model.pkl.*; no other file is loaded"
+    ):
+        fetch(chosen)
+    for pickled in (folder / "store").rglob("regressor-z/model.pkl"):
+        pickled.rename(pickled.with_name("model.safetensors"))
+    model = next(path.parent for path in (folder / "store").rglob("MLmodel") if digest_of(path.parent, chosen))
+    model.rename(model.with_name("away"))
+    with pytest.raises(
+        RegistryError, match="demo-regressor-z v2: its files cannot be had .*; restore them, or promote"
+    ):
+        fetch(chosen)
+    model.with_name("away").rename(model)
+    fetch(chosen)
+
+
+def digest_of(model: Path, chosen: ModelSet) -> bool:
+    """Whether a logged model is the set's regressor."""
+    data = model / "data" / "regressor-z"
+    return data.is_dir() and digest_folder(data) == chosen.digests["regressor-z"]
+
+
+def test_a_version_that_training_did_not_register_is_refused(registry: tuple[Path, list[ModelSet]]) -> None:
+    folder, (one, _) = registry
+    (folder / "foreign").mkdir()
+    (folder / "foreign" / "model.pkl").write_bytes(b"cos\nsystem\n")
+    version = client().create_model_version("demo-encoder", str(folder / "foreign"))
+    promote(one)
+    client().set_registered_model_alias("demo-encoder", "production", version.version)
+    with pytest.raises(RegistryError, match=r"encoder v\d .training unknown., regressor-z v1 .*promote --run run1"):
+        resolve("demo", PARTS)
+    client().delete_model_version("demo-encoder", version.version)
 
 
 def test_a_registration_that_fails_leaves_no_version(
