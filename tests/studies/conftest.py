@@ -1,7 +1,7 @@
 """A study of the test's own arrays, decoded directly."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -11,6 +11,9 @@ from models.zoo.config import ZooConfig
 from models.zoo.train import train_zoo
 from studies.study import Study, load_study
 from studies.zoo import SmallWorldConfig
+
+if TYPE_CHECKING:
+    from .known_responses import Known
 
 STUDY: dict[str, Any] = {
     "study": "small",
@@ -46,3 +49,11 @@ def small_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("zoo") / "small_world"
     train_zoo(TINY_WORLD.zoo, lambda n, seed: TINY_WORLD.draw("zoo", n, seed), folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> "Known":
+    """Responses of 60 voxels at known places, stored, with the record that training keeps of them."""
+    from .known_responses import make_known
+
+    return make_known(tmp_path_factory.mktemp("known"))
