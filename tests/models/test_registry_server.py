@@ -72,7 +72,7 @@ def test_registered_promoted_resolved_and_fetched(tracking: Tracking, registered
     encoder, regressors = fetch(one)
     features = encoder.encode("sub-01", np.zeros((3, 5)))
     assert regressors["z"].predict("sub-01", features).shape == (3, 2, 2)
-    assert read_artifact(one, "scores.json").read_text() == "{}"
+    assert read_artifact(one, "scores.json") == b"{}"
 
 
 def test_the_artifacts_lie_where_the_server_keeps_them(tracking: Tracking, registered: list[ModelSet]) -> None:
