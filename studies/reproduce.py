@@ -256,9 +256,12 @@ def _output(asked: _Asked, output: Path | None) -> Path:
     if Path(asked.said.stimulus).name != asked.said.stimulus:
         raise SourceError(f"{asked.video}: its stimulus {asked.said.stimulus!r} cannot name a file; it was changed")
     chosen = output or asked.study.outputs / FOLDER / f"{asked.said.stimulus}.mp4"
-    if chosen.is_dir():
-        raise SourceError(f"{chosen}: is a folder; name the file to write, such as {chosen / 'again.mp4'}")
-    if chosen.resolve() == asked.video.resolve() or (run_folder(chosen) / MANIFEST).is_file():
+    if chosen.is_dir() or chosen.suffix.lower() != ".mp4":
+        raise SourceError(f"{chosen}: is no name of an mp4; name the file to write, such as again.mp4")
+    if any(folder.exists() and not folder.is_dir() for folder in chosen.parents):
+        raise SourceError(f"{chosen}: a file lies where its folder would be; name another file")
+    runs = (chosen.parent, run_folder(chosen))
+    if chosen.resolve() == asked.video.resolve() or any((folder / MANIFEST).is_file() for folder in runs):
         raise SourceError(f"{chosen}: is a video of a run, which is never overwritten; name another file")
     return chosen
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.clips import ClipConfig, read_clip, write_clip
+from core.clips import ClipConfig, read_clip, read_frames, read_metadata, write_clip
 from core.errors import SourceError, SourceMissing
 
 
@@ -32,6 +32,27 @@ def test_the_same_clip_gives_the_same_bytes(tmp_path: Path, rng: np.random.Gener
     for name in ("a.mp4", "b.mp4"):
         write_clip(tmp_path / name, clip, fps=4, min_side=32)
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+def test_tags_read_back_and_give_the_same_bytes(tmp_path: Path) -> None:
+    tags = {"title": "Ein Würfel, 立方体", "comment": '{"a":"' + "x" * 5000 + '"}'}
+    for name in ("a.mp4", "b.mp4"):
+        write_clip(tmp_path / name, coloured(3), fps=2.0, metadata=tags)
+    assert tags.items() <= read_metadata(tmp_path / "a.mp4").items()
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+    write_clip(tmp_path / "plain.mp4", coloured(3), fps=2.0)
+    assert "comment" not in read_metadata(tmp_path / "plain.mp4")
+    tagged, plain = (np.stack(list(read_frames(tmp_path / name))) for name in ("a.mp4", "plain.mp4"))
+    assert np.array_equal(tagged, plain), "tags do not touch the frames"
+
+
+def test_tags_of_what_is_no_video_are_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    for name, error in (("text.mp4", SourceError), ("absent.mp4", SourceMissing)):
+        for read in (read_metadata, lambda path: list(read_frames(path))):
+            with pytest.raises(error, match=name) as caught:
+                read(tmp_path / name)
+            assert "\n" not in str(caught.value)
 
 
 def test_browsers_can_play_it(tmp_path: Path) -> None:

@@ -78,8 +78,16 @@ def test_a_video_is_made_again_to_the_same_bytes(run: Path, tmp_path: Path) -> N
     moved = tmp_path / "elsewhere.mp4"
     shutil.copyfile(video, moved)
     assert reproduce(moved, tmp_path / "again.mp4").identical
-    with pytest.raises(SourceError, match="is a video of a run, which is never overwritten"):
-        reproduce(video, video)
+    manifest = run / "manifest.json"
+    for output, said in (
+        (video, "is a video of a run, which is never overwritten"),
+        (run / "another.mp4", "is a video of a run, which is never overwritten"),
+        (manifest, "is no name of an mp4"),
+        (tmp_path, "is no name of an mp4"),
+        (manifest / "again.mp4", "a file lies where its folder would be"),
+    ):
+        with pytest.raises(SourceError, match=said):
+            reproduce(video, output)
 
 
 def test_an_edited_video_is_told_from_the_one_that_was_written(run: Path) -> None:

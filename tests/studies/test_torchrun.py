@@ -71,8 +71,8 @@ def test_two_processes_train_as_one_does(config: Path) -> None:
     done = torchrun(config)
     assert done.returncode == 0, done.stderr
     told = [line for line in done.stderr.splitlines() if "masked brain modelling" in line]
-    assert len(told) == 1, "one process speaks"
-    assert told[0].startswith("mbm encoder: masked brain modelling: 12 by 2 processes loss")
+    assert [line.partition(":")[0] for line in told] == ["mbm selection encoder", "mbm encoder"], "one process speaks"
+    assert told[1].startswith("mbm encoder: masked brain modelling: 12 by 2 processes loss")
     assert "destroy_process_group" not in done.stderr
     runs = study.outputs / "training"
     (folder,) = runs.glob("[0-9]*")
@@ -80,7 +80,8 @@ def test_two_processes_train_as_one_does(config: Path) -> None:
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert found == {*read_json(folder / "training.json")["files"], "training.json"}
     together = read_json(folder / "curves.json")
-    assert set(together) == set(curves) == {"mbm/encoder/mbm", "mbm/z/perceptron"}
+    stages = {f"mbm/{part}{stage}" for part in ("", "selection/") for stage in ("encoder/mbm", "z/perceptron")}
+    assert set(together) == set(curves) == stages
     for stage, history in curves.items():
         assert together[stage]["losses"] == pytest.approx(history["losses"], abs=1e-4), stage
         assert np.allclose(together[stage]["validation"], history["validation"], atol=1e-4)
