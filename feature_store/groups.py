@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from core.config import nearest
-from core.errors import StoreCorrupted, StoreError, StoreMissing
+from core.errors import StoreCorrupted, StoreMissing
 from core.files import read_json
 from feature_store.chunks import ChunkedRows, Columns
 from feature_store.encodings import reader_of, reads
 from feature_store.manifest import mend, read_manifest
+from feature_store.regions import voxels_in
 from feature_store.schema import UNLABELLED
-from feature_store.sources.base import ROI_SEPARATOR, Split
+from feature_store.sources.base import Split
 from feature_store.tables import decode_column
 from feature_store.views import RowView, Values, group_by_name, loaded
 
@@ -173,17 +173,7 @@ class Responses(Group):
         StoreError
             No voxel lies in a ROI of that name; the nearest known name is shown.
         """
-        regions = self.voxels["roi"].map(lambda roi: set(str(roi).split(ROI_SEPARATOR)))
-        known = sorted(set().union(*regions))
-        wanted: set[str] = set()
-        if not rois:
-            raise StoreError(f"{self.path}: no ROI is named; name at least one, or leave 'rois' out for all voxels")
-        for roi in rois:
-            sides = [name for name in (roi, f"l{roi}", f"r{roi}") if name in known]
-            if not sides:
-                raise StoreError(f"{self.path}: has no ROI '{roi}'{nearest(roi, known)}")
-            wanted.update([roi] if roi in known else sides)
-        found = np.flatnonzero(regions.map(lambda names: not names.isdisjoint(wanted)).to_numpy())
+        found = voxels_in(self.voxels["roi"], rois, self.path)
         return slice(int(found[0]), int(found[-1]) + 1) if np.ptp(found) == len(found) - 1 else found
 
     def to_xarray(self, split: Split) -> "xarray.DataArray":

@@ -135,10 +135,10 @@ def show_new_videos(study: "Study") -> None:
     latest = study.outputs / FOLDER / "latest"
     console = Console(soft_wrap=True)
     manifest = read_json(latest / "manifest.json")
-    captions = (latest / "captions.csv").read_text(encoding="utf-8").count("\n") - 1
+    count = len(list((latest / "videos").glob("*.mp4")))
     for note in manifest["notes"]:
         console.print(f"[yellow]note[/] {escape(note)}", highlight=False)
-    console.print(f"[bold]videos[/] {captions}, with captions.csv and sheet.png: {shown(latest)}", highlight=False)
+    console.print(f"[bold]videos[/] {count}, with captions.csv and sheet.png: {shown(latest)}", highlight=False)
 
 
 def show_facts(title: str, facts: Sequence[tuple[str, str]]) -> None:

@@ -44,7 +44,16 @@ VALIDATION = "validation.json"
 PICTURES = "pictures"
 CODE = tuple(
     f"studies.{name}"
-    for name in ("cross_validate", "predictions", "routes", "score", "training_data", "validation", "validation_sheet")
+    for name in (
+        "cross_validate",
+        "predictions",
+        "routes",
+        "score",
+        "training_data",
+        "validation",
+        "validation_sheet",
+        "voxel_record",
+    )
 )
 """What of the studies' own code decides what a training gives."""
 

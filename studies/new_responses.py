@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from core.errors import SourceError, StoreError
 from core.files import digest_file
+from feature_store.regions import voxels_in
 from feature_store.sources.bids_images import Grid, check_grid, grid_of, open_image, read_values
 from feature_store.sources.bold_moments_voxels import read_mask
 from feature_store.sources.files import present
 from feature_store.sources.tables import NAME, read_csv, whole_numbers
-from studies.voxel_record import INDICES, VoxelOrder, VoxelRecord, VoxelScale, check_order, scale_fault, voxels_in
+from studies.voxel_record import INDICES, VoxelOrder, VoxelRecord, VoxelScale, check_order, scale_fault
 
 RESPONSES, TRIALS, VOXELS = "responses.npy", "trials.csv", "voxels.csv"
 IMAGES = (".nii", ".nii.gz")
@@ -153,7 +154,7 @@ def _trained(table: pd.DataFrame | None, record: VoxelRecord, subject: str) -> p
     """Return the rows of the store's table that the encoder takes."""
     if table is None:
         return None
-    rows = table if record.rois is None else table.iloc[voxels_in(table, record.rois, STORED)]
+    rows = table if record.rois is None else table.iloc[voxels_in(table["roi"], record.rois, STORED)]
     if len(table) != record.stored_voxels or VoxelOrder.of(rows) != record.order:
         raise StoreError(
             f"{subject}: the store's table has other voxels ({len(table):,}) than the encoder was trained on "
@@ -263,18 +264,16 @@ def _choose(given: _Given, width: int) -> Columns:
     if width == record.voxels:
         return slice(None)
     if given.stored is not None:
-        return voxels_in(given.stored, rois, STORED)
+        return voxels_in(given.stored["roi"], rois, STORED)
     if listed is None or "roi" not in listed.table:
         raise SourceError(
             f"{given.file}: has all {width:,} voxels of the store, expected the {record.voxels:,} of {', '.join(rois)};"
             f" give these alone, a {VOXELS} with the column roi, or run it where the feature store is"
         )
-    found = voxels_in(listed.table, rois, listed.where)
+    found = voxels_in(listed.table["roi"], rois, listed.where)
     if len(found) != record.voxels:
-        raise SourceError(
-            f"{listed.where}: {len(found):,} voxels lie in {', '.join(rois)}, expected {record.voxels:,} as in "
-            "training; name the regions as in training"
-        )
+        told = f"{len(found):,} voxels lie in {', '.join(rois)}, expected {record.voxels:,}"
+        raise SourceError(f"{listed.where}: {told} as in training; name the regions as in training")
     return found
 
 

@@ -91,7 +91,7 @@ def reconstruct(study: Study, chosen: ModelSet) -> ReconstructionRef:
     else:
         progress(f"reconstruction {found.name} is as it was", 1, 1)
     publish_latest(folder)
-    return _reference(study, folder, fresh=found is not None)
+    return reference_to(study, folder, METRICS, fresh=found is not None)
 
 
 def _rows(
@@ -221,12 +221,13 @@ def _record(study: Study, chosen: ModelSet, origin: MadeFrom) -> dict[str, Any]:
     return {**fingerprinted, **shared, "fingerprint": digest_json(fingerprinted)}
 
 
-def _reference(study: Study, folder: Path, *, fresh: bool) -> ReconstructionRef:
+def reference_to(study: Study, folder: Path, file: str, *, fresh: bool) -> ReconstructionRef:
+    """Return the reference to a run on disk, by the digest of one of its files."""
     return ReconstructionRef(
         study=study.study,
         run=folder.name,
         folder=shown(folder),
-        digest=digest_file(folder / METRICS),
+        digest=digest_file(folder / file),
         note="",
         fresh=fresh,
     )

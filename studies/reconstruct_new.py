@@ -19,19 +19,18 @@ from numpy.typing import NDArray
 from core.clips import Clip
 from core.config import Config
 from core.errors import ConfigError, RegistryError
-from core.files import digest_file, digest_json, staged_folder, write_bytes, write_json
+from core.files import digest_json, staged_folder, write_bytes, write_json
 from core.progress import report
 from evaluation.sheet import contact_sheet, sheet_png
 from feature_store import Store
 from models.parts import Encoder
 from models.registry.production import fetch
 from models.registry.sets import ModelSet
-from studies.home import shown
 from studies.new_responses import IMAGES, NewResponses, read_responses
 from studies.predictions import predict_roles
 from studies.production import require_same_targets
 from studies.provenance import VIDEOS, Input, MadeFrom, made_from, portable, write_videos
-from studies.reconstruct import MANIFEST, subject_of
+from studies.reconstruct import MANIFEST, reference_to, subject_of
 from studies.references import ReconstructionRef
 from studies.render import Rendered, Renderer, why_nothing_to_render
 from studies.runs import file_digests, find_run, git_commit, publish_latest, run_name
@@ -106,15 +105,8 @@ def reconstruct_file(study: Study, file: NewFile, chosen: ModelSet) -> NewVideos
     names, roles = predict_roles(encoder, regressors, subject, new.values, new.names)
     made = Renderer(study, store).render_row(roles, names)
     given = Input(kind="file", name=file.path.name, digest=new.digest)
-    folder = _write(study, made_from(study, store, chosen, subject, given), file, new, names, made)
-    reference = ReconstructionRef(
-        study=study.study,
-        run=folder.name,
-        folder=shown(folder),
-        digest=digest_file(folder / MANIFEST),
-        note="",
-        fresh=False,
-    )
+    folder, fresh = _write(study, made_from(study, store, chosen, subject, given), file, new, names, made)
+    reference = reference_to(study, folder, MANIFEST, fresh=fresh)
     return NewVideos(names, made.clips, made.captions, new.notes, folder, reference)
 
 
@@ -144,14 +136,17 @@ def _table(store: Store, chosen: ModelSet, subject: str) -> pd.DataFrame | None:
     return group.voxels if group.digest == chosen.record["stores"].get(f"responses/{subject}") else None
 
 
-def _write(study: Study, origin: MadeFrom, file: NewFile, new: NewResponses, names: list[str], made: Rendered) -> Path:
-    """Write the run, or find it as it was; return its folder."""
+def _write(
+    study: Study, origin: MadeFrom, file: NewFile, new: NewResponses, names: list[str], made: Rendered
+) -> tuple[Path, bool]:
+    """Write the run, or find it as it was; return its folder, and whether it was there."""
     runs = study.outputs / FOLDER
     record = {"study": study.study, "made_from": origin.model_dump(mode="json"), "config": portable(study)}
     record |= {"trials": new.names, "notes": new.notes}
     fingerprint = digest_json(record)
-    folder = find_run(runs, MANIFEST, fingerprint) or runs / run_name(fingerprint)
-    if not folder.is_dir():
+    found = find_run(runs, MANIFEST, fingerprint)
+    folder = found or runs / run_name(fingerprint)
+    if found is None:
         with staged_folder(folder) as building:
             write_videos(building / VIDEOS, study, origin, made, names)
             captions = {"name": names, "decoded": made.captions or "", "nearest": made.nearest or ""}
@@ -161,7 +156,7 @@ def _write(study: Study, origin: MadeFrom, file: NewFile, new: NewResponses, nam
             more = {"fingerprint": fingerprint, "run": folder.name, "git_commit": git_commit()}
             write_json(building / MANIFEST, {**record, **more, "files": file_digests(building)})
     publish_latest(folder)
-    return folder
+    return folder, found is not None
 
 
 def _sheet(clips: Clip, captions: list[str]) -> bytes:

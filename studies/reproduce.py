@@ -208,9 +208,7 @@ def _require_same_inputs(asked: _Asked, now: MadeFrom) -> None:
     """Raise where something that the video was made from is another one here."""
     for what, before, here, advice in _inputs(asked, now):
         if before != here:
-            raise SourceError(
-                f"{asked.video}: {what} was {_brief(before)} when it was made, is {_brief(here)} here; {advice}"
-            )
+            raise SourceError(f"{asked.video}: was made with {what} {_brief(before)}, here is {_brief(here)}; {advice}")
 
 
 def _inputs(asked: _Asked, now: MadeFrom) -> Iterator[tuple[str, Any, Any, str]]:

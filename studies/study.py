@@ -28,6 +28,7 @@ from models.captioners.config import BlipCaptionerConfig, CaptionerConfig, Neare
 from models.encoders.config import EncoderConfig, MbmConfig, StandardiseConfig
 from models.extractors.config import BlipStatesConfig, ExtractorConfig, TextConfig
 from models.generator.config import GeneratorConfig
+from models.registry.sets import part_names
 from models.regressors.config import MlpConfig, RegressorConfig, RidgeConfig
 from simulation.config import SimulationConfig
 from simulation.write import counts_of
@@ -225,7 +226,7 @@ class Study(Config):
     @property
     def parts(self) -> list[str]:
         """The parts of the study's model set, the encoder first."""
-        return ["encoder", *(f"regressor-{role}" for role in self.roles.regressed())]
+        return part_names(list(self.roles.regressed()))
 
 
 def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:

@@ -5,7 +5,7 @@ on which scale they responded.
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from core.config import Config, nearest
+from core.config import Config
 from core.errors import SourceError, StoreError
 from core.files import digest_json
 from core.progress import report
 from feature_store import Responses, Store
-from feature_store.sources.base import ROI_SEPARATOR
 from feature_store.views import BLOCK_BYTES, RowView
 from models.encoders.standardise import Standardise, mean_over_time
 
@@ -218,19 +217,6 @@ def scale_fault(values: NDArray[Any], record: VoxelRecord, scale: VoxelScale | N
         f"values of {mean:.4g} ± {sd:.4g} where training had {record.centre:.4g} ± {record.spread:.4g}: in its units "
         f"their size is {worst:.3g}, expected about 1 ({1 / FACTOR:g} to {FACTOR:g}); likely {sign}"
     )
-
-
-def voxels_in(table: pd.DataFrame, rois: Sequence[str], where: object) -> NDArray[np.int64]:
-    """Return the voxels of some regions, as `Responses.voxels_in` does of a stored table."""
-    regions = [set(str(roi).split(ROI_SEPARATOR)) for roi in table["roi"]]
-    known = set().union(*regions)
-    wanted: set[str] = set()
-    for roi in rois:
-        named = [roi] if roi in known else [name for name in (f"l{roi}", f"r{roi}") if name in known]
-        if not named:
-            raise SourceError(f"{where}: has no ROI '{roi}'{nearest(roi, sorted(known))}")
-        wanted.update(named)
-    return np.flatnonzero([not names.isdisjoint(wanted) for names in regions])
 
 
 def check_order(found: pd.DataFrame, order: VoxelOrder, expected: pd.DataFrame | None, where: Path) -> list[str]:

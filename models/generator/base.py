@@ -175,8 +175,8 @@ class LatentDiffusion:
         denoised = renoise_and_denoise(
             self.unet,
             self.scheduler,
-            torch.from_numpy(np.asarray(z, dtype=np.float32)).to(device, dtype),
-            torch.from_numpy(states).to(device, dtype),
+            torch.from_numpy(np.array(z, dtype=np.float32)).to(device, dtype),
+            torch.from_numpy(np.array(states)).to(device, dtype),
             self.empty_states().to(device, dtype),
             seeds,
             strength=strength,

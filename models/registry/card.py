@@ -1,6 +1,8 @@
 """What a person reads of a registered version in the MLflow UI: its description, and tags to search by."""
 
 import json
+import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +15,7 @@ SHORT = 12
 def score_text(score: Score) -> str:
     """Return ``.631 [.620, .643]`` of a score, without the interval where there is none."""
     low, high = score["ci95"]
-    interval = "" if low is None or low != low else f" [{_number(low)}, {_number(high)}]"
+    interval = "" if low is None or math.isnan(low) else f" [{_number(low)}, {_number(high)}]"
     return f"{_number(score['value'])}{interval}"
 
 
@@ -92,4 +94,4 @@ def _note() -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.3f}".replace("0.", ".", 1)
+    return re.sub(r"(?<!\d)0\.", ".", f"{value:.3f}")

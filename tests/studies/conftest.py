@@ -9,6 +9,9 @@ import yaml
 from evaluation.config import JudgeConfig
 from models.zoo.config import ZooConfig
 from models.zoo.train import train_zoo
+from studies.fit import fit
+from studies.promote import promote_run
+from studies.register import register_training
 from studies.study import Study, load_study
 from studies.zoo import SmallWorldConfig
 
@@ -35,6 +38,17 @@ def write_study(home: Path, source: Path, **changed: Any) -> Path:
 @pytest.fixture
 def study(home: Path, arrays_folder: Path) -> Study:
     return load_study(write_study(home, arrays_folder))
+
+
+@pytest.fixture
+def promoted(study: Study) -> Study:
+    """The same with its stores, and a set in production."""
+    from .routes_source import make_stores
+
+    make_stores(study)
+    register_training(study, fit(study))
+    promote_run(study)
+    return study
 
 
 TINY_WORLD = SmallWorldConfig(

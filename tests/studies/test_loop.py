@@ -26,19 +26,13 @@ from studies.study import Study, load_study
 
 from ..conftest import write_arrays
 from .conftest import write_study
+from .routes_source import make_stores
 
 ROWS = {"reconstruction", "mean_predictor", "shuffled_brain", "oracle"}
 
 
-def stores(study: Study) -> None:
-    for subject in study.source.build(home_folder()).subjects:
-        ingest(study, subject)
-    for target in study.targets:
-        extract(study, target)
-
-
 def loop(study: Study) -> ReconstructionRef:
-    stores(study)
+    make_stores(study)
     register_training(study, fit(study))
     promote_run(study)
     return reconstruct(study, resolve_production(study))
@@ -176,19 +170,19 @@ def test_models_trained_on_other_data_are_refused(study: Study, arrays_folder: P
     table = pd.read_csv(arrays_folder / "stimuli.csv")
     table.loc[0, "split"] = "test"
     table.to_csv(arrays_folder / "stimuli.csv", index=False)
-    stores(study)
+    make_stores(study)
     with pytest.raises(RegistryError, match="saw responses/sub-01 as .* the store holds .*; run 'brain2video train'"):
         reconstruct(study, resolve_production(study))
 
 
 def test_training_needs_the_stores_only(study: Study, arrays_folder: Path) -> None:
-    stores(study)
+    make_stores(study)
     shutil.rmtree(arrays_folder)
     assert not fit(study).fresh
 
 
 def test_the_advised_command_mends_a_damaged_group(study: Study) -> None:
-    stores(study)
+    make_stores(study)
     for name in ("train/betas/c/0/0", "train/betas/zarr.json", "MANIFEST.json"):
         path = study.store / "responses" / "sub-01" / name
         path.write_bytes(path.read_bytes()[:-1])
@@ -209,14 +203,14 @@ def test_subjects_are_averaged_by_stimulus(home: Path, tmp_path: Path, rng: np.r
     """Each subject saw the stimuli in an order of its own."""
     source = write_arrays(tmp_path / "two", rng, subjects=("sub-01", "sub-02"))
     study = load_study(write_study(home, source), ["evaluation.folds=4", "evaluation.fold_repeats=1"])
-    stores(study)
+    make_stores(study)
     both = read_json(home_folder() / fit(study).folder / "scores.json")
     assert both["cross_validation"]["targets"]["z"]["rows"]["reconstruction"]["pixels.two_way"]["value"] > 0.9
     trials = pd.read_csv(source / "sub-02" / "trials.csv")
     keep = (trials["stimulus_id"] != "s047").to_numpy()
     trials[keep].to_csv(source / "sub-02" / "trials.csv", index=False)
     np.save(source / "sub-02" / "responses.npy", np.load(source / "sub-02" / "responses.npy")[keep])
-    stores(study)
+    make_stores(study)
     with pytest.raises(StoreError, match="sub-01 and sub-02 saw other test stimuli .1 differ, such as 's047'"):
         fit(study)
 
@@ -239,7 +233,7 @@ def test_cross_validation_stands_beside_the_test_scores(study: Study) -> None:
 
 
 def test_nothing_in_production_is_one_line(study: Study) -> None:
-    stores(study)
+    make_stores(study)
     register_training(study, fit(study))
     with pytest.raises(RegistryError, match="has the alias 'production'; run 'brain2video promote'"):
         resolve_production(study)
@@ -247,7 +241,7 @@ def test_nothing_in_production_is_one_line(study: Study) -> None:
 
 
 def test_training_never_reads_damaged_bytes(study: Study) -> None:
-    stores(study)
+    make_stores(study)
     chunk = study.store / "responses" / "sub-01" / "train" / "betas" / "c" / "0" / "0"
     damaged = bytearray(chunk.read_bytes())
     damaged[100] ^= 4

@@ -11,27 +11,19 @@ from core.clips import read_metadata, write_clip
 from core.errors import RegistryError, SourceError, SourceMissing
 from core.files import digest_file
 from studies.explain import explain
-from studies.extract import extract
-from studies.fit import fit
 from studies.home import home as home_folder
 from studies.ingest import ingest
 from studies.production import resolve_production
-from studies.promote import promote_run
 from studies.provenance import digest_frames, portable, read_provenance, write_video
 from studies.reconstruct import reconstruct
-from studies.register import register_training
 from studies.reproduce import reproduce
 from studies.study import Study
 
 
 @pytest.fixture
-def run(study: Study) -> Path:
+def run(promoted: Study) -> Path:
     """A reconstruction's folder."""
-    ingest(study, "sub-01")
-    extract(study, "pixels")
-    register_training(study, fit(study))
-    promote_run(study)
-    return home_folder() / reconstruct(study, resolve_production(study)).folder
+    return home_folder() / reconstruct(promoted, resolve_production(promoted)).folder
 
 
 def test_a_video_carries_what_it_was_made_from(study: Study, run: Path) -> None:
@@ -113,7 +105,7 @@ def test_other_models_or_responses_are_refused(study: Study, run: Path, arrays_f
     responses = arrays_folder / "sub-01" / "responses.npy"
     np.save(responses, np.load(responses) + 1)
     ingest(study, "sub-01")
-    with pytest.raises(SourceError, match=r"responses/sub-01 was \w{12} when it was made, is \w{12} here; run 'dvc"):
+    with pytest.raises(SourceError, match=r"was made with responses/sub-01 \w{12}, here is \w{12}; run 'dvc"):
         reproduce(video)
     assert not (study.outputs / "reproduced").exists(), "what is refused leaves nothing"
 

@@ -8,28 +8,13 @@ import pytest
 
 from core.errors import ConfigError, RegistryError, SourceError
 from core.files import digest_file, read_json
-from studies.extract import extract
-from studies.fit import fit
 from studies.home import home as home_folder
-from studies.ingest import ingest
 from studies.production import resolve_production
-from studies.promote import promote_run
 from studies.provenance import read_provenance
 from studies.reconstruct import reconstruct
 from studies.reconstruct_new import NewFile, reconstruct_file
-from studies.register import register_training
 from studies.reproduce import reproduce
 from studies.study import Study
-
-
-@pytest.fixture
-def promoted(study: Study) -> Study:
-    """A study with a set in production."""
-    ingest(study, "sub-01")
-    extract(study, "pixels")
-    register_training(study, fit(study))
-    promote_run(study)
-    return study
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def test_the_simulated_loop_runs_through_every_room(tiny: Study) -> None:
     assert (again.identical, again.difference) == (True, ""), "the generator and the captioner make the same again"
     settings = home_folder() / "models" / "small_world" / "text_to_video" / "scheduler" / "scheduler_config.json"
     settings.write_text(settings.read_text() + " ")
-    with pytest.raises(SourceError, match=r"the generator's weights was \w+ when it was made, is \w+ here"):
+    with pytest.raises(SourceError, match=r"was made with the generator's weights \w+, here is \w+; bring"):
         reproduce(video)
 
 

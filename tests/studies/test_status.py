@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from core.files import read_json, write_json
-from studies import freshness
+from studies import file_memory, freshness
 from studies.extract import extract
 from studies.home import home as home_folder
 from studies.ingest import ingest
@@ -35,9 +35,9 @@ def made(study: Study) -> Study:
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Every file that a status hashes; files count as settled at once."""
     files: list[Path] = []
-    digest = freshness.digest_file
-    monkeypatch.setattr(freshness, "digest_file", lambda path: files.append(path) or digest(path))
-    monkeypatch.setattr(freshness, "SETTLED_NS", -1)
+    digest = file_memory.digest_file
+    monkeypatch.setattr(file_memory, "digest_file", lambda path: files.append(path) or digest(path))
+    monkeypatch.setattr(file_memory, "SETTLED_NS", -1)
     return files
 
 
@@ -245,7 +245,7 @@ def test_whoever_writes_a_group_trusts_no_memory(made: Study, arrays_folder: Pat
     found = file.stat()
     content["files"][str(file)] = [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, entry[-1]]
     del content["sha256"]
-    write_json(memory_of(made), {**content, "sha256": freshness.digest_json(content)})
+    write_json(memory_of(made), {**content, "sha256": file_memory.digest_json(content)})
     assert states_of(made)[RESPONSES] == "fresh", "the memory lies"
     assert not ingest(made, "sub-01").fresh
 

@@ -18,7 +18,7 @@ from models.encoders.config import PcaConfig, StandardiseConfig
 from models.encoders.pca import Pca
 from models.encoders.rows import BrainRows
 from models.encoders.standardise import Standardise
-from studies.voxel_record import VoxelOrder, VoxelRecord, VoxelScale, record_voxels, voxel_scale, voxels_in
+from studies.voxel_record import VoxelOrder, VoxelRecord, VoxelScale, record_voxels, voxel_scale
 
 from .known_responses import Known, read, save
 
@@ -94,13 +94,6 @@ def test_a_table_and_its_csv_have_one_digest(tmp_path_factory: pytest.TempPathFa
     assert (turned.digest == order.digest) == (
         table[::-1].reset_index(drop=True)[list(order.columns)].equals(table[list(order.columns)])
     )
-
-
-def test_regions_are_chosen_as_the_store_does(known: Known) -> None:
-    for rois in (["V1"], ["V2"], ["V4"], ["lV4", "V1"]):
-        np.testing.assert_array_equal(voxels_in(known.table, rois, ""), np.arange(60)[known.group.voxels_in(rois)])
-    with pytest.raises(SourceError, match=r"table: has no ROI 'V3'; did you mean 'V"):
-        voxels_in(known.table, ["V3"], "table")
 
 
 @pytest.mark.parametrize("kind", ["standardise", "pca"])
