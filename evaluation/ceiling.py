@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.metrics.correlation import correlation
+from evaluation.metrics import metric
 from evaluation.metrics.registry import PerStimulus
 
 
@@ -45,5 +45,54 @@ def prediction_ceiling(halves_a: NDArray[Any], halves_b: NDArray[Any]) -> PerSti
     """
     if halves_a.shape != halves_b.shape:
         raise ValueError(f"halves {halves_a.shape} and {halves_b.shape}; expected one shape")
-    r = np.clip(correlation(halves_a, halves_b, None), 0.0, 1.0)
+    r = np.clip(metric("correlation").function(halves_a, halves_b, None), 0.0, 1.0)
     return np.asarray(np.sqrt(2 * r / (1 + r)))
+
+
+def with_test_noise(
+    truth: NDArray[Any], predicted: NDArray[Any], halves: tuple[NDArray[Any], NDArray[Any]], mean: NDArray[Any]
+) -> NDArray[np.float32] | None:
+    """Return true targets with as much noise as the test responses leave in the predictions, relative to the signal.
+
+    What a model without a fault could hand on from responses as noisy as these. Half the difference of the predictions
+    from two halves of a stimulus's repetitions is noise alone, as large as that of the prediction from all of them.
+    Regression shrinks signal and noise alike, so the noise is enlarged by what the signal was shrunk:
+    k² = mean |t − m|² / (mean |p − m|² − mean |noise|²), over all stimuli and features, with the training mean m. The
+    stimulus's own noise, so enlarged, is added to its truth; through the generator it becomes the row `noise_ceiling`,
+    for every metric. An estimate: noise is taken to be independent between the halves and of one relative size, and a
+    model that weighs the voxels otherwise has other noise.
+
+    Parameters
+    ----------
+    truth, predicted : arrays of one shape, (n, ...)
+    halves : two arrays of that shape
+        Predictions from two disjoint halves, equal in number, of the stimulus's test repetitions.
+    mean : array, shape (n, ...) or (...)
+        The training targets' mean.
+
+    Returns
+    -------
+    array, shape (n, ...), float32
+        None where the predictions hold no more than noise, so that there is no signal to compare it with.
+
+    Raises
+    ------
+    ValueError
+        The shapes differ.
+    """
+    for half in halves:
+        if not half.shape == truth.shape == predicted.shape:
+            raise ValueError(
+                f"halves {half.shape}, predictions {predicted.shape}, truth {truth.shape}; expected one shape"
+            )
+    noise = np.asarray((halves[0].astype(np.float32) - halves[1].astype(np.float32)) / 2, np.float32)
+    around = np.asarray(mean, np.float32)
+    signal = _power(predicted.astype(np.float32) - around) - _power(noise)
+    if not signal > 0:
+        return None
+    scale = np.float32(np.sqrt(_power(truth.astype(np.float32) - around) / signal))
+    return np.asarray(truth.astype(np.float32) + scale * noise)
+
+
+def _power(values: NDArray[np.float32]) -> float:
+    return float(np.mean(np.square(values), dtype=np.float64))

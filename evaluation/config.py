@@ -5,22 +5,18 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 from core.config import Config, nearest
 from evaluation.metrics import metric_names
 
+ONLY_WHERE_NAMED = ("epe_512",)
+"""Metrics that are computed only where a study names them: they take much longer than all others together."""
+
 
 class EvaluationConfig(Config):
     """Which metrics, and whether the models are cross-validated over all stimuli as well."""
 
-    metrics: tuple[str, ...] = (
-        "two_way",
-        "two_way_within_class",
-        "correlation",
-        "r2",
-        "retrieval_10",
-        "retrieval_50",
-        "ssim",
-        "psnr",
+    metrics: tuple[str, ...] = Field(
+        default_factory=lambda: tuple(name for name in metric_names() if name not in ONLY_WHERE_NAMED)
     )
     """`space.metric`, or bare names, which stand for every space they apply to; what needs more stimuli than there are
-    is left out."""
+    is left out. By default all but `ONLY_WHERE_NAMED`."""
 
     @field_validator("metrics")
     @classmethod
@@ -38,7 +34,9 @@ class EvaluationConfig(Config):
     fold_repeats: int = Field(default=10, ge=1)
     """How often the cross-validation is repeated with other folds; one partition of few stimuli says little."""
     permutations: int = Field(default=20, ge=1)
-    """Shuffled orders that the shuffled-brain control of predicted targets is averaged over."""
+    """Shuffled orders that the shuffled-brain control is averaged over."""
+    frame_permutations: int = Field(default=4, ge=1)
+    """The same for metrics that compare frames, which take longest."""
 
 
 class JudgeConfig(Config):

@@ -68,9 +68,14 @@ class Judge:
         write_json(folder / SETTINGS, {"attributes": list(self.attributes.items()), "frame": list(self.frame)})
         save_file({name: weight.half() for name, weight in self.net.state_dict().items()}, folder / WEIGHTS)
 
-    @torch.no_grad()  # type: ignore[untyped-decorator]
     def read(self, clips: Clips, batch: int = 64) -> NDArray[np.int64]:
-        """Return the index of the word read for each attribute, shape (n, attribute).
+        """Return the index of the word read for each attribute, shape (n, attribute); raises as `scores` does."""
+        heads = self.scores(clips, batch).values()
+        return np.stack([head.argmax(axis=1) for head in heads], axis=1)
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def scores(self, clips: Clips, batch: int = 64) -> dict[str, NDArray[np.float32]]:
+        """Return the log-probability of every word, attribute to (n, word).
 
         Raises
         ------
@@ -80,11 +85,24 @@ class Judge:
         if clips.dtype != np.uint8 or clips.shape[1:] != (*self.frame, 3):
             expected = ", ".join(map(str, self.frame))
             raise ModelError(f"judge: expected clips uint8 (n, {expected}, 3), found {clips.dtype} {clips.shape}")
-        chosen = []
+        read: dict[str, list[NDArray[np.float32]]] = {name: [] for name in self.attributes}
         for start in range(0, len(clips), batch):
-            scores = self.net(_to_input(clips[start : start + batch]))
-            chosen.append(np.stack([head.argmax(1).numpy() for head in scores], axis=1))
-        return np.concatenate(chosen) if chosen else np.empty((0, len(self.attributes)), dtype=np.int64)
+            heads = self.net(_to_input(clips[start : start + batch]))
+            for name, head in zip(self.attributes, heads, strict=True):
+                read[name].append(head.log_softmax(1).numpy())
+        empty = {name: np.empty((0, len(words)), np.float32) for name, words in self.attributes.items()}
+        return {name: np.concatenate(parts) if parts else empty[name] for name, parts in read.items()}
+
+    def classes(self, clips: Clips) -> NDArray[np.float32]:
+        """Return the log-probability of every combination of words, (n, combination); raises as `scores` does.
+
+        What the attributes say is taken to be independent, so that a combination's log-probability is the sum of its
+        words'. The combinations are those of all words, in the attributes' order, the last one running fastest.
+        """
+        joined = np.zeros((len(clips), 1), np.float32)
+        for head in self.scores(clips).values():
+            joined = (joined[:, :, None] + head[:, None, :]).reshape(len(clips), -1)
+        return joined
 
     def accuracy(self, clips: Clips, labels: NDArray[np.int64]) -> dict[str, float]:
         """Return the part of clips whose word is read right, by attribute; labels are (n, attribute)."""

@@ -5,7 +5,7 @@ from io import BytesIO
 from typing import Any
 
 from evaluation.centred import is_centred, plain
-from evaluation.scores import NOISE_CEILING, REFERENCES
+from evaluation.rows import NOISE_CEILING, REFERENCES
 from evaluation.wording import number, ordered_rows, row_label
 
 COLUMNS = {"correlation": "Pearson r", "two_way": "two-way identification"}

@@ -1,86 +1,23 @@
-"""From predictions to `metrics.json`: which metrics apply, one value a stimulus, means with intervals, the report."""
+"""From predictions to `metrics.json`: one value a stimulus, means with intervals, comparisons, the report."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from core.errors import ConfigError
-from evaluation.centred import centred
-from evaluation.intervals import bootstrap_interval, paired_interval
+from evaluation.intervals import bootstrap_interval, holm, paired_interval, paired_p
 from evaluation.metrics import Array, Groups, Metric, PerStimulus, metric
+from evaluation.metrics.similarity import similarity
+from evaluation.rows import CONTROLS, RECONSTRUCTION, REFERENCES
+from evaluation.spaces import Spaces, applicable, in_space
 
 SCHEMA = 1
-ROWS = ("reconstruction", "mean_predictor", "shuffled_brain", "oracle")
-"""The rows every report carries, in the order in which they are shown."""
-NOISE_CEILING = "noise_ceiling"
-"""The row of `evaluation.ceiling`: no prediction, but the correlation that test noise allows."""
-REFERENCES = (*ROWS[1:], NOISE_CEILING)
-"""The rows that are no model's: what a model is held against."""
-
-Spaces: TypeAlias = Mapping[str, Array]
-"""Arrays (n, ...) by space: `pixels`, `latents`, `text`, any other target's name, and these less their training mean
-(`latents_centred`). `frames` looks at `pixels`."""
 Values: TypeAlias = dict[str, dict[str, PerStimulus]]
-"""Values (n,) by row and by `space.metric`."""
+"""Values (n,), or (subject, n) of several subjects who saw the same stimuli, by row and by `space.metric`."""
 Rows: TypeAlias = dict[str, dict[str, dict[str, Any]]]
 """The entries of `metrics.json` by row and by `space.metric`."""
-
-
-def in_space(arrays: Spaces, space: str) -> Array | None:
-    """Return the array that metrics of a space look at; `frames` looks at `pixels` unless it is given itself."""
-    found = arrays.get(space)
-    return arrays.get("pixels") if found is None and space == "frames" else found
-
-
-def applicable(metrics: Sequence[str], arrays: Spaces, groups: Groups | None = None) -> list[str]:
-    """Return the `space.metric` names that these arrays can be scored by, in the order asked for.
-
-    Parameters
-    ----------
-    metrics : sequence of str
-        `space.metric` names, or bare metric names, which stand for every space they apply to. What the arrays cannot
-        have (no such space, no groups, frames too small, too few stimuli) is left out.
-    arrays : arrays (n, ...) by space
-    groups : sequence of length n, optional
-
-    Raises
-    ------
-    ConfigError
-        A metric is unknown, or can never be had in the space it is asked for (`pixels.ssim`: it is `frames.ssim`;
-        `latents.r2`: it is `latents_centred.r2`).
-    """
-    names: dict[str, None] = {}
-    for asked in metrics:
-        chosen = metric(asked)
-        space = asked.rpartition(".")[0]
-        for candidate in [space] if space else _spaces_for(chosen, arrays):
-            _check_space(chosen, candidate)
-            found = in_space(arrays, candidate)
-            if found is not None and chosen.applies_to(found.shape, groups):
-                names[f"{candidate}.{chosen.name}"] = None
-    return list(names)
-
-
-def _spaces_for(chosen: Metric, arrays: Spaces) -> list[str]:
-    if chosen.view == "frames":
-        return ["frames"]
-    return [space for space in arrays if _better_space(chosen, space) == space]
-
-
-def _check_space(chosen: Metric, space: str) -> None:
-    better = _better_space(chosen, space)
-    if better != space:
-        raise ConfigError(f"metric '{space}.{chosen.name}' does not exist; did you mean '{better}.{chosen.name}'?")
-
-
-def _better_space(chosen: Metric, space: str) -> str:
-    """Return the space itself where the metric can be had in it, else the one that was probably meant."""
-    if chosen.view == "frames":
-        return "frames"
-    vectors = "pixels" if space == "frames" else space
-    return centred(vectors) if chosen.view == "centred" else vectors
 
 
 def per_stimulus(
@@ -112,58 +49,123 @@ def per_stimulus(
 def _score_row(
     row: str, predictions: Spaces, truth: Spaces, names: Sequence[str], groups: Groups | None
 ) -> dict[str, PerStimulus]:
-    scored = {}
+    scored, known = {}, Similarities()
     for name in names:
         space = name.rpartition(".")[0]
         predicted, wanted = in_space(predictions, space), in_space(truth, space)
         if predicted is None or wanted is None:
             continue
         try:
-            scored[name] = metric(name).per_stimulus(predicted, wanted, groups)
+            scored[name] = known.score(name, predicted, wanted, groups)
         except ValueError as error:
             raise ValueError(f"row '{row}', space '{space}': {error}") from error
     return scored
 
 
-def average(parts: Sequence[Values]) -> Values:
-    """Average per-stimulus values over subjects who saw the same stimuli, before the bootstrap.
+class Similarities:
+    """Correlations of all predictions with all truths by space, which several metrics and orders of stimuli share."""
 
-    Rows and metrics that not every subject has are left out. NaN stays NaN.
+    def __init__(self) -> None:
+        self._known: dict[str, NDArray[np.float64]] = {}
+
+    def score(
+        self,
+        name: str,
+        prediction: Array,
+        truth: Array,
+        groups: Groups | None = None,
+        order: NDArray[np.int64] | None = None,
+    ) -> PerStimulus:
+        """Score every stimulus by a metric, `space.metric`; see `Metric.per_stimulus`.
+
+        Parameters
+        ----------
+        order : array, shape (n,), optional
+            Which prediction every truth is held against; its own by default. The arrays are those of all calls for the
+            same space.
+        """
+        chosen = metric(name)
+        if chosen.of_similarity is None:
+            return chosen.per_stimulus(prediction if order is None else prediction[order], truth, groups)
+        chosen.check(prediction, truth, groups)
+        space = name.rpartition(".")[0]
+        if space not in self._known:
+            self._known[space] = similarity(prediction, truth)
+        r = self._known[space] if order is None else self._known[space][order]
+        return chosen.of_similarity(r, None if groups is None else np.asarray(groups))
+
+
+def average(parts: Sequence[Values]) -> Values:
+    """Average per-stimulus values over several orders of the same stimuli, as the shuffled brain has them.
+
+    Rows and metrics that not every part has are left out. NaN stays NaN.
 
     Raises
     ------
     ValueError
-        There is no subject, or the subjects differ in the number of stimuli.
+        There is no part, or the parts differ in the number of stimuli.
     """
+    return _joined(parts, lambda arrays: np.asarray(np.mean(arrays, axis=0)))
+
+
+def by_subject(parts: Sequence[Values]) -> Values:
+    """Set the values of subjects who saw the same stimuli one below the other, (subject, n); raises as `average` does.
+
+    Of one subject they stay as they are, (n,).
+    """
+    return _joined(parts, lambda arrays: np.asarray(arrays[0] if len(arrays) == 1 else np.stack(arrays)))
+
+
+def _joined(parts: Sequence[Values], join: Callable[[list[PerStimulus]], PerStimulus]) -> Values:
     if not parts:
-        raise ValueError("no subject to average over; expected 1 or more")
-    averaged: Values = {}
+        raise ValueError("no values to join; expected those of 1 subject or more")
+    joined: Values = {}
     for row in (row for row in parts[0] if all(row in part for part in parts)):
         names = [name for name in parts[0][row] if all(name in part[row] for part in parts)]
-        averaged[row] = {name: np.mean([part[row][name] for part in parts], axis=0) for name in names}
-    return averaged
+        joined[row] = {name: join([part[row][name] for part in parts]) for name in names}
+    return joined
 
 
-def summarise(values: Values, *, seed: int, groups: Groups | None = None) -> Rows:
+def summarise(values: Values, *, seed: int, groups: Groups | None = None, truth: Spaces | None = None) -> Rows:
     """Turn per-stimulus values into the entries of `metrics.json`: mean, 95 % interval, chance, direction.
 
     A stimulus that the metric has no question for (alone in its class) is not counted, and `n` then says how many were.
     A value that is NaN otherwise makes the mean null, and `undefined` says how many there are; none is dropped.
+
+    Parameters
+    ----------
+    values : Values
+        Of several subjects, (subject, n), intervals are over subjects and stimuli, drawn crossed.
+    seed : int
+        The study's seed.
+    groups : sequence of length n, optional
+    truth : arrays (n, ...) by space, optional
+        For the chance level of metrics where it depends on the truth; null without.
     """
+    names = dict.fromkeys(name for scored in values.values() for name in scored)
+    chances = {name: _chance(name, truth) for name in names}
     return {
-        row: {name: _entry(metric(name), one, seed, groups) for name, one in scored.items()}
+        row: {name: _entry(metric(name), one, chances[name], seed, groups) for name, one in scored.items()}
         for row, scored in values.items()
     }
 
 
-def _entry(chosen: Metric, values: PerStimulus, seed: int, groups: Groups | None) -> dict[str, Any]:
-    counted = values[chosen.counted(len(values), groups)]
+def _chance(name: str, truth: Spaces | None) -> float | None:
+    found = None if truth is None else in_space(truth, name.rpartition(".")[0])
+    chance = metric(name).chance_of(found)
+    return None if chance is None else _number(chance)
+
+
+def _entry(
+    chosen: Metric, values: PerStimulus, chance: float | None, seed: int, groups: Groups | None
+) -> dict[str, Any]:
+    counted = values[..., chosen.counted(values.shape[-1], groups)]
     interval = bootstrap_interval(counted, seed=seed)
-    mean = float(counted.mean()) if len(counted) else math.nan
+    mean = float(counted.mean()) if counted.size else math.nan
     entry: dict[str, Any] = {
         "value": _number(mean),
         "ci95": [_number(bound) for bound in interval],
-        "chance": chosen.chance,
+        "chance": chance,
         "higher_is_better": chosen.higher_is_better,
     }
     return entry | _left_out(values, counted)
@@ -171,8 +173,8 @@ def _entry(chosen: Metric, values: PerStimulus, seed: int, groups: Groups | None
 
 def _left_out(values: PerStimulus, counted: PerStimulus) -> dict[str, int]:
     """Return how many stimuli were counted and how many of these have no value, each where it is worth saying."""
-    found = {"n": len(counted)} if len(counted) != len(values) else {}
-    undefined = int((~np.isfinite(counted)).sum())
+    found = {"n": counted.shape[-1]} if counted.shape[-1] != values.shape[-1] else {}
+    undefined = int((~np.isfinite(np.atleast_2d(counted)).all(axis=0)).sum()) if counted.size else 0
     return found | ({"undefined": undefined} if undefined else {})
 
 
@@ -216,14 +218,49 @@ def differences(values: Values, baseline: str, *, seed: int, groups: Groups | No
 def _difference(
     chosen: Metric, values: PerStimulus, against: PerStimulus, seed: int, groups: Groups | None
 ) -> dict[str, Any]:
-    asked = chosen.counted(len(values), groups)
-    value, low, high = paired_interval(values[asked], against[asked], seed=seed)
+    asked = chosen.counted(values.shape[-1], groups)
+    value, low, high = paired_interval(values[..., asked], against[..., asked], seed=seed)
     entry = {
         "value": _number(value),
         "ci95": [_number(low), _number(high)],
         "higher_is_better": chosen.higher_is_better,
     }
-    return entry | _left_out(values, values[asked] - against[asked])
+    return entry | _left_out(values, values[..., asked] - against[..., asked])
+
+
+def comparisons(
+    values: Values, *, seed: int, groups: Groups | None = None, row: str = RECONSTRUCTION
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Hold a row against every control: paired differences with intervals, and a paired permutation test.
+
+    Returns
+    -------
+    dict
+        ``{control: {"pixels.two_way": {"value", "ci95", "higher_is_better", "p", "p_adjusted"}}}`` for the controls
+        that there are, in the order of `CONTROLS`. `p` is one-sided, in the direction that is better (see
+        `intervals.paired_p`); `p_adjusted` is Holm's over the control's metrics.
+    """
+    ours = values.get(row, {})
+    return {
+        control: _adjusted({name: _compared(name, ours[name], against[name], seed, groups)
+                            for name in ours if name in against})
+        for control, against in ((one, values[one]) for one in CONTROLS if one in values)
+    }  # fmt: skip
+
+
+def _compared(name: str, ours: PerStimulus, theirs: PerStimulus, seed: int, groups: Groups | None) -> dict[str, Any]:
+    chosen = metric(name)
+    asked = chosen.counted(ours.shape[-1], groups)
+    p = paired_p(ours[..., asked], theirs[..., asked], seed=seed, higher_is_better=chosen.higher_is_better)
+    return {**_difference(chosen, ours, theirs, seed, groups), "p": p}
+
+
+def _adjusted(compared: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    adjusted = holm({name: entry["p"] for name, entry in compared.items()})
+    return {
+        name: {**entry, "p": _number(entry["p"]), "p_adjusted": _number(adjusted[name])}
+        for name, entry in compared.items()
+    }
 
 
 def score_rows(
@@ -238,7 +275,7 @@ def score_rows(
 
     Parameters
     ----------
-    rows : predictions (n, ...) by row (`ROWS`, or any other name) and by space
+    rows : predictions (n, ...) by row (`evaluation.rows.ROWS`, or any other name) and by space
     truth : arrays (n, ...) by space
     metrics : sequence of str
         `space.metric` or bare names; see `applicable`.
@@ -252,10 +289,11 @@ def score_rows(
     dict
         ``{row: {"pixels.two_way": {"value", "ci95", "chance", "higher_is_better"}}}``, ready for JSON.
     """
-    return summarise(per_stimulus(rows, truth, metrics=metrics, groups=groups), seed=seed, groups=groups)
+    values = per_stimulus(rows, truth, metrics=metrics, groups=groups)
+    return summarise(values, seed=seed, groups=groups, truth=truth)
 
 
-def scores_of(values: Values, index: int, *, row: str = "reconstruction") -> dict[str, float]:
+def scores_of(values: Values, index: int, *, row: str = RECONSTRUCTION) -> dict[str, float]:
     """Return one stimulus's values by `space.metric`, as the gallery shows them."""
     return {name: float(one[index]) for name, one in values.get(row, {}).items()}
 

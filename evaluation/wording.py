@@ -5,24 +5,79 @@ from collections.abc import Iterable
 
 from evaluation.centred import is_centred, plain
 from evaluation.metrics import metric, metric_names
-from evaluation.scores import REFERENCES
+from evaluation.rows import REFERENCES
 
 ROW_LABELS = {
     "reconstruction": "reconstruction",
+    "nearest_training_clip": "nearest training clip",
+    "prior": "prior",
     "mean_predictor": "mean predictor",
     "shuffled_brain": "shuffled brain",
     "oracle": "oracle",
     "noise_ceiling": "noise ceiling",
 }
-SPACES = ("pixels", "frames", "latents", "text")
-FIRST = ("two_way", "two_way_within_class", "retrieval_10", "retrieval_50", "correlation", "r2", "ssim", "psnr")
+SPACE_LABELS = {
+    "clip": "CLIP",
+    "blip": "BLIP",
+    "text": "caption states",
+    "clip_frames": "CLIP",
+    "video_classes": "video classes",
+    "frame_classes": "frame classes",
+    "video_attributes": "video",
+    "caption_attributes": "caption",
+    "captions": "captions",
+    "caption_clip": "captions",
+}
+SPACES = (
+    "pixels",
+    "frames",
+    "latents",
+    "clip",
+    "clip_frames",
+    "blip",
+    "video_attributes",
+    "video_classes",
+    "frame_classes",
+    "text",
+    "caption_attributes",
+    "captions",
+    "caption_clip",
+)
+FIRST = (
+    "two_way",
+    "two_way_within_class",
+    "retrieval_10",
+    "retrieval_50",
+    "correlation",
+    "r2",
+    "ssim",
+    "ssim_gaussian",
+    "psnr",
+    "hue",
+    "hue_pcc",
+    "epe",
+    "epe_512",
+    "similarity",
+    "consistency_adjacent",
+    "consistency_all",
+    "attribute_accuracy",
+    "all_attributes",
+    "top_1_of_2",
+    "top_1_of_50",
+    "top_5_of_50",
+    "published_2_way",
+    "published_50_way",
+    "bleu_4",
+    "meteor",
+    "clip_score",
+)
 
 
-def number(value: float | None) -> str:
-    """Write a figure as papers do: .93, −.12, 1.00, 18.4, and – for none."""
+def number(value: float | None, digits: int = 2) -> str:
+    """Write a figure as papers do: .93, −.12, 1.00, 18.4, and – for none; with more digits below 10 where asked."""
     if value is None or not math.isfinite(value):
         return "–"
-    text = f"{abs(value):.2f}" if abs(value) < 9.995 else f"{abs(value):.1f}"
+    text = f"{abs(value):.{digits}f}" if abs(value) < 10 - 0.5 * 10**-digits else f"{abs(value):.1f}"
     sign = "−" if value < 0 and float(text) != 0 else ""
     return sign + (text[1:] if text.startswith("0.") else text)
 
@@ -34,7 +89,8 @@ def row_label(row: str) -> str:
 
 def space_label(space: str) -> str:
     """Return a space's name in words: "latents", and "centred latents" where the training mean is subtracted."""
-    return f"centred {plain(space)}" if is_centred(space) else space
+    name = SPACE_LABELS.get(plain(space), plain(space))
+    return f"centred {name}" if is_centred(space) else name
 
 
 def metric_label(name: str) -> str:

@@ -17,6 +17,7 @@ from core.seeds import rng_for, seed_for
 from evaluation import scores
 from evaluation.centred import centre, centred
 from evaluation.controls import shuffle_stimuli
+from evaluation.rows import MEAN, ORACLE, SHUFFLED
 from feature_store import Store
 from feature_store.sources.base import SPLITS
 from models.encoders.rows import BrainRows
@@ -106,22 +107,22 @@ def _one_repeat(study: Study, role: str, rows: _Rows, repeat: int) -> tuple[scor
     fold_of = np.empty(len(rows.names), np.int64)
     fold_of[rng_for(study.seed, "folds", repeat).permutation(len(rows.names))] = np.arange(len(rows.names)) % folds
     routes = list(study.training.routes)
-    made = {name: np.empty_like(rows.truth) for name in (*routes, CHOSEN, "mean_predictor")}
+    made = {name: np.empty_like(rows.truth) for name in (*routes, CHOSEN, MEAN)}
     chosen = []
     for fold in range(folds):
         held = fold_of == fold
         context = Context(seed_for(study.seed, "fold", repeat, fold), f"fold {fold + 1}")
         predicted, best = _fit_fold(study, role, rows, held, context)
-        made["mean_predictor"][held] = rows.truth[~held].mean(axis=0)
+        made[MEAN][held] = rows.truth[~held].mean(axis=0)
         made[CHOSEN][held] = predicted[best]
         for name in routes:
             made[name][held] = predicted[name]
         chosen.append(best)
-    mean = made["mean_predictor"]
-    listed = made if len(routes) > 1 else {name: made[name] for name in (CHOSEN, "mean_predictor")}
-    values = _values(study, rows, {**listed, "oracle": rows.truth}, mean)
-    values["shuffled_brain"] = _shuffled(study, rows, made[CHOSEN], mean, fold_of, repeat)
-    order = [CHOSEN, *(routes if len(routes) > 1 else ()), *scores.ROWS[1:]]
+    mean = made[MEAN]
+    listed = made if len(routes) > 1 else {name: made[name] for name in (CHOSEN, MEAN)}
+    values = _values(study, rows, {**listed, ORACLE: rows.truth}, mean)
+    values[SHUFFLED] = _shuffled(study, rows, made[CHOSEN], mean, fold_of, repeat)
+    order = [CHOSEN, *(routes if len(routes) > 1 else ()), MEAN, SHUFFLED, ORACLE]
     return {row: values[row] for row in order}, chosen
 
 
@@ -144,7 +145,7 @@ def _shuffled(
     for fold in np.unique(fold_of):
         here = np.flatnonzero(fold_of == fold)
         order[here] = here[shuffle_stimuli(len(here), seed_for(study.seed, "shuffled folds", repeat, int(fold)))]
-    return _values(study, rows, {"shuffled_brain": predicted[order]}, mean)["shuffled_brain"]
+    return _values(study, rows, {SHUFFLED: predicted[order]}, mean)[SHUFFLED]
 
 
 def _fit_fold(study: Study, role: str, rows: _Rows, held: Array, context: Context) -> tuple[dict[str, Array], str]:

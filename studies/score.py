@@ -1,4 +1,4 @@
-"""Scores of predicted targets: every route beside the controls, averaged over subjects."""
+"""Scores of predicted targets: every route beside the controls, over all subjects."""
 
 from typing import Any
 
@@ -10,14 +10,13 @@ from evaluation import scores
 from evaluation.ceiling import prediction_ceiling
 from evaluation.centred import centre, centred
 from evaluation.controls import shuffle_stimuli
+from evaluation.rows import MEAN, NOISE_CEILING, SHUFFLED
 from feature_store import Store
 from models.parts import Encoder, Regressor
 from studies.predictions import Predictions, common_stimuli, predict_test
 from studies.study import Study
 
 Array = NDArray[Any]
-
-MEAN, SHUFFLED = "mean_predictor", "shuffled_brain"
 
 
 def predict_role(study: Study, store: Store, encoder: Encoder, regressor: Regressor) -> dict[str, Predictions]:
@@ -49,10 +48,10 @@ class RoleScores:
         first = made[common_stimuli({subject: one.stimuli for subject, one in made.items()})]
         self._groups, self.n_test = first.groups, len(first.stimuli)
         self._dropped = {subject: one.dropped for subject, one in made.items()}
-        values = scores.average([self._of(one, one.predicted) for one in made.values()])
+        values = scores.by_subject([self._of(one, one.predicted) for one in made.values()])
         self._values[route] = values["row"]
         if MEAN not in self._values:
-            mean = scores.average([self._of(one, np.asarray(one.mean)) for one in made.values()])
+            mean = scores.by_subject([self._of(one, np.asarray(one.mean)) for one in made.values()])
             self._values[MEAN] = mean["row"]
         self._controls[route] = {SHUFFLED: self._shuffled(made), **self._ceiling(made)}
         self._described[route] = regressor.state()[0]
@@ -92,7 +91,8 @@ class RoleScores:
         count = self._study.evaluation.permutations
         seeds = [seed_for(self._study.seed, "shuffled brain", index) for index in range(count)]
         orders = [shuffle_stimuli(self.n_test, seed) for seed in seeds]
-        return scores.average([self._of(one, one.predicted[order]) for one in made.values() for order in orders])["row"]
+        shuffled = [scores.average([self._of(one, one.predicted[order]) for order in orders]) for one in made.values()]
+        return scores.by_subject(shuffled)["row"]
 
     def _ceiling(self, made: dict[str, Predictions]) -> scores.Values:
         name = f"{centred(self._study.space(self._target))}.correlation"
@@ -104,4 +104,5 @@ class RoleScores:
         asked = self._study.evaluation.metrics
         if len(found) < len(made) or not {"correlation", name} & set(asked):
             return {}
-        return {scores.NOISE_CEILING: {name: np.mean(found, axis=0)}}
+        by_subject = np.asarray(found[0] if len(found) == 1 else np.stack(found))
+        return {NOISE_CEILING: {name: by_subject}}

@@ -3,15 +3,40 @@
 To add one, write a file with a function under `@register(...)` and import it here.
 """
 
-from evaluation.metrics import correlation, psnr, r2, retrieval, ssim, two_way, two_way_within_class
-from evaluation.metrics.registry import Array, Groups, Metric, PerStimulus, metric, metric_names, register
+from evaluation.metrics import (
+    bleu,
+    classes,
+    clip_score,
+    correlation,
+    flow,
+    frame_vectors,
+    hue,
+    labels,
+    meteor,
+    psnr,
+    r2,
+    retrieval,
+    ssim,
+    two_way,
+    two_way_within_class,
+)
+from evaluation.metrics.registry import SPACES_OF, Array, Groups, Metric, PerStimulus, metric, metric_names, register
 
 __all__ = [
+    "SPACES_OF",
     "Array",
     "Groups",
     "Metric",
     "PerStimulus",
+    "bleu",
+    "classes",
+    "clip_score",
     "correlation",
+    "flow",
+    "frame_vectors",
+    "hue",
+    "labels",
+    "meteor",
     "metric",
     "metric_names",
     "psnr",

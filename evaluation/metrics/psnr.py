@@ -3,24 +3,24 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.metrics.clips import by_clip, unit_clip
 from evaluation.metrics.registry import Array, PerStimulus, register
-from evaluation.metrics.rows import unit_clip
 
 FLOOR = 1 / 12 / 255**2
 """The squared error that rounding to 8 bits makes by itself; it bounds the value at 58.9 dB."""
 
 
-@register("psnr", label="PSNR (dB)", chance=None, view="frames")
+@register("psnr", label="PSNR (dB)", chance=None, span=(0.0, 58.93), view="frames")
 def psnr(prediction: Array, truth: Array, groups: Array | None = None) -> PerStimulus:  # noqa: ARG001
-    """Average −10 log₁₀(mean squared error) over frames, of RGB from 0 to 1.
+    """Average −10 log₁₀(mean squared error) over frames, of RGB from 0 to 1; higher is better.
 
     As scikit-image's ``peak_signal_noise_ratio`` frame by frame, except that equal frames earn 58.9 dB (the error of
-    rounding to 8 bits) and not infinity, which no mean survives. Guessing earns no fixed value.
+    rounding to 8 bits) and not infinity, which no mean survives. Guessing earns no fixed value, and a blurred mean does
+    well: hold it against the mean predictor's row.
     """
-    pairs = zip(prediction, truth, strict=True)
-    return np.array([_clip_psnr(unit_clip(one), unit_clip(other)) for one, other in pairs])
+    return by_clip(_clip_psnr, prediction, truth)
 
 
-def _clip_psnr(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    error = np.square(one - other).mean(axis=(1, 2, 3))
+def _clip_psnr(one: NDArray[np.uint8], other: Array) -> float:
+    error = np.square(unit_clip(one) - unit_clip(other)).mean(axis=(1, 2, 3))
     return float((-10 * np.log10(np.maximum(error, FLOOR))).mean())

@@ -1,11 +1,13 @@
 """Explained variance of the targets, R², against the training mean."""
 
+import math
+
 import numpy as np
 
 from evaluation.metrics.registry import Array, PerStimulus, register
 
 
-@register("r2", label="R²", chance=0.0, view="centred")
+@register("r2", label="R²", chance=0.0, span=(-math.inf, 1.0), view="centred")
 def r2(prediction: Array, truth: Array, groups: Array | None = None) -> PerStimulus:  # noqa: ARG001
     """Compare each prediction's squared error with what the training mean errs by: 1 − |p_i − t_i|² / mean_j |t_j|².
 

@@ -1,6 +1,7 @@
 """What a metric is, and the register in which each file of this folder enters its own."""
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -17,7 +18,42 @@ PerStimulus: TypeAlias = NDArray[np.float64]
 Groups: TypeAlias = Sequence[Any] | Array
 """One class label a stimulus, length n."""
 Function: TypeAlias = Callable[[Array, Array, Array | None], PerStimulus]
-View: TypeAlias = Literal["vectors", "frames", "centred"]
+Chance: TypeAlias = float | Callable[[Array], float] | None
+"""What guessing earns: a number, a function of the truth where it depends on that, or None where it has no level."""
+OfSimilarity: TypeAlias = Callable[[NDArray[np.float64], Array | None], PerStimulus]
+"""What a metric makes of the correlations (n, n) of every prediction with every truth, and of the groups."""
+View: TypeAlias = Literal[
+    "vectors", "centred", "frames", "frame_vectors", "classes", "labels", "words", "caption_score"
+]
+
+SPACES_OF: dict[View, tuple[str, ...]] = {
+    "frames": ("frames",),
+    "frame_vectors": ("clip_frames",),
+    "classes": ("video_classes", "frame_classes"),
+    "labels": ("video_attributes", "caption_attributes"),
+    "words": ("captions",),
+    "caption_score": ("caption_clip",),
+}
+"""The spaces of every view but `vectors` and `centred`, which look at all others."""
+DIMENSIONS: dict[View, tuple[int, ...]] = {
+    "frames": (5,),
+    "frame_vectors": (3,),
+    "classes": (2, 3),
+    "labels": (2,),
+    "words": (1, 2),
+    "caption_score": (3,),
+}
+"""How many axes the truth has in them."""
+EXPECTED: dict[View, str] = {
+    "vectors": "(n, ...)",
+    "centred": "(n, ...)",
+    "frames": "clips (n, frame, height, width, 3)",
+    "frame_vectors": "(n, frame, width)",
+    "classes": "(n, class) or (n, frame, class)",
+    "labels": "(n, attribute)",
+    "words": "captions (n,) or (n, reference)",
+    "caption_score": "(n, frame, width)",
+}
 
 
 @dataclass(frozen=True)
@@ -27,18 +63,28 @@ class Metric:
     name: str
     label: str
     """What a table calls it; it names the variant wherever several are in use."""
-    chance: float | None
-    """What guessing earns, or None where guessing earns no fixed value."""
+    chance: Chance
     function: Function
+    of_similarity: OfSimilarity | None = None
+    """The same from `similarity.similarity` of the two, where that is all the metric looks at: metrics of one space and
+    orders of the stimuli then share it."""
     view: View = "vectors"
-    """`vectors` flattens each stimulus, whatever the space; `centred` does so in spaces less their training mean alone
-    (see `evaluation.centred`); `frames` needs clips."""
+    """What the metric looks at. `vectors` flattens each stimulus, whatever the space; `centred` does so in spaces less
+    their training mean alone (see `evaluation.centred`); the others look at the spaces of `SPACES_OF`."""
     higher_is_better: bool = True
+    span: tuple[float, float] = (-math.inf, math.inf)
+    """The smallest and the largest value that there can be."""
+    protocol: str = ""
+    """The published protocol that it computes exactly, so that figures can stand beside published ones."""
     needs_groups: bool = False
     smallest_side: int = 1
     """For `frames`: the fewest pixels a frame's side may have."""
     fewest: int = 1
     """The fewest stimuli that the metric can be asked of."""
+    fewest_frames: int = 1
+    """For `frames` and `frame_vectors`: the fewest frames of a clip."""
+    fewest_classes: int = 1
+    """For `classes`: the fewest classes."""
 
     @property
     def source(self) -> str:
@@ -46,14 +92,24 @@ class Metric:
         return inspect.getdoc(self.function) or ""
 
     def applies_to(self, shape: tuple[int, ...], groups: Groups | None = None) -> bool:
-        """Say whether arrays of this shape, (n, ...), can be scored by this metric."""
-        if self.needs_groups and groups is None:
+        """Say whether a truth of this shape, (n, ...), can be scored by this metric."""
+        if (self.needs_groups and groups is None) or not shape or shape[0] < self.fewest:
             return False
-        if len(shape) < 2 or shape[0] < self.fewest:
+        if self.view not in DIMENSIONS:
+            return len(shape) >= 2
+        if len(shape) not in DIMENSIONS[self.view]:
             return False
-        if self.view != "frames":
-            return True
-        return len(shape) == 5 and shape[-1] == 3 and min(shape[2:4]) >= self.smallest_side
+        if self.view == "classes":
+            return shape[-1] >= self.fewest_classes
+        if self.view in ("frames", "frame_vectors") and shape[1] < self.fewest_frames:
+            return False
+        return self.view != "frames" or (shape[-1] == 3 and min(shape[2:4]) >= self.smallest_side)
+
+    def chance_of(self, truth: Array | None) -> float | None:
+        """Return what guessing earns on a truth, None where that is no fixed value or the truth is not given."""
+        if not callable(self.chance):
+            return self.chance
+        return None if truth is None else self.chance(truth)
 
     def counted(self, n: int, groups: Groups | None = None) -> NDArray[np.bool_]:
         """Return which stimuli the question can be put to at all, shape (n,).
@@ -72,7 +128,8 @@ class Metric:
         Parameters
         ----------
         prediction, truth : arrays of one shape, (n, ...)
-            `frames` metrics take clips (n, frame, height, width, 3), uint8 or floats from 0 to 1.
+            `frames` metrics take clips (n, frame, height, width, 3), uint8 or floats from 0 to 1. `words` take captions
+            (n,) and references (n,) or (n, reference); `caption_score` takes (n, width) and (n, frame, width).
         groups : sequence of length n, optional
             The class of each stimulus.
 
@@ -86,38 +143,43 @@ class Metric:
         ValueError
             The shapes differ or do not suit the metric, or the truth holds a value that is not finite.
         """
-        self._check(prediction, truth, groups)
+        self.check(prediction, truth, groups)
         values = self.function(prediction, truth, None if groups is None else np.asarray(groups))
         return np.asarray(values, dtype=np.float64)
 
-    def _check(self, prediction: Array, truth: Array, groups: Groups | None) -> None:
-        if prediction.shape != truth.shape:
+    def check(self, prediction: Array, truth: Array, groups: Groups | None = None) -> None:
+        """Raise `ValueError` where `per_stimulus` does."""
+        alike = prediction.shape == truth.shape
+        if self.view == "words":
+            alike = prediction.shape == truth.shape[:1]
+        elif self.view == "caption_score":
+            alike = prediction.shape == (truth.shape[0], truth.shape[-1])
+        if not alike:
             raise ValueError(f"{self.name}: prediction {prediction.shape} and truth {truth.shape}; expected one shape")
         if not self.applies_to(truth.shape, groups):
-            wanted = f"clips with sides from {self.smallest_side}" if self.view == "frames" else "(n, ...)"
-            wanted += f" with n from {self.fewest}" if self.fewest > 1 else ""
-            wanted += " and groups" if self.needs_groups else ""
-            raise ValueError(f"{self.name}: found shape {truth.shape}; expected {wanted}")
+            raise ValueError(f"{self.name}: found shape {truth.shape}; expected {self._expected()}")
         if groups is not None and len(groups) != len(truth):
             raise ValueError(f"{self.name}: {len(groups)} groups for {len(truth)} stimuli; expected one each")
+        if self.view == "words":
+            return
         finite = np.isfinite(truth.reshape(len(truth), -1)).all(axis=1)
         if not finite.all():
             raise ValueError(f"{self.name}: truth row {int(np.argmin(finite))} is not finite; repair the targets")
+
+    def _expected(self) -> str:
+        wanted = EXPECTED[self.view]
+        wanted += f" with n from {self.fewest}" if self.fewest > 1 else ""
+        wanted += f" with sides from {self.smallest_side}" if self.smallest_side > 1 else ""
+        wanted += f" with {self.fewest_frames} frames or more" if self.fewest_frames > 1 else ""
+        wanted += f" with {self.fewest_classes} classes or more" if self.fewest_classes > 1 else ""
+        return wanted + (" and groups" if self.needs_groups else "")
 
 
 _METRICS: dict[str, Metric] = {}
 
 
 def register(
-    name: str,
-    *,
-    label: str,
-    chance: float | None,
-    view: View = "vectors",
-    higher_is_better: bool = True,
-    needs_groups: bool = False,
-    smallest_side: int = 1,
-    fewest: int = 1,
+    name: str, *, label: str, chance: Chance, span: tuple[float, float], **settings: Any
 ) -> Callable[[Function], Function]:
     """Enter a function ``(prediction, truth, groups) -> (n,)`` as a metric; see `Metric` for the settings.
 
@@ -130,9 +192,7 @@ def register(
     def enter(function: Function) -> Function:
         if name in _METRICS:
             raise ValueError(f"metric '{name}' is registered twice; choose another name")
-        _METRICS[name] = Metric(
-            name, label, chance, function, view, higher_is_better, needs_groups, smallest_side, fewest
-        )
+        _METRICS[name] = Metric(name, label, chance, function, span=span, **settings)
         return function
 
     return enter

@@ -5,16 +5,16 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.metrics.registry import Array, Function, PerStimulus, register
-from evaluation.metrics.similarity import TIE, leads
+from evaluation.metrics.registry import Array, OfSimilarity, PerStimulus
+from evaluation.metrics.similarity import TIE, leads, register_of_similarity
 
 WAYS = (10, 50)
 
 
-def retrieval(ways: int) -> Function:
+def retrieval(ways: int) -> OfSimilarity:
     """Return the metric that retrieves each stimulus from among `ways` candidates; chance is 1 / `ways`."""
 
-    def retrieve(prediction: Array, truth: Array, groups: Array | None = None) -> PerStimulus:  # noqa: ARG001
+    def retrieve(r: NDArray[np.float64], groups: Array | None = None) -> PerStimulus:  # noqa: ARG001
         """Retrieve each prediction's own stimulus from among w: the chance that corr(p_i, t_i) beats all w − 1 others.
 
         The w − 1 others are other test stimuli, drawn without replacement. Nothing is drawn here: a value is the
@@ -27,7 +27,7 @@ def retrieval(ways: int) -> Function:
         among sets of growing size of Kay et al. (2008, *Nature* 452:352); it is not the n-way top-1 accuracy of
         MinD-Vis and MinD-Video, whose candidates are a classifier's labels.
         """
-        return np.array([_success(one, ways) for one in leads(prediction, truth)])
+        return np.array([_success(one, ways) for one in leads(r)])
 
     return retrieve
 
@@ -47,6 +47,11 @@ def _success(lead: NDArray[np.float64], ways: int) -> float:
 
 
 for _ways in WAYS:
-    register(f"retrieval_{_ways}", label=f"{_ways}-way retrieval", chance=1 / _ways, view="centred", fewest=_ways)(
-        retrieval(_ways)
-    )
+    register_of_similarity(
+        f"retrieval_{_ways}",
+        label=f"{_ways}-way retrieval",
+        chance=1 / _ways,
+        span=(0.0, 1.0),
+        view="centred",
+        fewest=_ways,
+    )(retrieval(_ways))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from evaluation.ceiling import prediction_ceiling
+from evaluation.ceiling import prediction_ceiling, with_test_noise
 from evaluation.metrics import metric
 from evaluation.scores import summarise
 
@@ -62,3 +62,37 @@ def test_it_becomes_a_row(rng: np.random.Generator):
     low, high = entry["ci95"]
     assert low < entry["value"] < high
     assert entry["value"] == pytest.approx(np.sqrt(0.8), abs=0.01)
+
+
+def shrunken(rng: np.random.Generator, noise: float, gain: float, repeats: int = 10, n: int = 300):
+    """Return the truth, and what a model that shrinks by `gain` makes of all repetitions and of either half."""
+    truth, one, other, whole = predictions(rng, noise, repeats, n)
+    return truth, gain * whole, (gain * one, gain * other)
+
+
+@pytest.mark.parametrize(("noise", "gain"), [(1.0, 1.0), (3.0, 0.3), (2.0, 0.05)])
+def test_true_targets_get_the_noise_of_the_responses_whatever_the_shrinkage(rng, noise: float, gain: float):
+    truth, whole, halves = shrunken(rng, noise, gain)
+    noisy = with_test_noise(truth, whole, halves, np.zeros(truth.shape[1:]))
+    assert noisy is not None
+    assert noisy.dtype == np.float32
+    reached = metric("correlation").per_stimulus(noisy, truth).mean()
+    assert reached == pytest.approx(metric("correlation").per_stimulus(whole, truth).mean(), abs=0.01)
+    assert np.mean((noisy - truth) ** 2) == pytest.approx(noise**2 / 10, rel=0.05)
+
+
+def test_a_worse_model_has_the_ceiling_of_its_responses_and_not_of_its_own_faults(rng):
+    truth, whole, halves = shrunken(rng, 1.0, 1.0)
+    wrong = np.roll(truth, 1, axis=-1)  # predicts another feature: reliably, and wrongly
+    shift = wrong - truth
+    noisy = with_test_noise(truth, whole + shift, tuple(half + shift for half in halves), np.zeros(truth.shape[1:]))
+    assert metric("correlation").per_stimulus(noisy, truth).mean() > 0.9
+    assert metric("correlation").per_stimulus(whole + shift, truth).mean() < 0.1
+
+
+def test_without_a_signal_there_is_no_ceiling(rng):
+    one, other = rng.normal(size=(2, 50, 30))
+    mean = (one + other) / 2
+    assert with_test_noise(one, mean - mean, (one, other), np.zeros(30)) is None
+    with pytest.raises(ValueError, match="expected one shape"):
+        with_test_noise(one, one, (one[:, :5], other[:, :5]), np.zeros(30))

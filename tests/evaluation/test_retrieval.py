@@ -13,6 +13,7 @@ from core.seeds import rng_for
 from evaluation.intervals import bootstrap_interval
 from evaluation.metrics import metric
 from evaluation.metrics.retrieval import retrieval
+from evaluation.metrics.similarity import similarity
 
 small = st.integers(3, 6).flatmap(
     lambda n: st.tuples(*[arrays(np.int8, (n, 4), elements=st.integers(-2, 2)) for _ in range(2)], st.integers(2, n))
@@ -42,7 +43,8 @@ def by_hand(prediction: np.ndarray, truth: np.ndarray, ways: int) -> np.ndarray:
 @given(small)
 def test_equals_every_set_of_candidates_ties_included(drawn):
     prediction, truth, ways = drawn
-    np.testing.assert_allclose(retrieval(ways)(prediction, truth, None), by_hand(prediction, truth, ways), atol=1e-12)
+    found = retrieval(ways)(similarity(prediction, truth))
+    np.testing.assert_allclose(found, by_hand(prediction, truth, ways), atol=1e-12)
 
 
 @pytest.mark.parametrize("ways", [10, 50])
@@ -52,14 +54,14 @@ def test_equals_a_simulation(ways: int):
     truth[50:] = truth[:10]  # twins tie
     prediction = truth + 1.5 * rng.normal(size=truth.shape)
     values = metric(f"retrieval_{ways}").per_stimulus(prediction, truth)
-    similarity = np.round(np.corrcoef(prediction, truth)[:60, 60:], 9)
+    r = np.round(np.corrcoef(prediction, truth)[:60, 60:], 9)
     draws = 4000
     for i in (0, 17, 55):
         others = np.delete(np.arange(60), i)
         hits = 0.0
         for _ in range(draws):
             candidates = np.append(rng.permutation(others)[: ways - 1], i)
-            best = candidates[similarity[i, candidates] == similarity[i, candidates].max()]
+            best = candidates[r[i, candidates] == r[i, candidates].max()]
             hits += float(rng.choice(best) == i)
         assert values[i] == pytest.approx(hits / draws, abs=4 * 0.5 / np.sqrt(draws))
     assert np.ptp(values) > 0.3
@@ -69,8 +71,8 @@ def test_the_share_of_draws_without_a_winner_is_hypergeometric():
     rng = rng_for(0, "large")
     truth = rng.normal(size=(3000, 20))
     prediction = truth + 4 * rng.normal(size=truth.shape)
-    similarity = np.corrcoef(prediction, truth)[:3000, 3000:]
-    winners = (similarity > np.diag(similarity)[:, None]).sum(axis=1)
+    r = np.corrcoef(prediction, truth)[:3000, 3000:]
+    winners = (r > np.diag(r)[:, None]).sum(axis=1)
     values = metric("retrieval_50").per_stimulus(prediction, truth)
     np.testing.assert_allclose(values, hypergeom.pmf(0, 2999, winners, 49), rtol=1e-9, atol=1e-300)
 
@@ -96,7 +98,9 @@ def test_one_prediction_for_all_earns_chance_exactly(ways: int, constant: bool):
 
 def test_two_ways_are_two_way_identification():
     truth, prediction = rng_for(0, "two").integers(-1, 2, size=(2, 40, 6))
-    np.testing.assert_allclose(retrieval(2)(prediction, truth, None), metric("two_way").per_stimulus(prediction, truth))
+    np.testing.assert_allclose(
+        retrieval(2)(similarity(prediction, truth)), metric("two_way").per_stimulus(prediction, truth)
+    )
 
 
 def test_truth_is_retrieved_from_itself_and_twins_share():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from evaluation.verdict import headline, is_above, verdict
+from evaluation.verdict import headline, is_above, p_words, verdict
 from evaluation.wording import metric_label, number, ordered_metrics, ordered_rows, row_label, short_label
 
 
@@ -24,12 +24,12 @@ BEST = entry(0.99, 0.98, 1.0)
         (
             rows(reconstruction=HIGH, mean_predictor=MIDDLE, shuffled_brain=LOW, oracle=BEST),
             "Reconstructions are identified .93 of the time (pixels, two-way; chance .50): "
-            "above the mean predictor and the shuffled brain, below the oracle's .99.",
+            "above the shuffled brain and the mean predictor, below the oracle's .99.",
         ),
         (
             rows(reconstruction=LOW, mean_predictor=MIDDLE, shuffled_brain=LOW, oracle=BEST),
             "Reconstructions are identified .52 of the time (pixels, two-way; chance .50): "
-            "not above the mean predictor or the shuffled brain, below the oracle's .99.",
+            "not above the shuffled brain or the mean predictor, below the oracle's .99.",
         ),
         (
             rows(reconstruction=HIGH, mean_predictor=entry(0.9, 0.88, 0.92), shuffled_brain=LOW, oracle=HIGH),
@@ -38,13 +38,13 @@ BEST = entry(0.99, 0.98, 1.0)
         ),
         (
             rows("clip.correlation", reconstruction=entry(0.42, 0.4, 0.44, chance=0.0), mean_predictor=LOW),
-            "Reconstructions score .42 (clip, correlation; chance .00): "
+            "Reconstructions score .42 (CLIP, correlation; chance .00): "
             "not above the mean predictor, no shuffled brain was run.",
         ),
         (
             rows(reconstruction=entry(1.0), mean_predictor=entry(0.0), shuffled_brain=entry(0.0)),
             "Reconstructions are identified 1.00 of the time (pixels, two-way; chance .50): "
-            "with too few clips to compare with the mean predictor and the shuffled brain.",
+            "with too few clips to compare with the shuffled brain and the mean predictor.",
         ),
         (
             rows(reconstruction=entry(None, undefined=2)),
@@ -88,6 +88,41 @@ def test_figures_and_names():
     assert row_label("noise_ceiling") == "noise ceiling"
 
 
+def compared(**p):
+    return {control: {"pixels.two_way": {"value": 0.4, "ci95": [0.3, 0.5], "p": one}} for control, one in p.items()}
+
+
+def test_the_test_and_not_the_intervals_decides():
+    report = rows(reconstruction=LOW, mean_predictor=MIDDLE, shuffled_brain=LOW, prior=LOW, oracle=BEST)
+    report["comparisons"] = compared(shuffled_brain=0.0001, mean_predictor=0.02, prior=0.3)
+    assert verdict(report) == (
+        "Reconstructions are identified .52 of the time (pixels, two-way; chance .50): above the shuffled brain and "
+        "the mean predictor (p = .020) but not above the prior, below the oracle's .99."
+    )
+
+
+def test_what_does_not_beat_the_shuffled_brain_is_the_generators():
+    report = rows(reconstruction=HIGH, mean_predictor=MIDDLE, shuffled_brain=HIGH, oracle=BEST)
+    report["comparisons"] = compared(shuffled_brain=0.43, mean_predictor=0.0001)
+    assert verdict(report) == (
+        "Reconstructions are not above the generator's prior: they are identified .93 of the time (pixels, two-way; "
+        "chance .50), the shuffled brain .93 (p = .43)."
+    )
+
+
+def test_a_control_with_missing_values_is_not_claimed():
+    report = rows(reconstruction=HIGH, mean_predictor=MIDDLE, shuffled_brain=LOW)
+    report["comparisons"] = compared(shuffled_brain=None, mean_predictor=0.001)
+    assert "with too few clips to compare with the shuffled brain" in verdict(report)
+
+
+@pytest.mark.parametrize(
+    ("p", "words"), [(0.0004, "p < .001"), (0.0123, "p = .012"), (0.43, "p = .43"), (1.0, "p = 1.00")]
+)
+def test_p_values_in_words(p, words):
+    assert p_words(p) == words
+
+
 def test_order():
     rows = ["noise_ceiling", "oracle", "ridge", "shuffled_brain", "mlp", "mean_predictor", "reconstruction"]
     assert ordered_rows(rows) == [
@@ -96,8 +131,8 @@ def test_order():
         "mlp",
         "mean_predictor",
         "shuffled_brain",
-        "oracle",
         "noise_ceiling",
+        "oracle",
     ]
     names = ["clip.two_way", "latents_centred.r2", "latents_centred.retrieval_10", "latents.correlation"]
     assert ordered_metrics(names) == [names[3], names[2], names[1], names[0]]
