@@ -26,9 +26,11 @@ WEIGHTS = "model*.safetensors"
 """The weights of a model whose files lie beside each other, in one file or in several."""
 SETTINGS = ("config.json",)
 VISION = ("config.json", "preprocessor_config.json", WEIGHTS)
-CAPTIONER = ("config.json", "tokenizer.json", "tokenizer_config.json", WEIGHTS)
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+CAPTIONER = ("config.json", *TOKENIZER, WEIGHTS)
 MOTION = ("config.json", "diffusion_pytorch_model*.safetensors")
-"""What a model's shapes, a vision model, a captioner and a motion adapter are read from; each file has to be there."""
+"""What a model's shapes, a vision model, a tokenizer, a captioner and a motion adapter are read from; each file has to
+be there."""
 INDEX = "model*.index.json"
 """Which weight lies where, beside weights in several files."""
 

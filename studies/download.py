@@ -1,6 +1,6 @@
 """What is published elsewhere: a dataset from its bucket, weights from the hub; what is wanted, and bringing it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from feature_store.bucket import Bucket
@@ -8,11 +8,15 @@ from feature_store.download import Bill, Download, find
 from feature_store.sources.download import BUCKET, PREFIX, REGION, Request
 from models import hub
 from models.captioners.config import BlipCaptionerConfig
+from models.classifiers.config import CLIP_FILES
 from models.extractors.config import BlipStatesConfig, ClipStatesConfig, LatentsConfig, TextConfig
 from models.generator.config import AnimateDiffConfig
 from models.hub_download import Model, bring, find_model
 from studies.home import home
 from studies.study import Study
+
+Named = tuple[str, Sequence[str]]
+"""A model's weights, and the files that are read of it."""
 
 
 def prepare(
@@ -45,26 +49,37 @@ def prepare(
 def published_weights(study: Study) -> dict[str, list[str]]:
     """Return the models of the hub that a study names and that are no folder here, with the files wanted of each."""
     wanted: dict[str, dict[str, None]] = {}
-
-    def add(weights: str, files: Sequence[str]) -> None:
+    for weights, files in [*_of_targets(study), *_of_generator(study), *_of_judges(study)]:
         if not (home() / weights).is_dir():
             wanted.setdefault(weights, {}).update(dict.fromkeys(files))
+    return {name: list(files) for name, files in wanted.items()}
 
+
+def _of_targets(study: Study) -> Iterator[Named]:
     for target in study.targets.values():
         if isinstance(target, LatentsConfig):
-            add(target.weights, hub.files_of(hub.VAE))
+            yield target.weights, hub.files_of(hub.VAE)
         elif isinstance(target, TextConfig):
-            add(target.weights, hub.files_of(hub.TEXT))
+            yield target.weights, hub.files_of(hub.TEXT)
         elif isinstance(target, ClipStatesConfig | BlipStatesConfig):
-            add(target.weights, [*hub.VISION, hub.INDEX])
+            yield target.weights, [*hub.VISION, hub.INDEX]
+
+
+def _of_generator(study: Study) -> Iterator[Named]:
     if study.generator is not None:
-        add(study.generator.weights, hub.files_of(hub.TEXT_TO_VIDEO))
+        yield study.generator.weights, hub.files_of(hub.TEXT_TO_VIDEO)
         if isinstance(study.generator, AnimateDiffConfig):
-            add(study.generator.motion, hub.MOTION)
+            yield study.generator.motion, hub.MOTION
     captioner = study.captioner_of_b()
     if isinstance(captioner, BlipCaptionerConfig):
-        add(captioner.weights, [*hub.CAPTIONER, hub.INDEX])
-    return {name: list(files) for name, files in wanted.items()}
+        yield captioner.weights, [*hub.CAPTIONER, hub.INDEX]
+
+
+def _of_judges(study: Study) -> Iterator[Named]:
+    judges = study.judges
+    for judge, files in ((judges.clip, CLIP_FILES), (judges.frames, hub.VISION), (judges.videos, hub.VISION)):
+        if judge is not None:
+            yield judge.weights, [*files, hub.INDEX]
 
 
 def find_weights(study: Study) -> list[Model]:
