@@ -1,107 +1,161 @@
-"""The gallery: one HTML page with every test clip beside its reconstruction, scores, controls and verdict."""
+"""The gallery: one HTML page with every test clip beside its reconstruction, scores, controls, doubts and verdict.
+
+The page is one file: clips, pictures, style and script are within it, so that it works from file://, in a mail, and in
+the sandboxed frames in which tracking servers show pages.
+"""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from PIL import Image
 
-from core.files import write_bytes
-from evaluation.chart import panels
+from core.files import digest_file, digest_json, write_bytes
+from evaluation.chart import by_space, marker, panels, telling
+from evaluation.gallery_cards import GalleryItem, card
+from evaluation.gallery_doubts import doubts, interval_cell
+from evaluation.gallery_media import data_uri
 from evaluation.metrics import metric, metric_names
-from evaluation.wording import metric_label, number, ordered_metrics, ordered_rows, row_label, short_label
+from evaluation.rows import MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION, SHUFFLED
+from evaluation.verdict import p_words
+from evaluation.wording import ordered_metrics, ordered_rows, row_label, short_label
+
+__all__ = ["GalleryFigure", "GalleryItem", "page_digest", "render_gallery", "write_gallery"]
 
 TEMPLATE = Path(__file__).with_name("gallery.html")
-STILLS = (".png", ".jpg", ".jpeg", ".gif", ".webp")
-KNOWN = {"schema", "study", "run", "n_test", "rows"}
+TEMPLATES = tuple(TEMPLATE.with_suffix(suffix) for suffix in (".html", ".css", ".js"))
+"""What the page is made of: all of it shows in the page's bytes."""
+KNOWN = {"schema", "study", "run", "n_test", "rows", "comparisons", "permutations", "diagnoses", "notes"}
+"""Parts of a report that have a place of their own on the page."""
+ROW_MEANINGS = {
+    RECONSTRUCTION: "made from the brain's responses to the test clips",
+    NEAREST: "the training clip most like the prediction: what recall of clips that were trained would give",
+    PRIOR: "what the generator makes of noise alone, without a caption",
+    MEAN: "rendered from the mean of the training targets: what all clips have in common",
+    SHUFFLED: "the same models on responses dealt out to the test clips at random",
+    NOISE_CEILING: "the true targets with as much noise as the test responses leave: to be approached, not beaten",
+    ORACLE: "the true targets through the same generator: not to be beaten",
+}
+
+
+def page_digest() -> str:
+    """Return a digest of what the page is made of, the same for all runs."""
+    return digest_json([digest_file(file) for file in TEMPLATES])
 
 
 @dataclass(frozen=True)
-class GalleryItem:
-    """One test stimulus: what was seen, what was made of the brain's response, and how close the two are."""
+class GalleryFigure:
+    """A picture of the whole run, such as `evaluation.diagnosis_chart` draws."""
 
-    stimulus: str
-    seen: str
-    """A path relative to the page, or a data URI, of an MP4 or an image."""
-    reconstructed: str
-    true_caption: str | None = None
-    decoded_caption: str | None = None
-    scores: Mapping[str, float] = field(default_factory=dict)
-    """By `space.metric`; see `evaluation.scores.scores_of`."""
+    title: str
+    image: bytes
+    """PNG."""
+    description: str
+    """What it shows, for those who do not see it."""
+    note: str = ""
 
 
 def write_gallery(
-    path: Path, *, title: str, verdict: str, report: Mapping[str, Any], items: Sequence[GalleryItem]
+    path: Path,
+    *,
+    title: str,
+    verdict: str,
+    report: Mapping[str, Any],
+    items: Sequence[GalleryItem],
+    fps: float,
+    figures: Sequence[GalleryFigure] = (),
 ) -> None:
-    """Write the page, atomically. It needs nothing but the clips it names, and works from file://.
+    """Write the page, atomically. It needs nothing but itself, and works from file://.
 
     Parameters
     ----------
     path : Path
-        For example ``outputs/demo/latest/gallery.html``; the items' paths are relative to its folder.
+        For example ``outputs/demo/latest/gallery.html``; the items' files are relative to its folder.
     title : str
     verdict : str
         One sentence; see `evaluation.verdict.verdict`.
     report : dict
-        What `metrics.json` holds; what it says beyond the schema is listed at the foot of the page.
+        What `metrics.json` holds; what has no place of its own is listed at the foot of the page.
     items : sequence of GalleryItem
         In test order.
+    fps : float
+        Frames per second of the clips.
+    figures : sequence of GalleryFigure
     """
-    page = render_gallery(title=title, verdict=verdict, report=report, items=items)
+    page = render_gallery(title=title, verdict=verdict, report=report, items=items, fps=fps, figures=figures)
     write_bytes(path, page.encode())
 
 
-def render_gallery(*, title: str, verdict: str, report: Mapping[str, Any], items: Sequence[GalleryItem]) -> str:
-    """Return the page's HTML; see `write_gallery`. Every text is escaped."""
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    names = ordered_metrics(name for item in items for name in item.scores)
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+def render_gallery(
+    *,
+    title: str,
+    verdict: str,
+    report: Mapping[str, Any],
+    items: Sequence[GalleryItem],
+    fps: float,
+    figures: Sequence[GalleryFigure] = (),
+) -> str:
+    """Return the page's HTML; see `write_gallery`. Every text is escaped; the same inputs give the same page."""
+    loader = jinja2.FileSystemLoader(TEMPLATE.parent)
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, loader=loader)
+    scored = ordered_metrics(name for item in items for name in item.scores)
+    first = telling(report["rows"] or {RECONSTRUCTION: {name: {} for name in scored}})
+    return environment.get_template(TEMPLATE.name).render(
         title=title,
         verdict=verdict,
         report=report,
-        rows=ordered_rows(report["rows"]),
-        row_labels={row: row_label(row) for row in report["rows"]},
-        panels=panels(report["rows"]),
-        cell=lambda row, name: _cell(report["rows"][row].get(name)),
-        sorts=[{"label": short_label(name), "higher": _higher_is_better(name)} for name in names],
-        cards=[_card(item, names) for item in items],
+        doubts=doubts(report, first),
+        figures=[_figure(figure) for figure in figures],
+        first_scores=[name for name in scored if name in first],
+        more_scores=[name for name in scored if name not in first],
+        sorts=[(label, [_sort(name, scored) for name in names]) for label, names in by_space(scored)],
+        cards=[card(item, scored, fps) for item in items],
         provenance={key: _plain(value) for key, value in sorted(report.items()) if key not in KNOWN},
+        **_chart(report, first),
     )
 
 
-def _cell(entry: Mapping[str, Any] | None) -> dict[str, str] | None:
-    """Return a table cell's value, interval and remark, or None for what a row does not have."""
-    if entry is None:
-        return None
-    low, high = entry["ci95"]
-    remarks = [f"n = {entry['n']}"] if "n" in entry else []
-    remarks += [f"{entry['undefined']} undefined"] if "undefined" in entry else []
+def _chart(report: Mapping[str, Any], first: Sequence[str]) -> dict[str, Any]:
+    """Return what the charts, their legend and their table show."""
+    rows, comparisons = report["rows"], report.get("comparisons") or {}
+    drawn = {panel.name: panel for panel in panels(rows, comparisons)}
+    more = by_space([name for name in drawn if name not in first])
+    shown = ordered_rows(rows)
     return {
-        "value": number(entry["value"]),
-        "interval": "" if low is None or high is None else f"{number(low)} to {number(high)}",
-        "remark": ", ".join(remarks),
-    }
+        "panels": list(drawn.values()),
+        "first_panels": [panel for name, panel in drawn.items() if name in first],
+        "more_panels": [(label, [drawn[name] for name in names]) for label, names in more],
+        "rows": [{"name": row, "label": row_label(row), "shape": marker(row), "meaning": _meaning(row, report)}
+                 for row in shown],
+        "cell": lambda row, name: _cell(rows[row].get(name), comparisons.get(row, {}).get(name)),
+    }  # fmt: skip
 
 
-def _card(item: GalleryItem, names: Sequence[str]) -> dict[str, Any]:
-    values = [item.scores.get(name, math.nan) for name in names]
-    scores = zip(names, values, strict=True)
-    return {
-        "item": item,
-        "clips": [
-            {"kind": "seen", "src": item.seen, "still": _is_still(item.seen)},
-            {"kind": "reconstructed", "src": item.reconstructed, "still": _is_still(item.reconstructed)},
-        ],
-        "sort_values": json.dumps([value if math.isfinite(value) else None for value in values]),
-        "scores": [(metric_label(name), short_label(name), number(value)) for name, value in scores],
-    }
+def _meaning(row: str, report: Mapping[str, Any]) -> str:
+    count = report.get("permutations")
+    averaged = f", averaged over {count} permutations" if row == SHUFFLED and count else ""
+    return ROW_MEANINGS.get(row, "another model") + averaged
 
 
-def _is_still(source: str) -> bool:
-    return source.startswith("data:image/") or source.lower().endswith(STILLS)
+def _cell(entry: Mapping[str, Any] | None, compared: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """Return a table cell's value, interval, remark and p-value, or None for what a row does not have."""
+    cell = interval_cell(entry)
+    p = (compared or {}).get("p")
+    return cell if cell is None or p is None else {**cell, "p": p_words(p)}
+
+
+def _sort(name: str, names: Sequence[str]) -> dict[str, Any]:
+    return {"index": names.index(name), "label": short_label(name), "higher": _higher_is_better(name)}
+
+
+def _figure(figure: GalleryFigure) -> dict[str, Any]:
+    with Image.open(BytesIO(figure.image)) as image:
+        width, height = image.size
+    return {"figure": figure, "source": data_uri(figure.image, "image/png"), "width": width, "height": height}
 
 
 def _higher_is_better(name: str) -> bool:
