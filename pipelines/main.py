@@ -3,6 +3,7 @@
 from zenml import pipeline
 
 from pipelines.common import DEFAULT_STUDY, group_paths, read_study, remember_failure
+from steps.decode_regions import decode_regions
 from steps.extract_targets import extract_targets
 from steps.fit_models import fit_models
 from steps.ingest_responses import ingest_responses
@@ -17,7 +18,7 @@ from studies.ingest import subjects_of
 
 @pipeline(enable_cache=False, on_failure=remember_failure)
 def main(study: str = DEFAULT_STUDY, overrides: list[str] = [], commit: bool = True) -> None:
-    """Ingest, extract, train, promote what was trained where it is no worse, reconstruct from production."""
+    """Ingest, extract, train, promote what was trained where it is no worse, decode by region, reconstruct."""
     config = read_study(study, overrides)
     subjects, targets = subjects_of(study_of(config)), list(config["targets"])
     groups = [ingest_responses(config, name, id=f"ingest_{name}") for name in subjects]
@@ -28,4 +29,5 @@ def main(study: str = DEFAULT_STUDY, overrides: list[str] = [], commit: bool = T
     trained = fit_models(config, after=groups)
     _, run = register_models(config, trained)
     promoted = promote_models(config, run, require=False)
-    reconstruct_videos(config, resolve_models(config, after=promoted))
+    regions = decode_regions(config, require=False, after=groups)
+    reconstruct_videos(config, resolve_models(config, after=[promoted, regions]))

@@ -72,3 +72,23 @@ class ReconstructionRef(Config):
     digest: str
     note: str
     fresh: bool
+
+
+class RegionsRef(Config):
+    """A decoding from each ROI on disk: regions.json, regions.png, and brain.png where voxels have coordinates.
+
+    Attributes
+    ----------
+    run : name of the run; empty where there was nothing to do
+    folder : relative to the checkout
+    digest : digest of regions.json
+    note : why there was nothing to do, else empty
+    fresh : whether it was already there
+    """
+
+    study: str
+    run: str
+    folder: str
+    digest: str
+    note: str
+    fresh: bool

@@ -1,0 +1,16 @@
+"""Step: decode the study's targets from each ROI alone and without it."""
+
+from typing import Annotated
+
+from zenml import step
+
+from materializers.references import ReferenceMaterializer
+from steps.study import StudyJson, study_of
+from studies.references import RegionsRef
+from studies.regions import decode_regions as decode
+
+
+@step(enable_cache=False, output_materializers=ReferenceMaterializer)
+def decode_regions(study: StudyJson, require: bool = True) -> Annotated[RegionsRef, "regions"]:
+    """Return the reference to the run's folder; without `require`, a study of too small ROIs is no failure."""
+    return decode(study_of(study), require=require)
