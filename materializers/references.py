@@ -13,7 +13,7 @@ from core.config import Config
 from core.files import digest_json
 from models.registry.sets import ModelSet
 from studies.home import home
-from studies.references import GroupRef, ReconstructionRef, TrainingRef
+from studies.references import GroupRef, ReconstructionRef, RegionsRef, TrainingRef
 
 FILE = "reference.json"
 NOT_CONTENT = {"fresh", "dvc_state", "pictures"}
@@ -23,7 +23,13 @@ NOT_CONTENT = {"fresh", "dvc_state", "pictures"}
 class ReferenceMaterializer(BaseMaterializer):
     """Materializes the references of `studies.references` and registered model sets."""
 
-    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (GroupRef, TrainingRef, ReconstructionRef, ModelSet)
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (
+        GroupRef,
+        TrainingRef,
+        ReconstructionRef,
+        RegionsRef,
+        ModelSet,
+    )
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 
     def load(self, data_type: type[Any]) -> Config:
@@ -46,21 +52,26 @@ class ReferenceMaterializer(BaseMaterializer):
         return {name: value for name, value in data.model_dump(mode="json").items() if isinstance(value, str | bool)}
 
     def save_visualizations(self, data: Config) -> dict[str, VisualizationType]:
-        """Write the reference as a table, with the pictures of a store or a reconstruction's sheet beside it."""
+        """Write the reference as a table, with the pictures of a store or a reconstruction's gallery beside it."""
         page = f"{self.uri}/reference.html"
         with self.artifact_store.open(page, "w") as file:
             file.write(_table(data))
         shown = {page: VisualizationType.HTML}
         for picture in _pictures(data):
             if picture.is_file():
-                shown[_copy(self, picture)] = VisualizationType.IMAGE
+                kind = VisualizationType.HTML if picture.suffix == ".html" else VisualizationType.IMAGE
+                shown[_copy(self, picture)] = kind
         return shown
 
 
 def _pictures(data: Config) -> list[Path]:
     if isinstance(data, GroupRef):
         return [home() / picture for picture in data.pictures]
-    return [home() / data.folder / "sheet.png"] if isinstance(data, ReconstructionRef) and data.run else []
+    if isinstance(data, ReconstructionRef) and data.run:
+        return [home() / data.folder / name for name in ("gallery.html", "sheet.png")]
+    if isinstance(data, RegionsRef) and data.run:
+        return [home() / data.folder / name for name in ("regions.png", "brain.png")]
+    return []
 
 
 def _copy(materializer: BaseMaterializer, picture: Path) -> str:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from core.files import read_json
 from pipelines.launch import working
+from pipelines.show_scores import WIDTH, print_folds, print_report, print_scores, routes_table
 from studies.home import shown
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from studies.reproduce import Reproduced
     from studies.study import Study
 
-WIDTH = 120
-"""Columns of a table that goes into a file or a pipe."""
 COLOURS = {"good": "green", "note": "yellow", "bad": "red"}
 """Of a line of the status, by its level."""
 
@@ -88,8 +87,8 @@ def show_training(study: "Study") -> None:
     scores = read_json(latest / "scores.json")
     for role, scored in scores["targets"].items():
         title = f"{study.study}: {role} ({scored['target']}), {scores['n_test']} test stimuli"
-        _print_scores(title, *_routes_table(scored))
-    _print_folds(scores)
+        print_scores(title, *routes_table(scored))
+    print_folds(scores)
     console = Console(soft_wrap=True)
     for role, scored in scores["targets"].items():
         made = scored["regressor"]
@@ -110,7 +109,7 @@ def show_training_and_reconstruction(study: "Study") -> None:
 
 
 def show_reconstruction(study: "Study") -> None:
-    """Show the four rows of the latest reconstruction and where its gallery is, or why there is none."""
+    """Show the latest reconstruction's scores beside its controls and where its gallery is, or why there is none."""
     from studies.render import why_nothing_to_render
 
     nothing = why_nothing_to_render(study)
@@ -122,8 +121,8 @@ def show_reconstruction(study: "Study") -> None:
 
     latest = study.outputs / "latest"
     metrics = read_json(latest / "metrics.json")
-    _print_scores(f"{study.study}: {metrics['subject']}, {metrics['n_test']} test stimuli", metrics["rows"])
-    _print_folds(metrics)
+    print_report(f"{study.study}: {metrics['subject']}, {metrics['n_test']} test stimuli", metrics)
+    print_folds(metrics)
     console.print(verdict(metrics), highlight=False)
     console.print(f"[bold]gallery[/] {shown(latest / 'gallery.html')}", highlight=False)
 
@@ -227,62 +226,6 @@ def show_clips(folder: Path) -> None:
     if findings:
         sys.exit(2)
     console.print(f"[green]✓[/] {escape(str(folder))}: every clip is there, as long as published", highlight=False)
-
-
-def _print_folds(report_: dict[str, Any]) -> None:
-    from evaluation.centred import is_centred
-
-    folds = report_.get("cross_validation") or {"targets": {}}
-    for role, scored in folds["targets"].items():
-        title = f"{folds['folds']}-fold cross-validation: {role} ({scored['target']}), {folds['n']} stimuli"
-        plain = {
-            row: {name: entry for name, entry in entries.items() if not is_centred(name.rpartition(".")[0])}
-            for row, entries in scored["rows"].items()
-        }
-        _print_scores(title, plain)
-
-
-def _routes_table(scored: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], str | None]:
-    """Return a target's rows with what they are minus the training mean, and paired differences to the first route."""
-    from evaluation.centred import is_centred
-
-    routes = {name: scored["rows"][name] for name in scored["routes"]}
-    rows = {
-        row: {name: entry for name, entry in entries.items() if is_centred(name.rpartition(".")[0])}
-        for row, entries in {**routes, **scored["rows"]}.items()
-    }
-    for row, entries in scored["differences"].items():
-        for name, entry in entries.items():
-            if is_centred(name.rpartition(".")[0]) and name.endswith(".correlation"):
-                rows[row][f"{name}\nminus {scored['baseline']}"] = {**entry, "chance": None}
-    return rows, scored["chosen"]
-
-
-def _print_scores(title: str, rows: dict[str, dict[str, Any]], chosen: str | None = None) -> None:
-    from evaluation.wording import ordered_metrics, ordered_rows
-
-    every = [name for row in rows.values() for name in row]
-    names = [*ordered_metrics(n for n in every if "\n" not in n), *dict.fromkeys(n for n in every if "\n" in n)]
-    table = Table(title=title, title_justify="left", show_lines=True)
-    table.add_column("")
-    for name in names:
-        table.add_column(name.replace(".", "\n").replace("_centred", ",\nmean removed"), justify="right")
-    for row in ordered_rows(rows):
-        label = f"[bold]{row}[/]\nregistered" if row == chosen else row
-        table.add_row(label, *(_cell(rows[row].get(name)) for name in names))
-    chances = {name: next((row[name]["chance"] for row in rows.values() if name in row), None) for name in names}
-    table.add_row("chance", *("" if chances[name] is None else f"{chances[name]:.2f}" for name in names))
-    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
-
-
-def _cell(entry: dict[str, Any] | None) -> str:
-    if entry is None:
-        return ""
-    if entry["value"] is None:
-        return "undefined"
-    low, high = entry["ci95"]
-    interval = "" if low is None or high is None else f"\n[{low:.2f}, {high:.2f}]"
-    return f"[bold]{entry['value']:.3f}[/]{escape(interval)}"
 
 
 def _print_lines(title: str, lines: list[Any]) -> None:

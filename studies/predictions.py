@@ -102,9 +102,13 @@ def predict_test_roles(
     regressors: dict[str, Regressor],
     subject: str,
     rois: list[str] | None,
+    *,
+    halves: bool = False,
 ) -> dict[str, Predictions]:
-    """Predict every role of a subject's test stimuli, the same stimuli for all; raises as `predict_test` does."""
-    made = {role: predict_test(study, store, encoder, one, subject, rois) for role, one in regressors.items()}
+    """Predict every role of a subject's test stimuli, the same stimuli for all; see `predict_test`, also for errors."""
+    made = {
+        role: predict_test(study, store, encoder, one, subject, rois, halves=halves) for role, one in regressors.items()
+    }
     common_stimuli({role: one.stimuli for role, one in made.items()})
     return made
 

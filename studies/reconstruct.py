@@ -1,35 +1,31 @@
 """Reconstruction: the production set's predictions for the test stimuli, rendered, scored beside controls, and shown.
 
-Writes ``outputs/<study>/<run>/`` with `videos/`, `seen/`, `captions.csv`, `metrics.json`, `gallery.html`, `sheet.png`
-and `manifest.json`.
+Writes ``outputs/<study>/<run>/`` with `videos/`, `seen/`, `captions.csv`, `metrics.json`, `values.json` (the scores of
+every stimulus), `gallery.html`, `sheet.png`, `sheet.gif`, `diagnoses.png` and `manifest.json`.
 """
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from numpy.typing import NDArray
 
 from core.code import code_digest
 from core.config import nearest
 from core.errors import ConfigError
-from core.files import digest_file, digest_json, staged_folder, write_bytes, write_json
+from core.files import digest_file, digest_json, read_json, staged_folder, write_bytes, write_json
 from core.progress import report as progress
 from evaluation import scores
-from evaluation.controls import shuffle_stimuli
-from evaluation.gallery import TEMPLATE, GalleryItem, write_gallery
-from evaluation.sheet import contact_sheet, sheet_png
+from evaluation.gallery import page_digest
 from evaluation.verdict import verdict
 from feature_store import Store
-from models.parts import Encoder, Regressor
-from models.registry.production import fetch, read_artifact
+from models.registry.production import read_artifact
+from models.registry.runs import log_reconstruction
 from models.registry.sets import ModelSet
-from studies.extract import read_clips
+from studies.diagnosis_figure import DIAGNOSES
 from studies.fit import SCORES
-from studies.home import home, shown
-from studies.predictions import predict_test_roles
+from studies.home import shown
+from studies.judged import Judged, judge
 from studies.production import require_same_targets, require_trained_on
 from studies.provenance import (
     CODE,
@@ -43,29 +39,21 @@ from studies.provenance import (
     write_videos,
 )
 from studies.references import ReconstructionRef
-from studies.render import Rendered, Renderer, why_nothing_to_render
+from studies.regions import RECORD as REGIONS
+from studies.regions import current_regions
+from studies.render import why_nothing_to_render
+from studies.run_pictures import GALLERY, GIF, SHEET, write_pictures
 from studies.runs import file_digests, find_run, git_commit, publish_latest, run_name
 from studies.study import Study
+from studies.views import revisions_of
 
-MANIFEST = "manifest.json"
-METRICS = "metrics.json"
-Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Rows:
-    """What is rendered: the reconstruction and its controls.
-
-    Attributes
-    ----------
-    stimuli : test stimuli
-    rows : row ("reconstruction", "mean_predictor", …) to role to (stimulus, …)
-    groups : the stimuli's classes, or None
-    """
-
-    stimuli: list[str]
-    rows: dict[str, dict[str, Array]]
-    groups: list[str] | None
+MANIFEST, METRICS, VALUES, CAPTIONS = "manifest.json", "metrics.json", "values.json", "captions.csv"
+LOGGED = "mlflow_run.txt"
+"""The id of the run's record in MLflow; it says nothing of the run itself, so the manifest does not name it."""
+JUDGING = tuple(
+    f"studies.{name}" for name in ("judged", "control_rows", "views", "leaks", "run_pictures", "diagnosis_figure")
+)
+"""Modules that score and show what was rendered."""
 
 
 def reconstruct(study: Study, chosen: ModelSet) -> ReconstructionRef:
@@ -78,106 +66,60 @@ def reconstruct(study: Study, chosen: ModelSet) -> ReconstructionRef:
     require_same_targets(study, chosen)
     require_trained_on(study, store, chosen, subject)
     origin = made_from(study, store, chosen, subject, stored_input(store, subject))
-    record = _record(study, chosen, origin)
+    regions = current_regions(study, store)
+    record = _record(study, chosen, origin, regions)
     found = find_run(study.outputs, MANIFEST, record["fingerprint"])
     folder = found or study.outputs / run_name(record["fingerprint"])
     if found is None:
-        renderer = Renderer(study, store)
-        rows = _rows(study, store, *fetch(chosen), subject, chosen.record["rois"])
-        rendered = renderer.render(rows.rows, rows.stimuli)
-        seen = read_clips(study.source.build(home()), rows.stimuli, study.clips)
-        values = _score(study, renderer, rows, rendered, seen)
-        _write(study, folder, store, chosen, origin, record, rows, rendered, seen, values)
+        _write(study, folder, chosen, origin, record, judge(study, store, chosen, subject), regions)
     else:
         progress(f"reconstruction {found.name} is as it was", 1, 1)
     publish_latest(folder)
+    _log(folder, chosen)
     return reference_to(study, folder, METRICS, fresh=found is not None)
-
-
-def _rows(
-    study: Study, store: Store, encoder: Encoder, regressors: dict[str, Regressor], subject: str, rois: list[str] | None
-) -> Rows:
-    """Predict z and b of every test stimulus, with the controls' rows beside them."""
-    made = predict_test_roles(study, store, encoder, regressors, subject, rois)
-    first = next(iter(made.values()))
-    order = shuffle_stimuli(len(first.stimuli), study.seed)
-    rows = {
-        "reconstruction": {role: one.predicted for role, one in made.items()},
-        "mean_predictor": {role: one.mean for role, one in made.items()},
-        "shuffled_brain": {role: one.predicted[order] for role, one in made.items()},
-        "oracle": {role: one.truth for role, one in made.items()},
-    }
-    return Rows(first.stimuli, rows, first.groups)
-
-
-def _score(study: Study, renderer: Renderer, made: Rows, rendered: dict[str, Rendered], seen: Array) -> scores.Values:
-    truth = {"pixels": seen}
-    rows: dict[str, dict[str, Array]] = {row: {"pixels": one.clips} for row, one in rendered.items()}
-    for row, one in rendered.items():
-        latents = renderer.z_of(one.clips)
-        if latents is not None:
-            rows[row][renderer.space] = latents
-            truth[renderer.space] = made.rows["oracle"]["z"]
-    progress("scoring", 0, 1)
-    values = scores.per_stimulus(rows, truth, metrics=study.evaluation.metrics, groups=made.groups)
-    progress("scoring", 1, 1)
-    return values
 
 
 def _write(
     study: Study,
     folder: Path,
-    store: Store,
     chosen: ModelSet,
     origin: MadeFrom,
     record: dict[str, Any],
-    made: Rows,
-    rendered: dict[str, Rendered],
-    seen: Array,
-    values: scores.Values,
+    made: Judged,
+    regions: Path | None,
 ) -> None:
-    summary = scores.summarise(values, seed=study.seed, groups=made.groups)
     more = {"subject": record["subject"], "models": str(chosen), "training": chosen.run}
-    metrics = scores.report(study.study, folder.name, len(made.stimuli), summary, **more)
+    run = {"study": study.study, "run": folder.name, **more}
+    metrics = scores.report(study.study, folder.name, len(made.stimuli), **made.report, **more)
     metrics |= _cross_validation(study, chosen)
-    ours = rendered["reconstruction"]
-    true_captions = _true_captions(study, store, made.stimuli)
+    ours, captions = made.reconstruction, [(one[0] if one else "") for one in made.captions]
     with staged_folder(folder) as building:
         write_videos(building / VIDEOS, study, origin, ours, made.stimuli)
-        write_seen(building / SEEN, study, seen, made.stimuli)
+        write_seen(building / SEEN, study, made.seen, made.stimuli)
         words = {"decoded": ours.captions or "", "nearest": ours.nearest or ""}
-        captions = {"stimulus": made.stimuli, "seen": true_captions, **words}
-        pd.DataFrame(captions).to_csv(building / "captions.csv", index=False)
+        table = pd.DataFrame({"stimulus": made.stimuli, "seen": captions, **words})
+        table.to_csv(building / CAPTIONS, index=False)
         write_json(building / METRICS, metrics)
-        write_bytes(building / "sheet.png", sheet_png(contact_sheet(seen[:24], ours.clips[:24])))
-        write_gallery(
-            building / "gallery.html",
-            title=f"{study.study}: {record['subject']}",
-            verdict=verdict(metrics),
-            report={key: value for key, value in metrics.items() if key != "cross_validation"},
-            items=_items(made.stimuli, ours, true_captions, values),
-        )
+        write_json(building / VALUES, {**run, **made.table.record(made.stimuli)})
+        write_pictures(building, study, made, metrics, origin, regions)
         more_record = {"run": folder.name, "git_commit": git_commit(), "files": file_digests(building)}
         write_json(building / MANIFEST, {**record, **more_record})
 
 
-def _items(stimuli: list[str], ours: Rendered, true_captions: list[str], values: scores.Values) -> list[GalleryItem]:
-    return [
-        GalleryItem(
-            stimulus=stimulus,
-            seen=f"{SEEN}/{stimulus}.mp4",
-            reconstructed=f"{VIDEOS}/{stimulus}.mp4",
-            true_caption=true_captions[index] or None,
-            decoded_caption=ours.captions[index] if ours.captions else None,
-            scores=scores.scores_of(values, index),
-        )
-        for index, stimulus in enumerate(stimuli)
-    ]
-
-
-def _true_captions(study: Study, store: Store, stimuli: list[str]) -> list[str]:
-    table = store.target(study.roles.z or "").stimuli("test").set_index("stimulus")
-    return [captions[0] if captions else "" for captions in table.loc[stimuli, "caption"]]
+def _log(folder: Path, chosen: ModelSet) -> None:
+    """Log a run to MLflow, once: its scores, and the pictures by which people choose."""
+    logged = folder / LOGGED
+    if logged.is_file():
+        return
+    metrics = read_json(folder / METRICS)
+    values = {
+        f"{row}.{name}": entry["value"]
+        for row, entries in metrics["rows"].items()
+        for name, entry in entries.items()
+        if entry["value"] is not None
+    }
+    pictures = [folder / name for name in (GALLERY, SHEET, GIF, DIAGNOSES, METRICS) if (folder / name).is_file()]
+    write_bytes(logged, log_reconstruction(chosen, folder.name, values, verdict(metrics), pictures).encode())
 
 
 def _cross_validation(study: Study, chosen: ModelSet) -> dict[str, Any]:
@@ -203,7 +145,7 @@ def subject_of(study: Study, chosen: ModelSet) -> str:
     return wanted
 
 
-def _record(study: Study, chosen: ModelSet, origin: MadeFrom) -> dict[str, Any]:
+def _record(study: Study, chosen: ModelSet, origin: MadeFrom, regions: Path | None) -> dict[str, Any]:
     """Return what a run is made from; its fingerprint is that of all that may show in its files but the machine."""
     same = {"subject", "targets", "generator", "generator_revision", "captioner", "captioner_revision", "seed"}
     fingerprinted = {
@@ -213,9 +155,11 @@ def _record(study: Study, chosen: ModelSet, origin: MadeFrom) -> dict[str, Any]:
         "responses": origin.input.digest,
         "extractor_revision": origin.extractors[study.roles.z or ""],
         "evaluation": study.evaluation.model_dump(),
+        "judges": revisions_of(study.judges),
+        "regions": digest_file(regions / REGIONS) if regions is not None else None,
         "clips": study.clips.model_dump(),
-        "code": code_digest(__name__, *CODE, "studies.extract", stop=("studies", "simulation")),
-        "page": digest_file(TEMPLATE),
+        "code": code_digest(__name__, *CODE, *JUDGING, "studies.extract", stop=("studies", "simulation")),
+        "page": page_digest(),
     }
     shared = {"made_from": origin.model_dump(mode="json"), "config": portable(study)}
     return {**fingerprinted, **shared, "fingerprint": digest_json(fingerprinted)}

@@ -64,14 +64,9 @@ class Renderer:
         z = study.targets[study.roles.z or ""]
         assert isinstance(z, PixelsConfig | LatentsConfig)  # why_nothing_to_render is asked first
         self._study = study
-        self.space = z.extractor
         self.generator: VideoGenerator | None = study.generator.build(home()) if study.generator else None
         self.decoder: Decoder = z.build(home())
         self._nearest, self._writer = _captioners(study, store)
-
-    def render(self, rows: dict[str, Roles], stimuli: Sequence[str]) -> dict[str, Rendered]:
-        """Return clips and captions for every row's z (stimulus, …) and b (stimulus, …), each row by itself."""
-        return {row: self.render_row(roles, stimuli) for row, roles in rows.items()}
 
     def render_row(self, roles: Roles, stimuli: Sequence[str]) -> Rendered:
         """Return clips and captions for z (stimulus, …) and, where the study has it, b (stimulus, …).
@@ -123,12 +118,25 @@ class Renderer:
         if self.generator is None or self._study.generator is None:
             return self.decoder.decode(z)
         states = b if self._study.generator.conditioning == "states" else None
-        seeds = [seed_for(self._study.seed, "render", stimulus) for stimulus in stimuli]
-        return self.generator.render(z, captions, seeds, states=states, on_batch=on_batch)
+        return self.generator.render(z, captions, self._seeds(stimuli), states=states, on_batch=on_batch)
 
-    def z_of(self, clips: NDArray[np.uint8]) -> NDArray[Any] | None:
-        """Return the latents of rendered clips, by the extractor that made the targets; None for pixels."""
-        return None if self.space == "pixels" else self.decoder.extract(clips).astype(np.float32)
+    def _seeds(self, stimuli: Sequence[str]) -> list[int]:
+        return [seed_for(self._study.seed, "render", stimulus) for stimulus in stimuli]
+
+    def render_prior(self, shape: tuple[int, ...], stimuli: Sequence[str]) -> Rendered | None:
+        """Return what the generator invents of noise alone, under no caption; None where there is no generator.
+
+        Parameters
+        ----------
+        shape : of z, (stimulus, …)
+        stimuli : a name for each; the noise of its clip is the one that its reconstruction starts from
+        """
+        if self.generator is None:
+            return None
+        nothing, captions = np.zeros(shape, np.float32), [""] * len(stimuli)
+        # Guidance would weigh the empty caption against itself.
+        clips = self.generator.render(nothing, captions, self._seeds(stimuli), strength=1.0, guidance=1.0)
+        return Rendered(clips, [], [], [])
 
 
 def _note(together: list[list[str]], batch: list[str]) -> None:

@@ -25,6 +25,7 @@ from feature_store.codecs import StorageConfig
 from feature_store.sources import SourceConfig
 from feature_store.sources.bold_moments import BoldMomentsConfig
 from models.captioners.config import BlipCaptionerConfig, CaptionerConfig, NearestCaptionerConfig
+from models.classifiers.config import JudgesConfig
 from models.encoders.config import EncoderConfig, MbmConfig, StandardiseConfig
 from models.extractors.config import BlipStatesConfig, ExtractorConfig, TextConfig
 from models.generator.config import GeneratorConfig
@@ -102,6 +103,17 @@ class ReconstructionConfig(Config):
     """Whose brain; by default the first subject's."""
 
 
+class RegionsConfig(Config):
+    """Which ROIs the targets are decoded from alone and without, by `brain2video regions`."""
+
+    sides: Literal["joined", "apart"] = "joined"
+    """Whether a ROI's two sides (`lEBA`, `rEBA`) count as one, `EBA`."""
+    most: PositiveInt = 60
+    """The largest ones, where there are more."""
+    fewest_voxels: PositiveInt = 10
+    """A ROI with fewer usable voxels is left out, in the subjects where it has so few."""
+
+
 class Study(Config):
     """Everything that defines a study. Relative paths start at the checkout."""
 
@@ -121,6 +133,9 @@ class Study(Config):
     training caption."""
     reconstruction: ReconstructionConfig = ReconstructionConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    judges: JudgesConfig = JudgesConfig()
+    """What the reconstructions are looked at with, beside the extractors of the targets."""
+    regions: RegionsConfig = RegionsConfig()
 
     @model_validator(mode="after")
     def _check_targets(self) -> Self:

@@ -25,7 +25,7 @@ def validation_sheet(study: Study, store: Store, validation: Validation) -> byte
         return None
     try:
         renderer = Renderer(study, store)
-        made = renderer.render({"reconstruction": validation.shown}, validation.shown_stimuli)["reconstruction"]
+        made = renderer.render_row(validation.shown, validation.shown_stimuli)
     except Brain2VideoError as error:
         report(f"no picture of held-out stimuli: {error}", 1, 1)
         return None

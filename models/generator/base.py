@@ -39,6 +39,7 @@ class VideoGenerator(Protocol):
         *,
         states: NDArray[Any] | None = None,
         strength: float | None = None,
+        guidance: float | None = None,
         on_batch: Callable[[slice], None] | None = None,
     ) -> Clips:
         """Return clips uint8 (B, frame, height, width, 3); see `LatentDiffusion.render`."""
@@ -73,6 +74,7 @@ class LatentDiffusion:
         *,
         states: NDArray[Any] | None = None,
         strength: float | None = None,
+        guidance: float | None = None,
         on_batch: Callable[[slice], None] | None = None,
     ) -> Clips:
         """Render latents: renoise them to the strength, denoise them under the captions, decode.
@@ -89,8 +91,8 @@ class LatentDiffusion:
             The noise of a clip depends on its seed alone, not on the batch it came in.
         states : ndarray, shape (B, token, width), optional
             Conditioning states, in place of the captions.
-        strength : float, optional
-            In place of the settings' strength.
+        strength, guidance : float, optional
+            In place of the settings'.
         on_batch : callable, optional
             Told the rows of every batch once it is rendered. How many clips are rendered together may show in the last
             bit, and a batch of the same clips in the same order gives the same bytes.
@@ -105,11 +107,12 @@ class LatentDiffusion:
             Inputs of the wrong shape or number, not finite, a strength outside 0 to 1, or one clip beyond the memory.
         """
         strength = self.config.strength if strength is None else strength
+        guidance = self.config.guidance if guidance is None else guidance
         self._check(z, captions, seeds, states, strength)
         if states is None:
             self._report_cut(captions or [])
         clips: Clips | None = None
-        for rows, made in self._rendered(z, captions or [], states, seeds, strength):
+        for rows, made in self._rendered(z, captions or [], states, seeds, strength, guidance):
             if clips is None:
                 clips = np.empty((len(z), *made.shape[1:]), dtype=np.uint8)
             clips[rows] = made
@@ -138,7 +141,13 @@ class LatentDiffusion:
         return chosen
 
     def _rendered(
-        self, z: NDArray[Any], captions: list[str], states: NDArray[Any] | None, seeds: list[int], strength: float
+        self,
+        z: NDArray[Any],
+        captions: list[str],
+        states: NDArray[Any] | None,
+        seeds: list[int],
+        strength: float,
+        guidance: float,
     ) -> Iterator[tuple[slice, Clips]]:
         """Yield rows with their clips, in batches that memory holds."""
         start, batch = 0, self.config.batch
@@ -148,7 +157,7 @@ class LatentDiffusion:
             try:
                 # Encoded with its batch: nothing outside the batch may show in it.
                 conditioning = self._states(captions[rows]) if states is None else np.asarray(states[rows], np.float32)
-                made = self._render_batch(z[rows], conditioning, seeds[rows], strength)
+                made = self._render_batch(z[rows], conditioning, seeds[rows], strength, guidance)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -170,7 +179,9 @@ class LatentDiffusion:
         return batch // 2
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
-    def _render_batch(self, z: NDArray[Any], states: NDArray[np.float32], seeds: list[int], strength: float) -> Clips:
+    def _render_batch(
+        self, z: NDArray[Any], states: NDArray[np.float32], seeds: list[int], strength: float, guidance: float
+    ) -> Clips:
         device, dtype = self.unet.device, self.unet.dtype
         denoised = renoise_and_denoise(
             self.unet,
@@ -180,7 +191,7 @@ class LatentDiffusion:
             self.empty_states().to(device, dtype),
             seeds,
             strength=strength,
-            guidance=self.config.guidance,
+            guidance=guidance,
             steps=self.config.steps,
         )
         clips: Clips = decode_latents(self.vae, denoised, self.config.decoded)

@@ -41,13 +41,14 @@ def test_the_content_hash_is_what_is_referred_to(materializer) -> None:
     assert materializer.compute_content_hash(group(digest="e")) != one
 
 
-def test_it_is_shown_as_a_table_and_a_reconstruction_with_its_sheet(materializer, home: Path, tmp_path: Path) -> None:
+def test_it_is_shown_as_a_table_and_a_reconstruction_with_its_gallery(materializer, home: Path, tmp_path: Path) -> None:
     shown = materializer.save_visualizations(group(name="<b>"))
     assert "&lt;b&gt;" in Path(next(iter(shown))).read_text()
     write_bytes(home / "outputs" / "x" / "r" / "sheet.png", b"png")
+    write_bytes(home / "outputs" / "x" / "r" / "gallery.html", b"<!doctype html>")
     run = ReconstructionRef(study="x", run="r", folder="outputs/x/r", digest="d", note="", fresh=False)
-    names = [Path(path).name for path in materializer.save_visualizations(run)]
-    assert names == ["reference.html", "sheet.png"]
+    kinds = {Path(path).name: kind.value for path, kind in materializer.save_visualizations(run).items()}
+    assert kinds == {"reference.html": "html", "gallery.html": "html", "sheet.png": "image"}
     assert materializer.extract_metadata(run)["folder"] == "outputs/x/r"
 
 

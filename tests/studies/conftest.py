@@ -7,13 +7,14 @@ import pytest
 import yaml
 
 from evaluation.config import JudgeConfig
+from evaluation.judge import train_judge
 from models.zoo.config import ZooConfig
 from models.zoo.train import train_zoo
 from studies.fit import fit
 from studies.promote import promote_run
 from studies.register import register_training
 from studies.study import Study, load_study
-from studies.zoo import SmallWorldConfig
+from studies.zoo import JUDGE, SmallWorldConfig
 
 if TYPE_CHECKING:
     from .known_responses import Known
@@ -62,6 +63,8 @@ def small_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small world's models, hardly trained, at the size of the demo's clips."""
     folder = tmp_path_factory.mktemp("zoo") / "small_world"
     train_zoo(TINY_WORLD.zoo, lambda n, seed: TINY_WORLD.draw("zoo", n, seed), folder)
+    shown = TINY_WORLD.draw("zoo", TINY_WORLD.judge.clips, 0)
+    train_judge(TINY_WORLD.judge, shown.clips, shown.labels, shown.attributes).save(folder / JUDGE)
     return folder
 
 

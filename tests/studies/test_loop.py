@@ -10,6 +10,7 @@ import pytest
 
 from core.errors import ConfigError, RegistryError, SourceError, StoreCorrupted, StoreError
 from core.files import read_json
+from evaluation.rows import PRIOR, ROWS
 from feature_store import verify
 from studies.extract import extract
 from studies.fit import fit
@@ -28,8 +29,6 @@ from ..conftest import write_arrays
 from .conftest import write_study
 from .routes_source import make_stores
 
-ROWS = {"reconstruction", "mean_predictor", "shuffled_brain", "oracle"}
-
 
 def loop(study: Study) -> ReconstructionRef:
     make_stores(study)
@@ -44,7 +43,7 @@ def test_the_loop_reconstructs_what_was_seen(study: Study) -> None:
     metrics = read_json(folder / "metrics.json")
     assert metrics["schema"] == 1
     assert (metrics["study"], metrics["run"], metrics["n_test"]) == ("small", made.run, 8)
-    assert set(metrics["rows"]) == ROWS
+    assert set(metrics["rows"]) == set(ROWS) - {PRIOR}
     two_way = {row: entries["pixels.two_way"] for row, entries in metrics["rows"].items()}
     assert set(two_way["oracle"]) == {"value", "ci95", "chance", "higher_is_better"}
     assert two_way["reconstruction"]["ci95"][0] > two_way["mean_predictor"]["ci95"][1]
@@ -224,7 +223,7 @@ def test_cross_validation_stands_beside_the_test_scores(study: Study) -> None:
     validated = metrics["cross_validation"]
     assert (validated["folds"], validated["repeats"], validated["n"]) == (4, 2, 48)
     rows = validated["targets"]["z"]["rows"]
-    assert set(rows) == ROWS
+    assert set(rows) == {"reconstruction", "mean_predictor", "shuffled_brain", "oracle"}
     assert rows["reconstruction"]["pixels.two_way"]["value"] > 0.9
     assert rows["shuffled_brain"]["pixels.two_way"]["value"] == pytest.approx(0.5, abs=0.08)
     too_many = study.model_copy(update={"evaluation": study.evaluation.model_copy(update={"folds": 40})})

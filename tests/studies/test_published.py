@@ -18,10 +18,17 @@ from transformers import (
     CLIPConfig,
     CLIPImageProcessorPil,
     CLIPModel,
+    VideoMAEConfig,
+    VideoMAEForVideoClassification,
+    VideoMAEImageProcessorPil,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessorPil,
 )
 
 from core.clips import ClipConfig, read_clip
 from core.files import read_json
+from evaluation.rows import ROWS
 from feature_store import Store
 from models.hub import DOWNLOADED
 from models.zoo.config import TextStage
@@ -32,7 +39,7 @@ from simulation.write import simulate
 from studies.download import published_weights
 from studies.study import Study, load_study
 
-from .test_loop import ROWS, loop
+from .test_loop import loop
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "bold_moments.yaml"
 WORDS = sorted({word for of in ATTRIBUTES.values() for words in of for word in words.split()})
@@ -85,9 +92,23 @@ def save_clip(folder: Path) -> None:
     """Save what `openai/clip-vit-large-patch14` consists of: patches of 14 on 224 pixels."""
     vision = {**SMALL, "image_size": 224, "patch_size": 14, "projection_dim": 12}
     text = {**SMALL, "vocab_size": 50, "max_position_embeddings": 77}
+    text |= {"vocab_size": 600, "eos_token_id": 599, "projection_dim": 12}
     CLIPModel(CLIPConfig(vision_config=vision, text_config=text, projection_dim=12)).save_pretrained(folder)
+    train_tokenizer([*GRAMMAR, " ".join(WORDS)], 77).save_pretrained(folder)
     crop = {"height": 224, "width": 224}
     CLIPImageProcessorPil(size={"shortest_edge": 224}, crop_size=crop, **NORMAL).save_pretrained(folder)
+
+
+def save_judges(weights: Path) -> None:
+    """Save what the classifiers of frames and of videos consist of: 224 pixels in patches of 16, 16 frames."""
+    settings = {**SMALL, "image_size": 224, "patch_size": 16, "num_labels": 60}
+    vit = weights / "google" / "vit-base-patch16-224"
+    videomae = weights / "MCG-NJU" / "videomae-base-finetuned-kinetics"
+    ViTForImageClassification(ViTConfig(**settings)).save_pretrained(vit)
+    ViTImageProcessorPil(size={"height": 224, "width": 224}).save_pretrained(vit)
+    decoder = {"decoder_hidden_size": 8, "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 1}
+    VideoMAEForVideoClassification(VideoMAEConfig(**settings, **decoder)).save_pretrained(videomae)
+    VideoMAEImageProcessorPil().save_pretrained(videomae)
 
 
 @pytest.fixture
@@ -98,6 +119,7 @@ def study(home: Path) -> Study:
     save_zeroscope(weights / "cerspense" / "zeroscope_v2_576w")
     save_blip(weights / "Salesforce" / "blip-image-captioning-base")
     save_clip(weights / "openai" / "clip-vit-large-patch14")
+    save_judges(weights)
     counts: dict[str, Any] = {"train": 6, "test": 2, "train_repeats": 1, "test_repeats": 2}
     quick = "{ridge: {}, mlp: {regressor: {kind: mlp, hidden: 8, steps: 4}}}"  # a head of components at the true size
     smaller = [f"source.counts={counts}", f"training.routes={quick}", "training.selection.validation=0.34"]
@@ -115,7 +137,10 @@ def test_the_study_runs_from_recordings_to_videos(study: Study, home: Path) -> N
     assert shapes["blip"] == (226, 16)
     assert shapes["clip"] == (12,)
     folder = home / made.folder
-    assert set(read_json(folder / "metrics.json")["rows"]) == ROWS
+    assert set(read_json(folder / "metrics.json")["rows"]) == set(ROWS)
+    looked_at = read_json(folder / "metrics.json")["rows"]["oracle"]
+    assert {"video_classes.published_50_way", "frame_classes.published_2_way"} <= set(looked_at)
+    assert {"clip_frames.similarity", "caption_clip.clip_score", "frames.ssim_gaussian"} <= set(looked_at)
     captions = pd.read_csv(folder / "captions.csv", keep_default_na=False)
     assert len(captions) == 2
     assert set(" ".join(captions["decoded"]).split()) <= {*WORDS, "[", "]"}
@@ -132,7 +157,10 @@ def test_the_weights_it_names_are_those_that_are_downloaded(home: Path) -> None:
         "cerspense/zeroscope_v2_576w",
         "Salesforce/blip-image-captioning-base",
         "openai/clip-vit-large-patch14",
+        "google/vit-base-patch16-224",
+        "MCG-NJU/videomae-base-finetuned-kinetics",
     }
     assert "unet/*.safetensors" in wanted["cerspense/zeroscope_v2_576w"]
     assert "tokenizer.json" in wanted["Salesforce/blip-image-captioning-base"]
-    assert "tokenizer.json" not in wanted["openai/clip-vit-large-patch14"]
+    assert "tokenizer.json" in wanted["openai/clip-vit-large-patch14"], "captions are held against what was seen"
+    assert "tokenizer.json" not in wanted["google/vit-base-patch16-224"]

@@ -1,0 +1,100 @@
+"""A reconstruction beside all that it is held against, from recordings whose answer is known."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from core.files import read_json
+from evaluation.rows import CONTROLS, MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION, SHUFFLED
+from evaluation.verdict import verdict
+from models.registry.client import client
+from studies.home import home as home_folder
+from studies.production import resolve_production
+from studies.reconstruct import LOGGED, reconstruct
+from studies.study import Study, load_study
+
+from ..conftest import write_arrays
+from .conftest import write_study
+from .test_loop import loop
+
+
+def metrics_of(study: Study) -> dict:
+    return read_json(home_folder() / loop(study).folder / "metrics.json")
+
+
+def test_every_row_that_can_be_had_is_there_and_the_others_are_named(study: Study) -> None:
+    metrics = metrics_of(study)
+    assert list(metrics["rows"]) == sorted(metrics["rows"])  # canonical JSON; the order of showing is `ROWS`
+    assert set(metrics["rows"]) == {RECONSTRUCTION, NEAREST, MEAN, SHUFFLED, NOISE_CEILING, ORACLE}
+    assert set(metrics["comparisons"]) == set(CONTROLS) - {PRIOR}
+    assert metrics["notes"] == ["no prior: z is decoded directly, without a generator that could invent something"]
+    two_way = {row: entries["pixels.two_way"]["value"] for row, entries in metrics["rows"].items()}
+    assert two_way[MEAN] == pytest.approx(0.5)
+    assert two_way[SHUFFLED] == pytest.approx(0.5, abs=0.1)
+    assert two_way[NEAREST] < two_way[RECONSTRUCTION] <= two_way[ORACLE] == 1
+    assert metrics["comparisons"][SHUFFLED]["pixels.two_way"]["p"] < 0.01
+    assert "above the shuffled brain" in verdict(metrics)
+
+
+def test_the_noise_ceiling_lies_between_the_reconstruction_and_the_oracle(home: Path, tmp_path: Path) -> None:
+    source = write_arrays(tmp_path / "noisy", np.random.default_rng(3), train=200, test=30, repeats=4)
+    for name in ("responses.npy",):
+        file = source / "sub-01" / name
+        values = np.load(file)
+        np.save(file, values + 2 * np.random.default_rng(4).normal(size=values.shape).astype(np.float32))
+    rows = metrics_of(load_study(write_study(home, source)))["rows"]
+    error = {row: entries["frames.psnr"]["value"] for row, entries in rows.items() if "frames.psnr" in entries}
+    correlation = {row: entries["pixels.correlation"]["value"] for row, entries in rows.items()}
+    for scored in (error, correlation):
+        assert scored[RECONSTRUCTION] < scored[NOISE_CEILING] < scored[ORACLE]
+
+
+def test_stimuli_shown_once_have_no_noise_ceiling_and_a_note_says_so(home: Path, tmp_path: Path) -> None:
+    source = write_arrays(tmp_path / "once", np.random.default_rng(3), repeats=1)
+    metrics = metrics_of(load_study(write_study(home, source)))
+    assert NOISE_CEILING not in metrics["rows"]
+    assert any("shown once" in note for note in metrics["notes"])
+
+
+def test_what_ignores_the_brain_is_reported_as_not_above_the_prior(home: Path, tmp_path: Path) -> None:
+    """The test responses belong to no stimulus: whatever is rendered, it owes nothing to what was seen."""
+    source = write_arrays(tmp_path / "deaf", np.random.default_rng(5), train=60, test=24)
+    file, trials = source / "sub-01" / "responses.npy", pd.read_csv(source / "sub-01" / "trials.csv")
+    values = np.load(file)
+    test = np.flatnonzero(trials["stimulus_id"].isin([f"s{index:03d}" for index in range(60, 84)]))
+    values[test] = values[test][np.random.default_rng(6).permutation(len(test))]
+    np.save(file, values)
+    metrics = metrics_of(load_study(write_study(home, source)))
+    assert metrics["comparisons"][SHUFFLED]["pixels.two_way"]["p"] >= 0.05
+    assert verdict(metrics).startswith("Reconstructions are not above the generator's prior:")
+
+
+def test_the_diagnoses_and_every_stimulus_are_kept(study: Study) -> None:
+    folder = home_folder() / loop(study).folder
+    metrics, values = read_json(folder / "metrics.json"), read_json(folder / "values.json")
+    assert set(metrics["diagnoses"]) == {"dimension", "distance", "leaks"}
+    dimension = metrics["diagnoses"]["dimension"]["pixels"]
+    assert 0 < dimension["ratio"] < 2
+    assert dimension["n"] == 8
+    assert metrics["diagnoses"]["leaks"]["stimuli"]["count"] == 0
+    assert metrics["diagnoses"]["leaks"]["clips"]["count"] == 0
+    assert values["stimuli"] == [f"s{index:03d}" for index in range(40, 48)]
+    scored = values["rows"][RECONSTRUCTION]["pixels.two_way"]
+    assert np.mean(scored) == pytest.approx(metrics["rows"][RECONSTRUCTION]["pixels.two_way"]["value"])
+    assert values["directions"]["frames.psnr" if "frames.psnr" in values["directions"] else "pixels.two_way"]
+
+
+def test_it_is_logged_to_mlflow_once_with_its_gallery(study: Study) -> None:
+    folder = home_folder() / loop(study).folder
+    run = client().get_run((folder / LOGGED).read_text())
+    metrics = read_json(folder / "metrics.json")
+    two_way = metrics["rows"][RECONSTRUCTION]["pixels.two_way"]["value"]
+    assert run.data.metrics["reconstruction.pixels.two_way"] == pytest.approx(two_way)
+    assert run.data.tags["mlflow.note.content"] == verdict(metrics)
+    assert "gallery.html" in [one.path for one in client().list_artifacts(run.info.run_id)]
+    again = reconstruct(study, resolve_production(study))
+    assert again.fresh
+    runs = client().search_runs([run.info.experiment_id], "tags.kind = 'reconstruction'")
+    assert len(runs) == 1
