@@ -11,7 +11,7 @@ import typer
 
 import pipelines.environment as environment
 from core.errors import Brain2VideoError
-from pipelines import cli_registry, cli_videos
+from pipelines import cli_evaluate, cli_regions, cli_registry, cli_videos
 from pipelines.cli_download import download
 from pipelines.options import DEMO, Config, NoCommit, Set
 
@@ -193,6 +193,10 @@ for command in (
     cli_videos.reconstruct,
     cli_videos.explain,
     cli_videos.reproduce,
+    cli_evaluate.evaluate,
+    cli_evaluate.compare,
+    cli_evaluate.metrics,
+    cli_regions.regions,
     cli_registry.status,
     cli_registry.ui,
 ):

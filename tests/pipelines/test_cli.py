@@ -20,8 +20,9 @@ from pipelines.show import show_zoo
 
 from .conftest import CHECKOUT, Here, Run
 
-COMMANDS = ["demo", "simulate", "run", "responses", "targets", "train", "promote", "reconstruct", "status", "verify"]
-OF_VIDEOS = ["explain", "reproduce"]
+COMMANDS = ["demo", "simulate", "run", "responses", "targets", "train", "promote", "reconstruct", "regions"]
+COMMANDS += ["status", "verify"]
+OF_VIDEOS = ["explain", "reproduce", "evaluate", "compare", "metrics"]
 
 
 def test_help_and_version_import_nothing_heavy(environment: dict[str, str]) -> None:

@@ -1,0 +1,256 @@
+"""Two runs are compared pair by pair: the arithmetic, what is left out and said, what is refused, the picture."""
+
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.stats import permutation_test
+
+from core.errors import ConfigError, SourceError, SourceMissing
+from core.files import read_json, write_json
+from evaluation.difference_chart import difference, difference_chart
+from studies.compare_runs import compare_runs
+from studies.found_runs import find
+from studies.runs import file_digests
+
+Write = Callable[..., Path]
+STIMULI = [f"{index:02d}" for index in range(12)]
+
+
+@pytest.fixture
+def write(home: Path) -> Write:
+    """Write a run's values, and what it was made from."""
+
+    def write(
+        run: str,
+        rows: dict[str, dict[str, Sequence[float | None]]],
+        stimuli: Sequence[str] = STIMULI,
+        subject: str = "sub-01",
+        **manifest: Any,
+    ) -> Path:
+        folder = home / "outputs" / run
+        study, name = run.removeprefix("evaluations/").split("/")
+        values = {"schema": 1, "study": study, "run": name, "subject": subject, "stimuli": list(stimuli)}
+        directions = {name: not name.endswith("epe") for scored in rows.values() for name in scored}
+        write_json(folder / "values.json", {**values, "rows": rows, "directions": directions})
+        write_json(folder / "manifest.json", manifest)
+        return folder
+
+    return write
+
+
+def scored(**metrics: Sequence[float | None] | np.ndarray) -> dict[str, dict[str, Any]]:
+    """Return rows of one run; ``pixels__ssim`` stands for the metric's name."""
+    return {"reconstruction": {name.replace("__", "."): list(values) for name, values in metrics.items()}}
+
+
+def test_differences_are_paired_and_second_minus_first(write: Write, rng: np.random.Generator) -> None:
+    first, effect = rng.normal(0.5, 0.2, 12), rng.normal(0.05, 0.03, 12)
+    write("demo/one", scored(pixels__correlation=first, frames__psnr=10 * first))
+    write("demo/two", scored(pixels__correlation=first + effect, frames__psnr=10 * first))
+    made = compare_runs("demo/one", "demo/two")
+    entry = made.report["metrics"]["pixels.correlation"]
+    assert entry["first"]["value"] == pytest.approx(first.mean())
+    assert entry["second"]["value"] == pytest.approx((first + effect).mean())
+    assert entry["value"] == pytest.approx(effect.mean())
+    low, high = entry["ci95"]
+    assert low < effect.mean() < high
+    assert low > 0, "what makes a stimulus hard for both does not widen the interval"
+    same = made.report["metrics"]["frames.psnr"]
+    assert (same["value"], same["ci95"], same["p"]) == (0.0, [0.0, 0.0], 1.0)
+    assert entry["p_adjusted"] == pytest.approx(2 * entry["p"])
+    assert made.report["n"] == 12
+    assert made.report["notes"] == []
+
+
+def test_p_is_that_of_an_exact_two_sided_permutation(write: Write, rng: np.random.Generator) -> None:
+    first, second = rng.normal(0.5, 0.2, 12), rng.normal(0.6, 0.2, 12)
+    write("demo/one", scored(pixels__correlation=first))
+    write("demo/two", scored(pixels__correlation=second))
+    p = compare_runs("demo/one", "demo/two").report["metrics"]["pixels.correlation"]["p"]
+    wanted = permutation_test(
+        (second - first,), np.mean, permutation_type="samples", n_resamples=np.inf, alternative="two-sided"
+    )
+    assert p == pytest.approx(wanted.pvalue)
+    back = compare_runs("demo/two", "demo/one").report["metrics"]["pixels.correlation"]
+    assert back["p"] == pytest.approx(p)
+    assert back["value"] == pytest.approx(-(second - first).mean())
+
+
+def test_stimuli_are_joined_by_name_and_the_others_are_said(write: Write) -> None:
+    values = np.arange(12) / 12
+    write("demo/one", scored(pixels__correlation=values))
+    write("demo/two", scored(pixels__correlation=values[::-1][:9]), [*STIMULI[::-1][:8], "other"])
+    made = compare_runs("demo/one", "demo/two")
+    assert made.report["n"] == 8
+    assert made.report["metrics"]["pixels.correlation"]["value"] == 0.0
+    assert made.report["only"] == {
+        "first": {"count": 4, "examples": ["00", "01", "02"]},
+        "second": {"count": 1, "examples": ["other"]},
+    }
+    assert made.report["notes"] == [
+        "4 stimuli are in the first run alone and not compared: 00, 01, 02 and 1 more",
+        "1 stimulus is in the second run alone and not compared: other",
+    ]
+
+
+def test_missing_values_are_left_out_and_counted(write: Write) -> None:
+    write("demo/one", scored(pixels__correlation=[None, *[0.5] * 11], frames__psnr=[20.0] * 12))
+    write("demo/two", scored(pixels__correlation=[0.1, None, *[0.6] * 10], frames__psnr=[21.0] * 12))
+    made = compare_runs("demo/one", "demo/two")
+    entry = made.report["metrics"]["pixels.correlation"]
+    assert entry["n"] == 10
+    assert entry["value"] == pytest.approx(0.1)
+    assert made.report["notes"] == [
+        "2 of 12 stimuli have no value in one of the runs and are left out: pixels.correlation"
+    ]
+    write("demo/none", scored(pixels__correlation=[None] * 12, frames__psnr=[21.0] * 12))
+    entry = compare_runs("demo/one", "demo/none").report["metrics"]["pixels.correlation"]
+    assert (entry["n"], entry["value"], entry["p"], entry["ci95"]) == (0, None, None, [None, None])
+
+
+def test_where_lower_is_better_the_direction_is_kept(write: Write) -> None:
+    write("demo/one", scored(frames__epe=np.full(12, 3.0)))
+    write("demo/two", scored(frames__epe=np.full(12, 2.0)))
+    entry = compare_runs("demo/one", "demo/two").report["metrics"]["frames.epe"]
+    assert entry["higher_is_better"] is False
+    assert entry["value"] == -1.0
+    assert entry["p"] == pytest.approx(2 / 2**12)
+
+
+def test_what_differs_between_the_runs_is_said(write: Write) -> None:
+    rows = scored(video_classes__top_1_of_2=[0.5] * 12)
+    write("demo/one", rows)
+    write("peer/two", scored(video_classes__top_1_of_2=[0.5] * 12, frames__psnr=[9.0] * 12), subject="sub-02")
+    assert compare_runs("demo/one", "peer/two").report["notes"] == [
+        "the studies differ: demo and peer",
+        "the subjects differ: sub-01 and sub-02",
+        "scored in one of the runs alone: frames.psnr",
+    ]
+    assert "both are the same run" in compare_runs("demo/one", "demo/one").report["notes"]
+
+
+def test_pixels_of_other_sizes_are_left_out(write: Write) -> None:
+    rows = scored(frames__ssim=[0.5] * 12, pixels_centred__r2=[0.5] * 12, video_classes__top_1_of_2=[0.5] * 12)
+    clips = {"frames": 8, "height": 32, "width": 32}
+    write("demo/one", rows, clips=clips)
+    write("demo/two", rows, sampling={**clips, "height": 64})
+    made = compare_runs("demo/one", "demo/two")
+    assert list(made.report["metrics"]) == ["video_classes.top_1_of_2"]
+    assert made.report["notes"] == ["clips of other sizes, 8 × 32 × 32 and 8 × 64 × 32, so left out: frames, pixels"]
+    write("demo/three", rows, sampling=clips)
+    assert len(compare_runs("demo/one", "demo/three").report["metrics"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(0.004, "+.004"), (-0.004, "−.004"), (0.0, ".000"), (0.12, "+.12"), (-1.5, "−1.50"), (None, "–")],
+)
+def test_differences_are_written_with_their_sign(value: float | None, words: str) -> None:
+    assert difference(value, signed=True) == words
+
+
+def test_spaces_that_were_made_with_other_weights_are_left_out(write: Write) -> None:
+    rows = scored(
+        pixels__correlation=[0.5] * 12, latents_centred__correlation=[0.1] * 12, clip_frames__similarity=[0.5] * 12
+    )
+    config = {"targets": {"z16": {"extractor": "latents"}}}
+    write("demo/one", rows, config=config, made_from={"extractors": {"z16": "aa"}}, judges={"clip": "cc"})
+    write("demo/two", rows, config=config, made_from={"extractors": {"z16": "bb"}}, judges={"clip": "cc"})
+    made = compare_runs("demo/one", "demo/two")
+    assert set(made.report["metrics"]) == {"pixels.correlation", "clip_frames.similarity"}
+    assert made.report["notes"] == ["looked at with other weights in the two runs, so left out: latents"]
+    write("demo/three", scored(clip_frames__similarity=[0.5] * 12), judges={"clip": "dd"})
+    with pytest.raises(ConfigError, match=r"no metric in common: looked at with other weights .*: clip_frames"):
+        compare_runs("demo/one", "demo/three")
+
+
+def test_another_row_can_be_compared(write: Write) -> None:
+    rows = {**scored(pixels__correlation=[0.5] * 12), "mean_predictor": {"pixels.correlation": [0.2] * 12}}
+    write("demo/one", rows)
+    write("demo/two", rows)
+    made = compare_runs("demo/one", "demo/two", row="mean_predictor")
+    assert made.report["metrics"]["pixels.correlation"]["first"]["value"] == pytest.approx(0.2)
+    assert made.folder.name == "demo-one--demo-two--mean_predictor"
+    with pytest.raises(ConfigError, match="demo/one: has no row 'mean_predicter'; did you mean 'mean_predictor'"):
+        compare_runs("demo/one", "demo/two", row="mean_predicter")
+
+
+def test_runs_without_anything_in_common_are_one_line(write: Write) -> None:
+    write("demo/one", scored(pixels__correlation=[0.5] * 12))
+    write("demo/two", scored(pixels__correlation=[0.5] * 2), ["a", "b"])
+    write("demo/three", scored(frames__psnr=[20.0] * 12))
+    with pytest.raises(ConfigError, match=r"no stimulus in common \(00, 01, 02 and 9 more; a, b\)"):
+        compare_runs("demo/one", "demo/two")
+    with pytest.raises(ConfigError, match="no metric in common"):
+        compare_runs("demo/one", "demo/three")
+
+
+def test_a_run_is_found_by_folder_by_name_and_as_latest(
+    write: Write, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write("demo/20260101-000000-aaaaaa", scored(pixels__correlation=[0.5] * 12))
+    (home / "outputs" / "demo" / "latest").symlink_to(folder.name)
+    peer = write("evaluations/peer/20260102-000000-bbbbbb", scored(pixels__correlation=[0.5] * 12))
+    (peer.parent / "latest").symlink_to(peer.name)
+    for name in (folder, "demo/latest", "20260101-000000-aaaaaa", "demo/20260101-000000-aaaaaa"):
+        assert find(name) == folder
+    for name in ("peer/latest", "evaluations/peer/latest", "20260102-000000-bbbbbb"):
+        assert find(name) == peer
+    with pytest.raises(
+        ConfigError, match="latest: several runs are called so; name one of demo/latest, evaluations/peer/latest"
+    ):
+        find("latest")
+    with pytest.raises(SourceMissing, match="no such run under outputs/; did you mean 'demo/20260101-000000-aaaaaa'"):
+        find("demo/20260101-000000-aaaaab")
+
+
+def test_runs_without_values_say_what_to_do(write: Write, home: Path) -> None:
+    folder = write("demo/one", scored(pixels__correlation=[0.5] * 12))
+    (folder / "values.json").unlink()
+    with pytest.raises(SourceMissing, match=r"holds no values.json.*run 'brain2video reconstruct' again"):
+        compare_runs("demo/one", "demo/one")
+    for content in (
+        "{}",
+        "[1]",
+        "no json",
+        '{"schema": 1, "study": "a", "run": "b", "stimuli": ["x"], "rows": {"r": 1}}',
+    ):
+        (folder / "values.json").write_text(content)
+        with pytest.raises(SourceError, match="holds no values of a run"):
+            compare_runs("demo/one", "demo/one")
+    (folder / "values.json").write_text('{"schema": 2}')
+    with pytest.raises(SourceError, match="has schema 2, expected 1"):
+        compare_runs("demo/one", "demo/one")
+    write("demo/one", scored(pixels__correlation=[0.5] * 11))
+    with pytest.raises(SourceError, match="a metric has not one value a stimulus"):
+        compare_runs("demo/one", "demo/one")
+
+
+def test_the_same_runs_give_the_same_files(write: Write, home: Path, tmp_path: Path, rng: np.random.Generator) -> None:
+    write("demo/one", scored(pixels__correlation=rng.random(12), frames__psnr=rng.random(12)))
+    write("demo/two", scored(pixels__correlation=rng.random(12), frames__psnr=rng.random(12)))
+    made = compare_runs("demo/one", "demo/two")
+    assert made.folder == home / "outputs" / "comparisons" / "demo-one--demo-two"
+    assert read_json(made.folder / "comparison.json") == made.report
+    again = compare_runs("demo/one", "demo/two", output=tmp_path / "out")
+    assert file_digests(again.folder) == file_digests(made.folder)
+    with pytest.raises(ConfigError, match="holds something else than a comparison"):
+        compare_runs("demo/one", "demo/two", output=home)
+
+
+def test_the_picture_shows_every_metric(write: Write, rng: np.random.Generator) -> None:
+    first = {"pixels__correlation": rng.random(12), "frames__psnr": rng.random(12), "frames__epe": rng.random(12)}
+    write("demo/one", scored(**first, pixels__two_way=[None] * 12))
+    write("demo/two", scored(**{name: values + 0.2 for name, values in first.items()}, pixels__two_way=[None] * 12))
+    report = compare_runs("demo/one", "demo/two").report
+    image = Image.open(BytesIO(difference_chart(report)))
+    assert image.width == 1200
+    fewer = {**report, "metrics": {"frames.psnr": report["metrics"]["frames.psnr"]}}
+    assert Image.open(BytesIO(difference_chart(fewer))).height < image.height
+    with pytest.raises(ValueError, match="no metric; nothing to draw"):
+        difference_chart({**report, "metrics": {}})
