@@ -17,7 +17,7 @@ from models.classifiers.config import JudgesConfig
 from studies.aligned_clips import Clips, Sampling, black_note, read_made, read_shown
 from studies.folder_captions import Captions
 from studies.folder_training import Diagnosed, Nearest, TrainingClips
-from studies.left_out import why_left_out
+from studies.left_out import OF_A_FOLDER, why_left_out
 from studies.paired_folders import Paired
 from studies.views import Judges, Viewer
 
@@ -87,7 +87,7 @@ def score_pairs(
     table = Table(truth, config, seed=seed)
     like = _add_rows(table, viewer, made, captions, known)
     scored = table.values[RECONSTRUCTION]
-    why = why_left_out(config.metrics, list(scored), truth)
+    why = why_left_out(config.metrics, list(scored), truth, OF_A_FOLDER)
     if not scored:
         raise ConfigError(f"no metric can be had: {'; '.join(why)}")
     report = table.report()

@@ -19,6 +19,7 @@ from studies.control_rows import ControlRows, Nearest
 from studies.extract import read_clips
 from studies.home import home
 from studies.leaks import find_leaks
+from studies.left_out import OF_A_STUDY, why_left_out
 from studies.predictions import Predictions, predict_test_roles, stimuli_trained_on
 from studies.render import Rendered, Renderer
 from studies.study import Study
@@ -64,7 +65,8 @@ def judge(study: Study, store: Store, chosen: ModelSet, subject: str) -> Judged:
     seen = read_clips(study.source.build(home()), z.stimuli, study.clips)
     captions = true_captions(study, store, z.stimuli)
     viewer = Viewer(Judges(study.judges), views_of_targets(study, store, z.stimuli, training))
-    table = Table(viewer.truth(seen, captions), study.evaluation, seed=study.seed, groups=z.groups)
+    truth = viewer.truth(seen, captions)
+    table = Table(truth, study.evaluation, seed=study.seed, groups=z.groups)
     rows = ControlRows(study, store, Renderer(study, store), made, training)
     ours: Rendered | None = None
     for row, rendered in rows.rendered():
@@ -75,6 +77,7 @@ def judge(study: Study, store: Store, chosen: ModelSet, subject: str) -> Judged:
     assert ours is not None  # it is the first row
     of_truth = rows.nearest(z.truth)
     report = table.report()
+    left_out = why_left_out(study.evaluation.metrics, list(report["rows"][RECONSTRUCTION]), truth, OF_A_STUDY)
     diagnoses = {"leaks": leaks, **_diagnoses(study, made, table, report["rows"][RECONSTRUCTION], of_truth)}
     return Judged(
         stimuli=z.stimuli,
@@ -82,7 +85,7 @@ def judge(study: Study, store: Store, chosen: ModelSet, subject: str) -> Judged:
         captions=captions,
         reconstruction=ours,
         table=table,
-        report={**report, "diagnoses": diagnoses, "notes": rows.notes},
+        report={**report, "diagnoses": diagnoses, "notes": [*rows.notes, *left_out]},
         predicted=z.predicted - z.mean,
         truth=z.truth - z.mean,
         nearest_to_prediction=rows.of_prediction,

@@ -1,12 +1,14 @@
-"""Says in words which metrics could not be had of a folder of videos, and why."""
+"""Says in words which metrics could not be had, and why."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from evaluation.centred import is_centred
 from evaluation.metrics import SPACES_OF, Metric, metric
 from evaluation.spaces import Spaces, in_space
 
-ABSENT = {
+Absent = Mapping[str, str]
+OF_A_FOLDER: Absent = {
+    "groups": "classes, which a folder does not name",
     "centred": "training clips (--training)",
     "frame_vectors": "a CLIP model (--clip)",
     "classes": "a classifier (--video-classifier, --frame-classifier or --judge)",
@@ -14,10 +16,19 @@ ABSENT = {
     "words": "captions, decoded and seen (--captions)",
     "caption_score": "captions (--captions) and a CLIP model (--clip)",
 }
+OF_A_STUDY: Absent = {
+    "groups": "classes of stimuli, which the source does not name",
+    "centred": "a target that rendered clips can be compared by",
+    "frame_vectors": "judges.clip",
+    "classes": "judges.videos, judges.frames or judges.small_world",
+    "labels": "judges.small_world",
+    "words": "captions, decoded and seen",
+    "caption_score": "captions and judges.clip",
+}
 """What a metric of each view is in want of where there is nothing that it could look at."""
 
 
-def why_left_out(asked: Sequence[str], had: Sequence[str], truth: Spaces) -> list[str]:
+def why_left_out(asked: Sequence[str], had: Sequence[str], truth: Spaces, absent: Absent) -> list[str]:
     """Return one line for each reason for which metrics are left out.
 
     Parameters
@@ -25,21 +36,22 @@ def why_left_out(asked: Sequence[str], had: Sequence[str], truth: Spaces) -> lis
     asked : `space.metric` or bare names
     had : the `space.metric` names that were scored
     truth : arrays by space
+    absent : `OF_A_FOLDER` or `OF_A_STUDY`
     """
     reasons: dict[str, list[str]] = {}
     for name in dict.fromkeys(asked):
         if not any(one == name or one.rpartition(".")[2] == name for one in had):
-            reasons.setdefault(_reason(name, truth), []).append(name)
+            reasons.setdefault(_reason(name, truth, absent), []).append(name)
     return [f"left out, for want of {reason}: {', '.join(names)}" for reason, names in reasons.items()]
 
 
-def _reason(name: str, truth: Spaces) -> str:
+def _reason(name: str, truth: Spaces, absent: Absent) -> str:
     chosen, space = metric(name), name.rpartition(".")[0]
     if chosen.needs_groups:
-        return "classes, which a folder does not name"
+        return absent["groups"]
     there = [one for one in _spaces(chosen, space, truth) if in_space(truth, one) is not None]
     if not there:
-        return ABSENT.get(chosen.view, f"the space '{space}'")
+        return absent.get(chosen.view, f"the space '{space}'")
     found = in_space(truth, there[0])
     assert found is not None
     return _too_small(chosen, found.shape)

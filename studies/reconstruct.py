@@ -51,7 +51,8 @@ MANIFEST, METRICS, VALUES, CAPTIONS = "manifest.json", "metrics.json", "values.j
 LOGGED = "mlflow_run.txt"
 """The id of the run's record in MLflow; it says nothing of the run itself, so the manifest does not name it."""
 JUDGING = tuple(
-    f"studies.{name}" for name in ("judged", "control_rows", "views", "leaks", "run_pictures", "diagnosis_figure")
+    f"studies.{name}"
+    for name in ("judged", "control_rows", "views", "leaks", "left_out", "run_pictures", "diagnosis_figure")
 )
 """Modules that score and show what was rendered."""
 

@@ -48,7 +48,7 @@ def epe(prediction: Array, truth: Array, groups: Array | None = None) -> PerStim
     view="frames",
     higher_is_better=False,
     fewest_frames=2,
-    protocol="Mind-Animator (Lu et al. 2025), NeuroClips (2024): Farneback flow (.5, 3, 15, 3, 5, 1.2, 0) of grey "
+    protocol="as Mind-Animator (Lu et al. 2025) and NeuroClips (2024) describe it: Farneback flow (.5, 3, 15, 3, 5, 1.2, 0) of grey "
     "frames at 512 × 512, the mean length of the difference, in pixels",
 )
 def epe_512(prediction: Array, truth: Array, groups: Array | None = None) -> PerStimulus:  # noqa: ARG001

@@ -9,6 +9,8 @@ from evaluation.metrics.registry import Array, PerStimulus, register
 
 GREY = 1e-9
 """Chroma below which a pixel has no hue."""
+CHROMA_PLANE = np.array([[1.0, -0.5, -0.5], [0.0, 0.75**0.5, -(0.75**0.5)]])
+"""From red, green and blue to a place in the plane of hue and chroma, grey in the middle and red to the right."""
 
 
 @register("hue", label="hue (circular, by saturation)", chance=0.0, span=(-1.0, 1.0), view="frames")
@@ -29,19 +31,17 @@ def _clip_hue(one: Array, other: Array) -> float:
     predicted, true = unit_clip(one), unit_clip(other)
     if not np.isfinite(predicted).all():
         return float("nan")
-    (a, b), (wanted_a, wanted_b) = _chroma_plane(predicted), _chroma_plane(true)
-    weight, length = np.hypot(wanted_a, wanted_b), np.hypot(a, b)
-    total = float(weight.sum())
-    if total <= GREY * weight.size:
-        return float("nan")
-    likeness = (a * wanted_a + b * wanted_b) / np.where(length > GREY, length, np.inf)
-    return float(likeness.sum() / total)
+    sums = np.sum([_frame_hue(a, b) for a, b in zip(predicted, true, strict=True)], axis=0)
+    alike, total = float(sums[0]), float(sums[1])
+    return alike / total if total > GREY * true[..., 0].size else float("nan")
 
 
-def _chroma_plane(clip: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return every pixel's place in the plane of hue and chroma, grey in the middle and red to the right."""
-    red, green, blue = (clip[..., channel] for channel in range(3))
-    return red - 0.5 * (green + blue), np.sqrt(0.75) * (green - blue)
+def _frame_hue(one: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the sum over pixels of the true chroma times the cosine of the hue difference, and of the true chroma."""
+    (a, b), (wanted_a, wanted_b) = (cv2.split(cv2.transform(frame, CHROMA_PLANE)) for frame in (one, other))
+    length, weight = np.sqrt(a * a + b * b), np.sqrt(wanted_a * wanted_a + wanted_b * wanted_b)
+    alike = (a * wanted_a + b * wanted_b) / np.where(length > GREY, length, np.inf)
+    return float(alike.sum()), float(weight.sum())
 
 
 @register(

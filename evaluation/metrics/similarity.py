@@ -12,8 +12,8 @@ from evaluation.metrics.registry import Array, Function, OfSimilarity, PerStimul
 Floats = NDArray[np.float64]
 TIE = 1e-9
 """Correlations closer than this are equal: a blocked matrix product may round equal columns differently."""
-BLOCK = 2**16
-"""Features that are looked at together, so that long clips need no copy in double precision."""
+BLOCK = 2**13
+"""Features that are looked at together: long clips need no copy in double precision, and a block stays in the cache."""
 
 
 @dataclass(frozen=True)

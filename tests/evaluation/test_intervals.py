@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import false_discovery_control, permutation_test
+from scipy.stats import bootstrap, false_discovery_control, permutation_test
 
 from core.seeds import rng_for
 from evaluation.intervals import bootstrap_interval, holm, paired_interval, paired_p
@@ -48,6 +48,20 @@ def test_p_is_uniform_where_nothing_is_there() -> None:
     found = np.array([paired_p(*rng.normal(size=(2, 20)), seed=0, draws=500) for _ in range(400)])
     for level in (0.05, 0.25, 0.5):
         assert (found < level).mean() == pytest.approx(level, abs=4 * np.sqrt(level * (1 - level) / 400))
+
+
+def test_the_interval_is_near_scipys() -> None:
+    values = rng_for(0, "percentile").gamma(2, size=80)
+    wanted = bootstrap(
+        (values,), np.mean, method="percentile", n_resamples=40_000, rng=np.random.default_rng(0)
+    ).confidence_interval  # fmt: skip
+    found = bootstrap_interval(values, seed=0, draws=40_000)
+    np.testing.assert_allclose(found, (wanted.low, wanted.high), atol=0.01)
+
+
+def test_a_value_that_is_missing_or_a_single_stimulus_has_no_interval() -> None:
+    for values in (np.array([1.0, np.nan, 2.0]), np.ones(1), np.array([[1.0, 2.0], [np.nan, 2.0]])):
+        assert np.isnan(bootstrap_interval(values, seed=0)).all()
 
 
 def test_one_subject_is_as_before_whatever_the_shape() -> None:

@@ -4,6 +4,8 @@ import re
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import pearsonr
 
 from core.errors import ConfigError
@@ -11,6 +13,7 @@ from core.seeds import rng_for
 from evaluation.intervals import bootstrap_interval
 from evaluation.metrics import metric, metric_names, register
 from evaluation.metrics import similarity as similarity_module
+from evaluation.metrics.registry import Metric
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +73,57 @@ def test_every_metric_says_what_it_is(name):
     assert chosen.label
     if isinstance(chosen.chance, float):
         assert low <= chosen.chance <= high
+
+
+WORDS = ("a", "small", "large", "red", "blue", "star", "ring", "moving")
+OF_PREDICTION_ALONE = ("consistency_adjacent", "consistency_all")
+BEST_IS_ANOTHER = ("clip_score",)
+"""Metrics that a prediction equal to the truth need not be the best of: they ask something else."""
+
+
+def drawn(chosen: Metric, rng: np.random.Generator, size: float = 1.0) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """Return a random prediction, a random truth and groups, as the metric's view has them."""
+    n = max(6, chosen.fewest)
+    groups = [index % 2 for index in range(n)]
+    if chosen.view == "frames":
+        clips = rng.integers(0, 1 + int(254 * size), (2, n, 2, 16, 17, 3), dtype=np.uint8)
+        return clips[0], clips[1], groups
+    if chosen.view == "labels":
+        return rng.integers(0, 3, (n, 4)), rng.integers(0, 3, (n, 4)), groups
+    if chosen.view == "words":
+        said = [[" ".join(rng.choice(WORDS, 1 + int(7 * size))) for _ in range(n)] for _ in range(2)]
+        return np.array(said[0], dtype=object), np.array(said[1], dtype=object), groups
+    shape = {"frame_vectors": (n, 3, 8), "caption_score": (n, 3, 8), "classes": (n, 2, 60)}.get(chosen.view, (n, 3, 8))
+    prediction, truth = size * rng.normal(size=(2, *shape))
+    return (prediction[:, 0] if chosen.view == "caption_score" else prediction), truth, groups
+
+
+@pytest.mark.parametrize("name", [name for name in metric_names() if name != "epe_512"])
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), size=st.sampled_from([0.01, 0.3, 1.0]))
+def test_values_stay_within_their_span(name: str, seed: int, size: float):
+    chosen = metric(name)
+    prediction, truth, groups = drawn(chosen, np.random.default_rng(seed), size)
+    values = chosen.per_stimulus(prediction, truth, groups)
+    known = values[np.isfinite(values)]
+    assert values.shape == (len(truth),)
+    assert chosen.span[0] - 1e-9 <= known.min(initial=chosen.span[1])
+    assert known.max(initial=chosen.span[0]) <= chosen.span[1] + 1e-9
+
+
+ASKED_OF_THE_TRUTH = [name for name in metric_names() if name not in (*OF_PREDICTION_ALONE, *BEST_IS_ANOTHER)]
+
+
+@pytest.mark.parametrize("name", ASKED_OF_THE_TRUTH)
+def test_no_guess_is_better_than_the_truth(name: str):
+    chosen, rng = metric(name), rng_for(0, "direction", name)
+    _, truth, groups = drawn(chosen, rng)
+    best = chosen.per_stimulus(truth, truth, groups)
+    guesses = [chosen.per_stimulus(drawn(chosen, rng)[0], truth, groups) for _ in range(3)]
+    sign = 1 if chosen.higher_is_better else -1
+    assert np.isfinite(best).all()
+    assert (sign * best >= sign * np.array(guesses) - 1e-9).all()
+    assert sign * best.mean() > sign * np.mean(guesses)
 
 
 @pytest.mark.parametrize("name", VECTORS)
