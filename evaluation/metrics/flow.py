@@ -48,8 +48,8 @@ def epe(prediction: Array, truth: Array, groups: Array | None = None) -> PerStim
     view="frames",
     higher_is_better=False,
     fewest_frames=2,
-    protocol="as Mind-Animator (Lu et al. 2025) and NeuroClips (2024) describe it: Farneback flow (.5, 3, 15, 3, 5, 1.2, 0) of grey "
-    "frames at 512 × 512, the mean length of the difference, in pixels",
+    protocol="as Mind-Animator (Lu et al. 2025) and NeuroClips (2024) describe it: Farneback flow "
+    "(.5, 3, 15, 3, 5, 1.2, 0) of grey frames at 512 × 512, the mean length of the difference, in pixels",
 )
 def epe_512(prediction: Array, truth: Array, groups: Array | None = None) -> PerStimulus:  # noqa: ARG001
     """Compare motion as published: the mean end-point error of Farneback's flow at 512×512, in pixels; lower is better.
