@@ -11,8 +11,9 @@ from rich.table import Table
 
 WIDTH = 120
 """Columns of a table that goes into a file or a pipe."""
-REPORT_WIDTH = 140
-"""The same for a report, whose lines are not broken."""
+REPORT_WIDTH = 150
+"""The same for a report; a narrower screen is shown the rows of `NARROW` alone."""
+NARROW = ("reconstruction", "shuffled_brain", "oracle")
 SHORT = {
     "reconstruction": "reconstruction",
     "shuffled_brain": "shuffled\nbrain",
@@ -38,24 +39,26 @@ def print_report(title: str, metrics: Mapping[str, Any]) -> None:
 
     rows = metrics["rows"]
     tests = metrics.get("comparisons", {}).get(SHUFFLED, {})
-    shown = [row for row in SHORT if row in rows]
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("", no_wrap=True)
+    paper = Console(width=None if sys.stdout.isatty() else REPORT_WIDTH)
+    wide = paper.width >= REPORT_WIDTH
+    shown = [row for row in SHORT if row in rows and (wide or row in NARROW)]
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 2), pad_edge=False)
+    table.add_column("", no_wrap=wide)
     for row in shown:
         table.add_column(SHORT[row], justify="right", no_wrap=True)
         if row == RECONSTRUCTION:
             table.add_column("p against\nshuffled", justify="right", no_wrap=True)
     table.add_column("chance", justify="right", no_wrap=True)
     for name in ordered_metrics(name for row in rows.values() for name in row):
-        line = [metric_label(name).split(" (")[0]]
+        line = [escape(metric_label(name))]
         for row in shown:
             line.append(_with_interval(rows[row].get(name)) if row == RECONSTRUCTION else _plain(rows[row].get(name)))
             if row == RECONSTRUCTION:
                 p = tests.get(name, {}).get("p")
                 line.append("" if p is None else p_words(p).removeprefix("p ").removeprefix("= "))
-        entry = next(rows[row][name] for row in shown if name in rows[row])
+        entry = next(one[name] for one in rows.values() if name in one)
         table.add_row(*line, number(entry["chance"]) if entry["chance"] is not None else "")
-    Console(width=None if sys.stdout.isatty() else REPORT_WIDTH).print(table)
+    paper.print(table)
     console = Console(soft_wrap=True)
     for leak in _leaks(metrics):
         console.print(f"[red]leak[/] {escape(leak)}", highlight=False)
