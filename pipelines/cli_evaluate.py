@@ -36,7 +36,8 @@ def evaluate(
         str | None, typer.Option("--video-classifier", help=f"A video classifier: {MODEL}", metavar="MODEL")
     ] = None,
     metrics: Annotated[
-        str | None, typer.Option("--metrics", help="Names, joined by commas; all by default.", metavar="NAME,…")
+        str | None,
+        typer.Option("--metrics", help="Names, joined by commas; all but epe_512 by default.", metavar="NAME,…"),
     ] = None,
     frames: Annotated[int | None, typer.Option("--frames", min=1, help="Frames of a clip; the truth's.")] = None,
     height: Annotated[int | None, typer.Option("--height", min=1, help="Pixels; the truth's.")] = None,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from core.errors import ConfigError
 from core.progress import report as progress
 from evaluation.config import EvaluationConfig
-from evaluation.metrics import metric, metric_names
+from evaluation.metrics import metric
 from evaluation.rows import MEAN, NEAREST, RECONSTRUCTION
 from evaluation.table import Table
 from models.classifiers.config import JudgesConfig
@@ -67,7 +67,7 @@ def score_pairs(
     ----------
     training : Path, optional
         A folder of the clips that the model was trained on.
-    metrics : `space.metric` or bare names; all where empty
+    metrics : `space.metric` or bare names; where empty, all but those that are computed only where they are named
     seed : int
         Of the shuffled brain and of the intervals.
     whole : bool
@@ -82,7 +82,7 @@ def score_pairs(
     known = _training(training, sampling, looking)
     made, seen = read_made(paired, sampling, whole=whole), read_shown(paired, sampling)
     viewer = _View(Viewer(looking), known)
-    config = EvaluationConfig(metrics=metrics or tuple(metric_names()))
+    config = EvaluationConfig(metrics=metrics) if metrics else EvaluationConfig()
     truth = viewer.truth(seen, captions)
     table = Table(truth, config, seed=seed)
     like = _add_rows(table, viewer, made, captions, known)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from evaluation.centred import is_centred
+from evaluation.config import ONLY_WHERE_NAMED
 from evaluation.metrics import SPACES_OF, Metric, metric
 from evaluation.spaces import Spaces, in_space
 
@@ -42,7 +43,9 @@ def why_left_out(asked: Sequence[str], had: Sequence[str], truth: Spaces, absent
     for name in dict.fromkeys(asked):
         if not any(one == name or one.rpartition(".")[2] == name for one in had):
             reasons.setdefault(_reason(name, truth, absent), []).append(name)
-    return [f"left out, for want of {reason}: {', '.join(names)}" for reason, names in reasons.items()]
+    said = [f"left out, for want of {reason}: {', '.join(names)}" for reason, names in reasons.items()]
+    unnamed = [name for name in ONLY_WHERE_NAMED if name not in {one.rpartition(".")[2] for one in asked}]
+    return said + ([f"left out, computed only where it is named: {', '.join(unnamed)}"] if unnamed else [])
 
 
 def _reason(name: str, truth: Spaces, absent: Absent) -> str:
