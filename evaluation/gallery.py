@@ -29,7 +29,7 @@ __all__ = ["GalleryFigure", "GalleryItem", "page_digest", "render_gallery", "wri
 TEMPLATE = Path(__file__).with_name("gallery.html")
 TEMPLATES = tuple(TEMPLATE.with_suffix(suffix) for suffix in (".html", ".css", ".js"))
 """What the page is made of: all of it shows in the page's bytes."""
-KNOWN = {"schema", "study", "run", "n_test", "rows", "comparisons", "permutations", "diagnoses", "notes"}
+KNOWN = {"schema", "study", "run", "n_test", "rows", "comparisons", "permutations", "diagnoses", "notes", "protocols"}
 """Parts of a report that have a place of their own on the page."""
 ROW_MEANINGS = {
     RECONSTRUCTION: "made from the brain's responses to the test clips",

@@ -5,6 +5,7 @@ from io import BytesIO
 from typing import Any
 
 from evaluation.centred import is_centred
+from evaluation.drawing import write_at_foot, write_beside
 from evaluation.rows import SHUFFLED
 from evaluation.wording import number
 
@@ -98,7 +99,7 @@ def _draw_target(
     _write_head(alone)
     _draw_references(alone, target["rows"]["all_voxels"][name], target["rows"].get(SHUFFLED, {}).get(name))
     lost.axvline(0, color=NULL, linestyle=(0, (4, 3)), linewidth=1, zorder=4)
-    _write_at_foot(lost, 0, "nothing lost", NULL)
+    write_at_foot(lost, 0, "nothing lost", NULL)
     chance = target["rows"]["all_voxels"][name]["chance"] or 0.0
     for place, roi in enumerate(order):
         one = target["regions"][roi]
@@ -181,7 +182,7 @@ def _draw_bar(
 ) -> None:
     """Draw a bar from chance with its interval, and write both at the panel's right."""
     if entry is None or entry["value"] is None:
-        _write_beside(axes, place, "no other voxels" if entry is None else "–", CONTROL, size)
+        write_beside(axes, place, "no other voxels" if entry is None else "–", color=CONTROL, fontsize=size - 1)
         return
     value, (low, high) = entry["value"], entry["ci95"]
     has_interval = low is not None and high is not None
@@ -191,7 +192,7 @@ def _draw_bar(
     if has_interval:
         axes.plot([low, high], [place, place], color=WHISKER, linewidth=1.2, solid_capstyle="butt", zorder=5)
         text += f"  [{written(low)}, {written(high)}]"
-    _write_beside(axes, place, text, WRITTEN if clear else CONTROL, size)
+    write_beside(axes, place, text, color=WRITTEN if clear else CONTROL, fontsize=size - 1)
 
 
 def finer(value: float | None) -> str:
@@ -200,31 +201,3 @@ def finer(value: float | None) -> str:
         return number(value)
     text = f"{abs(value):.3f}"
     return ("−" if value < 0 and float(text) else "") + text.removeprefix("0")
-
-
-def _write_beside(axes: Any, place: int, text: str, color: str, size: int) -> None:
-    axes.annotate(
-        text,
-        (1.0, place),
-        (8, 0),
-        xycoords=("axes fraction", "data"),
-        textcoords="offset points",
-        va="center",
-        fontsize=size - 1,
-        color=color,
-    )
-
-
-def _write_at_foot(axes: Any, x: float, text: str, color: str) -> None:
-    """Write below the axis what a vertical line is."""
-    axes.annotate(
-        text,
-        (x, 0),
-        (0, -18),
-        xycoords=("data", "axes fraction"),
-        textcoords="offset points",
-        ha="center",
-        va="top",
-        fontsize=8,
-        color=color,
-    )

@@ -5,6 +5,7 @@ from io import BytesIO
 from typing import Any
 
 from evaluation.centred import is_centred, plain
+from evaluation.drawing import write_at_foot, write_beside
 from evaluation.rows import NOISE_CEILING, REFERENCES
 from evaluation.wording import number, ordered_rows, row_label
 
@@ -140,23 +141,14 @@ def _draw_row(axes: Any, place: int, entry: Entry, style: Mapping[str, Any]) -> 
         text += f"  [{number(low)}, {number(high)}]"
     if value is not None:
         axes.plot([value], [place], linestyle="none", markeredgewidth=1.6, zorder=4, **style)
-    axes.annotate(
-        text,
-        (1.0, place),
-        (8, 0),
-        xycoords=("axes fraction", "data"),
-        textcoords="offset points",
-        va="center",
-        fontsize=9,
-        color=style["color"],
-        weight="bold" if style["marker"] == "D" else "normal",
-    )
+    weight = "bold" if style["marker"] == "D" else "normal"
+    write_beside(axes, place, text, fontsize=9, color=style["color"], weight=weight)
 
 
 def _draw_chance(axes: Any, chance: float | None) -> None:
     if chance is not None:
         axes.axvline(chance, color="#3c4046", linestyle=(0, (4, 3)), linewidth=1, zorder=2)
-        _write_at_foot(axes, chance, f"chance {number(chance)}", "#3c4046")
+        write_at_foot(axes, chance, f"chance {number(chance)}", "#3c4046")
 
 
 def _draw_ceiling(axes: Any, entry: Entry | None, chance: float | None) -> None:
@@ -168,19 +160,4 @@ def _draw_ceiling(axes: Any, entry: Entry | None, chance: float | None) -> None:
     axes.axvline(entry["value"], color=CEILING, linewidth=1.2, zorder=2)
     left, right = axes.get_xlim()
     line = int(chance is not None and abs(entry["value"] - chance) < APART * (right - left))
-    _write_at_foot(axes, entry["value"], f"noise ceiling {number(entry['value'])}", CEILING, line)
-
-
-def _write_at_foot(axes: Any, x: float, text: str, color: str, line: int = 0) -> None:
-    """Write below the axis what a vertical line is."""
-    axes.annotate(
-        text,
-        (x, 0),
-        (0, -18 - 11 * line),
-        xycoords=("data", "axes fraction"),
-        textcoords="offset points",
-        ha="center",
-        va="top",
-        fontsize=8,
-        color=color,
-    )
+    write_at_foot(axes, entry["value"], f"noise ceiling {number(entry['value'])}", CEILING, line)

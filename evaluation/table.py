@@ -74,12 +74,14 @@ class Table:
         return made
 
     def report(self) -> dict[str, Any]:
-        """Return what a report says of the rows: `rows`, `comparisons`, `permutations`."""
+        """Return what a report says of the rows: `rows`, `comparisons`, `permutations`, `protocols`."""
         values = self.values
+        names = dict.fromkeys(name for scored in values.values() for name in scored)
         return {
             "rows": scores.summarise(values, seed=self._seed, groups=self._groups, truth=self._truth),
             "comparisons": scores.comparisons(values, seed=self._seed, groups=self._groups),
             "permutations": self._config.permutations,
+            "protocols": {name: metric(name).protocol for name in names if metric(name).protocol},
         }
 
     def record(self, stimuli: list[str]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ ROW_LABELS = {
 SPACE_LABELS = {
     "clip": "CLIP",
     "blip": "BLIP",
-    "text": "caption states",
+    "text": "caption embedding",
     "clip_frames": "CLIP",
     "video_classes": "video classes",
     "frame_classes": "frame classes",

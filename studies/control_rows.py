@@ -63,6 +63,11 @@ class ControlRows:
         self._captions = {name: (told[name][0] if told[name] else "") for name in self._names}
         self.of_prediction = self.nearest(made["z"].predicted)
 
+    @property
+    def training_captions(self) -> list[str]:
+        """The first caption of every training stimulus that has one."""
+        return [caption for caption in self._captions.values() if caption]
+
     def nearest(self, values: Array) -> Nearest:
         """Return the nearest training stimulus of values of z, (n, …)."""
         index, distance = nearest_training(values, self._training)

@@ -74,7 +74,7 @@ class EvaluationRequest(Config):
     allow_missing: bool = False
     """Score what is there where videos are missing."""
     metrics: tuple[str, ...] = ()
-    """`space.metric` or bare names; all by default."""
+    """`space.metric` or bare names; by default all that an evaluation computes without being told."""
     judges: JudgesConfig = JudgesConfig()
     """Models that look at clips and captions."""
     seed: int = 0

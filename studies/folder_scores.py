@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from core.errors import ConfigError
 from core.progress import report as progress
 from evaluation.config import EvaluationConfig
-from evaluation.metrics import metric
 from evaluation.rows import MEAN, NEAREST, RECONSTRUCTION
 from evaluation.table import Table
 from models.classifiers.config import JudgesConfig
@@ -99,8 +98,7 @@ def score_pairs(
         chances = {name: entry["chance"] for name, entry in report["rows"][RECONSTRUCTION].items()}
         diagnosed = known.diagnoses(made, seen, table.values, chances, seed=seed)
         report["diagnoses"] = {"leaks": known.leaks(paired.stimuli, seen), **diagnosed.report}
-    protocols = {name: metric(name).protocol for name in scored if metric(name).protocol}
-    report |= {"notes": notes, "protocols": protocols}
+    report["notes"] = notes
     return Scored(paired.stimuli, made, seen, captions, table, report, diagnosed, like)
 
 

@@ -64,10 +64,11 @@ def judge(study: Study, store: Store, chosen: ModelSet, subject: str) -> Judged:
     leaks = find_leaks(study, store, z.stimuli, sorted(training))
     seen = read_clips(study.source.build(home()), z.stimuli, study.clips)
     captions = true_captions(study, store, z.stimuli)
-    viewer = Viewer(Judges(study.judges), views_of_targets(study, store, z.stimuli, training))
+    rows = ControlRows(study, store, Renderer(study, store), made, training)
+    targets = views_of_targets(study, store, z.stimuli, training)
+    viewer = Viewer(Judges(study.judges), targets, rows.training_captions)
     truth = viewer.truth(seen, captions)
     table = Table(truth, study.evaluation, seed=study.seed, groups=z.groups)
-    rows = ControlRows(study, store, Renderer(study, store), made, training)
     ours: Rendered | None = None
     for row, rendered in rows.rendered():
         progress(f"scoring the row {row}", 0, 1)

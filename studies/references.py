@@ -54,34 +54,14 @@ class TrainingRef(Config):
     fresh: bool
 
 
-class ReconstructionRef(Config):
-    """A reconstruction run on disk: videos, metrics.json, gallery.html.
-
-    Attributes
-    ----------
-    run : name of the run; empty where there was nothing to render
-    folder : relative to the checkout
-    digest : digest of metrics.json
-    note : why there was nothing to render, else empty
-    fresh : whether it was already there
-    """
-
-    study: str
-    run: str
-    folder: str
-    digest: str
-    note: str
-    fresh: bool
-
-
-class RegionsRef(Config):
-    """A decoding from each ROI on disk: regions.json, regions.png, and brain.png where voxels have coordinates.
+class RunRef(Config):
+    """A run on disk that there may be nothing to make for.
 
     Attributes
     ----------
     run : name of the run; empty where there was nothing to do
     folder : relative to the checkout
-    digest : digest of regions.json
+    digest : digest of the file that says what came out
     note : why there was nothing to do, else empty
     fresh : whether it was already there
     """
@@ -92,3 +72,11 @@ class RegionsRef(Config):
     digest: str
     note: str
     fresh: bool
+
+
+class ReconstructionRef(RunRef):
+    """A reconstruction: videos, metrics.json, gallery.html; the digest is that of metrics.json."""
+
+
+class RegionsRef(RunRef):
+    """A decoding from each ROI: regions.json, whose digest it is, regions.png, and brain.png with coordinates."""

@@ -109,16 +109,20 @@ class Viewer:
     judges : Judges
     targets : sequence of TargetView
         Of the stimuli that are scored, in their order.
+    known : sequence of str
+        Captions of the training stimuli, whose mean embedding is what all captions share.
     """
 
-    def __init__(self, judges: Judges, targets: Sequence[TargetView] = ()) -> None:
+    def __init__(self, judges: Judges, targets: Sequence[TargetView] = (), known: Sequence[str] = ()) -> None:
         self._judges, self._targets = judges, targets
+        clip = judges.clip if known else None
+        self._mean_words = None if clip is None else clip.words(list(known)).mean(axis=0)
 
     def look(self, clips: Clips, captions: Sequence[str] | None) -> dict[str, Array]:
         """Return the arrays of reconstructed clips and, where there are any, of their captions."""
         made: dict[str, Array] = {"pixels": clips, **self._judges.of_clips(clips)}
         if captions:
-            made |= self._judges.of_captions(captions)
+            made |= self._of_captions(captions)
         for one in self._targets:
             if one.extractor.reads == "clips":
                 values = one.extractor.extract(clips)
@@ -129,12 +133,18 @@ class Viewer:
             made |= {one.space: values.astype(np.float32), centred(one.space): centre(values, one.mean)}
         return made
 
+    def _of_captions(self, captions: Sequence[str]) -> dict[str, Array]:
+        made = self._judges.of_captions(captions)
+        if self._mean_words is not None:
+            made[centred("text")] = centre(made["text"], self._mean_words)
+        return made
+
     def truth(self, seen: Clips, captions: Sequence[Sequence[str]]) -> dict[str, Array]:
         """Return the arrays of what was shown: clips, and one or more captions of each, empty where there is none."""
         made: dict[str, Array] = {"pixels": seen, **self._judges.of_clips(seen)}
         if all(captions):
             first = [several[0] for several in captions]
-            made |= self._judges.of_captions(first)
+            made |= self._of_captions(first)
             made["captions"] = _padded(captions)
             if "clip_frames" in made:
                 made["caption_clip"] = made["clip_frames"]

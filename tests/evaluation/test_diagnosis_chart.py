@@ -4,7 +4,6 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from PIL import Image
 
 from evaluation.diagnosis_chart import diagnosis_chart
@@ -15,16 +14,8 @@ NAME = "latents_centred.two_way"
 
 
 @pytest.fixture
-def drawn(monkeypatch):
+def drawn(figures):
     """Return a function that draws and returns the two panels and the image."""
-    figures = []
-    savefig = Figure.savefig
-
-    def save(figure, *args, **kwargs):
-        figures.append(figure)
-        savefig(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", save)
 
     def draw(*args, **settings):
         png = diagnosis_chart(*args, **settings)

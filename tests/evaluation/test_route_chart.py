@@ -4,7 +4,6 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from PIL import Image
 
 from evaluation.route_chart import route_table_png
@@ -25,16 +24,8 @@ def target(space="latents", **routes):
 
 
 @pytest.fixture
-def drawn(monkeypatch):
+def drawn(figures):
     """Return a function that draws a report and returns the figure and the image."""
-    figures = []
-    savefig = Figure.savefig
-
-    def save(figure, *args, **kwargs):
-        figures.append(figure)
-        savefig(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", save)
 
     def draw(targets):
         png = route_table_png({"targets": targets})

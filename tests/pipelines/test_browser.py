@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from models.registry.client import experiment
 from models.registry.production import aliased
@@ -30,9 +30,6 @@ from ..conftest import write_arrays
 from ..servers import CHECKOUT, Tracking
 from ..studies.conftest import STUDY, write_study
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-FLAGS += " --disable-component-update --disable-sync"
 PATIENCE_MS = 60_000
 PICTURES = CHECKOUT / ".state" / "screenshots"
 TWO_ROLES: dict[str, Any] = {
@@ -50,16 +47,10 @@ NO_ADVERTISING = """
 PARTS = ["encoder", "regressor-z", "regressor-b"]
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium, without a window."""
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not there (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
-        expect.set_options(timeout=PATIENCE_MS)
-        yield chromium
-        chromium.close()
+@pytest.fixture(autouse=True)
+def patience() -> None:
+    """MLflow's pages take their time on a busy machine."""
+    expect.set_options(timeout=PATIENCE_MS)
 
 
 @dataclass

@@ -242,7 +242,7 @@ def test_clips_that_memory_cannot_hold_are_refused_with_a_size_that_fits(
 ) -> None:
     paired = pair(truth, truth)
     real = psutil.virtual_memory()
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: real._replace(available=4_000_000))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: real._replace(available=1_600_000))
     with pytest.raises(ConfigError, match=r"score them smaller \(--height 18 --width 18\) or with fewer --frames"):
         sampling_of(paired)
     sampling_of(paired, height=18, width=18)

@@ -46,6 +46,7 @@ def test_the_simulated_loop_runs_through_every_room(tiny: Study) -> None:
     looked_at = {name.rpartition(".")[0] for name in metrics["rows"]["oracle"]}
     spaces = ["pixels", "frames", "latents", "latents_centred", "blip", "clip", "clip_frames", "text", "captions"]
     spaces += ["video_classes", "video_attributes", "caption_attributes", "caption_clip"]
+    spaces += ["text_centred"]
     assert looked_at >= set(spaces), "everything that there is to look with is used"
     assert not [name for name in metrics["rows"]["prior"] if name.startswith("caption")], "it has no caption"
     captions = pd.read_csv(folder / "captions.csv")
