@@ -2,13 +2,13 @@
 
 Only the layout that `feature_store.writer` produces is read this way (chunks of full rows, with a CRC-32C behind them);
 anything else is refused rather than guessed. Uncompressed chunks are mapped into memory, so that an array larger than
-memory is read like any other; compressed ones are unpacked, and the latest of them kept.
+memory is read like any other; compressed ones are unpacked. What of all arrays is held at once is bounded, see
+`feature_store.held`.
 """
 
 import errno
 import math
 import resource
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from core.errors import StoreCorrupted, StoreError
 from core.files import read_json
 from feature_store.codecs import decoder_of
+from feature_store.held import MAPPED, UNPACKED, Chunk
 from feature_store.schema import CRC_BYTES
 
 Columns = slice | NDArray[np.integer[Any]]
 """Which of the last axis's entries are read, such as the voxels of some regions."""
 
-UNPACKED_BYTES = 2**30
-"""How much of unpacked chunks an array keeps in memory."""
+AROUND_BYTES = 2**17
+"""How much the system maps around a row that is touched, at both of its ends together."""
 SMALL_ROW_BYTES = 4096
 """Below this, one indexing call for many rows is faster than one copy a row."""
 
@@ -61,7 +62,7 @@ class ChunkedRows:
         self._folder = folder
         self._advice = advice
         self._published = published or {}
-        self._chunks: OrderedDict[int, NDArray[Any]] = OrderedDict()
+        self._chunks: dict[int, Chunk] = {}
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -89,7 +90,7 @@ class ChunkedRows:
         first, last = start // self._step, (stop - 1) // self._step
         if first == last:
             offset = first * self._step
-            return self._chunk(first)[start - offset : stop - offset]
+            return self._chunk(first, (stop - start) * self.row_bytes)[start - offset : stop - offset]
         read = np.empty((stop - start, *self.shape[1:]), self.dtype)
         self.read_into(read, start)
         return read
@@ -105,7 +106,8 @@ class ChunkedRows:
         width = len(np.arange(self.shape[-1])[columns]) if self.shape[1:] else 0
         taken = np.empty((len(rows), *self.shape[1:-1], *((width,) if self.shape[1:] else ())), self.dtype)
         for index in np.unique(chunks):
-            here, chunk = np.flatnonzero(chunks == index), self._chunk(int(index))
+            here = np.flatnonzero(chunks == index)
+            chunk = self._chunk(int(index), len(here) * (self.row_bytes + AROUND_BYTES))
             chunk = chunk[..., columns] if isinstance(columns, slice) and chunk.ndim > 1 else chunk
             if self.row_bytes < SMALL_ROW_BYTES or not isinstance(columns, slice):
                 part = chunk[offsets[here]]
@@ -121,17 +123,19 @@ class ChunkedRows:
         for index in range(start // self._step, (stop - 1) // self._step + 1):
             first = index * self._step
             low, high = max(start, first), min(stop, first + self._step)
-            np.copyto(out[low - start : high - start], self._chunk(index)[low - first : high - first])
+            chunk = self._chunk(index, (high - low) * self.row_bytes)
+            np.copyto(out[low - start : high - start], chunk[low - first : high - first])
 
-    def _chunk(self, index: int) -> NDArray[Any]:
-        if index in self._chunks:
-            self._chunks.move_to_end(index)
-            return self._chunks[index]
-        self._chunks[index] = chunk = self._open_chunk(index)
-        if self._decode is not None:
-            while len(self._chunks) > 1 and len(self._chunks) * chunk.nbytes > UNPACKED_BYTES:
-                self._chunks.popitem(last=False)
-        return chunk
+    def _chunk(self, index: int, touched: int) -> NDArray[Any]:
+        """Return a chunk, so many bytes of which are about to be touched."""
+        known = self._chunks.get(index)
+        values = None if known is None else known.values
+        if known is None or values is None:
+            values = self._open_chunk(index)
+            self._chunks[index] = known = Chunk(values, mapped=self.is_mapped)
+            touched = known.nbytes  # for its checksum
+        (MAPPED if self.is_mapped else UNPACKED).use(known, touched)
+        return values
 
     def _open_chunk(self, index: int) -> NDArray[Any]:
         path = self._folder / "c" / "/".join([str(index), *("0" for _ in self.shape[1:])])
@@ -150,8 +154,7 @@ class ChunkedRows:
         content = raw[:-CRC_BYTES] if self._decode is None else self._decode(raw[:-CRC_BYTES])
         if content.nbytes != expected:
             raise self._corrupted(path, f"unpacks to {content.nbytes} bytes instead of {expected}")
-        values: NDArray[Any] = content.view(self.dtype).reshape(shape)
-        return values
+        return np.asarray(content.view(self.dtype).reshape(shape))
 
     def _corrupted(self, path: Path, fault: str) -> StoreCorrupted:
         return StoreCorrupted(f"{self._folder}: chunk {path.relative_to(self._folder)} {fault}; {self._advice}")

@@ -160,10 +160,15 @@ class Responses(Group):
         (row, voxel) or (row, time, voxel), float32
             In memory, or a view of the files where it would not fit; see `views.loaded`.
         """
+        view = self.unlabelled_view(rois)
+        return None if view is None else loaded(view)
+
+    def unlabelled_view(self, rois: list[str] | None = None) -> RowView | None:
+        """Return what `unlabelled` returns, but read nothing yet."""
         if not self.has(UNLABELLED):
             return None
         rows, columns = self.rows(UNLABELLED), slice(None) if rois is None else self.voxels_in(rois)
-        return loaded(RowView(rows, np.arange(len(rows)), columns))
+        return RowView(rows, np.arange(len(rows)), columns)
 
     def voxels_in(self, rois: list[str]) -> Columns:
         """Return the voxels of some ROIs: a slice where they lie side by side, else their positions.

@@ -90,6 +90,13 @@ class RowView:
         index = np.concatenate([parts[row] for row in chosen]) if len(chosen) else self._index[:0]
         return RowView(self._rows, index, self._columns, self._counts[chosen])
 
+    def narrow(self, columns: slice) -> "RowView":
+        """Return a view of some of the columns, which reads nothing."""
+        if not isinstance(self._columns, slice):
+            return RowView(self._rows, self._index, self._columns[columns], self._counts)
+        chosen = range(self._rows.shape[-1])[self._columns][columns]
+        return RowView(self._rows, self._index, slice(chosen.start, chosen.stop, chosen.step), self._counts)
+
     def _means(self, chosen: Index) -> NDArray[Any]:
         assert self._counts is not None
         starts = np.cumsum(self._counts) - self._counts
@@ -106,6 +113,12 @@ class RowView:
 
 Values = NDArray[Any] | RowView
 """Rows in memory, or a view of those on disk; both are indexed along the first axis, and `np.asarray` gives all."""
+
+
+def select(values: Any, rows: Index | NDArray[np.bool_]) -> Values:
+    """Return some of the rows, by position or mask: a copy of those in memory, a view of those on disk."""
+    chosen: Values = values.select(rows) if isinstance(values, RowView) else values[rows]
+    return chosen
 
 
 def loaded(view: RowView, available: int | None = None) -> Values:

@@ -11,10 +11,11 @@ from models.encoders.mbm.encoder import Mbm
 from models.encoders.pca import Pca
 from models.encoders.rows import BrainRows
 from models.encoders.standardise import Standardise
-from models.regressors.config import MlpConfig, RegressorConfig
-from models.regressors.mlp import Mlp, Roles
+from models.regressors.config import MlpConfig, RegressorConfig, RidgeConfig
+from models.regressors.mlp import Mlp
 from models.regressors.residual import Residual
 from models.regressors.ridge import Ridge
+from models.regressors.rows import Roles
 from models.training.context import ALONE, Context
 from models.weights import Tensors, load_weights, save_weights
 
@@ -106,6 +107,8 @@ def fit_regressors(
         raise ModelError(f"a joint loss needs something to share: regressor.kind is '{config.kind}', take 'mlp'")
     if isinstance(config, MlpConfig) and joint:
         return dict(Mlp.fit_jointly(config, roles, context.within("joint")))
+    if isinstance(config, RidgeConfig):
+        return dict(Ridge.fit_roles(config, roles, context))
     kind = REGRESSORS[config.kind]
     return {role: kind.fit(config, target, data, context.within(role)) for role, (target, data) in roles.items()}
 

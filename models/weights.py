@@ -4,20 +4,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from core.errors import ModelError
 from core.files import digest_folder, read_json, staged_folder, write_json
+from models.tensor_files import Array, Stored, TensorFile, write_tensors
 
 CONFIG = "config.json"
 TENSORS = "model.safetensors"
+LOADED_BYTES = 64 * 2**20
+"""Files up to this size are read at once."""
 
-Tensors = dict[str, NDArray[Any]]
+Tensors = dict[str, Array]
 
 
-def save_weights(folder: Path, config: dict[str, Any], tensors: Tensors) -> str:
+def save_weights(folder: Path, config: dict[str, Any], tensors: Stored) -> str:
     """Write a model's config and tensors as one folder, atomically, and return the folder's digest.
 
     Parameters
@@ -29,24 +31,31 @@ def save_weights(folder: Path, config: dict[str, Any], tensors: Tensors) -> str:
     """
     with staged_folder(folder) as building:
         write_json(building / CONFIG, config)
-        save_file({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}, building / TENSORS)
+        write_tensors(building / TENSORS, tensors)
     return digest_folder(folder)
 
 
-def load_weights(folder: Path) -> tuple[dict[str, Any], Tensors]:
-    """Read what `save_weights` wrote.
+def load_weights(folder: Path) -> tuple[dict[str, Any], Stored]:
+    """Read what `save_weights` wrote; the tensors of a large file are read when they are asked for.
 
     Raises
     ------
     ModelError
         The folder is not a model of this project, or its tensors are damaged.
     """
+    file = folder / TENSORS
     try:
-        return read_json(folder / CONFIG), load_file(folder / TENSORS)
+        config = read_json(folder / CONFIG)
+        return config, load_file(file) if file.stat().st_size <= LOADED_BYTES else TensorFile(file)
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(
             f"{folder}: not a model of this project ({error}); expected {CONFIG} and {TENSORS}; train it again"
         ) from error
+
+
+def writable(tensors: Stored) -> Tensors:
+    """Return tensors that may be written to, as torch asks for; those of a file are read."""
+    return {name: np.require(values, requirements="W") for name, values in tensors.items()}
 
 
 def common(widths: list[int]) -> int:
@@ -54,7 +63,7 @@ def common(widths: list[int]) -> int:
     return widths[0] if len(set(widths)) == 1 else -1
 
 
-def prefixed(tensors: Tensors, prefix: str) -> Tensors:
+def prefixed(tensors: Stored, prefix: str) -> Tensors:
     """Return the tensors whose names begin with ``prefix.``, by the rest of their names."""
     start = f"{prefix}."
-    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+    return {name.removeprefix(start): tensors[name] for name in tensors if name.startswith(start)}

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,16 +66,17 @@ def fit(study: Study) -> TrainingRef:
     folder per part. Killed, it goes on from the checkpoints in a folder beside, to the same bytes.
     """
     store = Store(study.store)
-    record = _record(study, store, stored_subjects(study, store))
+    record = training_made_from(study, store, stored_subjects(study, store))
     runs = study.outputs / "training"
     found = find_run(runs, RECORD, record["fingerprint"])
     folder = found or runs / run_name(record["fingerprint"])
     unfinished = runs / f".unfinished-{record['fingerprint'][:12]}"
     if found is None:
-        context = Context(study.seed, checkpoints=Checkpoints(unfinished, made_from=_sources(record)))
+        context = Context(study.seed, checkpoints=Checkpoints(unfinished, made_from=_sources(record)), scratch=runs)
         with _destination(folder, unfinished.with_name(f"{unfinished.name}.staging")) as building:
             digests = _fit_into(study, store, record["subjects"], building, folder.name, context)
-            record |= {"digests": digests, "voxels": _voxels(study, store, record["subjects"])}
+            record |= {"digests": digests, "processes": workers().num_processes}
+            record |= {"voxels": _voxels(study, store, record["subjects"])}
             write_json(building / RECORD, {**record, "files": file_digests(building)})
     else:
         report(f"training {found.name} is as it was", 1, 1)
@@ -124,7 +126,7 @@ def _fit_into(
 ) -> dict[str, str]:
     """Write every part, the scores and the pictures into a folder, and return the parts' digests."""
     curves: dict[str, History] = {}
-    context = Context(context.seed, context.name, context.checkpoints, curves.__setitem__)
+    context = replace(context, log=curves.__setitem__)
     for target in study.roles.regressed().values():  # before hours of training, not after them
         require_folds(study, sum(len(store.target(target).stimuli(split)) for split in SPLITS))
     data = read_training_data(study, store, subjects)
@@ -198,7 +200,19 @@ def _picture_of_filling_in(study: Study, data: TrainingData, name: str, encoder:
         write_bytes(folder / PICTURES / f"{name}-filled-in.png", made)
 
 
-def _record(study: Study, store: Store, subjects: list[str]) -> dict[str, Any]:
+def training_made_from(study: Study, store: Store, subjects: list[str]) -> dict[str, Any]:
+    """Return what a training of these subjects would be made from now, as `training.json` holds it.
+
+    Returns
+    -------
+    dict
+        `stores`, `settings` and `code`, the `fingerprint` of these three, and `subjects`, `targets` and `git_commit`.
+
+    Raises
+    ------
+    StoreMissing
+        A subject or a target is not in the store.
+    """
     targets = {*study.roles.regressed().values(), *study.roles.align, *study.training.baselines}
     made_from = {
         "stores": {

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from core.errors import StoreError
 from evaluation.controls import mean_prediction
 from feature_store import Store
+from feature_store.views import select
+from models.encoders.rows import Rows
 from models.parts import Encoder, Regressor
 from models.predict import predict_stimuli
 from studies.study import Study
@@ -70,7 +72,7 @@ def predict_test(
         The subject saw fewer than two test stimuli.
     """
     pairs = store.pairs([subject], regressor.target, "test", rois=rois, repeats="single")[subject]
-    responses = np.asarray(pairs.responses)
+    responses = pairs.responses
     shown, predicted = predict_stimuli(encoder, regressor, subject, responses, pairs.stimuli)
     if len(shown) < FEWEST:
         raise StoreError(f"{subject}: saw {len(shown)} test stimulus; at least {FEWEST} are needed to score anything")
@@ -146,7 +148,7 @@ def stimuli_trained_on(study: Study, store: Store, subjects: list[str]) -> set[s
 
 
 def _halves(
-    encoder: Encoder, regressor: Regressor, subject: str, responses: Array, trials: list[str], in_order: list[int]
+    encoder: Encoder, regressor: Regressor, subject: str, responses: Rows, trials: list[str], in_order: list[int]
 ) -> tuple[Array, Array] | None:
     """Predict from the even and from the odd repetitions, equally many; an odd one out is left out of both."""
     seen: dict[str, int] = {}
@@ -160,7 +162,9 @@ def _halves(
     made = []
     for half in (0, 1):
         kept = np.flatnonzero((rank % 2 == half) & (rank // 2 < pairs))
-        names, predicted = predict_stimuli(encoder, regressor, subject, responses[kept], [trials[row] for row in kept])
+        names, predicted = predict_stimuli(
+            encoder, regressor, subject, select(responses, kept), [trials[row] for row in kept]
+        )
         row_of = {name: row for row, name in enumerate(names)}
         order = list(dict.fromkeys(trials))
         made.append(predicted[[row_of[order[row]] for row in in_order]])

@@ -68,7 +68,7 @@ def _examples(study: Study, training: TrainingRef, record: dict[str, Any]) -> tu
     folder, store, rois = home() / training.folder, Store(study.store), record["settings"]["training"]["rois"]
     encoder = load_encoder(folder / ENCODER)
     subject = record["subjects"][0]
-    trial = np.asarray(store.responses(subject).values("test", rois=rois)[0][:1], np.float32)
+    trial = np.asarray(store.responses(subject).view("test", rois=rois)[0][:1], np.float32)
     features = np.asarray(encoder.encode(subject, trial), np.float32)
     examples: Examples = {ENCODER: (trial, features)}
     free = tuple(

@@ -1,7 +1,11 @@
-"""What a study's models are trained on: every subject's training trials, joined with targets by stimulus."""
+"""What a study's models are trained on: every subject's training trials, joined with targets by stimulus.
 
-from collections.abc import Collection
+Where they are large they stay in the store's files, and features are made of one subject at a time.
+"""
+
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,16 +14,19 @@ from numpy.typing import NDArray
 from core.errors import ConfigError, StoreError
 from core.seeds import rng_for
 from feature_store import Store
-from feature_store.views import mean_over_repeats
-from models.encoders.rows import BrainRows
+from feature_store.views import group_by_name, mean_of_runs, mean_over_repeats, select
+from models.encoders.rows import BrainRows, in_memory, row_blocks
 from models.parts import Encoder
 from models.predict import encode_trials
 from models.regressors.config import RegressorConfig
-from models.regressors.mlp import Roles
-from models.regressors.rows import TrainingRows
+from models.regressors.rows import LazyRows, Roles
 from studies.study import Study
 
 Array = NDArray[Any]
+RESPONSES_BYTES = 256 * 2**20
+"""Responses of all subjects up to this size are read into memory, whatever memory there is: results depend on none."""
+FEATURES_BYTES = 64 * 2**20
+"""Features of so many bytes are kept, and in any case those of the subject asked for last."""
 
 
 @dataclass(frozen=True)
@@ -82,31 +89,68 @@ class TrainingData:
     def roles(self, config: RegressorConfig, encoder: Encoder, named: dict[str, str]) -> Roles:
         """Return what regressors are fitted on: trials' features, or their mean over a stimulus's repetitions.
 
+        Features are made when they are asked for, the same for every role.
+
         Parameters
         ----------
         named : by role, the target's name
         """
-        features = {}
-        for subject, one in self.brains.items():
-            encoded = encode_trials(encoder, subject, one.responses), one.stimuli
-            features[subject] = mean_over_repeats(*encoded) if config.repeats == "mean" else encoded
+        means = config.repeats == "mean"
+        made = _Features(lambda subject: _features(encoder, subject, self.brains[subject], means=means))
+        seen = {s: list(dict.fromkeys(one.stimuli)) if means else one.stimuli for s, one in self.brains.items()}
         return {
             role: (
                 target,
                 {
-                    subject: TrainingRows(rows, self.targets[target].of_trials(stimuli), stimuli)
-                    for subject, (rows, stimuli) in features.items()
+                    subject: LazyRows(
+                        partial(made.of, subject), partial(self.targets[target].of_trials, stimuli), stimuli
+                    )
+                    for subject, stimuli in seen.items()
                 },
             )
             for role, target in named.items()
         }
 
 
+class _Features:
+    """Every subject's features, made when they are asked for; see `FEATURES_BYTES`."""
+
+    def __init__(self, make: Callable[[str], Array]) -> None:
+        self._make = make
+        self._kept: dict[str, Array] = {}
+
+    def of(self, subject: str) -> Array:
+        """Return one subject's features, (row, feature)."""
+        if subject not in self._kept:
+            if sum(values.nbytes for values in self._kept.values()) > FEATURES_BYTES:
+                self._kept.clear()
+            self._kept[subject] = self._make(subject)
+        return self._kept[subject]
+
+
+def _features(encoder: Encoder, subject: str, one: BrainRows, *, means: bool) -> Array:
+    """Return the features of every trial, or their means over repetitions in the order of first presentation."""
+    if not means:
+        return encode_trials(encoder, subject, one.responses)
+    trial = encoder.encode(subject, one.responses[:1])
+    if len(one.stimuli) * trial.nbytes <= FEATURES_BYTES:
+        return mean_over_repeats(encode_trials(encoder, subject, one.responses), one.stimuli)[0]
+    order, counts, _ = group_by_name(one.stimuli)
+    step, ends = max(1, next(row_blocks(one.responses)).stop // int(counts.max())), np.cumsum(counts)
+    made = np.empty((len(counts), trial.shape[1]), trial.dtype)
+    for first in range(0, len(counts), step):
+        few = counts[first : first + step]
+        trials = order[ends[first] - few[0] : ends[first + len(few) - 1]]
+        features = np.ascontiguousarray(encoder.encode(subject, one.responses[trials]))
+        made[first : first + step] = mean_of_runs(features, few)
+    return made
+
+
 def _only(one: BrainRows, wanted: set[str]) -> BrainRows:
     kept = np.array([name in wanted for name in one.stimuli])
     return replace(
         one,
-        responses=one.responses[kept],
+        responses=select(one.responses, kept),
         stimuli=[name for name in one.stimuli if name in wanted],
         align={target: values[kept] for target, values in one.align.items()},
     )
@@ -130,7 +174,7 @@ def training_stimuli(study: Study, names: list[str]) -> list[str]:
 
 
 def read_training_data(study: Study, store: Store, subjects: list[str]) -> TrainingData:
-    """Read what a study's routes are trained on.
+    """Read what a study's routes are trained on; responses stay in their files where all together are large.
 
     Raises
     ------
@@ -142,19 +186,19 @@ def read_training_data(study: Study, store: Store, subjects: list[str]) -> Train
     for name in dict.fromkeys(named):
         stored, names = store.target(name).values("train")
         targets[name] = Target.of(stored[:], names)
-    brains = {}
+    brains, size = {}, 0
     for subject in subjects:
         recorded, rois = store.responses(subject), study.training.rois
-        values, stimuli = recorded.values("train", rois=rois)
+        values, stimuli = recorded.view("train", rois=rois)
         for name, target in targets.items():
             _require_all(study, subject, stimuli, name, target)
-        unlabelled = recorded.unlabelled(rois)
+        unlabelled = recorded.unlabelled_view(rois)
+        size += values.nbytes + (0 if unlabelled is None else unlabelled.nbytes)
         table = recorded.voxels if rois is None else recorded.voxels.iloc[recorded.voxels_in(rois)]
         align = {name: targets[name].vectors_of_trials(stimuli) for name in study.roles.align}
-        regions = [str(roi) for roi in table["roi"]]
-        brains[subject] = BrainRows(
-            np.asarray(values), stimuli, regions, None if unlabelled is None else np.asarray(unlabelled), align
-        )
+        brains[subject] = BrainRows(values, stimuli, [str(roi) for roi in table["roi"]], unlabelled, align)
+    if size <= RESPONSES_BYTES:
+        brains = {subject: in_memory(one) for subject, one in brains.items()}
     data = TrainingData(brains, targets)
     return data if study.training.stimuli is None else data.only(training_stimuli(study, data.stimuli))
 

@@ -302,7 +302,8 @@ def _scale(view: RowView) -> VoxelScale:
             block = mean_over_time(np.asarray(view[first : first + step], dtype=np.float64))
             count, own = len(block), block.mean(axis=0)
             apart, total = own - mean, total + count
-            squares += ((block - own) ** 2).sum(axis=0) + apart**2 * ((total - count) * count / total)
+            block -= own  # in place, as is the square: blocks are the largest things in memory
+            squares += np.square(block, out=block).sum(axis=0) + apart**2 * ((total - count) * count / total)
             mean += apart * (count / total)
             if step < len(view):
                 report("measuring the scale of responses", min(first + step, len(view)), len(view))

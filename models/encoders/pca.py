@@ -1,5 +1,7 @@
 """Principal components of all rows, labelled or not: the linear use of recordings without a stimulus."""
 
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,12 +10,16 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from models.encoders.config import PcaConfig, StandardiseConfig
-from models.encoders.rows import BrainRows
+from models.encoders.rows import BrainRows, Rows, columns_of, row_blocks, voxel_blocks
 from models.encoders.standardise import Standardise
+from models.shelf import BySubject, Shelf
+from models.tensor_files import Stored
 from models.training.context import Context
 from models.weights import Tensors, common, prefixed
 
 Array = NDArray[Any]
+WHOLE_BYTES = 256 * 2**20
+"""Rows of a subject up to this size are worked on as a whole."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +30,12 @@ class Pca:
     ----------
     standardise : Standardise
         Fitted on the training trials alone.
-    vectors : per subject, (kept voxel, component) float32, orthonormal
+    vectors : per subject, (kept voxel, component) float32, orthonormal; mapped when asked for where they lie on disk
     explained : per subject, (component,) float32, share of the rows' variance in each
     """
 
     standardise: Standardise
-    vectors: dict[str, Array]
+    vectors: Mapping[str, Array]
     explained: dict[str, Array]
 
     @property
@@ -46,11 +52,11 @@ class Pca:
     def fit(cls, config: PcaConfig, rows: dict[str, BrainRows], context: Context | None = None) -> "Pca":
         """Fit on the training trials and, where there are some, the unlabelled rows."""
         standardise = Standardise.fit(StandardiseConfig(reliability=config.reliability), rows, context)
-        vectors, explained = {}, {}
+        shelf, explained = Shelf(None if context is None else context.scratch), {}
         for subject, one in rows.items():
-            parts = [standardise.encode(subject, part) for part in (one.responses, one.unlabelled) if part is not None]
-            vectors[subject], explained[subject] = _components(np.concatenate(parts), config.components)
-        return cls(standardise, vectors, explained)
+            vectors, explained[subject] = _components(_Rows.of(standardise, subject, one), config.components)
+            shelf.put({f"{subject}.vectors": vectors})
+        return cls(standardise, _vectors(shelf, list(rows)), explained)
 
     def encode(self, subject: str, responses: Array) -> NDArray[np.float32]:
         """Return features (trial, component) float32; raises as `Standardise.encode` does."""
@@ -71,21 +77,68 @@ class Pca:
         return {"part": "encoder", "kind": "pca", **described}, tensors
 
     @classmethod
-    def from_state(cls, config: dict[str, Any], tensors: Tensors) -> "Pca":
+    def from_state(cls, config: dict[str, Any], tensors: Stored) -> "Pca":
         """Return the encoder that `state` described."""
         standardise = Standardise.from_state(config["standardise"], prefixed(tensors, "standardise"))
-        of = {name: {s: tensors[f"{s}.{name}"] for s in config["subjects"]} for name in ("vectors", "explained")}
-        return cls(standardise, of["vectors"], of["explained"])
+        explained = {subject: tensors[f"{subject}.explained"] for subject in config["subjects"]}
+        return cls(standardise, _vectors(tensors, config["subjects"]), explained)
 
 
-def _components(rows: NDArray[np.float32], count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _vectors(tensors: Stored, subjects: list[str]) -> BySubject[Array]:
+    return BySubject(subjects, lambda subject: tensors[f"{subject}.vectors"])
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """A subject's standardised rows, labelled and not, less their mean: all voxels at once, or some after others.
+
+    Attributes
+    ----------
+    shape : (rows, kept voxels)
+    blocks : returns blocks of the voxels, (row, voxel) each
+    """
+
+    shape: tuple[int, int]
+    blocks: Callable[[], Iterator[Array]]
+
+    @classmethod
+    def of(cls, standardise: Standardise, subject: str, one: BrainRows) -> "_Rows":
+        parts = [part for part in (one.responses, one.unlabelled) if part is not None]
+        shape = sum(map(len, parts)), int(standardise.kept[subject].sum())
+        if shape[0] >= shape[1] or 4 * math.prod(shape) <= WHOLE_BYTES:
+            whole = _whole(standardise, subject, parts, shape)
+            return cls(shape, lambda: iter([whole]))
+        return cls(shape, lambda: _by_voxels(standardise, subject, parts))
+
+
+def _whole(standardise: Standardise, subject: str, parts: list[Rows], shape: tuple[int, int]) -> Array:
+    rows, end = np.empty(0, np.float32), 0
+    for part in parts:
+        for block in row_blocks(part):
+            features = standardise.encode(subject, part[block])
+            rows = rows if end else np.empty_like(features, shape=shape)  # in the encoder's order of values
+            rows[end : end + len(features)] = features
+            end += len(features)
+    rows -= rows.mean(axis=0)
+    return rows
+
+
+def _by_voxels(standardise: Standardise, subject: str, parts: list[Rows]) -> Iterator[Array]:
+    for voxels in voxel_blocks(*parts):
+        rows = np.concatenate([standardise.encode_part(subject, columns_of(part, voxels), voxels) for part in parts])
+        yield rows - rows.mean(axis=0)
+
+
+def _components(rows: _Rows, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return vectors (voxel, component) and shares of variance, from the smaller of the two Gram matrices."""
-    centred = rows - rows.mean(axis=0)
-    wide = centred.shape[1] > centred.shape[0]
-    gram = (centred @ centred.T if wide else centred.T @ centred).astype(np.float64)
-    kept = min(count, centred.shape[0] - 1, centred.shape[1])
+    wide = rows.shape[1] > rows.shape[0]
+    gram = np.zeros(())
+    for block in rows.blocks():
+        gram = gram + (block @ block.T if wide else block.T @ block).astype(np.float64)
+    kept = min(count, rows.shape[0] - 1, rows.shape[1])
     values, found = scipy.linalg.eigh(gram, subset_by_index=(len(gram) - kept, len(gram) - 1))
     values, found = values[::-1].clip(1e-12), found[:, ::-1]
-    vectors = centred.T @ (found / np.sqrt(values)).astype(np.float32) if wide else found
-    signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(kept)])
-    return (vectors * signs).astype(np.float32), (values / np.trace(gram)).astype(np.float32)
+    if wide:
+        found = np.concatenate([block.T @ (found / np.sqrt(values)).astype(np.float32) for block in rows.blocks()])
+    signs = np.sign(found[np.abs(found).argmax(axis=0), np.arange(kept)])
+    return (found * signs).astype(np.float32), (values / np.trace(gram)).astype(np.float32)

@@ -1,12 +1,36 @@
 """What an encoder is fitted on: one subject's training trials, and what else its brain was recorded doing."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+BLOCK_BYTES = 64 * 2**20
+"""How much of a subject's rows is worked on at a time, in float64."""
+
+
+class Rows(Protocol):
+    """An array, or a view of one on disk: indexed along its first axis, and read by that."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(row, voxel) or (row, time, voxel)."""
+        ...
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> Array:
+        """Return rows, by a slice, positions or a mask."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -15,18 +39,62 @@ class BrainRows:
 
     Attributes
     ----------
-    responses : (trial, voxel) or (trial, time, voxel)
+    responses : (trial, voxel) or (trial, time, voxel); both it and `unlabelled` may be views of files
     stimuli : the stimulus of each trial
     rois : the ROI of each voxel, or none where the dataset has no regions
     unlabelled : (row, voxel) or (row, time, voxel), recordings without a stimulus; None where there are none
     align : by target, (trial, width): what the contrastive stage aligns each trial with
     """
 
-    responses: Array
+    responses: Rows
     stimuli: list[str]
     rois: list[str] = field(default_factory=list)
-    unlabelled: Array | None = None
+    unlabelled: Rows | None = None
     align: dict[str, Array] = field(default_factory=dict)
+
+
+def in_memory(one: BrainRows) -> BrainRows:
+    """Return the same with all rows in memory."""
+    return replace(one, responses=one.responses[:], unlabelled=None if one.unlabelled is None else one.unlabelled[:])
+
+
+def array_of(rows: Rows) -> Array:
+    """Return all rows, which are read where they are a view."""
+    return rows if isinstance(rows, np.ndarray) else rows[:]
+
+
+def row_blocks(rows: Rows, most: int | None = None) -> Iterator[slice]:
+    """Return slices that cover rows, of which a block takes about `BLOCK_BYTES` in float64, and one at least.
+
+    Parameters
+    ----------
+    rows : Rows
+    most : int, optional
+        Rows that a block has at most, however small they are.
+    """
+    step = max(1, BLOCK_BYTES // (8 * max(1, prod(rows.shape[1:]))))
+    step = step if most is None else min(step, most)
+    return (slice(start, min(start + step, len(rows))) for start in range(0, len(rows), step))
+
+
+def voxel_blocks(*rows: Rows) -> Iterator[slice]:
+    """Return slices that cover the voxels, of which a block takes about `BLOCK_BYTES` in float64, and two at least.
+
+    Parameters
+    ----------
+    *rows : Rows
+        All with the same voxels.
+    """
+    step = max(2, BLOCK_BYTES // (8 * sum(prod(one.shape[:-1]) for one in rows)))
+    voxels = rows[0].shape[-1]
+    return (slice(start, min(start + step, voxels)) for start in range(0, voxels, step))
+
+
+def columns_of(rows: Rows, columns: slice) -> Array:
+    """Return some voxels of all rows; nothing else of a view is read."""
+    if isinstance(rows, np.ndarray):
+        return np.asarray(rows[..., columns])
+    return np.asarray(rows.narrow(columns)[:])  # type: ignore[attr-defined]
 
 
 def split_stimuli(stimuli: list[str], share: float, rng: np.random.Generator) -> NDArray[np.bool_]:

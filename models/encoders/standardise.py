@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from core.config import nearest
 from core.errors import ModelError
 from models.encoders.config import StandardiseConfig
-from models.encoders.rows import BrainRows
+from models.encoders.rows import BrainRows, Rows, columns_of, row_blocks, voxel_blocks
+from models.tensor_files import Stored
 from models.training.context import Context
 from models.weights import Tensors, common
 
@@ -59,16 +60,15 @@ class Standardise:
         del context
         mean, scale, kept, weight = {}, {}, {}, {}
         for subject, one in rows.items():
-            flat = mean_over_time(one.responses).astype(np.float64)
-            sd = flat.std(axis=0)
+            middle, sd = _moments(one.responses)
             keep = np.isfinite(sd) & (sd > 1e-8)
             if not keep.any():
                 raise ModelError(f"{subject}: no voxel of {len(keep)} varies in training; check the source's responses")
-            mean[subject] = np.where(keep, flat.mean(axis=0), 0).astype(np.float32)
+            mean[subject] = np.where(keep, middle, 0).astype(np.float32)
             scale[subject] = np.where(keep, sd, 1).astype(np.float32)
             kept[subject], weight[subject] = keep, np.ones(int(keep.sum()), np.float32)
             if config.reliability:
-                share = signal_share(subject, flat[:, keep] / sd[keep], one.stimuli)
+                share = _share_of_kept(subject, one, sd, keep)
                 weight[subject] = (share**config.reliability).astype(np.float32)
         return cls(mean, scale, kept, weight)
 
@@ -93,8 +93,22 @@ class Standardise:
                 f"{subject}: the responses have {flat.shape[1]} voxels and the encoder was trained on {expected}; "
                 "give the same voxels in the same order"
             )
-        keep = self.kept[subject]
-        features = ((flat - self.mean[subject]) / self.scale[subject])[:, keep].astype(np.float32)
+        return self._scaled(subject, flat, slice(None))
+
+    def encode_part(self, subject: str, responses: Array, voxels: slice) -> Array:
+        """Return some of the features, those of the voxels from one to another, all of which `encode` returns.
+
+        Parameters
+        ----------
+        responses : (trial, part of the voxels) or (trial, time, part of the voxels)
+        voxels : which these are
+        """
+        first, here = int(self.kept[subject][: voxels.start].sum()), int(self.kept[subject][voxels].sum())
+        return self._scaled(subject, mean_over_time(responses), voxels) * self.weight[subject][first : first + here]
+
+    def _scaled(self, subject: str, flat: Array, voxels: slice) -> NDArray[np.float32]:
+        mean, scale, keep = self.mean[subject][voxels], self.scale[subject][voxels], self.kept[subject][voxels]
+        features: NDArray[np.float32] = ((flat - mean) / scale)[:, keep].astype(np.float32)
         if not np.isfinite(features).all():
             bad = int((~np.isfinite(features).all(axis=0)).sum())
             raise ModelError(f"{subject}: {bad} voxels hold NaN that had none in training; remove or fill them")
@@ -113,11 +127,47 @@ class Standardise:
         return {"part": "encoder", "kind": "standardise", "subjects": self.subjects}, tensors
 
     @classmethod
-    def from_state(cls, config: dict[str, Any], tensors: Tensors) -> "Standardise":
+    def from_state(cls, config: dict[str, Any], tensors: Stored) -> "Standardise":
         """Return the encoder that `state` described."""
         names = ("mean", "scale", "kept", "weight")
         of = {name: {s: tensors[f"{s}.{name}"] for s in config["subjects"]} for name in names}
         return cls(of["mean"], of["scale"], {s: kept.astype(bool) for s, kept in of["kept"].items()}, of["weight"])
+
+
+def _moments(responses: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return every voxel's mean and standard deviation over trials, as numpy gives them for float64, to the last bit.
+
+    Trials are added up in their order, which is numpy's, a block of them in memory at a time.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):  # a voxel that is not finite becomes NaN, which says so
+        mean = _sum(responses) / len(responses)
+        sd = np.sqrt(_sum(responses, mean) / len(responses))
+    return mean, sd
+
+
+def _sum(responses: Rows, centre: Array | None = None) -> NDArray[np.float64]:
+    """Return the sum over trials, or that of their squared distances from a centre (voxel,), of every voxel."""
+    blocks = list(row_blocks(responses))
+    added = np.zeros(
+        (1 + (blocks[0].stop if blocks else 0), responses.shape[-1])
+    )  # what has been added up so far, then a block
+    for rows in blocks:
+        few = added[: rows.stop - rows.start + 1]
+        few[1:] = mean_over_time(responses[rows])
+        if centre is not None:
+            np.subtract(few[1:], centre, out=few[1:])
+            np.square(few[1:], out=few[1:])
+        added[0] = few.sum(axis=0)
+    return np.array(added[0])
+
+
+def _share_of_kept(subject: str, one: BrainRows, sd: Array, keep: Array) -> NDArray[np.float64]:
+    """Return the share of signal of the voxels that are kept, some voxels in memory at a time."""
+    parts = []
+    for part in voxel_blocks(one.responses):
+        flat = mean_over_time(columns_of(one.responses, part)).astype(np.float64)
+        parts.append(signal_share(subject, flat[:, keep[part]] / sd[part][keep[part]], one.stimuli))
+    return np.concatenate(parts)
 
 
 def signal_share(subject: str, responses: Array, stimuli: list[str]) -> NDArray[np.float64]:

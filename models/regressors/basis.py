@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from core.errors import ModelError
 from models.regressors.rows import TrainingRows
+from models.tensor_files import Stored
 from models.weights import Tensors
 
 Array = NDArray[Any]
@@ -130,7 +131,7 @@ class Basis:
         return {f"{prefix}.{name}": getattr(self, name) for name in ("mean", "vectors", "explained")}
 
     @classmethod
-    def from_state(cls, tensors: Tensors, prefix: str = "basis") -> "Basis":
+    def from_state(cls, tensors: Stored, prefix: str = "basis") -> "Basis":
         """Return the basis whose `state` had this prefix."""
         return cls(*(tensors[f"{prefix}.{name}"] for name in ("mean", "vectors", "explained")))
 

@@ -1,4 +1,8 @@
-"""A perceptron onto principal components of the targets, trained on the trials of all subjects."""
+"""A perceptron onto principal components of the targets, trained on the trials of all subjects.
+
+It sees a batch of every subject at each step, so the features of all subjects are in memory together: what training
+takes grows with subjects, unlike ridge's.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +15,12 @@ from core.errors import ModelError
 from models.regressors.basis import Basis
 from models.regressors.config import MlpConfig
 from models.regressors.network import NetworkRows, Perceptron, scale_of, train_perceptron
-from models.regressors.rows import TrainingRows
+from models.regressors.rows import Roles, TrainingRows
+from models.tensor_files import Stored
 from models.training.context import Context
-from models.weights import Tensors, common, prefixed
+from models.weights import Tensors, common, prefixed, writable
 
 Array = NDArray[Any]
-Roles = dict[str, tuple[str, dict[str, TrainingRows]]]
-"""By role: the target's name, and the training rows of every subject."""
 
 
 @dataclass(frozen=True)
@@ -67,20 +70,16 @@ class Mlp:
             role: {s: bases[role].project(r.flat_targets) for s, r in data.items()} for role, (_, data) in roles.items()
         }
         spread = {role: np.sqrt(np.concatenate(list(codes[role].values())).var(axis=0).sum()) for role in roles}
-        subjects = roles[first][1]
-        scales = {subject: scale_of(rows.features) for subject, rows in subjects.items()}
-        rows = {
-            subject: NetworkRows(
-                one.features / scales[subject],
-                {role: codes[role][subject] / spread[role] for role in roles},
-                one.stimuli,
-            )
-            for subject, one in subjects.items()
-        }
+        scales, rows = {}, {}
+        for subject, one in roles[first][1].items():
+            features = one.features
+            scales[subject] = scale_of(features)
+            wanted = {role: codes[role][subject] / spread[role] for role in roles}
+            rows[subject] = NetworkRows(features / scales[subject], wanted, one.stimuli)
         network, _ = train_perceptron(
             config, rows, f"perceptron for {' and '.join(t for t, _ in roles.values())}", context
         )
-        widths = {subject: one.features.shape[1] for subject, one in subjects.items()}
+        widths = {subject: one.features.shape[1] for subject, one in rows.items()}
         return {
             role: cls(
                 config,
@@ -127,7 +126,7 @@ class Mlp:
         return config, {**self.basis.state("basis"), **network_state(self.network)}
 
     @classmethod
-    def from_state(cls, config: dict[str, Any], tensors: Tensors) -> "Mlp":
+    def from_state(cls, config: dict[str, Any], tensors: Stored) -> "Mlp":
         """Return the regressor that `state` described."""
         settings = MlpConfig.model_validate(config["config"])
         network = Perceptron(settings, config["features"], {"role": config["components"]})
@@ -143,9 +142,10 @@ def network_state(network: torch.nn.Module) -> Tensors:
     return {f"network.{name}": value.cpu().numpy() for name, value in network.state_dict().items()}
 
 
-def load_network(network: torch.nn.Module, tensors: Tensors) -> None:
+def load_network(network: torch.nn.Module, tensors: Stored) -> None:
     """Fill a network with what `network_state` returned."""
-    network.load_state_dict({name: torch.from_numpy(value) for name, value in prefixed(tensors, "network").items()})
+    weights = writable(prefixed(tensors, "network"))
+    network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     network.eval()
 
 

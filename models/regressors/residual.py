@@ -3,6 +3,8 @@
 Ridge's own residuals on its training rows say nothing, as it has seen them; its leave-one-stimulus-out predictions are
 exact and cost next to nothing (see `models.regressors.ridge`), and what they miss is what is missed on new stimuli. The
 correction is scaled by the factor that suits its own held-out stimuli best, down to none at all.
+
+Like the perceptron of `models.regressors.mlp`, the correction needs the features of all subjects in memory.
 """
 
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from models.regressors.mlp import load_network, network_state
 from models.regressors.network import NetworkRows, Perceptron, scale_of, train_perceptron
 from models.regressors.ridge import RidgeFit, fit_ridge, loso_predictions
 from models.regressors.rows import TrainingRows
+from models.tensor_files import Stored
 from models.training.context import Context
 from models.weights import Tensors, common
 
@@ -57,31 +60,24 @@ class Residual:
         codes = {subject: basis.project(rows.flat_targets) for subject, rows in data.items()}
         spread = np.concatenate(list(codes.values())).std(axis=0).clip(1e-6)
         unit = float(np.sqrt((spread**2).sum()))
-        ridges = {
-            subject: fit_ridge(
-                rows.features, codes[subject], rows.stimuli, config.penalties, penalty_per=config.penalty_per
+        ridges, scales, rows = {}, {}, {}
+        for subject, one in data.items():
+            features, wanted = one.features, codes[subject]
+            ridges[subject] = ridge = fit_ridge(
+                features, wanted, one.stimuli, config.penalties, penalty_per=config.penalty_per
             )
-            for subject, rows in data.items()
-        }
-        scales = {subject: scale_of(rows.features) for subject, rows in data.items()}
-        guesses = {s: loso_predictions(rows.features, codes[s], rows.stimuli, ridges[s]) for s, rows in data.items()}
-        rows = {
-            subject: NetworkRows(
-                one.features / scales[subject],
-                {"role": (codes[subject] - guesses[subject]) / unit},
-                one.stimuli,
-                guesses[subject] / spread,
-            )
-            for subject, one in data.items()
-        }
+            guess = loso_predictions(features, wanted, one.stimuli, ridge)
+            scales[subject] = scale_of(features)
+            missed = {"role": (wanted - guess) / unit}
+            rows[subject] = NetworkRows(features / scales[subject], missed, one.stimuli, guess / spread)
         network, held = train_perceptron(config, rows, f"correction of ridge for {target}", context)
         factor = {}
-        for subject, one in rows.items():
+        for subject, seen in rows.items():
             chosen = held[subject]
-            hints = None if one.hints is None else one.hints[chosen]
-            made = network.answer(subject, one.features[chosen], "role", hints)
-            missed = one.wanted["role"][chosen]
-            factor[subject] = float(np.clip((made * missed).sum() / max((made**2).sum(), 1e-12), 0, 1))
+            hints = None if seen.hints is None else seen.hints[chosen]
+            made = network.answer(subject, seen.features[chosen], "role", hints)
+            left = seen.wanted["role"][chosen]
+            factor[subject] = float(np.clip((made * left).sum() / max((made**2).sum(), 1e-12), 0, 1))
         shape = next(iter(data.values())).targets.shape[1:]
         return cls(config, target, shape, basis, spread, ridges, scales, factor, network)
 
@@ -124,7 +120,7 @@ class Residual:
         return config, tensors
 
     @classmethod
-    def from_state(cls, config: dict[str, Any], tensors: Tensors) -> "Residual":
+    def from_state(cls, config: dict[str, Any], tensors: Stored) -> "Residual":
         """Return the regressor that `state` described."""
         settings, count = ResidualConfig.model_validate(config["config"]), config["components"]
         network = Perceptron(settings, config["features"], {"role": count}, count)

@@ -8,7 +8,7 @@ with ``X`` features (row, feature), ``Y`` targets (row, target), subscript c for
 are rotated by U, a penalty for each target costs no more than one for all. `models.regressors.penalty` chooses them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 
 from core.errors import ModelError
 from models.regressors.basis import Basis, blocks
+from models.regressors.centred import Centred
 from models.regressors.config import RidgeConfig
-from models.regressors.penalty import Criterion, PenaltyPer, Spectrum, loso_residuals, penalty_errors
-from models.regressors.rows import TrainingRows
+from models.regressors.penalty import Criterion, PenaltyPer, loso_residuals, penalty_errors
+from models.regressors.rows import Roles, TrainingRows
+from models.shelf import BySubject, Shelf
+from models.tensor_files import Stored
 from models.training.context import Context
 from models.weights import Tensors, common
 
@@ -61,7 +64,7 @@ class RidgeFit:
         return rows | {f"{prefix}.{name}": getattr(self, name) for name in names}
 
     @classmethod
-    def from_state(cls, tensors: Tensors, prefix: str) -> "RidgeFit":
+    def from_state(cls, tensors: Stored, prefix: str) -> "RidgeFit":
         """Return the fit whose `state` had this prefix."""
         names = ("centre", "weights", "offset", "penalties", "errors")
         return cls(rows=tensors.get(f"{prefix}.rows"), **{name: tensors[f"{prefix}.{name}"] for name in names})
@@ -93,9 +96,19 @@ def fit_ridge(
         that do not vary.
     """
     _check(features, targets, stimuli, criterion)
-    centre, rows = _centred(features)
+    return _fit(Centred.of(features), targets, stimuli, penalties, criterion, penalty_per)
+
+
+def _fit(
+    features: Centred,
+    targets: Array,
+    stimuli: Sequence[str],
+    penalties: Sequence[float],
+    criterion: Criterion,
+    penalty_per: PenaltyPer,
+) -> RidgeFit:
+    rows, spectrum = features.rows, features.spectrum
     offset = targets.mean(axis=0, dtype=np.float64)
-    spectrum = Spectrum.of(rows)
     rotated = spectrum.rotate(targets, offset)
     unit = spectrum.values.mean()
     candidates = np.asarray(penalties, dtype=np.float64)
@@ -104,9 +117,9 @@ def fit_ridge(
     chosen = np.atleast_1d(candidates[errors.argmin(axis=0)])
     primal = rows.shape[1] * len(offset) <= len(rows) * (rows.shape[1] + len(offset))
     return RidgeFit(
-        centre=centre.astype(np.float32),
+        centre=features.centre.astype(np.float32),
         rows=None if primal else rows,
-        weights=_weights(rows.T @ spectrum.vectors if primal else spectrum.vectors, spectrum, rotated, chosen * unit),
+        weights=(features.primal if primal else features.dual)(rotated, chosen * unit),
         offset=offset.astype(np.float32),
         penalties=chosen,
         errors=errors,
@@ -135,15 +148,15 @@ def loso_predictions(features: Array, targets: Array, stimuli: Sequence[str], fi
     ModelError
         The rows are not those that the ridge was fitted on.
     """
-    centre, rows = _centred(features)
+    centred = Centred.of(features)
+    centre, spectrum = centred.centre, centred.spectrum
     offset = targets.mean(axis=0, dtype=np.float64)
     same = centre.shape == fit.centre.shape and offset.shape == fit.offset.shape
-    if not same or not np.allclose(centre, fit.centre, atol=1e-4 * float(rows.std())):
+    if not same or not np.allclose(centre, fit.centre, atol=1e-4 * float(centred.rows.std())):
         raise ModelError(
             f"ridge: {len(features)} rows of {len(centre)} features and {len(offset)} target values are not those it "
             "was fitted on; held-out predictions exist for its own training rows only; pass those"
         )
-    spectrum = Spectrum.of(rows)
     rotated = spectrum.rotate(targets, offset)
     predictions = targets.astype(np.float32)
     penalties = np.broadcast_to(fit.penalties, offset.shape)
@@ -163,13 +176,13 @@ class Ridge:
     ----------
     target : name of the target it predicts, for example ``"latents"``
     shape : shape of one stimulus's target
-    fits : per subject
+    fits : per subject; one that lies on disk is mapped when it is asked for
     basis : the components that the fits predict, None if they predict the targets themselves
     """
 
     target: str
     shape: tuple[int, ...]
-    fits: dict[str, RidgeFit]
+    fits: Mapping[str, RidgeFit]
     basis: Basis | None = None
 
     @classmethod
@@ -177,20 +190,24 @@ class Ridge:
         cls, config: RidgeConfig, target: str, data: dict[str, TrainingRows], context: Context | None = None
     ) -> "Ridge":
         """Fit every subject's ridge; the targets' shape is that of their rows."""
-        del context
-        basis = None if config.components is None else Basis.fit_rows(data, config.components)
-        fits = {
-            subject: fit_ridge(
-                rows.features,
-                rows.flat_targets if basis is None else basis.project(rows.flat_targets),
-                rows.stimuli,
-                config.penalties,
-                criterion=config.criterion,
-                penalty_per=config.penalty_per,
-            )
-            for subject, rows in data.items()
+        return cls.fit_roles(config, {"role": (target, data)}, context)["role"]
+
+    @classmethod
+    def fit_roles(cls, config: RidgeConfig, roles: Roles, context: Context | None = None) -> dict[str, "Ridge"]:
+        """Fit several roles, subject by subject: the features of one are in memory at a time."""
+        bases = {
+            role: None if config.components is None else Basis.fit_rows(data, config.components)
+            for role, (_, data) in roles.items()
         }
-        return cls(target, next(iter(data.values())).targets.shape[1:], fits, basis)
+        shelves = {role: Shelf(None if context is None else context.scratch) for role in roles}
+        subjects = list(next(iter(roles.values()))[1])
+        for subject in subjects:
+            rows = {role: data[subject] for role, (_, data) in roles.items()}
+            _fit_subject(config, subject, rows, bases, shelves)
+        return {
+            role: cls(target, next(iter(data.values())).targets.shape[1:], _fits(shelves[role], subjects), bases[role])
+            for role, (target, data) in roles.items()
+        }
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -224,15 +241,39 @@ class Ridge:
         return config, tensors
 
     @classmethod
-    def from_state(cls, config: dict[str, Any], tensors: Tensors) -> "Ridge":
+    def from_state(cls, config: dict[str, Any], tensors: Stored) -> "Ridge":
         """Return the regressor that `state` described."""
-        fits = {subject: RidgeFit.from_state(tensors, f"subjects.{subject}") for subject in config["penalties"]}
+        fits = _fits(tensors, list(config["penalties"]))
         basis = Basis.from_state(tensors, "basis") if "components" in config else None
         return cls(config["target"], tuple(config["shape"]), fits, basis)
 
     def _targets(self, predicted: Array) -> Array:
         expanded = predicted if self.basis is None else self.basis.expand(predicted)
         return expanded.reshape(len(predicted), *self.shape)
+
+
+def _fits(tensors: Stored, subjects: list[str]) -> BySubject[RidgeFit]:
+    """Return the fits whose tensors have these names; one is read, or mapped, when it is asked for."""
+    return BySubject(subjects, lambda subject: RidgeFit.from_state(tensors, f"subjects.{subject}"))
+
+
+def _fit_subject(
+    config: RidgeConfig,
+    subject: str,
+    rows: dict[str, TrainingRows],
+    bases: dict[str, Basis | None],
+    shelves: dict[str, Shelf],
+) -> None:
+    """Put a subject's fit of every role onto its shelf; what the features alone decide is worked out once."""
+    features: Array | None = None
+    for role, one in rows.items():
+        basis, given = bases[role], one.features
+        targets = one.flat_targets if basis is None else basis.project(one.flat_targets)
+        _check(given, targets, one.stimuli, config.criterion)
+        if given is not features:
+            features, centred = given, Centred.of(given)
+        fit = _fit(centred, targets, one.stimuli, config.penalties, config.criterion, config.penalty_per)
+        shelves[role].put(fit.state(f"subjects.{subject}"))
 
 
 def _check(features: Array, targets: Array, stimuli: Sequence[str], criterion: Criterion) -> None:
@@ -254,22 +295,6 @@ def _check(features: Array, targets: Array, stimuli: Sequence[str], criterion: C
         raise ModelError("ridge: the targets hold NaN or infinity; extract them again")
     if (features == features[:1]).all():
         raise ModelError("ridge: the features do not vary over the training stimuli; check the encoder")
-
-
-def _centred(features: Array) -> tuple[Array, Array]:
-    """Return the features' mean (feature,) float64 and the features less it (row, feature) float32."""
-    centre = features.mean(axis=0, dtype=np.float64)
-    return centre, (features - centre).astype(np.float32)
-
-
-def _weights(vectors: Array, spectrum: Spectrum, rotated: Array, penalties: Array) -> NDArray[np.float32]:
-    """Return ``vectors diag(1 / (s + λ)) rotated`` (…, target), λ of each target its own or one for all."""
-    left, values = vectors.astype(np.float32), spectrum.values.astype(np.float32)[:, None]
-    weights = np.empty((len(left), rotated.shape[1]), np.float32)
-    each = np.broadcast_to(penalties.astype(np.float32), rotated.shape[1:])
-    for part in blocks(rotated.shape[1]):
-        weights[:, part] = left @ (rotated[:, part] / (values + each[part]))
-    return weights
 
 
 def _summary(penalties: Array) -> dict[str, float]:

@@ -1,10 +1,13 @@
 """What a regressor is fitted on: one subject's features with the targets of the stimuli they belong to."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -18,11 +21,42 @@ class TrainingRows:
     stimuli : the stimulus of each row
     """
 
-    features: NDArray[Any]
-    targets: NDArray[Any]
+    features: Array
+    targets: Array
     stimuli: list[str]
 
     @property
     def flat_targets(self) -> NDArray[np.float32]:
         """Targets as (row, value) float32."""
-        return self.targets.reshape(len(self.targets), -1).astype(np.float32)
+        targets = self.targets
+        return targets.reshape(len(targets), -1).astype(np.float32)
+
+
+class LazyRows(TrainingRows):
+    """Rows that are made whenever they are asked for and not kept: of many subjects only the one at hand is in memory.
+
+    Parameters
+    ----------
+    features, targets : return what `TrainingRows` holds
+    stimuli : the stimulus of each row
+    """
+
+    def __init__(self, features: Callable[[], Array], targets: Callable[[], Array], stimuli: list[str]) -> None:
+        for name, value in (("_features", features), ("_targets", targets), ("stimuli", stimuli)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def features(self) -> Array:
+        """Features, (row, feature)."""
+        made: Array = self.__dict__["_features"]()
+        return made
+
+    @property
+    def targets(self) -> Array:
+        """Targets, (row, …)."""
+        made: Array = self.__dict__["_targets"]()
+        return made
+
+
+Roles = dict[str, tuple[str, dict[str, TrainingRows]]]
+"""By role: the target's name, and the training rows of every subject."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from core.seeds import seed_for
@@ -27,12 +28,16 @@ class Context:
         What the progress calls whatever is trained, such as the route.
     checkpoints : Checkpoints
     log : callable
+    scratch : Path or None
+        Where a part that does not fit in memory is put while it is being fitted; the system's place for temporary files
+        by default.
     """
 
     seed: int = 0
     name: str = ""
     checkpoints: Checkpoints = NO_CHECKPOINTS
     log: Log = _ignore
+    scratch: Path | None = None
 
     def within(self, name: str, **made_from: Any) -> "Context":
         """Return the context of a part of the whole: a seed, a name and a folder for checkpoints of its own."""

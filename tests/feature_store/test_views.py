@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import StoreError
 from feature_store import Store
 from feature_store import schema as layout
 from feature_store.chunks import ChunkedRows
-from feature_store.views import RowView, loaded, mean_over_repeats
+from feature_store.views import RowView, loaded, mean_over_repeats, select
 from feature_store.writer import GroupWriter
 
 
@@ -28,6 +28,7 @@ def rows_of(folder: Path, values: np.ndarray, chunk_rows: int) -> ChunkedRows:
     return Store(store).target("t").rows("train/values")
 
 
+@settings(deadline=None)
 @given(data=st.data(), rows=st.integers(2, 30), chunk=st.integers(1, 9), time=st.sampled_from([(), (3,)]))
 def test_views_are_what_numpy_gives(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, rows: int, chunk: int, time: tuple[int, ...]
@@ -44,11 +45,15 @@ def test_views_are_what_numpy_gives(
     assert np.array_equal(view[np.arange(len(index)) % 2 == 0], expected[::2])
     chosen = np.array(data.draw(st.lists(st.integers(0, len(index) - 1), max_size=5)), dtype=np.int64)
     assert np.array_equal(view.select(chosen)[:], expected[chosen])
+    narrow = data.draw(st.sampled_from([slice(0, 2), slice(1, None), slice(None)]))
+    assert np.array_equal(view.narrow(narrow)[:], expected[..., narrow])
+    assert np.array_equal(select(view, chosen)[:], select(expected, chosen))
     into = np.empty_like(expected)
     view.read_into(into)
     assert np.array_equal(into, expected)
 
 
+@settings(deadline=None)
 @given(stimuli=st.lists(st.sampled_from("abcd"), min_size=1, max_size=24), chunk=st.integers(1, 5))
 def test_means_are_those_of_each_stimulus(
     tmp_path_factory: pytest.TempPathFactory, stimuli: list[str], chunk: int

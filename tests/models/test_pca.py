@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from core.errors import ModelError
+from models.encoders import pca, rows
 from models.encoders.config import PcaConfig
 from models.encoders.pca import Pca
 from models.encoders.rows import BrainRows
@@ -121,3 +122,17 @@ def test_what_does_not_fit_is_refused(rng: np.random.Generator) -> None:
     rows.unlabelled[3, 5] = np.nan
     with pytest.raises(ModelError, match="sub-01: 1 voxels hold NaN that had none in training"):
         fit(rows)
+
+
+def test_voxels_a_few_at_a_time_give_the_same_components(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = recorded(rng, 12, 14)
+    given.responses[:, 7] = 1
+    whole = fit(given)
+    monkeypatch.setattr(pca, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(rows, "BLOCK_BYTES", 9 * 8 * 26)
+    parts = fit(given)
+    assert np.allclose(parts.vectors["sub-01"], whole.vectors["sub-01"], atol=1e-5)
+    assert np.allclose(parts.explained["sub-01"], whole.explained["sub-01"], atol=1e-6)
+    assert not np.array_equal(parts.vectors["sub-01"], whole.vectors["sub-01"]), "another order of summation"

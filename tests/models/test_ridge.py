@@ -14,6 +14,7 @@ from sklearn.model_selection import LeaveOneGroupOut
 
 from core.errors import ModelError
 from models.parts import load_regressor, save_part
+from models.regressors import centred
 from models.regressors.config import RidgeConfig
 from models.regressors.penalty import Spectrum, gcv_errors, loso_errors, loso_errors_per_target
 from models.regressors.ridge import Ridge, fit_ridge, loso_predictions
@@ -288,3 +289,33 @@ def test_the_file_is_smaller_on_components_and_never_larger_than_the_smaller_for
     assert sizes[None] == pytest.approx(dual, rel=0.05)
     assert sizes[5] == pytest.approx(vectors + primal, rel=0.3), "the components are kept once for all subjects"
     assert sizes[5] < sizes[None] / 10
+
+
+def test_many_features_are_never_projected_and_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y, names = problem(14, 30, 2, 200, 3)
+    usual = fit_ridge(x.astype("f4"), y.astype("f4"), names, PENALTIES)
+    monkeypatch.setattr(centred, "PROJECTED", 0)
+    other = fit_ridge(x.astype("f4"), y.astype("f4"), names, PENALTIES)
+    assert usual.rows is None
+    assert other.rows is None
+    assert np.array_equal(other.penalties, usual.penalties)
+    assert np.allclose(other.weights, usual.weights, atol=1e-5 * np.abs(usual.weights).max())
+
+
+def test_roles_share_what_their_features_decide_and_are_fitted_as_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = {
+        role: {name: rows_of(problem(seed, 12, 2, 40, 1)[0], 12, wide, 2) for seed, name in enumerate(["a", "b"])}
+        for role, wide in (("z", 5), ("b", 70))
+    }
+    for name in ("a", "b"):  # the same features, as a subject's are for all roles
+        data["b"][name] = TrainingRows(data["z"][name].features, data["b"][name].targets, data["b"][name].stimuli)
+    alone = {role: Ridge.fit(RidgeConfig(), role, of) for role, of in data.items()}
+    asked, of = [], Spectrum.of
+    monkeypatch.setattr(Spectrum, "of", lambda rows: asked.append(1) or of(rows))
+    both = Ridge.fit_roles(RidgeConfig(), {role: (role, of) for role, of in data.items()})
+    assert len(asked) == 2, "one for each subject"
+    for role, one in alone.items():
+        assert both[role].target == role
+        for name in ("a", "b"):
+            features = data[role][name].features
+            assert np.array_equal(both[role].predict(name, features), one.predict(name, features))

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from core.errors import ModelError
+from models.encoders import rows
 from models.encoders.config import StandardiseConfig
 from models.encoders.rows import BrainRows
-from models.encoders.standardise import Standardise, signal_share
+from models.encoders.standardise import Standardise, mean_over_time, signal_share
 from models.parts import fit_encoder, load_encoder, save_part
 from models.predict import predict_stimuli
 from models.regressors.ridge import fit_ridge
@@ -20,8 +21,8 @@ def responses(rng: np.random.Generator, trials: int = 20) -> np.ndarray:
 
 def fitted(training: np.ndarray, reliability: float = 0.0, repeats: int = 1) -> Standardise:
     """Return the encoder of one subject, whose stimuli were each shown `repeats` times in a row."""
-    rows = BrainRows(training, [f"s{row // repeats}" for row in range(len(training))])
-    encoder = fit_encoder(StandardiseConfig(reliability=reliability), {"sub-01": rows})
+    seen = BrainRows(training, [f"s{row // repeats}" for row in range(len(training))])
+    encoder = fit_encoder(StandardiseConfig(reliability=reliability), {"sub-01": seen})
     assert isinstance(encoder, Standardise)
     return encoder
 
@@ -166,3 +167,28 @@ def test_without_repetitions_there_is_no_reliability(rng: np.random.Generator) -
     with pytest.raises(ModelError, match="sub-01: no training stimulus was repeated, so voxels cannot be weighted"):
         fitted(responses(rng), reliability=1.0)
     assert fitted(responses(rng), reliability=1.0, repeats=2).weight["sub-01"].shape == (6,)
+
+
+@pytest.mark.parametrize("block", [1, 7 * 8 * 6, 2**26])
+def test_blocks_of_trials_give_what_numpy_gives_of_all_to_the_last_bit(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(rows, "BLOCK_BYTES", block)
+    for training in (responses(rng), rng.normal(size=(20, 3, 6)).astype(np.float32)):
+        training[3, ..., 1] = np.inf
+        flat = mean_over_time(training).astype(np.float64)
+        encoder, kept = fitted(training, reliability=0.5, repeats=2), np.array([0, 2, 3, 4, 5])
+        assert list(np.flatnonzero(encoder.kept["sub-01"])) == list(kept)
+        assert np.array_equal(encoder.mean["sub-01"][kept], flat[:, kept].mean(axis=0).astype(np.float32))
+        assert np.array_equal(encoder.scale["sub-01"][kept], flat[:, kept].std(axis=0).astype(np.float32))
+        names = [f"s{row // 2}" for row in range(20)]
+        share = signal_share("sub-01", flat[:, kept] / flat[:, kept].std(axis=0), names)
+        assert np.allclose(encoder.weight["sub-01"], share**0.5, atol=1e-7)
+
+
+def test_parts_of_the_features_are_those_of_the_whole(rng: np.random.Generator) -> None:
+    training = responses(rng)
+    training[:, 1] = 3
+    encoder = fitted(training, reliability=1, repeats=2)
+    parts = [encoder.encode_part("sub-01", training[:, part], part) for part in (slice(0, 3), slice(3, 6))]
+    assert np.array_equal(np.concatenate(parts, axis=1), encoder.encode("sub-01", training))

@@ -13,7 +13,7 @@ from models.encoders.mbm.pretrain import Twins
 from models.training.context import Context
 from models.training.loop import optimiser_of
 from models.training.stage import train_stage
-from models.training.workers import mine, workers
+from models.training.workers import mine, of_all, workers
 
 BETA = 0.15
 """Both parameters of the Beta distribution that BiMixCo draws shares from, as in MindEye."""
@@ -62,17 +62,13 @@ def align(
 
 
 def _draw(rows: dict[str, Twins], batch: int, rng: np.random.Generator) -> dict[str, NDArray[np.int64]]:
-    """Draw stimuli without replacement, for each subject of an equal part of the batch, and one trial of each.
-
-    Over several processes each contrasts its own share of the batch.
-    """
+    """Draw stimuli without replacement, for each subject of an equal part of the batch, and one trial of each."""
     drawn, share = {}, max(2, batch // len(rows))
     for name in sorted(rows):
         data = rows[name]
         shuffled = rng.permutation(data.train[data.train < len(data.stimuli)])
         _, first = np.unique(data.codes[shuffled], return_index=True)
-        chosen = shuffled[np.sort(first)][:share]
-        drawn[name] = mine(chosen[: len(chosen) - len(chosen) % workers().num_processes])
+        drawn[name] = shuffled[np.sort(first)][:share]
     return drawn
 
 
@@ -86,14 +82,15 @@ def _contrast(
     chosen: NDArray[np.int64],
     rng: np.random.Generator,
 ) -> torch.Tensor:
+    """Return the loss of the whole batch, every process having embedded its share of the rows."""
     device = workers().device
     rows = torch.from_numpy(data.rows[chosen]).to(device)
     partner, share = _mixed(len(chosen), rng, device)
     if kind == "bi_mixco":
         rows = mix(rows, partner, share)
     with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-        embedding = model.embed(name, rows)
-        made = {target: model.targets[target](embedding).float() for target in targets}
+        embedding = model.embed(name, mine(rows, evenly=False))
+        made = {target: of_all(model.targets[target](embedding).float(), len(chosen)) for target in targets}
     parts = []
     for target, values in targets.items():
         wanted = torch.from_numpy(values[chosen]).to(device)

@@ -1,4 +1,8 @@
-"""The encoder of kind `mbm`: standardised voxels through the pretrained and aligned network, for regressors to read."""
+"""The encoder of kind `mbm`: standardised voxels through the pretrained and aligned network, for regressors to read.
+
+The network is trained on all subjects together, so their rows are in memory together, and what it takes grows with
+subjects.
+"""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,12 +18,13 @@ from models.encoders.mbm.align import align
 from models.encoders.mbm.network import Aligned, MaskedBrainModel
 from models.encoders.mbm.patches import Patches, rois_of
 from models.encoders.mbm.pretrain import Twins, fill_in, pretrain
-from models.encoders.rows import BrainRows
+from models.encoders.rows import BrainRows, array_of, in_memory
 from models.encoders.standardise import Standardise, mean_over_time, signal_share
+from models.tensor_files import Stored
 from models.training.config import LoopConfig
 from models.training.context import Context
 from models.training.workers import workers
-from models.weights import Tensors, common, prefixed
+from models.weights import Tensors, common, prefixed, writable
 
 Array = NDArray[Any]
 
@@ -74,9 +79,10 @@ class Mbm:
         ModelError
             Alignment is asked for and there is nothing to align with, or the subjects' time points differ.
         """
+        rows = {name: in_memory(one) for name, one in rows.items()}
         made, data = cls._new(config, rows, context.seed), {}
         for name, one in rows.items():
-            parts = [made.inputs(name, part) for part in (one.responses, one.unlabelled) if part is not None]
+            parts = [made.inputs(name, array_of(part)) for part in (one.responses, one.unlabelled) if part is not None]
             share = (config.pretraining or config.alignment or LoopConfig()).validation
             rng = rng_for(context.seed, "held out")  # the same stimuli of every subject
             data[name] = Twins.of(np.concatenate(parts), one.stimuli, share, rng)
@@ -85,7 +91,8 @@ class Mbm:
         if config.alignment is not None:
             made._align(config, rows, data, context)
         for name, one in rows.items():
-            embedding, betas = made.embed(name, one.responses), made.standardise.encode(name, one.responses)
+            responses = array_of(one.responses)
+            embedding, betas = made.embed(name, responses), made.standardise.encode(name, responses)
             made.variance[name] = float(betas.var(axis=0, dtype=np.float64).sum())
             made.scale[name] = np.stack([embedding.mean(axis=0), embedding.std(axis=0).clip(1e-6)])
         return made
@@ -98,7 +105,9 @@ class Mbm:
         standardise = Standardise.fit(StandardiseConfig(), {name: _as_windows(one) for name, one in rows.items()})
         if config.reliability:
             shares = {
-                name: signal_share(name, mean_over_time(one.responses)[:, standardise.kept[name]], one.stimuli)
+                name: signal_share(
+                    name, mean_over_time(array_of(one.responses))[:, standardise.kept[name]], one.stimuli
+                )
                 for name, one in rows.items()
             }
             weight = {name: (share**config.reliability).astype(np.float32) for name, share in shares.items()}
@@ -208,9 +217,9 @@ class Mbm:
         return isinstance(self.model, Aligned)
 
     @classmethod
-    def from_state(cls, config: dict[str, Any], tensors: Tensors) -> "Mbm":
+    def from_state(cls, config: dict[str, Any], tensors: Stored) -> "Mbm":
         """Return the encoder that `state` described."""
-        settings = MbmConfig.model_validate(config["config"])
+        settings, tensors = MbmConfig.model_validate(config["config"]), writable(tensors)
         patches = {
             name: Patches(config["voxels"][name], settings.patch, tensors[f"shares.{name}"])
             for name in config["subjects"]
@@ -230,5 +239,5 @@ def _as_windows(rows: BrainRows) -> BrainRows:
     if rows.responses.ndim == 2:
         return rows
     times = rows.responses.shape[1]
-    flat = np.asarray(rows.responses).reshape(-1, rows.responses.shape[-1])
+    flat = array_of(rows.responses).reshape(-1, rows.responses.shape[-1])
     return BrainRows(flat, [name for name in rows.stimuli for _ in range(times)], rows.rois)

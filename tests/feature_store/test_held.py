@@ -1,0 +1,78 @@
+"""What of all arrays' chunks is held together: up to a bound, and what was used last."""
+
+import gc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from feature_store import held
+from feature_store.held import Chunk, Held
+
+from ..core.test_mapped import resident
+from .test_views import rows_of
+
+
+def unpacked() -> Chunk:
+    return Chunk(np.zeros(100, np.uint8), mapped=False)
+
+
+def test_what_was_used_longest_ago_is_let_go_of() -> None:
+    one, two, three = unpacked(), unpacked(), unpacked()
+    bound = Held(250)
+    for chunk in (one, two, one, three):
+        bound.use(chunk, 100)
+    assert [chunk.values is None for chunk in (one, two, three)] == [False, True, False]
+    bound.use(three, 100)
+    assert one.values is not None, "what is used again takes nothing more"
+
+
+def test_only_what_is_touched_counts() -> None:
+    chunks = [unpacked() for _ in range(5)]
+    bound = Held(100)
+    for chunk in chunks:
+        bound.use(chunk, 20)
+    assert all(chunk.values is not None for chunk in chunks)
+    bound.use(chunks[4], 1)
+    assert [chunk.values is None for chunk in chunks] == [True, False, False, False, False]
+
+
+def test_the_chunk_in_use_is_held_however_large_it_is() -> None:
+    bound, one = Held(1), unpacked()
+    bound.use(one, 100)
+    assert one.values is not None
+
+
+def test_chunks_that_are_gone_take_no_room() -> None:
+    bound, one = Held(250), unpacked()
+    bound.use(one, 100)
+    for _ in range(5):
+        bound.use(unpacked(), 100)
+        gc.collect()
+    assert one.values is not None
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is looked up by Linux's means")
+def test_reading_a_large_array_leaves_little_of_it_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).normal(size=(64, 2**17)).astype("f4")  # 32 MB in 16 chunks
+    stored = rows_of(tmp_path, values, 4)
+    monkeypatch.setattr(held.MAPPED, "most", 2**22)
+    before = resident()
+    for start in range(0, 64, 4):
+        assert np.array_equal(stored[start : start + 4], values[start : start + 4])
+    assert resident() - before < values.nbytes / 4
+    assert np.array_equal(stored[:], values), "what was let go of comes back"
+    assert resident() - before < values.nbytes / 4
+
+
+def test_arrays_share_the_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held.UNPACKED, "most", 3 * 4 * 20)
+    values = np.random.default_rng(0).normal(size=(8, 5)).astype("f4")
+    arrays = [rows_of(tmp_path / name, values, 4) for name in "abc"]
+    for stored in arrays:
+        stored._decode = np.array  # as if its chunks were packed
+    for _ in range(2):
+        for stored in arrays:
+            assert np.array_equal(stored[:], values)
+    kept = [chunk for stored in arrays for chunk in stored._chunks.values() if chunk.values is not None]
+    assert len(kept) == 3, "of six chunks of four rows"

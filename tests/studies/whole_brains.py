@@ -1,0 +1,30 @@
+"""Trains on one subject, then on all with little more memory: ``python whole_brains.py ONE ALL ALLOWANCE_MB KEPT``.
+
+ONE and ALL are studies' YAMLs. What is kept in memory for the sake of small studies is set to KEPT bytes. The allowance
+is a limit of the process beyond what training on one subject has left behind; mapped files do not count.
+"""
+
+import sys
+from pathlib import Path
+
+from models import shelf
+from models.encoders import pca, rows
+from models.regressors import centred
+from studies import training_data, voxel_record
+from studies.fit import fit
+from studies.study import load_study
+from tests.feature_store.whole_brain import limit_memory
+
+
+def main(one: Path, everyone: Path, allowance: int, kept: int) -> None:
+    """Fit both."""
+    training_data.RESPONSES_BYTES = training_data.FEATURES_BYTES = shelf.MEMORY_BYTES = pca.WHOLE_BYTES = kept
+    rows.BLOCK_BYTES = voxel_record.BLOCK_BYTES = 2**22
+    centred.PROJECTED = 0
+    fit(load_study(one))
+    limit_memory(allowance)
+    fit(load_study(everyone))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(float(sys.argv[3]) * 1e6), int(sys.argv[4]))
