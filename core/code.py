@@ -19,7 +19,7 @@ def code_digest(*modules: str, stop: tuple[str, ...] = ()) -> str:
     *modules : str
         Dotted names, such as ``"feature_store.writer"``.
     stop : tuple of str
-        Packages that are not followed, such as those that only hand settings on.
+        Packages and modules that are not followed, such as those that only hand settings on.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def code_digest(*modules: str, stop: tuple[str, ...] = ()) -> str:
         if file is None:
             raise ModuleNotFoundError(f"this project has no module '{name}'")
         reached[name], imported = _read(file)
-        waiting += [one for one in imported if one.split(".")[0] not in stop]
+        waiting += [one for one in imported if not any(f"{one}.".startswith(f"{name}.") for name in stop)]
     return digest_json(sorted(reached.items()))
 
 

@@ -1,5 +1,9 @@
-"""How long work reports its progress without printing: library code reports, whoever runs it installs a listener."""
+"""How long work reports its progress without printing: library code reports, whoever runs it installs a listener.
 
+Any thread may report and listen; listeners are called by one thread at a time.
+"""
+
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
@@ -10,12 +14,14 @@ Listener = Callable[[str, int, int, str], None]
 """Called with what is being done, how many are done, how many there are, and a note such as the loss."""
 
 _listeners: list[Listener] = []
+_calling = threading.RLock()
 
 
 def report(what: str, done: int, total: int, note: str = "") -> None:
     """Tell the listeners, if any, that `done` of `total` are done."""
-    for listener in _listeners:
-        listener(what, done, total, note)
+    for listener in tuple(_listeners):
+        with _calling:
+            listener(what, done, total, note)
 
 
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:

@@ -2,15 +2,17 @@
 
 The protocol: a staging folder named after the group and its fingerprint; those of other fingerprints are wiped; a chunk
 counts as done when its size and its CRC-32C are right, so no journal can fall out of step; then the manifest, fsync,
-rename. Chunks are laid out as zarr itself would, and zarr opens them.
+rename. Chunks are laid out as zarr itself would, and zarr opens them. Others may make and write the chunks of an array,
+see `HandOut`; the lock, metadata, tables, manifest and the rename stay with the writer.
 """
 
-import shutil
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -20,16 +22,29 @@ from numpy.typing import NDArray
 from core.errors import Brain2VideoError, NoSpace, NotAllowed, StoreError
 from core.files import disk_explained, exclusive, fsync_path, publish_folder, remove_folder, require_space, write_bytes
 from core.progress import report
-from feature_store.chunk_files import ChunkFiles, chunk_is_whole
+from feature_store.chunk_files import ArrayChunks, ChunkFiles, RowBlock, Stretch, TellingRows, Written, write_stretch
 from feature_store.chunks import ChunkedRows
 from feature_store.codecs import Compression, compressors, encoder_of
 from feature_store.manifest import read_manifest, write_manifest
-from feature_store.schema import CONTAINERS, CRC_BYTES, MANIFEST, chunk_rows, group_attributes
+from feature_store.schema import CONTAINERS, MANIFEST, chunk_rows, group_attributes
 from feature_store.tables import check_columns, encode_column
 from feature_store.verification import verify
 
-RowBlock = Callable[[int, int], NDArray[Any]]
-"""Returns rows start to stop of an array that is being written."""
+
+class HandOut(Protocol):
+    """Has others work on items, all of it picklable; `core.executors.Engine.run` does."""
+
+    def __call__(
+        self,
+        function: Callable[[Stretch], Written],
+        items: Sequence[Stretch],
+        what: str,
+        *,
+        shared: Path,
+        heard: Callable[[Stretch, str, int, int, str], None],
+    ) -> Generator[tuple[Stretch, Written]]:
+        """Yield every item with its result, as they come; `shared` is a folder that the others must see."""
+        ...
 
 
 def ensure_root(store: Path) -> None:
@@ -95,7 +110,7 @@ class GroupWriter:
             if error is not None:
                 self._files.close()
                 if isinstance(error, Brain2VideoError) and not isinstance(error, NoSpace | NotAllowed):
-                    shutil.rmtree(self.staging)
+                    self._discard()
                 raise error
             self._publish()
 
@@ -108,6 +123,8 @@ class GroupWriter:
         dimensions: tuple[str, ...],
         *,
         compression: Compression = "none",
+        told: Callable[[Any], None] | None = None,
+        hand_out: HandOut | None = None,
         **attrs: Any,
     ) -> None:
         """Write an array in whole chunks, asking `rows(start, stop)` only for chunks that are not yet there.
@@ -126,34 +143,79 @@ class GroupWriter:
             The axes' names.
         compression : "none", "lz4" or "zstd"
             See `feature_store.codecs`.
+        told : callable, optional
+            Is told what `rows` have to say of every chunk, of those that are there already too; see `TellingRows`.
+        hand_out : callable, optional
+            Has others make the rows and write the chunks; `rows` is then picklable, and one that is asked for again
+            returns the same. The bytes are those that this process would write.
         """
         self._describe_parents(name)
         row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * np.dtype(dtype).itemsize
         step = chunk_rows(shape[0], max(1, row_bytes))
-        fill = np.nan if np.dtype(dtype).kind == "f" else 0
+        chunks = ArrayChunks(self.staging / name, shape, dtype, step, compression)
         self._zarr.require_array(
             name,
             shape=shape,
             dtype=dtype,
             chunks=(step, *shape[1:]),
             compressors=compressors(compression, np.dtype(dtype).itemsize),
-            fill_value=fill,
+            fill_value=chunks.fill,
             dimension_names=list(dimensions),
             attributes=dict(sorted(attrs.items())),
             config={"write_empty_chunks": True},
         )
-        stored = step * row_bytes + CRC_BYTES if compression == "none" else None
-        encode = encoder_of(compression)
-        missing = list(self._missing_chunks(name, shape, step, stored))
-        require_space(self.staging, len(missing) * step * row_bytes)
-        for start, path in missing:
-            stop = min(start + step, shape[0])
-            block = np.asarray(rows(start, stop), dtype=dtype)
-            if stop - start < step:  # Zarr stores the last chunk padded
-                block = np.concatenate([block, np.full((step - (stop - start), *shape[1:]), fill, block.dtype)])
-            self._files.write(path, block, encode)
-            if step < shape[0]:
-                report(f"writing {self.target.name}/{name}", stop, shape[0])
+        missing = {stretch for stretch in chunks.stretches() if not chunks.is_whole(stretch)}
+        require_space(self.staging, len(missing) * chunks.chunk_bytes)
+        what = f"writing {self.target.name}/{name}"
+        if hand_out is None:
+            self._write(chunks, rows, missing, what, told)
+        else:
+            self._hand_out(chunks, rows, what, told, hand_out)
+
+    def _write(
+        self,
+        chunks: ArrayChunks,
+        rows: RowBlock,
+        missing: set[Stretch],
+        what: str,
+        told: Callable[[Any], None] | None,
+    ) -> None:
+        """Write the missing chunks, one after another."""
+        encode = encoder_of(chunks.compression)
+        for stretch in chunks.stretches():
+            if stretch in missing:
+                self._files.write(chunks.path(stretch), chunks.encoded(rows, stretch, encode))
+                if chunks.step < chunks.shape[0]:
+                    report(what, stretch.stop, chunks.shape[0])
+            if told is not None and isinstance(rows, TellingRows):
+                told(rows.tell(*stretch))
+
+    def _hand_out(
+        self, chunks: ArrayChunks, rows: RowBlock, what: str, told: Callable[[Any], None] | None, hand_out: HandOut
+    ) -> None:
+        """Have every chunk written by others; one that is there already is only looked at."""
+        stretches, done = chunks.stretches(), dict[Stretch, int]()
+        for stretch in stretches:  # others make no folder, so that late ones bring nothing back that is gone
+            chunks.path(stretch).parent.mkdir(parents=True, exist_ok=True)
+
+        def heard(stretch: Stretch, saying: str, count: int, total: int, note: str) -> None:
+            if total != chunks.shape[0]:
+                report(saying, count, total, note)
+            elif stretch.start <= count < stretch.stop:  # whoever makes rows reports how many of all are done
+                done[stretch] = count - stretch.start
+                report(what, sum(done.values()), total, note)
+
+        written = hand_out(partial(write_stretch, chunks, rows), stretches, what, shared=self.staging, heard=heard)
+        with closing(written) as coming:
+            for stretch, chunk in coming:
+                path = chunks.path(stretch)
+                if not path.is_file():
+                    raise StoreError(f"{path}: was written by a worker that does not share this folder; share it")
+                self._files.digests[path] = chunk.digest
+                if told is not None:
+                    told(chunk.told)
+                done[stretch] = stretch.stop - stretch.start
+                report(what, sum(done.values()), chunks.shape[0])
 
     def rows(self, name: str) -> ChunkedRows:
         """Return an array that this block has written, to compute from it what is written next."""
@@ -185,26 +247,28 @@ class GroupWriter:
                 self._zarr.require_group(parent).attrs.put(group_attributes("split"))
                 self._described.add(parent)
 
-    def _missing_chunks(
-        self, name: str, shape: tuple[int, ...], step: int, stored: int | None
-    ) -> Iterator[tuple[int, Path]]:
-        for index, start in enumerate(range(0, shape[0], step)):
-            path = self.staging / name / "c" / "/".join([str(index), *("0" for _ in shape[1:])])
-            if not chunk_is_whole(path, stored):
-                yield start, path
-
     def _resume_or_wipe(self) -> None:
         for other in self.staging.parent.glob(f"{self._family}@*"):
             if other != self.staging:
                 remove_folder(other)
         # Only chunks tell by themselves whether they are whole; the small files are written again.
-        for pattern in ("*.partial", "zarr.json", MANIFEST):
+        self._sweep("*.partial", "zarr.json", MANIFEST)
+
+    def _sweep(self, *patterns: str) -> None:
+        for pattern in patterns:
             for leftover in self.staging.rglob(pattern):
-                leftover.unlink()
+                leftover.unlink(missing_ok=True)
+
+    def _discard(self) -> None:
+        """Remove the staging folder; it is moved first, so that a worker that is still at it finds nothing there."""
+        gone = self.staging.with_name(f".{self.staging.name}.{uuid.uuid4().hex}")
+        self.staging.rename(gone)
+        remove_folder(gone)
 
     def _publish(self) -> None:
         self._files.finish()
         self._files.close()
+        self._sweep("*.partial")  # of a worker that was taken for dead and is not
         write_manifest(self.staging, self._fingerprint, self._files.digests)
         settle = [path for path in self.staging.rglob("*") if path.is_dir() or path.name == "zarr.json"]
         with ThreadPoolExecutor(max_workers=8) as threads:  # together they wait once for the disk, not each in turn

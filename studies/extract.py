@@ -1,10 +1,19 @@
-"""Targets: from clips and captions to one immutable Zarr group per extractor."""
+"""Targets: from clips and captions to one immutable Zarr group per extractor.
 
+Work is spread chunk by chunk. A network's values may differ in the last bit with the number of threads that compute
+them, so every worker computes with as many as the process that asked for it.
+"""
+
+import functools
 import hashlib
 import itertools
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,25 +23,33 @@ from numpy.typing import NDArray
 from core.clips import Clip, ClipConfig
 from core.config import nearest
 from core.errors import ConfigError, SourceError
+from core.executors import HERE, ExecutorConfig, opened
 from core.files import digest_file, digest_json
 from core.progress import report
-from feature_store.sources.base import SPLITS, Source
-from feature_store.writer import GroupWriter, RowBlock, is_published
+from feature_store.sources.base import SPLITS, Source, Split
+from feature_store.writer import GroupWriter, HandOut, is_published
 from models.extractors.base import CountsCut, Extractor
 from models.extractors.config import ExtractorConfig, GivenConfig
 from studies.home import home
-from studies.ingest import Digest, group_ref, made_from
+from studies.ingest import Digest, group_ref, made_from, require_home
 from studies.pictures import picture_of_targets
 from studies.references import GroupRef
 from studies.study import Study
 
+_loading = threading.Lock()
+"""Several threads may be here, each with another target; transformers cannot be imported by two at once."""
 BATCH = 32
 READERS, AHEAD = 4, 8
 """Threads that read clips, and how many clips they may be ahead of the extractor."""
 
 
-def extract(study: Study, target: str) -> GroupRef:
+def extract(study: Study, target: str, executor: ExecutorConfig = HERE) -> GroupRef:
     """Write one extractor's targets for every stimulus to the store, unless they are already there, made from the same.
+
+    Parameters
+    ----------
+    executor : ExecutorConfig
+        Whose workers read the clips and run the extractor, each a chunk at a time. The bytes are the same whoever does.
 
     Raises
     ------
@@ -42,6 +59,8 @@ def extract(study: Study, target: str) -> GroupRef:
         A stimulus lacks the clip or the caption that the extractor reads, or given embeddings are absent.
     ModelError
         The extractor's weights are absent.
+    ServerError
+        Workers cannot be had, do not see the study's folder, or died of a chunk too often.
     """
     if target not in study.targets:
         raise ConfigError(f"{study.study}: no target '{target}'{nearest(target, list(study.targets))}")
@@ -52,8 +71,10 @@ def extract(study: Study, target: str) -> GroupRef:
     if fresh:
         report(f"targets/{target} is as it was", 1, 1)
     else:
-        _write(study, target, _made_by(source, config, target), source.stimuli(), fingerprint)
-    pictures = picture_of_targets(study, group, lambda names: read_clips(source, names, study.clips))
+        with opened(executor) as engine:
+            _write(study, target, fingerprint, None if executor.kind == "here" else engine.run)
+    with _loading:
+        pictures = picture_of_targets(study, group, lambda names: read_clips(source, names, study.clips))
     return group_ref(group, fresh=fresh, pictures=pictures)
 
 
@@ -112,26 +133,32 @@ def _clip(source: Source, stimulus: str, config: ClipConfig) -> Clip:
     return clip
 
 
-def _write(study: Study, target: str, made_by: "Given | Extractor", stimuli: pd.DataFrame, fingerprint: str) -> None:
+def _write(study: Study, target: str, fingerprint: str, hand_out: HandOut | None) -> None:
     config = study.targets[target]
+    order = Order(study.model_dump_json(), target, fingerprint, home(), _threads(config))
+    workshop = workshop_of(order)
+    made_by, stimuli = workshop.made_by, workshop.stimuli
     attributes: dict[str, Any] = {
         "target": target,
         "extractor": config.extractor,
         "revision": config.revision(home()),
         **_cut_captions(made_by, stimuli),
     }
-    with GroupWriter(
-        study.store, f"targets/{target}", encoding_type="targets", fingerprint=fingerprint, **attributes
-    ) as group:
-        known = SeenClips()
-        for split in SPLITS:
-            here = stimuli[stimuli["split"] == split]
-            axes = ("stimulus", *(f"axis{index}" for index in range(1, len(made_by.shape) + 1)))
-            dtype = "float32" if isinstance(made_by, Given) else np.dtype(made_by.dtype).name
-            rows = _row_source(study, made_by, here, f"{target}: {split}", known)
-            group.array(f"{split}/values", (len(here), *made_by.shape), dtype, rows, axes)
-            columns = [name for name in ("stimulus", "caption", "group") if name in here]
-            group.table(f"{split}/stimuli", here[columns])
+    dtype = "float32" if isinstance(made_by, Given) else np.dtype(made_by.dtype).name
+    axes = ("stimulus", *(f"axis{index}" for index in range(1, len(made_by.shape) + 1)))
+    try:
+        with GroupWriter(
+            study.store, f"targets/{target}", encoding_type="targets", fingerprint=fingerprint, **attributes
+        ) as group:
+            known = SeenClips()
+            for split in SPLITS:
+                here = workshop.split(split)
+                rows, shape = TargetRows(order, split), (len(here), *made_by.shape)
+                group.array(f"{split}/values", shape, dtype, rows, axes, told=known.add, hand_out=hand_out)
+                columns = [name for name in ("stimulus", "caption", "group") if name in here]
+                group.table(f"{split}/stimuli", here[columns])
+    finally:
+        workshop_of.cache_clear()  # models are not kept in memory once they have done their work
 
 
 def _cut_captions(made_by: "Given | Extractor", stimuli: pd.DataFrame) -> dict[str, int]:
@@ -145,43 +172,130 @@ def _cut_captions(made_by: "Given | Extractor", stimuli: pd.DataFrame) -> dict[s
     return {"captions_cut": cut}
 
 
-def _row_source(
-    study: Study, made_by: "Given | Extractor", stimuli: pd.DataFrame, what: str, known: "SeenClips"
-) -> RowBlock:
-    positions = stimuli.index.to_numpy()
-    if isinstance(made_by, Given):
-        return lambda start, stop: made_by.rows(positions[start:stop])
-    if made_by.reads == "captions":
-        return _caption_rows(made_by, stimuli, what)
-    source = study.source.build(home())
+@dataclass(frozen=True)
+class Order:
+    """What whoever makes a target's rows must know; it travels with every chunk.
 
-    def rows(start: int, stop: int) -> NDArray[Any]:
-        parts = []
-        here = stimuli.iloc[start:stop]
-        names, splits = list(here["stimulus"]), list(here["split"])
-        for done, clip in enumerate(read_ahead(source, names, study.clips)):
-            known.add(clip, names[done], splits[done])
-            parts.append(made_by.extract(clip[None]))
-            report(f"extracting {what}", start + done + 1, len(stimuli))
+    Attributes
+    ----------
+    study : the study as JSON
+    fingerprint : of the group; with other files, weights or code it is another order
+    asked_from : the checkout from which relative paths start
+    threads : with how many torch computes; 0 where no network does
+    """
+
+    study: str
+    target: str
+    fingerprint: str
+    asked_from: Path
+    threads: int
+
+
+@functools.lru_cache(maxsize=1)
+def workshop_of(order: Order) -> "Workshop":
+    """Return what a process makes an order's rows with; it is kept from one chunk to the next."""
+    require_home(order.asked_from)
+    with _loading:
+        return Workshop(Study.model_validate_json(order.study), order.target)
+
+
+@dataclass(frozen=True)
+class TargetRows:
+    """One split's values, made in whichever process."""
+
+    order: Order
+    split: Split
+
+    def __call__(self, start: int, stop: int, /) -> NDArray[Any]:
+        """Return the values of some of the split's stimuli."""
+        with _computing(self.order.threads):
+            return workshop_of(self.order).make(self.split, start, stop)
+
+    def tell(self, start: int, stop: int, /) -> list["Seen"]:
+        """Return the pixels' digests of some of the split's clips; nothing where the target is not made from clips."""
+        return workshop_of(self.order).seen(self.split, start, stop)
+
+
+class Workshop:
+    """A study's clips and captions, and what makes a target from them."""
+
+    def __init__(self, study: Study, target: str) -> None:
+        self._source, self._clips, self._target = study.source.build(home()), study.clips, target
+        self.made_by = _made_by(self._source, study.targets[target], target)
+        self.stimuli = self._source.stimuli()
+        self._digests: dict[str, bytes] = {}
+        if self._reads == "captions":
+            for stimulus, captions in zip(self.stimuli["stimulus"], self.stimuli["caption"], strict=True):
+                if not captions:
+                    raise SourceError(
+                        f"stimulus '{stimulus}' has no caption, which this target needs; add one to the source"
+                    )
+
+    @property
+    def _reads(self) -> str:
+        return "rows" if isinstance(self.made_by, Given) else self.made_by.reads
+
+    def split(self, split: Split) -> pd.DataFrame:
+        """Return the stimuli of a split."""
+        return self.stimuli[self.stimuli["split"] == split]
+
+    def make(self, split: Split, start: int, stop: int) -> NDArray[Any]:
+        """Return the values of some of a split's stimuli."""
+        stimuli, parts = self.split(split), []
+        what, here = f"extracting {self._target}: {split}", stimuli.iloc[start:stop]
+        if isinstance(self.made_by, Given):
+            return self.made_by.rows(here.index.to_numpy())
+        if self.made_by.reads == "captions":
+            for first in range(start, stop, BATCH):
+                last = min(first + BATCH, stop)
+                parts.append(self.made_by.extract(list(stimuli["caption"].iloc[first:last])))
+                report(what, last, len(stimuli))
+            return np.concatenate(parts)
+        names = list(here["stimulus"])
+        for done, clip in enumerate(read_ahead(self._source, names, self._clips)):
+            self._digests[names[done]] = _digest_of(clip)
+            parts.append(self.made_by.extract(clip[None]))
+            report(what, start + done + 1, len(stimuli))
         return np.concatenate(parts)
 
-    return rows
+    def seen(self, split: Split, start: int, stop: int) -> list["Seen"]:
+        """Return the digests of some of a split's clips; a clip whose values were there already is read for it."""
+        if self._reads != "clips":
+            return []
+        names = list(self.split(split)["stimulus"].iloc[start:stop])
+        unknown = [name for name in names if name not in self._digests]
+        for name, clip in zip(unknown, read_ahead(self._source, unknown, self._clips), strict=True):
+            self._digests[name] = _digest_of(clip)
+        return [(self._digests[name], name, split) for name in names]
 
 
-def _caption_rows(made_by: Extractor, stimuli: pd.DataFrame, what: str) -> RowBlock:
-    for stimulus, captions in zip(stimuli["stimulus"], stimuli["caption"], strict=True):
-        if not captions:
-            raise SourceError(f"stimulus '{stimulus}' has no caption, which this target needs; add one to the source")
+def _digest_of(clip: Clip) -> bytes:
+    return hashlib.sha256(clip.tobytes()).digest()
 
-    def rows(start: int, stop: int) -> NDArray[Any]:
-        parts = []
-        for first in range(start, stop, BATCH):
-            last = min(first + BATCH, stop)
-            parts.append(made_by.extract(list(stimuli["caption"].iloc[first:last])))
-            report(f"extracting {what}", last, len(stimuli))
-        return np.concatenate(parts)
 
-    return rows
+def _threads(config: ExtractorConfig) -> int:
+    """Return with how many threads this process computes."""
+    if isinstance(config, GivenConfig):
+        return 0
+    import torch
+
+    return int(torch.get_num_threads())
+
+
+@contextmanager
+def _computing(threads: int) -> Iterator[None]:
+    """Compute with so many threads for the length of a block."""
+    if not threads:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def read_ahead(source: Source, stimuli: Sequence[str], config: ClipConfig) -> Iterator[Clip]:
@@ -202,17 +316,22 @@ def read_ahead(source: Source, stimuli: Sequence[str], config: ClipConfig) -> It
                 future.cancel()
 
 
+Seen = tuple[bytes, str, Split]
+"""The digest of a clip's pixels, its stimulus, and the split it is in."""
+
+
 class SeenClips:
     """Remembers clips by their pixels, to find one that is in training and in test under two names."""
 
     def __init__(self) -> None:
-        self._seen: dict[bytes, tuple[str, str]] = {}
+        self._seen: dict[bytes, tuple[str, Split]] = {}
 
-    def add(self, clip: Clip, stimulus: str, split: str) -> None:
-        """Add a clip; raises `SourceError` where the other split has the same pixels."""
-        other, where = self._seen.setdefault(hashlib.sha256(clip.tobytes()).digest(), (stimulus, split))
-        if where != split:
-            raise SourceError(
-                f"stimulus '{stimulus}' ({split}) shows the same pixels as '{other}' ({where}); "
-                "a clip belongs into one split, remove one of the two"
-            )
+    def add(self, clips: list[Seen]) -> None:
+        """Add clips; raises `SourceError` where the other split has the same pixels."""
+        for digest, stimulus, split in clips:
+            other, where = self._seen.setdefault(digest, (stimulus, split))
+            if where != split:
+                raise SourceError(
+                    f"stimulus '{stimulus}' ({split}) shows the same pixels as '{other}' ({where}); "
+                    "a clip belongs into one split, remove one of the two"
+                )

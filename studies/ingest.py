@@ -1,19 +1,27 @@
-"""Responses: from a source to one immutable Zarr group per subject."""
+"""Responses: from a source to one immutable Zarr group per subject.
+
+Work is spread subject by subject: reading a subject's recordings, be it a GLM or one large pickle, cannot be cut by
+rows without every worker reading all of it.
+"""
 
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from core.code import code_digest
-from core.errors import SourceError
+from core.errors import ServerError, SourceError
+from core.executors import HERE, ExecutorConfig, opened
 from core.files import digest_file, digest_json
 from core.progress import report
 from feature_store import versioning
 from feature_store.chunks import ChunkedRows
 from feature_store.codecs import Compression
 from feature_store.groups import open_group
+from feature_store.manifest import read_manifest
 from feature_store.noise_ceiling import agreement, missing_values, ncsnr
 from feature_store.schema import ENCODING_VERSION, UNLABELLED
 from feature_store.sources.base import ROI_SEPARATOR, SPLITS, Recording, Rows, Source
@@ -27,19 +35,59 @@ Digest = Callable[[Path], str]
 """Returns the SHA-256 of a file's content; whoever writes a group reads the file, `status` may remember it."""
 
 
+STOP = ("studies", "core.executors")
+"""Code that decides nothing of a group's bytes: what hands settings on, and who does the work."""
+
+
 def subjects_of(study: Study) -> list[str]:
     """Return the study's subjects; its source is looked at."""
     return study.source.build(home()).subjects
 
 
-def ingest(study: Study, subject: str) -> GroupRef:
+def ingest(study: Study, subject: str, executor: ExecutorConfig = HERE) -> GroupRef:
     """Write one subject's responses to the store, unless they are already there, made from the same.
+
+    Parameters
+    ----------
+    executor : ExecutorConfig
+        Whose worker does it, from the reading to the picture. The next worker of one that dies goes on from the chunks
+        that were whole. Several threads may ask for subjects at once; in this process one is worked on at a time.
 
     Raises
     ------
     SourceError
         The recordings are not what the source declares, or a test stimulus is also in training.
+    ServerError
+        Workers cannot be had, do not see the study's folder, or died of this subject too often.
     """
+    function = partial(_ingest_for, study.model_dump_json(), home())
+    shared = study.store.resolve().parent / ".staging"
+    with opened(executor) as engine:
+        if executor.kind != "here":
+            shared.mkdir(parents=True, exist_ok=True)
+        with closing(engine.run(function, [subject], "ingesting", shared=shared)) as coming:
+            reference = next(reference for _, reference in coming)
+    if executor.kind == "dask" and read_manifest(study.store / "responses" / subject).digest != reference.digest:
+        raise ServerError(f"{study.store}: workers write to another folder of this name; share it among all machines")
+    return reference
+
+
+def _ingest_for(study: str, asked_from: Path, subject: str) -> GroupRef:
+    """Do it in whichever process, for a study as JSON."""
+    require_home(asked_from)
+    return _ingest(Study.model_validate_json(study), subject)
+
+
+def require_home(asked_from: Path) -> None:
+    """Raise `ServerError` where relative paths start elsewhere than in the process that asked for the work."""
+    if home() != asked_from:
+        raise ServerError(
+            f"a worker's checkout is {home()}, that of the process that asked for the work is {asked_from}; start the "
+            f"worker with BRAIN2VIDEO_HOME={asked_from}"
+        )
+
+
+def _ingest(study: Study, subject: str) -> GroupRef:
     source = study.source.build(home())
     fingerprint = digest_json(responses_made_from(study, source, subject))
     group = study.store / "responses" / subject
@@ -74,7 +122,7 @@ def made_from(
 ) -> dict[str, Any]:
     """Return what a group is made from: the files' contents, the settings, the code that reads them."""
     return {
-        "code": code_digest(type(source).__module__, __name__, "feature_store.writer", *code, stop=("studies",)),
+        "code": code_digest(type(source).__module__, __name__, "feature_store.writer", *code, stop=STOP),
         "inputs": [(file.name, digest(file)) for file in files if file.is_file()],
         "source": study.source.model_dump(mode="json", exclude={"path", "stimuli", "subjects"}),
         "parameters": parameters,

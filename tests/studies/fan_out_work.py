@@ -1,0 +1,35 @@
+"""What workers do in tests of ingest: as in the study, but in small chunks, and one of them dies in the middle."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from feature_store import schema
+from feature_store.chunk_files import ChunkFiles
+from studies.ingest import _ingest_for
+from studies.references import GroupRef
+
+CHUNK_BYTES = 1500
+
+
+def ingest_for(study: str, asked_from: Path, subject: str) -> GroupRef:
+    """Ingest in small chunks; every chunk that is written leaves a line."""
+    schema.CHUNK_BYTES = CHUNK_BYTES
+    write, log = ChunkFiles.write, asked_from / "chunks.log"
+
+    def logged(self: ChunkFiles, path: Path, encoded: Any) -> None:
+        write(self, path, encoded)
+        self.finish()
+        with log.open("a") as lines:
+            lines.write(f"{os.getpid()} {path.relative_to(path.parents[5])}\n")
+        died = asked_from / "died"
+        if (asked_from / "dies").exists() and not died.exists() and path.parts[-2] == "4":
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    ChunkFiles.write = logged  # type: ignore[method-assign]
+    try:
+        return _ingest_for(study, asked_from, subject)
+    finally:
+        ChunkFiles.write = write  # type: ignore[method-assign]
