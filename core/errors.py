@@ -53,5 +53,13 @@ class RegistryError(Brain2VideoError, LookupError):
     """The model registry has no usable answer: no alias, no such version, parts that do not fit."""
 
 
+class TrainingStopped(Brain2VideoError, RuntimeError):
+    """One of several processes that train together died or was lost; the same command goes on from its checkpoints."""
+
+
+class PartFailed(Brain2VideoError, RuntimeError):
+    """Some of several pieces of work failed; what the others made is there."""
+
+
 class ServerError(Brain2VideoError, RuntimeError):
     """A server cannot be started or reached."""

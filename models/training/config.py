@@ -1,8 +1,8 @@
-"""Settings of the training loop, counted in steps; imports no torch."""
+"""Settings of the training loop, counted in steps, and of the processes that share it; imports no torch."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from core.config import Config
 
@@ -38,3 +38,49 @@ class LoopConfig(Config):
     """Looks without a better validation loss after which training stops; the best weights are kept."""
     checkpoint_every: PositiveInt = 100
     """Steps between the checkpoints that an interrupted training goes on from."""
+
+
+class TogetherConfig(Config):
+    """How many processes train together, and where they meet; what they make does not depend on it, but for rounding.
+
+    One process, the default, is the one that calls.
+    """
+
+    processes: PositiveInt = 1
+    """Processes on this node: one a GPU, where there are GPUs."""
+    nodes: PositiveInt = 1
+    """Machines, all of which run the same command with the same study and see the same `data/` and `outputs/`."""
+    node_rank: NonNegativeInt | None = None
+    """Which node this is, from 0; None lets the rendezvous number them. Give it on all nodes or on none."""
+    rendezvous: str | None = None
+    """``host:port`` where nodes meet: a free port of one of them, of node 0 where they have numbers."""
+    timeout_s: PositiveFloat = 1800.0
+    """Seconds that a process waits for the others, to join and at every exchange, before it gives them up; longer than
+    the first one takes to render held-out stimuli, while the others wait."""
+
+    @field_validator("rendezvous")
+    @classmethod
+    def _host_and_port(cls, where: str | None) -> str | None:
+        host, _, port = (where or "any:1").rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise ValueError("expected host:port, such as 'node-1:29400'")
+        return where
+
+    @model_validator(mode="after")
+    def _nodes_can_meet(self) -> Self:
+        if self.nodes > 1 and self.rendezvous is None:
+            raise ValueError(f"{self.nodes} nodes need a rendezvous; give host:port of one of them, the same on each")
+        if self.nodes == 1 and self.rendezvous is not None:
+            raise ValueError("a rendezvous is for several nodes; say how many, or leave it out")
+        if self.node_rank is not None and self.node_rank >= self.nodes:
+            raise ValueError(f"node_rank counts from 0, up to {self.nodes - 1} of {self.nodes} nodes")
+        return self
+
+    @property
+    def world(self) -> int:
+        """Processes over all nodes."""
+        return self.processes * self.nodes
+
+
+ONE_PROCESS = TogetherConfig()
+"""The process that calls trains alone."""

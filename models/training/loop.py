@@ -12,8 +12,9 @@ from core.progress import report
 from core.seeds import seed_for
 from models.training.checkpoints import Checkpoints
 from models.training.config import LoopConfig
+from models.training.dropout import drawn_for_the_batch
 from models.training.muon import Muon
-from models.training.workers import average, average_gradients, workers
+from models.training.workers import average, average_gradients, first_says, require_alike, workers
 
 Loss = Callable[[int], torch.Tensor]
 """Returns the loss of a step, by its number; over several processes, that of this one's share of the batch."""
@@ -122,8 +123,9 @@ def fit(
 ) -> History:
     """Train for `steps` steps, from the last checkpoint where there is one, and leave the kept weights in the model.
 
-    Torch's generator is seeded by (seed, stage, step) before each step, and set back to what it was afterwards. Kept
-    are the weights of the best look at the held-out rows, else the last ones; of their moving average with `ema`.
+    Torch's generator is seeded by (seed, stage, step) before each step, alike in all processes, and set back to what it
+    was afterwards: what is drawn must be drawn for the whole batch, as dropout is here. Kept are the weights of the
+    best look at the held-out rows, else the last ones; of their moving average with `ema`.
 
     Parameters
     ----------
@@ -151,14 +153,12 @@ def fit(
     going.resume()
     rates = [group["lr"] for group in optimiser.param_groups]
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    # A process beside the first draws for itself, or all would drop the same units of other rows.
-    others = (workers().process_index,) if workers().process_index else ()
     history, patience = going.history, validation.patience if validation else None
     report(what, len(history.losses), steps)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), drawn_for_the_batch(model):
         while not history.is_over(steps, patience):
             step = len(history.losses)
-            torch.manual_seed(seed_for(seed, stage, step, *others))
+            torch.manual_seed(seed_for(seed, stage, step))
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
                 group["lr"] = rate * cosine(step, steps, warm_up=warm_up)
             value = loss(step)
@@ -218,6 +218,9 @@ class _Training:
     def resume(self) -> None:
         """Go back to the last checkpoint, where there is one."""
         kept = self._checkpoints.load(self._stage)
+        if self._checkpoints.folder is not None:
+            done = {"steps": 0 if kept is None else len(kept["losses"])}
+            require_alike(f"checkpoint of {self._stage}", done, "outputs/ must be the same folder on all nodes")
         if kept is None:
             return
         self._model.load_state_dict(kept["model"])
@@ -239,7 +242,7 @@ class _Training:
         self._model.load_state_dict(self._kept_weights())
         self._model.eval()
         with torch.no_grad():
-            value = float(wanted.loss().item())
+            value = first_says(float(wanted.loss().item()))
         better = value < min((loss for _, loss in self.history.validation), default=math.inf)
         self.history.validation.append((done, value))
         if better:

@@ -1,40 +1,99 @@
 """The processes that train together: one by default, several under ``torchrun --nproc_per_node N``."""
 
 import os
+import socket
+from datetime import timedelta
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs, broadcast, gather_object
 from numpy.typing import NDArray
 
 from core.errors import ModelError
+from core.files import digest_json
+from models.training.checkpoints import difference
 
 Rows = TypeVar("Rows", NDArray[np.int64], torch.Tensor)
+
+PEER_TIMEOUT_S = "BRAIN2VIDEO_PEER_TIMEOUT_S"
+"""Environment variable by which a launcher hands on `TogetherConfig.timeout_s`."""
 
 
 @cache
 def workers() -> Accelerator:
     """Return Accelerate's view of the processes and of this one's device.
 
+    A process that hears nothing of the others for `PEER_TIMEOUT_S` seconds gives them up.
+
     Raises
     ------
     ModelError
         The launcher started another number of processes than take part; ``accelerate launch --cpu`` does so silently.
     """
-    found = Accelerator(cpu=not torch.cuda.is_available())
-    wanted = int(os.environ.get("WORLD_SIZE", "1"))
-    if found.num_processes != wanted:
-        raise ModelError(
-            f"training: {wanted} processes were launched and {found.num_processes} take part; "
-            "launch with 'torchrun --nproc_per_node N'"
-        )
+    patience = timedelta(seconds=float(os.environ.get(PEER_TIMEOUT_S, "1800")))
+    found = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[InitProcessGroupKwargs(timeout=patience)])
+    require_world(int(os.environ.get("WORLD_SIZE", "1")), found)
     return found
 
 
-def mine(rows: Rows) -> Rows:
+def require_world(wanted: int, found: Accelerator | None = None) -> None:
+    """Refuse another number of processes than was wanted, by what they answer and not by what they are told.
+
+    Parameters
+    ----------
+    wanted : processes over all nodes
+    found : Accelerate's view of them; that of `workers` by default
+
+    Raises
+    ------
+    ModelError
+        More or fewer take part.
+    """
+    found = found or workers()
+    there = found.num_processes
+    if there == wanted > 1:
+        there = int(found.reduce(torch.ones(1, device=found.device), reduction="sum").item())
+    if there != wanted:
+        raise ModelError(
+            f"training: {wanted} processes were launched and {there} take part; launch with 'brain2video train "
+            "--processes N' or 'torchrun --nproc_per_node N'"
+        )
+
+
+def require_alike(what: str, own: Any, do: str) -> None:
+    """Refuse to train together where the processes differ.
+
+    Parameters
+    ----------
+    what : what they must have in common
+    own : this process's, as a value of JSON
+    do : what to do about it
+
+    Raises
+    ------
+    ModelError
+        Another process has another one; the message names the first such, its host, and the first difference.
+    """
+    if workers().num_processes == 1:
+        return
+    (first, where), *others = gather_object([(own, socket.gethostname())])
+    for rank, (other, host) in enumerate(others, start=1):
+        if digest_json(other) != digest_json(first):
+            raise ModelError(
+                f"training: rank {rank} on {host} has another {what} than rank 0 on {where}: "
+                f"{difference(first, other)}; {do}"
+            )
+
+
+def mine(rows: Rows, *, evenly: bool = True) -> Rows:
     """Return this process's share of a batch that every process has drawn alike: every N-th row.
+
+    Parameters
+    ----------
+    evenly : whether all shares must be equally large, as they must where the loss is a mean over a process's rows
 
     Raises
     ------
@@ -42,9 +101,39 @@ def mine(rows: Rows) -> Rows:
         The batch cannot be dealt out evenly, so that the mean over processes would not be the mean over rows.
     """
     count = workers().num_processes
-    if len(rows) % count:
+    if evenly and len(rows) % count:
         raise ModelError(f"training: a batch of {len(rows)} rows over {count} processes; make it a multiple of them")
     return rows[workers().process_index :: count]
+
+
+def of_all(own: torch.Tensor, count: int) -> torch.Tensor:
+    """Return the rows of the whole batch, (count, …), from what every process has made of its share by `mine`.
+
+    For losses that hold each row against all others: every process computes the loss of the whole batch, and what
+    flows back to each is the gradient of its own rows, times the number of processes, over which `average_gradients`
+    takes the mean.
+    """
+    if workers().num_processes == 1:
+        return own
+    together: torch.Tensor = _OfAll.apply(own, count)
+    return together
+
+
+class _OfAll(torch.autograd.Function):  # type: ignore[misc]
+    """Places rows among zeros and sums over processes, which takes shares of any size and keeps every bit."""
+
+    @staticmethod
+    def forward(ctx: Any, own: torch.Tensor, count: int) -> torch.Tensor:
+        del ctx
+        batch = own.new_zeros(count, *own.shape[1:])
+        batch[workers().process_index :: workers().num_processes] = own
+        together: torch.Tensor = workers().reduce(batch, reduction="sum")
+        return together
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        del ctx
+        return mine(gradient, evenly=False) * workers().num_processes, None
 
 
 def average_gradients(weights: list[torch.nn.Parameter]) -> None:
@@ -62,3 +151,11 @@ def average(value: torch.Tensor) -> float:
     """Return the mean of a scalar over the processes."""
     together = value.detach() if workers().num_processes == 1 else workers().reduce(value.detach(), reduction="mean")
     return float(together.item())
+
+
+def first_says(value: float) -> float:
+    """Return the first process's value, so that all decide alike even where their processors round differently."""
+    if workers().num_processes == 1:
+        return value
+    told = torch.tensor([value], dtype=torch.float64, device=workers().device)
+    return float(broadcast(told, from_process=0).item())

@@ -191,8 +191,8 @@ def test_a_launcher_whose_processes_do_not_take_part_is_refused(monkeypatch: pyt
     """`accelerate launch --cpu --num_processes 2` runs one process and says two."""
     monkeypatch.setenv("WORLD_SIZE", "2")
     workers.cache_clear()
-    monkeypatch.setattr("models.training.workers.Accelerator", lambda cpu: type("One", (), {"num_processes": 1})())
-    with pytest.raises(ModelError, match="2 processes were launched and 1 take part; launch with 'torchrun"):
+    monkeypatch.setattr("models.training.workers.Accelerator", lambda **_: type("One", (), {"num_processes": 1})())
+    with pytest.raises(ModelError, match="2 processes were launched and 1 take part; launch with 'brain2video"):
         workers()
     workers.cache_clear()
 
