@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import threading
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 from core.errors import StoreError
 
 LEFT_TO_DVC = "left to DVC"
+CHANGED = "changed since dvc.lock"
+_asking = threading.Lock()
+"""Several threads may ask, each for another group; DVC is asked by one at a time."""
 
 
 def commit_outputs(root: Path, outputs: Sequence[Path], config: str) -> dict[Path, str]:
@@ -72,6 +76,11 @@ def states(root: Path, groups: Sequence[Path]) -> dict[Path, str]:
     """
     if os.environ.get("DVC_STAGE"):
         return dict.fromkeys(groups, LEFT_TO_DVC)
+    with _asking:
+        return _states(root, groups)
+
+
+def _states(root: Path, groups: Sequence[Path]) -> dict[Path, str]:
     repo = _open(root)
     if repo is None:
         return dict.fromkeys(groups, "not under version control")
@@ -85,7 +94,7 @@ def states(root: Path, groups: Sequence[Path]) -> dict[Path, str]:
                 continue
             outs = [out for loaded in repo.stage.collect(stage) for out in loaded.outs]
             changed = any(out.status() for out in outs if Path(out.fs_path).resolve() == group.resolve())
-            found[group] = "changed since dvc.lock" if changed else "versioned"
+            found[group] = CHANGED if changed else "versioned"
     return found
 
 

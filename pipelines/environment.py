@@ -20,6 +20,7 @@ def defaults() -> dict[str, str]:
         "ZENML_CONFIG_PATH": str(state / "zenml"),
         "ZENML_CUSTOM_SOURCE_ROOT": str(Path(__file__).resolve().parents[1]),
         "ZENML_ANALYTICS_OPT_IN": "false",
+        "ZENML_PARAMETER_SIZE_THRESHOLD": "4096",  # bytes up to which a step's input is no artifact
         "ZENML_ENABLE_RICH_TRACEBACK": "false",
         "AUTO_OPEN_DASHBOARD": "false",
         "MLFLOW_TRACKING_URI": f"sqlite:///{root / 'mlflow' / 'store' / 'mlflow.db'}",
@@ -31,6 +32,8 @@ def defaults() -> dict[str, str]:
         "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
         "DVC_NO_ANALYTICS": "true",
         "DVC_SITE_CACHE_DIR": str(state / "dvc"),
+        "DASK_CONFIG": str(state / "dask"),
+        "DASK_TEMPORARY_DIRECTORY": str(state / "dask-scratch"),
         "MPLCONFIGDIR": str(state / "matplotlib"),
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "DO_NOT_TRACK": "1",

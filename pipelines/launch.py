@@ -7,15 +7,19 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 
-from core.errors import Brain2VideoError
+from core.errors import ConfigError
 from core.files import disk_explained
 from core.progress import listening, report
+from core.stopwatch import WORK
 from studies.home import home
+
+if TYPE_CHECKING:
+    from studies.study import Study
 
 EVERY_S = 5.0
 """Seconds between two lines about the same work."""
@@ -60,17 +64,33 @@ def launch(name: str, config: str, overrides: list[str] | None, **parameters: An
     """Trigger a pipeline; what a step raised is raised here."""
     with working() as console:
         console.print(f"[bold]{name}[/] [dim]{config}[/]", highlight=False)
+        WORK.reset()
+        started = time.monotonic()
         _set_up_zenml()
         module = importlib.import_module(f"pipelines.{name}")
-        from pipelines.common import failures
+        run = getattr(module, name)(study=config, overrides=list(overrides or []), **parameters)
+        console.print(_account(run, time.monotonic() - started), highlight=False)
 
-        failures.clear()
-        try:
-            getattr(module, name)(study=config, overrides=list(overrides or []), **parameters)
-        except Brain2VideoError:
-            raise
-        except Exception as error:  # ZenML's own says which step failed, not why
-            raise (failures[-1] if failures else error) from None
+
+def take_part(study: "Study", together: dict[str, Any]) -> None:
+    """Train with other machines, of which one runs the pipeline; the run is where all of them see it."""
+    from models.training.config import TogetherConfig
+    from studies.launch_together import fit_by
+
+    if together.get("nodes", 1) == 1:
+        raise ConfigError("--join: takes part with other machines; say how many with --nodes, and --rendezvous")
+    with working() as console:
+        made = fit_by(study, TogetherConfig.model_validate(together))
+        console.print(f"[green]took part in[/] {made.folder}", highlight=False)
+
+
+def _account(run: Any, seconds: float) -> str:
+    """Return what of a run was work and what orchestration: ZenML's own time, and the imports that it needs."""
+    states = [step.status.value for step in run.steps.values()]
+    cached = states.count("cached")
+    share = max(0.0, seconds - WORK.seconds)
+    told = f"{len(states) - cached} steps worked, {cached} were answered from the cache"
+    return f"[dim]{run.name}: {told}; {seconds:.1f} s, orchestration {share:.1f} s of it ({share / seconds:.0%})[/]"
 
 
 def commit(folder: Path, config: str, overrides: list[str] | None) -> None:
@@ -83,7 +103,8 @@ def commit(folder: Path, config: str, overrides: list[str] | None) -> None:
 
 def _set_up_zenml() -> None:
     warnings.filterwarnings("ignore")
-    first = not any(Path(os.environ["ZENML_CONFIG_PATH"]).glob("**/zenml.db"))
+    ours = "ZENML_STORE_URL" not in os.environ
+    first = ours and not any(Path(os.environ["ZENML_CONFIG_PATH"]).glob("**/zenml.db"))
     what = "setting up ZenML's database (first time only, about 20 s)"
     if first:
         report(what, 0, 1)

@@ -1,8 +1,11 @@
 """Pipeline `main`: a whole study in a row, from recordings to videos."""
 
+from typing import Any
+
 from zenml import pipeline
 
-from pipelines.common import DEFAULT_STUDY, group_paths, read_study, remember_failure
+from pipelines.common import DEFAULT_STUDY, DYNAMIC, answered, read_study, version
+from pipelines.fan_out import Fanned, gathered
 from steps.decode_regions import decode_regions
 from steps.extract_targets import extract_targets
 from steps.fit_models import fit_models
@@ -11,23 +14,48 @@ from steps.promote_models import promote_models
 from steps.reconstruct_videos import reconstruct_videos
 from steps.register_models import register_models
 from steps.resolve_models import resolve_models
-from steps.study import study_of
-from steps.version_outputs import version_outputs
+from steps.simulate_source import simulate_source
 from studies.ingest import subjects_of
+from studies.production import resolve_production
+from studies.standing import (
+    promoted_standing,
+    reconstruction_standing,
+    regions_standing,
+    registered_standing,
+    resolved_standing,
+    source_standing,
+    training_standing,
+)
 
 
-@pipeline(enable_cache=False, on_failure=remember_failure)
-def main(study: str = DEFAULT_STUDY, overrides: list[str] = [], commit: bool = True) -> None:
-    """Ingest, extract, train, promote what was trained where it is no worse, decode by region, reconstruct."""
-    config = read_study(study, overrides)
-    subjects, targets = subjects_of(study_of(config)), list(config["targets"])
-    groups = [ingest_responses(config, name, id=f"ingest_{name}") for name in subjects]
-    groups += [extract_targets(config, name, id=f"extract_{name}") for name in targets]
+@pipeline(**DYNAMIC)
+def main(
+    study: str = DEFAULT_STUDY,
+    overrides: list[str] = [],
+    commit: bool = True,
+    executor: dict[str, Any] = {},
+    together: dict[str, Any] = {},
+) -> None:
+    """Ingest, extract, train, promote what was trained where it is no worse, decode by region, reconstruct.
+
+    A study of the small world is simulated first.
+    """
+    config, chosen = read_study(study, overrides)
+    source = None if chosen.simulation is None else source_standing(chosen)
+    if source is not None:
+        answered(simulate_source, source, study=config)
+    groups = gathered(
+        Fanned(ingest_responses, config, chosen, "responses", subjects_of(chosen), executor),
+        Fanned(extract_targets, config, chosen, "targets", list(chosen.targets), executor),
+    )
     if commit and not overrides:
-        paths = [*group_paths(config, "responses", subjects), *group_paths(config, "targets", targets)]
-        version_outputs(study, paths, after=groups)
-    trained = fit_models(config, after=groups)
-    _, run = register_models(config, trained)
-    promoted = promote_models(config, run, require=False)
-    regions = decode_regions(config, require=False, after=groups)
-    reconstruct_videos(config, resolve_models(config, after=[promoted, regions]))
+        version(chosen, study, groups, source)
+    trained = answered(fit_models, training_standing(chosen), study=config, together=together)
+    registered = registered_standing(chosen, trained.load())
+    _, made = answered(register_models, registered, study=config, training=trained)
+    run = made.load()
+    answered(promote_models, promoted_standing(chosen, run), study=config, run=run, require=False)
+    answered(decode_regions, regions_standing(chosen), study=config, require=False)
+    found = resolve_production(chosen)
+    models = answered(resolve_models, resolved_standing(found), models=found.model_dump(mode="json"))
+    answered(reconstruct_videos, reconstruction_standing(chosen, found), study=config, models=models)

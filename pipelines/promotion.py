@@ -2,13 +2,15 @@
 
 from zenml import pipeline
 
-from pipelines.common import DEFAULT_STUDY, read_study, remember_failure
+from pipelines.common import DEFAULT_STUDY, DYNAMIC, answered, read_study
 from steps.promote_models import promote_models
+from studies.standing import NOTHING_STANDS
 
 
-@pipeline(enable_cache=False, on_failure=remember_failure)
+@pipeline(**DYNAMIC)
 def promotion(
     study: str = DEFAULT_STUDY, overrides: list[str] = [], run: str | None = None, force: bool = False
 ) -> None:
     """Promote a training run, by default the newest, where mlflow/promotion.yaml lets it."""
-    promote_models(read_study(study, overrides), run, force)
+    config, _ = read_study(study, overrides)
+    answered(promote_models, NOTHING_STANDS, study=config, run=run, force=force)

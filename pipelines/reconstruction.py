@@ -2,13 +2,15 @@
 
 from zenml import pipeline
 
-from pipelines.common import DEFAULT_STUDY, read_study, remember_failure
+from pipelines.common import DEFAULT_STUDY, DYNAMIC, answered, read_study
 from steps.reconstruct_responses import reconstruct_responses
 from steps.reconstruct_videos import reconstruct_videos
 from steps.resolve_models import resolve_models
+from studies.production import resolve_production
+from studies.standing import reconstruction_standing, resolved_standing
 
 
-@pipeline(enable_cache=False, on_failure=remember_failure)
+@pipeline(**DYNAMIC)
 def reconstruction(
     study: str = DEFAULT_STUDY,
     overrides: list[str] = [],
@@ -18,9 +20,10 @@ def reconstruction(
     check_scale: bool = True,
 ) -> None:
     """Reconstruct the test stimuli, or, with `responses`, what a file of responses that were never stored is of."""
-    config = read_study(study, overrides)
-    models = resolve_models(config, run)
+    config, chosen = read_study(study, overrides)
+    found = resolve_production(chosen, run)
+    models = answered(resolve_models, resolved_standing(found), models=found.model_dump(mode="json"))
     if responses is None:
-        reconstruct_videos(config, models)
+        answered(reconstruct_videos, reconstruction_standing(chosen, found), study=config, models=models)
     else:
         reconstruct_responses(config, models, responses, tables, check_scale)

@@ -2,11 +2,13 @@
 
 from zenml import pipeline
 
-from pipelines.common import DEFAULT_STUDY, read_study, remember_failure
+from pipelines.common import DEFAULT_STUDY, DYNAMIC, answered, read_study
 from steps.decode_regions import decode_regions
+from studies.standing import regions_standing
 
 
-@pipeline(enable_cache=False, on_failure=remember_failure)
+@pipeline(**DYNAMIC)
 def regions(study: str = DEFAULT_STUDY, overrides: list[str] = []) -> None:
     """Decode the targets from each ROI alone and without it."""
-    decode_regions(read_study(study, overrides))
+    config, chosen = read_study(study, overrides)
+    answered(decode_regions, regions_standing(chosen), study=config)

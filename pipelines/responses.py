@@ -1,24 +1,25 @@
 """Pipeline `responses`: from a source to one immutable Zarr group per subject."""
 
+from typing import Any
+
 from zenml import pipeline
 
-from pipelines.common import DEFAULT_STUDY, group_paths, read_study, remember_failure
+from pipelines.common import DEFAULT_STUDY, DYNAMIC, read_study, version
+from pipelines.fan_out import Fanned, gathered
 from steps.ingest_responses import ingest_responses
-from steps.study import study_of
-from steps.version_outputs import version_outputs
 from studies.ingest import subjects_of
 
 
-@pipeline(enable_cache=False, on_failure=remember_failure)
+@pipeline(**DYNAMIC)
 def responses(
     study: str = DEFAULT_STUDY,
     overrides: list[str] = [],
     subjects: list[str] = [],
     commit: bool = True,
+    executor: dict[str, Any] = {},
 ) -> None:
     """Ingest every subject of a study, or the named ones."""
-    config = read_study(study, overrides)
-    names = subjects or subjects_of(study_of(config))
-    groups = [ingest_responses(config, name, id=f"ingest_{name}") for name in names]
+    config, chosen = read_study(study, overrides)
+    groups = gathered(Fanned(ingest_responses, config, chosen, "responses", subjects or subjects_of(chosen), executor))
     if commit and not overrides:
-        version_outputs(study, group_paths(config, "responses", names), after=groups)
+        version(chosen, study, groups)

@@ -1,22 +1,24 @@
 """Pipeline `targets`: from clips and captions to one immutable Zarr group per extractor."""
 
+from typing import Any
+
 from zenml import pipeline
 
-from pipelines.common import DEFAULT_STUDY, group_paths, read_study, remember_failure
+from pipelines.common import DEFAULT_STUDY, DYNAMIC, read_study, version
+from pipelines.fan_out import Fanned, gathered
 from steps.extract_targets import extract_targets
-from steps.version_outputs import version_outputs
 
 
-@pipeline(enable_cache=False, on_failure=remember_failure)
+@pipeline(**DYNAMIC)
 def targets(
     study: str = DEFAULT_STUDY,
     overrides: list[str] = [],
     targets: list[str] = [],
     commit: bool = True,
+    executor: dict[str, Any] = {},
 ) -> None:
     """Extract every target of a study, or the named ones."""
-    config = read_study(study, overrides)
-    names = targets or list(config["targets"])
-    groups = [extract_targets(config, name, id=f"extract_{name}") for name in names]
+    config, chosen = read_study(study, overrides)
+    groups = gathered(Fanned(extract_targets, config, chosen, "targets", targets or list(chosen.targets), executor))
     if commit and not overrides:
-        version_outputs(study, group_paths(config, "targets", names), after=groups)
+        version(chosen, study, groups)

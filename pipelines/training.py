@@ -1,17 +1,25 @@
 """Pipeline `training`: from the stores to a registered encoder and one regressor per role."""
 
+from typing import Any
+
 from zenml import pipeline
 
-from pipelines.common import DEFAULT_STUDY, read_study, remember_failure
+from pipelines.common import DEFAULT_STUDY, DYNAMIC, answered, read_study
 from steps.fit_models import fit_models
 from steps.promote_models import promote_models
 from steps.register_models import register_models
+from studies.standing import promoted_standing, registered_standing, training_standing
 
 
-@pipeline(enable_cache=False, on_failure=remember_failure)
-def training(study: str = DEFAULT_STUDY, overrides: list[str] = [], promote: bool = False) -> None:
+@pipeline(**DYNAMIC)
+def training(
+    study: str = DEFAULT_STUDY, overrides: list[str] = [], promote: bool = False, together: dict[str, Any] = {}
+) -> None:
     """Fit, score and register; with `promote`, put what was trained into production where the rules let it."""
-    config = read_study(study, overrides)
-    _, run = register_models(config, fit_models(config))
+    config, chosen = read_study(study, overrides)
+    trained = answered(fit_models, training_standing(chosen), study=config, together=together)
+    registered = registered_standing(chosen, trained.load())
+    _, run = answered(register_models, registered, study=config, training=trained)
     if promote:
-        promote_models(config, run, require=False)
+        name = run.load()
+        answered(promote_models, promoted_standing(chosen, name), study=config, run=name, require=False)

@@ -64,7 +64,7 @@ def simulate(config: SimulationConfig, destination: Path, *, replace: bool = Fal
     SourceError
         The folder holds something else.
     """
-    if _is_there(config, destination, replace=replace):
+    if is_there(config, destination, replace=replace):
         return destination
     combinations, jitter = shown(config)
     with staged_folder(destination) as folder:
@@ -85,7 +85,8 @@ def counts_of(config: SimulationConfig) -> Counts:
     )
 
 
-def _is_there(config: SimulationConfig, destination: Path, *, replace: bool) -> bool:
+def is_there(config: SimulationConfig, destination: Path, *, replace: bool = False) -> bool:
+    """Say whether a folder holds this very simulation; raises `SourceError` where it holds something else."""
     if not destination.exists() or (destination.is_dir() and not any(destination.iterdir())):
         return False
     description = destination / DESCRIPTION

@@ -5,12 +5,13 @@ from typing import Annotated
 from zenml import step
 
 from materializers.references import ReferenceMaterializer
-from steps.study import StudyJson, study_of
+from steps.study import MADE_FROM, StudyJson, at_work
 from studies.references import RegionsRef
 from studies.regions import decode_regions as decode
 
 
-@step(enable_cache=False, output_materializers=ReferenceMaterializer)
-def decode_regions(study: StudyJson, require: bool = True) -> Annotated[RegionsRef, "regions"]:
+@step(cache_policy=MADE_FROM, output_materializers=ReferenceMaterializer)
+def decode_regions(study: StudyJson, made_from: str, require: bool = True) -> Annotated[RegionsRef, "regions"]:
     """Return the reference to the run's folder; without `require`, a study of too small ROIs is no failure."""
-    return decode(study_of(study), require=require)
+    with at_work(study) as chosen:
+        return decode(chosen, require=require)

@@ -1,16 +1,18 @@
 """Step: write one extractor's targets to the feature store."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from zenml import step
 
+from core.executors import ExecutorConfig
 from materializers.references import ReferenceMaterializer
-from steps.study import StudyJson, study_of
+from steps.study import MADE_FROM, StudyJson, at_work
 from studies.extract import extract
-from studies.references import GroupRef
+from studies.references import GroupRef, WantedGroup
 
 
-@step(enable_cache=False, output_materializers=ReferenceMaterializer)
-def extract_targets(study: StudyJson, target: str) -> Annotated[GroupRef, "targets"]:
+@step(cache_policy=MADE_FROM, output_materializers=ReferenceMaterializer)
+def extract_targets(study: StudyJson, wanted: WantedGroup, executor: dict[str, Any]) -> Annotated[GroupRef, "targets"]:
     """Return the reference to the published group."""
-    return extract(study_of(study), target)
+    with at_work(study) as chosen:
+        return extract(chosen, wanted.name, ExecutorConfig.model_validate(executor))

@@ -1,16 +1,20 @@
 """Step: write one subject's responses to the feature store."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from zenml import step
 
+from core.executors import ExecutorConfig
 from materializers.references import ReferenceMaterializer
-from steps.study import StudyJson, study_of
+from steps.study import MADE_FROM, StudyJson, at_work
 from studies.ingest import ingest
-from studies.references import GroupRef
+from studies.references import GroupRef, WantedGroup
 
 
-@step(enable_cache=False, output_materializers=ReferenceMaterializer)
-def ingest_responses(study: StudyJson, subject: str) -> Annotated[GroupRef, "responses"]:
+@step(cache_policy=MADE_FROM, output_materializers=ReferenceMaterializer)
+def ingest_responses(
+    study: StudyJson, wanted: WantedGroup, executor: dict[str, Any]
+) -> Annotated[GroupRef, "responses"]:
     """Return the reference to the published group."""
-    return ingest(study_of(study), subject)
+    with at_work(study) as chosen:
+        return ingest(chosen, wanted.name, ExecutorConfig.model_validate(executor))

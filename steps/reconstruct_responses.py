@@ -7,16 +7,17 @@ from zenml import step
 
 from materializers.references import ReferenceMaterializer
 from models.registry.sets import ModelSet
-from steps.study import StudyJson, study_of
+from steps.study import StudyJson, at_work
 from studies.reconstruct_new import NewFile, reconstruct_file
 from studies.references import ReconstructionRef
 
 
-@step(enable_cache=False, output_materializers=ReferenceMaterializer)
+@step(output_materializers=ReferenceMaterializer)
 def reconstruct_responses(
     study: StudyJson, models: ModelSet, responses: str, tables: dict[str, str], check_scale: bool = True
 ) -> Annotated[ReconstructionRef, "reconstruction"]:
     """Return the reference to the run's folder; `tables` names the files of voxels, trials and mask, if any."""
     named = {name: Path(path) for name, path in tables.items()}
     file = NewFile(path=Path(responses), **named, check_scale=check_scale)
-    return reconstruct_file(study_of(study), file, models).reference
+    with at_work(study) as chosen:
+        return reconstruct_file(chosen, file, models).reference

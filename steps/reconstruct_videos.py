@@ -6,12 +6,15 @@ from zenml import step
 
 from materializers.references import ReferenceMaterializer
 from models.registry.sets import ModelSet
-from steps.study import StudyJson, study_of
+from steps.study import MADE_FROM, StudyJson, at_work
 from studies.reconstruct import reconstruct
 from studies.references import ReconstructionRef
 
 
-@step(enable_cache=False, output_materializers=ReferenceMaterializer)
-def reconstruct_videos(study: StudyJson, models: ModelSet) -> Annotated[ReconstructionRef, "reconstruction"]:
+@step(cache_policy=MADE_FROM, output_materializers=ReferenceMaterializer)
+def reconstruct_videos(
+    study: StudyJson, models: ModelSet, made_from: str
+) -> Annotated[ReconstructionRef, "reconstruction"]:
     """Return the reference to the run's folder."""
-    return reconstruct(study_of(study), models)
+    with at_work(study) as chosen:
+        return reconstruct(chosen, models)

@@ -1,18 +1,18 @@
-"""Step: resolve the alias `production` once; what follows works with the version numbers."""
+"""Step: keep which versions a run works with: those that the alias `production` was resolved to, once."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from zenml import log_metadata, step
 
+from core.stopwatch import WORK
 from materializers.references import ReferenceMaterializer
 from models.registry.sets import ModelSet
-from steps.study import StudyJson, study_of
-from studies.production import resolve_production
 
 
-@step(enable_cache=False, output_materializers=ReferenceMaterializer)
-def resolve_models(study: StudyJson, run: str | None = None) -> Annotated[ModelSet, "resolved"]:
-    """Return the versions in production, or those of a training run that is to be looked at before promoting."""
-    chosen = resolve_production(study_of(study), run)
-    log_metadata({"mlflow_run": chosen.mlflow_run, "versions": str(chosen)})
-    return chosen
+@step(output_materializers=ReferenceMaterializer)
+def resolve_models(models: dict[str, Any], made_from: str) -> Annotated[ModelSet, "resolved"]:
+    """Return the versions, as what follows is handed them."""
+    with WORK.running():
+        resolved = ModelSet.model_validate(models)
+    log_metadata({"mlflow_run": resolved.mlflow_run, "versions": str(resolved)})
+    return resolved

@@ -4,12 +4,13 @@ from typing import Annotated
 
 from zenml import step
 
-from steps.study import StudyJson, study_of
+from steps.study import MADE_FROM, StudyJson, at_work
 from studies.home import shown
 from studies.simulate import simulate_source as simulate
 
 
-@step(enable_cache=False)
-def simulate_source(study: StudyJson) -> Annotated[str, "source"]:
+@step(cache_policy=MADE_FROM)
+def simulate_source(study: StudyJson, made_from: str) -> Annotated[str, "source"]:
     """Return the dataset's folder, relative to the checkout."""
-    return shown(simulate(study_of(study)))
+    with at_work(study) as chosen:
+        return shown(simulate(chosen))

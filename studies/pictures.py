@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from core.files import write_bytes
 from evaluation.sheet import contact_sheet, sheet_png
 from feature_store.groups import Responses, Targets, open_group
+from feature_store.manifest import read_manifest
 from feature_store.noise_ceiling import noise_ceiling
 from feature_store.sources.base import ROI_SEPARATOR, SPLITS
 from models.extractors.base import Decoder
@@ -25,6 +26,8 @@ from studies.study import Study
 CLIPS = 12
 """How many training stimuli a contact sheet shows, evenly spaced over them all."""
 MOST_ROIS = 60
+DECODED = (PixelsConfig, LatentsConfig)
+"""Targets that something decodes, so that there is a picture to draw."""
 COLOURS = {"train": "#0b62a8", "test": "#c2571a"}
 Clips = Callable[[list[str]], NDArray[np.uint8]]
 """Returns what was shown for some stimuli, (n, frame, height, width, 3)."""
@@ -41,9 +44,16 @@ def picture_of_targets(study: Study, group: Path, clips: Clips) -> list[str]:
     """Draw clips above what their targets decode to, unless that is drawn or nothing decodes them."""
     config, targets = study.targets[group.name], open_group(group)
     assert isinstance(targets, Targets)
-    if not isinstance(config, PixelsConfig | LatentsConfig):
+    if not isinstance(config, DECODED):
         return []
     return _once(study, targets, lambda: _sheet(targets, config.build(home()), clips))
+
+
+def pictures_stand(study: Study, group: Path) -> bool:
+    """Say whether a published group's picture is drawn, where there is one to draw."""
+    if group.parent.name == "targets" and not isinstance(study.targets[group.name], DECODED):
+        return True
+    return _file(study, group, read_manifest(group).digest).is_file()
 
 
 def chart_of_rois(responses: Responses) -> bytes:
@@ -112,8 +122,11 @@ def _sheet(targets: Targets, made_by: Decoder, clips: Clips) -> bytes:
 
 
 def _once(study: Study, group: Responses | Targets, draw: Callable[[], bytes]) -> list[str]:
-    name = f"{group.path.parent.name}-{group.path.name}-{group.digest[:12]}.png"
-    file = study.outputs / "stores" / name
+    file = _file(study, group.path, group.digest)
     if not file.is_file():
         write_bytes(file, draw())
     return [shown(file)]
+
+
+def _file(study: Study, group: Path, digest: str) -> Path:
+    return study.outputs / "stores" / f"{group.parent.name}-{group.name}-{digest[:12]}.png"

@@ -5,6 +5,7 @@ every stimulus), `gallery.html`, `sheet.png`, `sheet.gif`, `diagnoses.png` and `
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,17 +63,11 @@ def reconstruct(study: Study, chosen: ModelSet) -> ReconstructionRef:
     nothing = why_nothing_to_render(study)
     if nothing is not None:
         return ReconstructionRef(study=study.study, run="", folder="", digest="", note=nothing, fresh=True)
-    store = Store(study.store)
-    subject = subject_of(study, chosen)
-    require_same_targets(study, chosen)
-    require_trained_on(study, store, chosen, subject)
-    origin = made_from(study, store, chosen, subject, stored_input(store, subject))
-    regions = current_regions(study, store)
-    record = _record(study, chosen, origin, regions)
-    found = find_run(study.outputs, MANIFEST, record["fingerprint"])
-    folder = found or study.outputs / run_name(record["fingerprint"])
+    plan = planned(study, chosen)
+    found = find_run(study.outputs, MANIFEST, plan.fingerprint)
+    folder = found or study.outputs / run_name(plan.fingerprint)
     if found is None:
-        _write(study, folder, chosen, origin, record, judge(study, store, chosen, subject), regions)
+        _write(study, folder, chosen, plan, judge(study, Store(study.store), chosen, plan.origin.subject))
     else:
         progress(f"reconstruction {found.name} is as it was", 1, 1)
     publish_latest(folder)
@@ -80,31 +75,61 @@ def reconstruct(study: Study, chosen: ModelSet) -> ReconstructionRef:
     return reference_to(study, folder, METRICS, fresh=found is not None)
 
 
-def _write(
-    study: Study,
-    folder: Path,
-    chosen: ModelSet,
-    origin: MadeFrom,
-    record: dict[str, Any],
-    made: Judged,
-    regions: Path | None,
-) -> None:
-    more = {"subject": record["subject"], "models": str(chosen), "training": chosen.run}
+@dataclass(frozen=True)
+class Planned:
+    """What a reconstruction would be made from now.
+
+    Attributes
+    ----------
+    origin : MadeFrom
+    record : all of it, JSON-able
+    regions : the folder of the decoding from each ROI that the gallery shows, where there is one
+    """
+
+    origin: MadeFrom
+    record: dict[str, Any]
+    regions: Path | None
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of all that may show in the run's files."""
+        return str(self.record["fingerprint"])
+
+
+def planned(study: Study, chosen: ModelSet) -> Planned:
+    """Return what the test stimuli's reconstruction by a model set would be made from; nothing is rendered.
+
+    Raises
+    ------
+    ConfigError, RegistryError, StoreError
+        The set does not know the subject, does not predict what the study renders, or was trained on other stores.
+    """
+    store = Store(study.store)
+    subject = subject_of(study, chosen)
+    require_same_targets(study, chosen)
+    require_trained_on(study, store, chosen, subject)
+    origin = made_from(study, store, chosen, subject, stored_input(store, subject))
+    regions = current_regions(study, store)
+    return Planned(origin, _record(study, chosen, origin, regions), regions)
+
+
+def _write(study: Study, folder: Path, chosen: ModelSet, plan: Planned, made: Judged) -> None:
+    more: dict[str, Any] = {"subject": plan.origin.subject, "models": str(chosen), "training": chosen.run}
     run = {"study": study.study, "run": folder.name, **more}
     metrics = scores.report(study.study, folder.name, len(made.stimuli), **made.report, **more)
     metrics |= _cross_validation(study, chosen)
     ours, captions = made.reconstruction, [(one[0] if one else "") for one in made.captions]
     with staged_folder(folder) as building:
-        write_videos(building / VIDEOS, study, origin, ours, made.stimuli)
+        write_videos(building / VIDEOS, study, plan.origin, ours, made.stimuli)
         write_seen(building / SEEN, study, made.seen, made.stimuli)
         words = {"decoded": ours.captions or "", "nearest": ours.nearest or ""}
         table = pd.DataFrame({"stimulus": made.stimuli, "seen": captions, **words})
         table.to_csv(building / CAPTIONS, index=False)
         write_json(building / METRICS, metrics)
         write_json(building / VALUES, {**run, **made.table.record(made.stimuli)})
-        write_pictures(building, study, made, metrics, origin, regions)
+        write_pictures(building, study, made, metrics, plan.origin, plan.regions)
         more_record = {"run": folder.name, "git_commit": git_commit(), "files": file_digests(building)}
-        write_json(building / MANIFEST, {**record, **more_record})
+        write_json(building / MANIFEST, {**plan.record, **more_record})
 
 
 def _log(folder: Path, chosen: ModelSet) -> None:

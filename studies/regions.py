@@ -62,14 +62,13 @@ def decode_regions(study: Study, *, require: bool = True) -> RegionsRef:
     nothing = why_no_regions(study, store, subjects)
     if nothing is not None:
         return _none(study, nothing)
-    route = ridge_route(study)
-    record = _record(study, store, subjects, route)
+    record = regions_made_from(study, store, subjects)
     runs = study.outputs / FOLDER
     found = find_run(runs, RECORD, record["fingerprint"])
     folder = found or runs / run_name(record["fingerprint"])
     if found is None:
         try:
-            _write(study, store, folder, record, route)
+            _write(study, store, folder, record, ridge_route(study))
         except ConfigError as error:
             if require:
                 raise
@@ -96,7 +95,7 @@ def current_regions(study: Study, store: Store) -> Path | None:
     subjects = stored_subjects(study, store)
     if why_no_regions(study, store, subjects) is not None:
         return None
-    return find_run(study.outputs / FOLDER, RECORD, _record(study, store, subjects, ridge_route(study))["fingerprint"])
+    return find_run(study.outputs / FOLDER, RECORD, regions_made_from(study, store, subjects)["fingerprint"])
 
 
 def nothing_to_decode(study: Study) -> str | None:
@@ -181,9 +180,9 @@ def _route_notes(route: RidgeRoute) -> list[str]:
     return ["no route of the study is ridge on standardised voxels; decoded by the plain one"]
 
 
-def _record(study: Study, store: Store, subjects: list[str], route: RidgeRoute) -> dict[str, Any]:
-    """Return what a run is made from, and the fingerprint of that."""
-    roles = study.roles.regressed()
+def regions_made_from(study: Study, store: Store, subjects: list[str]) -> dict[str, Any]:
+    """Return what a run would be made from now, and the fingerprint of that."""
+    roles, route = study.roles.regressed(), ridge_route(study)
     made_from = {
         "subjects": subjects,
         "stores": {

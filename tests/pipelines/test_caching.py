@@ -1,0 +1,136 @@
+"""What ZenML answers from its cache: all that stands and nothing else, by results, inputs and library code."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from ..conftest import write_arrays
+from ..studies.conftest import STUDY
+from .conftest import CHECKOUT
+
+PACKAGES = (
+    "core",
+    "evaluation",
+    "feature_store",
+    "materializers",
+    "models",
+    "pipelines",
+    "simulation",
+    "steps",
+    "studies",
+)
+MAIN = """
+import sys, pipelines.environment
+from pipelines.cli import main
+sys.argv[0] = "brain2video"
+try:
+    main()
+except SystemExit as end:
+    if end.code:
+        raise
+"""
+LOOK = """
+import json
+from zenml.client import Client
+run = Client().list_pipeline_runs(sort_by="desc:created", size=1, hydrate=True).items[0]
+print(json.dumps({name: step.status.value for name, step in run.steps.items()}))
+"""
+MAPPED = {"ingest_responses", "extract_targets"}
+Again = Callable[..., set[str]]
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of this project's code, which is also the home of a study that has run once."""
+    folder = tmp_path_factory.mktemp("copied") / "checkout"
+    for package in PACKAGES:
+        shutil.copytree(
+            CHECKOUT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors")
+        )
+    source = write_arrays(folder / "recordings", np.random.default_rng(1), subjects=("sub-01", "sub-02"))
+    (folder / "configs").mkdir()
+    content = {**STUDY, "source": {"kind": "arrays", "path": str(source)}}
+    (folder / "configs" / "small.yaml").write_text(yaml.safe_dump(content))
+    program(folder, MAIN, "run", "-c", "configs/small.yaml")
+    return folder
+
+
+def program(folder: Path, code: str, *arguments: str) -> str:
+    ours = ("ZENML_", "MLFLOW_", "DVC_", "AUTO_OPEN")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    environment = {**kept, "BRAIN2VIDEO_HOME": str(folder), "HOME": str(folder.parent), "PYTHONPATH": str(folder)}
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stderr + done.stdout
+
+
+@pytest.fixture
+def again(copied: Path) -> Again:
+    """Run the study again and return which steps worked."""
+
+    def run(*arguments: str) -> set[str]:
+        said = program(copied, MAIN + LOOK, "run", "-c", "configs/small.yaml", *arguments)
+        states = json.loads(said.splitlines()[-1])
+        assert len(states) > len(MAPPED)
+        return {kind_of(name) for name, state in states.items() if state == "completed"}
+
+    return run
+
+
+def append(file: Path, text: str) -> None:
+    file.write_text(file.read_text() + text)
+
+
+def kind_of(step: str) -> str:
+    """Return a step's name, of one that is mapped without its place in the map."""
+    return next((kind for kind in MAPPED if step.removeprefix("map:").startswith(kind)), step)
+
+
+def test_no_step_works_where_everything_stands_and_a_comment_is_no_change(copied: Path) -> None:
+    append(copied / "models" / "regressors" / "ridge.py", "\n# a thought\n")
+    said = program(copied, MAIN, "run", "-c", "configs/small.yaml")
+    assert "0 steps worked" in said
+    assert "orchestration" in said
+    for name in ("responses/sub-01", "responses/sub-02", "targets/pixels", "training", "reconstruction"):
+        assert name in said, "what was looked at is told"
+
+
+def test_an_edited_library_file_runs_what_depends_on_it(copied: Path, again: Again) -> None:
+    append(copied / "feature_store" / "sources" / "arrays.py", "\nUNUSED = 1\n")
+    named = {"responses:sub-01", "responses:sub-02", "targets:pixels"}
+    assert again() == {*MAPPED, *named}, "bytes came out the same, so nothing follows"
+
+
+def test_what_follows_from_a_changed_result_runs_too(copied: Path, again: Again) -> None:
+    append(copied / "models" / "regressors" / "ridge.py", "\nUNUSED = 1\n")
+    worked = again()
+    assert {"fit_models", "register_models", "reconstruct_videos"} <= worked
+    assert not worked & MAPPED
+
+
+def test_a_store_that_is_gone_or_damaged_is_written_again_and_nothing_follows(copied: Path, again: Again) -> None:
+    groups = copied / "data" / "small" / "features.zarr" / "responses"
+    removed, damaged = (groups / name / "train" / "betas" / "c" / "0" / "0" for name in ("sub-01", "sub-02"))
+    before = [chunk.read_bytes() for chunk in (removed, damaged)]
+    shutil.rmtree(groups / "sub-01")
+    damaged.write_bytes(before[1][:-9] + bytes([before[1][-9] ^ 1]) + before[1][-8:])
+    assert again() == {"ingest_responses"}
+    assert [chunk.read_bytes() for chunk in (removed, damaged)] == before
+
+
+@pytest.mark.full
+def test_another_setting_runs_what_it_decides(again: Again) -> None:
+    worked = again("--set", "evaluation.permutations=7")
+    assert {"fit_models", "reconstruct_videos"} <= worked
+    assert not worked & MAPPED
+    assert "fit_models" in again(), "the older run is the latest again"
+    assert again() == set()
