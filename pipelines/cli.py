@@ -11,9 +11,24 @@ import typer
 
 import pipelines.environment as environment
 from core.errors import Brain2VideoError
-from pipelines import cli_evaluate, cli_regions, cli_registry, cli_videos
+from pipelines import cli_evaluate, cli_plan, cli_regions, cli_registry, cli_videos
 from pipelines.cli_download import download
-from pipelines.options import DEMO, Config, NoCommit, Set
+from pipelines.options import (
+    DEMO,
+    Address,
+    Config,
+    Executor,
+    Join,
+    NoCommit,
+    NodeRank,
+    Nodes,
+    Processes,
+    Rendezvous,
+    Set,
+    Workers,
+    executor_of,
+    together_of,
+)
 
 app = typer.Typer(
     name="brain2video",
@@ -108,16 +123,23 @@ def score_zoo(
 
 
 @app.command()
-def run(config: Config = DEMO, overrides: Set = None, no_commit: NoCommit = False) -> None:
+def run(
+    config: Config = DEMO,
+    overrides: Set = None,
+    no_commit: NoCommit = False,
+    executor: Executor = None,
+    workers: Workers = None,
+    address: Address = None,
+    processes: Processes = None,
+) -> None:
     """Run a whole study: responses, targets, training, promotion, reconstruction."""
     from pipelines.launch import launch
     from pipelines.show import show_training_and_reconstruction
     from studies.study import load_study
 
     study = load_study(config, overrides or [])
-    if study.simulation is not None:
-        launch("world", config, overrides, commit=not no_commit)
-    launch("main", config, overrides, commit=not no_commit)
+    spread = {"executor": executor_of(executor, workers, address), "together": together_of(processes, None, None, None)}
+    launch("main", config, overrides, commit=not no_commit, **spread)
     show_training_and_reconstruction(study)
 
 
@@ -127,6 +149,9 @@ def responses(
     overrides: Set = None,
     subject: Annotated[list[str] | None, typer.Option("--subject", help="Only this subject; repeatable.")] = None,
     no_commit: NoCommit = False,
+    executor: Executor = None,
+    workers: Workers = None,
+    address: Address = None,
 ) -> None:
     """Write subjects' responses to the feature store."""
     from pipelines.launch import launch
@@ -134,7 +159,8 @@ def responses(
     from studies.study import load_study
 
     study = load_study(config, overrides or [])
-    launch("responses", config, overrides, subjects=subject or [], commit=not no_commit)
+    spread = executor_of(executor, workers, address)
+    launch("responses", config, overrides, subjects=subject or [], commit=not no_commit, executor=spread)
     show_stores(study)
 
 
@@ -144,6 +170,9 @@ def targets(
     overrides: Set = None,
     target: Annotated[list[str] | None, typer.Option("--target", help="Only this target; repeatable.")] = None,
     no_commit: NoCommit = False,
+    executor: Executor = None,
+    workers: Workers = None,
+    address: Address = None,
 ) -> None:
     """Write the targets that regressors learn to the feature store."""
     from pipelines.launch import launch
@@ -151,7 +180,8 @@ def targets(
     from studies.study import load_study
 
     study = load_study(config, overrides or [])
-    launch("targets", config, overrides, targets=target or [], commit=not no_commit)
+    spread = executor_of(executor, workers, address)
+    launch("targets", config, overrides, targets=target or [], commit=not no_commit, executor=spread)
     show_stores(study)
 
 
@@ -162,14 +192,23 @@ def train(
     promote: Annotated[
         bool, typer.Option("--promote", help="Put it into production where mlflow/promotion.yaml lets it.")
     ] = False,
+    processes: Processes = None,
+    nodes: Nodes = None,
+    node_rank: NodeRank = None,
+    rendezvous: Rendezvous = None,
+    join: Join = False,
 ) -> None:
     """Fit, score and register the encoder and the regressors."""
-    from pipelines.launch import launch
+    from pipelines.launch import launch, take_part
     from pipelines.show import show_promotion, show_training
     from studies.study import load_study
 
     study = load_study(config, overrides or [])
-    launch("training", config, overrides, promote=promote)
+    together = together_of(processes, nodes, node_rank, rendezvous)
+    if join:
+        take_part(study, together)
+        return
+    launch("training", config, overrides, promote=promote, together=together)
     show_training(study)
     if promote:
         show_promotion(study)
@@ -197,6 +236,7 @@ for command in (
     cli_evaluate.compare,
     cli_evaluate.metrics,
     cli_regions.regions,
+    cli_plan.plan,
     cli_registry.status,
     cli_registry.ui,
 ):

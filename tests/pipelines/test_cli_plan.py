@@ -1,0 +1,91 @@
+"""`brain2video plan` on the command line: a study with nothing here, JSON, and what a user may get wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from core.errors import ConfigError
+from pipelines.cli_plan import counts, plan, supposed
+from pipelines.show_plan import duration, size
+
+from ..studies.test_plan import RATES
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+def called(*arguments: str) -> Result:
+    app = typer.Typer()
+    app.command()(plan)
+    return CliRunner().invoke(app, [*arguments], catch_exceptions=False)
+
+
+def test_bold_moments_is_planned_with_nothing_here(home: Path) -> None:
+    shown = called("-c", str(CONFIGS / "bold_moments.yaml"), "--gpu-hour", "3.5", "--gb-month", "0.01")
+    assert shown.exit_code == 0
+    words = " ".join(shown.output.split())
+    for part in (
+        "1 subject, 1,102 stimuli (1,000 to train, 102 to test), 4,020 trials, 6,682 voxels",
+        "declared by the dataset",
+        "cerspense/zeroscope_v2_576w",
+        "1000×24×4×40×72",
+        "estimated, never run by us",
+        "3.5 a GPU hour, 0.01 a GB and month",
+        "the clips are not on OpenNeuro",
+    ):
+        assert part in words, part
+    assert not list(home.rglob("*.zarr"))
+
+
+def test_json_says_the_same_and_nothing_else(home: Path) -> None:
+    shown = called("-c", str(CONFIGS / "digits69.yaml"), "--json", "--subjects", "5")
+    told = json.loads(shown.stdout)
+    assert told["schema"] == 1
+    assert told["trials"] == {"train": 90, "test": 10}
+    assert told["voxels"] == [3092, 3092]
+    assert [one["subjects"] for one in told["scales"]] == [5]
+    assert {one["name"] for one in told["groups"]} == {"responses/sub-01", "targets/pixels"}
+
+
+def test_a_dearer_hour_costs_more(home: Path) -> None:
+    rates = home / "rates.json"
+    rates.write_text(RATES.model_dump_json())
+    arguments = ("-c", str(CONFIGS / "bold_moments.yaml"), "--json", "--rates", str(rates), "--gb-month", "0")
+    for price in (1, 10):
+        scale = json.loads(called(*arguments, "--gpu-hour", str(price)).stdout)["scales"][0]
+        assert scale["money"]["1 GPU"] == pytest.approx(price * scale["hours"]["1 GPU"])
+        assert scale["money"]["8 GPUs"] == pytest.approx(8 * price * scale["hours"]["8 GPUs"])
+
+
+def test_what_is_not_here_can_be_supposed(home: Path) -> None:
+    arguments = ("-c", str(CONFIGS / "bids_example.yaml"), "--json", "--subjects", "")
+    with pytest.raises(ConfigError, match="say for example --assume"):
+        called(*arguments)
+    told = json.loads(called(*arguments, "--assume", "subjects=3,voxels=1000,train=50x2,test=10x4").stdout)
+    assert told["subjects"] == 3
+    assert told["trials"] == {"train": 300, "test": 120}
+    assert told["scales"] == []
+
+
+@pytest.mark.parametrize("text", ["0", "ten", "10,-1", "1e3", "9999999"])
+def test_counts_that_are_none_are_one_line(text: str) -> None:
+    with pytest.raises(ConfigError, match="--subjects .* is no number from 1 to 100000"):
+        counts(text)
+
+
+@pytest.mark.parametrize("text", ["voxels", "voxels=", "=3", "voxels=3,train"])
+def test_suppositions_without_a_value_are_one_line(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not KEY=VALUE"):
+        supposed(text)
+
+
+def test_counts_are_read() -> None:
+    assert counts("10, 100,1000") == [10, 100, 1000]
+    assert counts("") == []
+
+
+def test_sizes_and_times_are_written_as_people_do() -> None:
+    assert [size(n) for n in (12, 4_500, 2_110_000_000, 1_850e9)] == ["12 B", "4.5 kB", "2.11 GB", "1.85 TB"]
+    assert [duration(h) for h in (0.005, 0.5, 20, 720)] == ["18 s", "30 min", "20 h", "30 d"]
