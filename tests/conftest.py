@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from .servers import bucket, postgres, sqlite_server, team_server, tracking  # noqa: F401 - fixtures
+from .servers import bucket, mariadb, postgres, sqlite_server, team_server, tracking  # noqa: F401 - fixtures
 
 # ZenML reads its settings when it is first imported, by whichever test; never the user's own.
 os.environ["ZENML_CONFIG_PATH"] = tempfile.mkdtemp(prefix="zenml-")

@@ -1,4 +1,4 @@
-"""Real servers on the loopback: MLflow on SQLite, and MLflow as a team runs it, on PostgreSQL and S3, with users.
+"""Real servers on the loopback: MLflow on SQLite, MLflow as a team runs it, on PostgreSQL and S3, with users; MariaDB.
 
 `tests/conftest.py` imports the fixtures, so that the whole session shares each server.
 """
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,6 +27,7 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parents[1]
 TEAM_SCRIPT = CHECKOUT / "mlflow" / "serve_team.sh"
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+MARIADB = Path("/usr/sbin/mariadbd")
 PATIENCE_S = 180
 BUCKET = "team-artifacts"
 ADMIN, USER, OTHER = ("admin", "first-password-of-all"), ("ada", "ada-has-a-password"), ("grace", "grace-has-one-too")
@@ -196,6 +198,54 @@ def sql(uri: str, statement: str) -> bool:
     finally:
         connection.close()
     return True
+
+
+@pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a MariaDB server, without a database's name; the user may make databases."""
+    if not MARIADB.exists():
+        pytest.skip("MariaDB is not installed (Debian: apt-get install mariadb-server)")
+    # As PostgreSQL above: not as root, and in a folder that its own user reaches.
+    folder, port = Path(tempfile.mkdtemp(prefix="mariadb-", dir="/tmp")), free_port()
+    data, first = folder / "data", folder / "first.sql"
+    first.write_text(
+        "create user zenml@'127.0.0.1' identified by 'secret';\n"
+        "grant all on *.* to zenml@'127.0.0.1';\n"
+        "delete from mysql.global_priv where User = 'root';\n"
+        "flush privileges;\n"
+    )
+    as_user = ["setpriv", "--reuid=mysql", "--regid=mysql", "--clear-groups"] if os.geteuid() == 0 else []
+    try:
+        if as_user:
+            shutil.chown(folder, "mysql", "mysql")
+            shutil.chown(first, "mysql", "mysql")
+        made = [*as_user, "mariadb-install-db", "--no-defaults", f"--datadir={data}", "--skip-test-db"]
+        subprocess.run(made, check=True, capture_output=True, cwd="/tmp")
+        command = [*as_user, str(MARIADB), "--no-defaults", f"--datadir={data}", f"--init-file={first}"]
+        command += ["--bind-address=127.0.0.1", f"--port={port}", f"--socket={folder}/socket", "--skip-name-resolve"]
+        command += ["--skip-log-bin", "--performance-schema=off", "--innodb-buffer-pool-size=64M"]
+        command += ["--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", "--innodb-flush-method=nosync"]
+        address = f"mysql://zenml:secret@127.0.0.1:{port}"
+        log = tmp_path_factory.mktemp("mariadb") / "log"
+        with running(command, lambda: mysql(address, "select 1") is not None, os.environ, log):
+            yield address
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def mysql(uri: str, statement: str) -> list[tuple[Any, ...]] | None:
+    """Run a statement and return its rows; None where the database does not answer."""
+    import pymysql
+
+    to = urllib.parse.urlsplit(uri)
+    who = {"user": to.username, "password": to.password or "", "database": to.path.removeprefix("/") or None}
+    try:
+        connection = pymysql.connect(host=str(to.hostname), port=int(to.port or 3306), autocommit=True, **who)
+    except pymysql.OperationalError:
+        return None
+    with connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        return list(cursor.fetchall())
 
 
 @pytest.fixture(scope="session")
