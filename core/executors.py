@@ -270,6 +270,14 @@ def opened(config: ExecutorConfig) -> Iterator[Engine]:
                 engine.workers.close(kill=kill)
 
 
+def end_workers() -> None:
+    """End the workers of all engines in this process at once; whoever waits for their work gets `ServerError`."""
+    with _opening:
+        engines = [engine for engine, _ in _open.values()]
+    for engine in engines:
+        engine.workers.close(kill=True)
+
+
 def _workers_of(config: ExecutorConfig) -> Workers:
     if config.kind == "dask":
         from core.dask_workers import DaskWorkers

@@ -256,6 +256,3 @@ def main() -> None:
             raise
         typer.secho(f"error: {' '.join(str(error).split())}", fg="red", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.secho("interrupted; nothing half-written is kept", fg="yellow", err=True)
-        sys.exit(130)

@@ -71,16 +71,12 @@ def bold_moments(
     again, clips = f"run again: {shlex.join(['brain2video', *sys.argv[1:]])}", destination / STIMULI
     if not clips_only:
         wanted = request(subject or [], roi or [], responses or [], coordinates=coordinates, everything=everything)
-        try:
-            with working():
-                fetcher, bill = prepare(wanted, destination, jobs=jobs, check=check, endpoint=endpoint)
-                show_bill(bill, destination)
-                if dry_run:
-                    return
-                fetcher.fetch(bill, again=again)
-        except KeyboardInterrupt:
-            typer.secho(f"interrupted; what has come stays; {again}", fg="yellow", err=True)
-            raise typer.Exit(130) from None
+        with working(f"interrupted; what has come stays; {again}"):
+            fetcher, bill = prepare(wanted, destination, jobs=jobs, check=check, endpoint=endpoint)
+            show_bill(bill, destination)
+            if dry_run:
+                return
+            fetcher.fetch(bill, again=again)
     if clips_only or clips.is_dir():
         show_clips(clips)
     else:

@@ -2,6 +2,9 @@
 
 import importlib
 import os
+import signal
+import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -9,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 
 EVERY_S = 5.0
 """Seconds between two lines about the same work."""
+STEP_THREADS = "ThreadPoolExecutor"
+"""How the names of the threads begin in which ZenML runs mapped steps."""
 
 
 class ProgressLines:
@@ -30,11 +36,15 @@ class ProgressLines:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self.stopped = False
+        """Whether a person wants everything to end: who reports from a step's thread next then ends there."""
         self._started: dict[str, float] = {}
         self._said: dict[str, float] = {}
 
     def __call__(self, what: str, done: int, total: int, note: str) -> None:
         """Take one report."""
+        if self.stopped and threading.current_thread().name.startswith(STEP_THREADS):
+            raise KeyboardInterrupt
         now, text, aside = time.monotonic(), escape(what), f"; {escape(note)}" if note else ""
         if what not in self._started:
             self._started[what] = self._said[what] = now
@@ -53,11 +63,36 @@ class ProgressLines:
 
 
 @contextmanager
-def working() -> Iterator[Console]:
-    """Show progress while a block works, and explain a full or protected disk."""
+def working(interrupted: str = "interrupted; nothing half-written is kept") -> Iterator[Console]:
+    """Show progress while a block works, and explain a full or protected disk; on Ctrl-C say so, and end with 130."""
     console = Console(stderr=True, soft_wrap=True)
-    with listening(ProgressLines(console)), disk_explained(home()):
-        yield console
+    lines = ProgressLines(console)
+    try:
+        with _stopping(lines), listening(lines), disk_explained(home()):
+            yield console
+    except KeyboardInterrupt:
+        console.print(f"[yellow]{escape(interrupted)}[/]", highlight=False)
+        raise typer.Exit(130) from None
+
+
+@contextmanager
+def _stopping(lines: ProgressLines) -> Iterator[None]:
+    """End what steps do in threads and in processes of their own on Ctrl-C too, which only reaches the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        lines.stopped = True
+        if "core.executors" in sys.modules:
+            sys.modules["core.executors"].end_workers()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def launch(name: str, config: str, overrides: list[str] | None, **parameters: Any) -> None:

@@ -1,5 +1,8 @@
 """Subjects and targets are mapped: one that fails does not lose the others' work, and the run says which."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +89,32 @@ def test_a_whole_run_ends_before_training_and_names_who_failed(here: Here, cli_h
     assert "1 of 6 failed: responses/sub-03" in error
     assert "targets/pixels" in error.split("published all the same")[1]
     assert not (cli_home / "outputs" / "five-whole" / "training").exists(), "four subjects are another study"
+
+
+@pytest.mark.parametrize("how", [[], ["--executor", "processes", "--workers", "1"]], ids=["here", "processes"])
+def test_ctrl_c_ends_a_mapped_step_in_the_middle(how: list[str], cli_home: Path, environment: dict[str, str]) -> None:
+    source = cli_home / "long-recordings"
+    if not source.is_dir():
+        write_arrays(source, np.random.default_rng(4), train=6000, repeats=1, voxels=4)
+        content = {**STUDY, "study": "long", "source": {"kind": "arrays", "path": str(source)}}
+        (cli_home / "configs" / "long.yaml").write_text(yaml.safe_dump(content))
+    command = [
+        sys.executable,
+        "-c",
+        "from pipelines.cli import main; main()",
+        "targets",
+        "-c",
+        "configs/long.yaml",
+        *how,
+    ]
+    with subprocess.Popen(command, cwd=cli_home, env=environment, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        assert any("pixels" in line and "train" in line for line in running.stderr), "it has begun"
+        running.send_signal(signal.SIGINT)
+        said = running.stderr.read()
+        assert running.wait(60) == 130, said
+    assert "interrupted; nothing half-written is kept" in said
+    assert not (cli_home / "data" / "long" / "features.zarr" / "targets" / "pixels").exists()
 
 
 def test_the_only_one_that_was_asked_for_fails_with_its_own_words(here: Here, five: Path) -> None:
