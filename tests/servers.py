@@ -220,14 +220,15 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             shutil.chown(folder, "mysql", "mysql")
             shutil.chown(first, "mysql", "mysql")
         made = [*as_user, "mariadb-install-db", "--no-defaults", f"--datadir={data}", "--skip-test-db"]
-        subprocess.run(made, check=True, capture_output=True, cwd="/tmp")
+        environment = {**os.environ, "TMPDIR": str(folder)}  # the tests' own may lie where that user cannot reach
+        subprocess.run(made, check=True, capture_output=True, cwd="/tmp", env=environment)
         command = [*as_user, str(MARIADB), "--no-defaults", f"--datadir={data}", f"--init-file={first}"]
         command += ["--bind-address=127.0.0.1", f"--port={port}", f"--socket={folder}/socket", "--skip-name-resolve"]
         command += ["--skip-log-bin", "--performance-schema=off", "--innodb-buffer-pool-size=64M"]
         command += ["--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", "--innodb-flush-method=nosync"]
         address = f"mysql://zenml:secret@127.0.0.1:{port}"
         log = tmp_path_factory.mktemp("mariadb") / "log"
-        with running(command, lambda: mysql(address, "select 1") is not None, os.environ, log):
+        with running(command, lambda: mysql(address, "select 1") is not None, environment, log):
             yield address
     finally:
         shutil.rmtree(folder, ignore_errors=True)

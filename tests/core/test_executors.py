@@ -162,7 +162,15 @@ def test_no_worker_outlives_a_parent_that_is_killed(work, tmp_path: Path) -> Non
     until(lambda: not any(alive(worker) for worker in workers))
 
 
-def test_ctrl_c_ends_the_workers(work, tmp_path: Path) -> None:
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C means what it does on a terminal; a shell's job in the background is started with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_ends_the_workers(work, tmp_path: Path, interruptible: None) -> None:
     def interrupt() -> None:
         until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
         os.kill(os.getpid(), signal.SIGINT)
