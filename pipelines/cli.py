@@ -251,7 +251,7 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     sys.argv = [sys.argv[0], *(["--debug"] if debug else []), *(a for a in sys.argv[1:] if a != "--debug")]
     environment.quiet(debug)
-    # Libraries bring a million objects that stay; to look through them for cycles took a third of a run that is cached.
+    # Libraries' objects stay as long as the process: to look through them for cycles took a third of a cached run.
     gc.set_threshold(100_000, 20, 100)
     atexit.register(gc.freeze)
     try:

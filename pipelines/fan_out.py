@@ -73,11 +73,10 @@ def gathered(*several: Fanned) -> Sequence[Fanned]:
     ------
     PartFailed
         Some of it failed on what a user can mend; the line names them, says why, and what was published all the same.
+    Exception
+        What else failed, with a note that says the same.
     """
     failed = {f"{one.kind}/{name}": error for one in several for name, error in one.wait().items()}
-    unknown = [error for error in failed.values() if not isinstance(error, Brain2VideoError)]
-    if unknown:
-        raise unknown[0]
     if not failed:
         return several
     total = sum(len(one.names) for one in several)
@@ -86,6 +85,10 @@ def gathered(*several: Fanned) -> Sequence[Fanned]:
     published = [f"{one.kind}/{ref.name}" for one in several for ref in one.published]
     reasons = "; ".join(f"{name}: {' '.join(str(error).split())}" for name, error in failed.items())
     others = f"published all the same: {', '.join(published)}" if published else "nothing was published"
+    for name, error in failed.items():
+        if not isinstance(error, Brain2VideoError):
+            error.add_note(f"raised by {name}; {others}")
+            raise error
     raise PartFailed(
         f"{len(failed)} of {total} failed: {reasons}; {others}; mend it and run the same command again, which works on "
         "what failed alone"

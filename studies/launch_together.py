@@ -15,9 +15,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from core.errors import ModelError, TrainingStopped
+from core.executors import cores
 from core.files import write_json
 from core.progress import report
 from models.training.config import ONE_PROCESS, TogetherConfig
@@ -81,22 +83,12 @@ def _folder_of(study: Study) -> Iterator[Path]:
     """
     place, name = home() / ".state" / "together", f"{study.study}-{socket.gethostname()}-"
     for old in place.glob(f"{name}*"):
-        if not _runs(int(old.name.removeprefix(name).partition("-")[0])):
+        if not psutil.pid_exists(int(old.name.removeprefix(name).partition("-")[0])):
             shutil.rmtree(old, ignore_errors=True)
     place.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{name}{os.getpid()}-", dir=place))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def _run(study: Study, together: TogetherConfig, folder: Path) -> TrainingRef:
@@ -148,7 +140,7 @@ def _options(study: Study, together: TogetherConfig, folder: Path) -> list[str]:
 
 def _environment(together: TogetherConfig) -> dict[str, str]:
     """Return what the processes find: this checkout's code, their share of the cores, how long to wait for others."""
-    threads = max(1, len(os.sched_getaffinity(0)) // together.processes)
+    threads = max(1, cores() // together.processes)
     path = os.pathsep.join([str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {
         "OMP_NUM_THREADS": str(threads),

@@ -82,8 +82,8 @@ class Scale:
     subjects : int
     fetch, store, files, models : bytes, but for files
     memory : the largest peak of any stage
-    hours : by machine, None where there are no rates
-    money : by number of GPUs: GPU hours and a month of storage
+    hours : by machine; empty where there are no rates
+    money : by number of GPUs: GPU hours and a month of storage; empty as well
     """
 
     subjects: int

@@ -26,6 +26,7 @@ from models.registry.sets import ModelSet
 from studies.diagnosis_figure import DIAGNOSES
 from studies.fit import SCORES
 from studies.home import shown
+from studies.ingest import STOP
 from studies.judged import Judged, judge
 from studies.production import require_same_targets, require_trained_on
 from studies.provenance import (
@@ -184,7 +185,7 @@ def _record(study: Study, chosen: ModelSet, origin: MadeFrom, regions: Path | No
         "judges": revisions_of(study.judges),
         "regions": digest_file(regions / REGIONS) if regions is not None else None,
         "clips": study.clips.model_dump(),
-        "code": code_digest(__name__, *CODE, *JUDGING, "studies.extract", stop=("studies", "simulation")),
+        "code": code_digest(__name__, *CODE, *JUDGING, "studies.extract", stop=(*STOP, "simulation")),
         "page": page_digest(),
     }
     shared = {"made_from": origin.model_dump(mode="json"), "config": portable(study)}

@@ -68,7 +68,7 @@ def asked(look: Callable[P, Standing]) -> Callable[P, Standing]:
         with WORK.running():
             try:
                 return look(*args, **kwargs)
-            except Brain2VideoError:
+            except (Brain2VideoError, OSError):
                 return NOTHING_STANDS
 
     return careful

@@ -148,9 +148,8 @@ def _moments(responses: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]
 def _sum(responses: Rows, centre: Array | None = None) -> NDArray[np.float64]:
     """Return the sum over trials, or that of their squared distances from a centre (voxel,), of every voxel."""
     blocks = list(row_blocks(responses))
-    added = np.zeros(
-        (1 + (blocks[0].stop if blocks else 0), responses.shape[-1])
-    )  # what has been added up so far, then a block
+    # what has been added up so far, then a block
+    added = np.zeros((1 + (blocks[0].stop if blocks else 0), responses.shape[-1]))
     for rows in blocks:
         few = added[: rows.stop - rows.start + 1]
         few[1:] = mean_over_time(responses[rows])

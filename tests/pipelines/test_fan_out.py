@@ -4,12 +4,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from zenml.client import Client
+
+from pipelines.fan_out import gathered
 
 from ..conftest import write_arrays
 from ..studies.conftest import STUDY
@@ -115,6 +118,19 @@ def test_ctrl_c_ends_a_mapped_step_in_the_middle(how: list[str], cli_home: Path,
         assert running.wait(60) == 130, said
     assert "interrupted; nothing half-written is kept" in said
     assert not (cli_home / "data" / "long" / "features.zarr" / "targets" / "pixels").exists()
+
+
+def test_a_bug_is_raised_as_it_is_and_says_whose_it_is() -> None:
+    bug = KeyError("a bug")
+    fanned = SimpleNamespace(
+        kind="responses",
+        names=["sub-01", "sub-02"],
+        published=[SimpleNamespace(name="sub-01")],
+        wait=lambda: {"sub-02": bug},
+    )
+    with pytest.raises(KeyError) as raised:
+        gathered(fanned)  # type: ignore[arg-type]
+    assert raised.value.__notes__ == ["raised by responses/sub-02; published all the same: responses/sub-01"]
 
 
 def test_the_only_one_that_was_asked_for_fails_with_its_own_words(here: Here, five: Path) -> None:
