@@ -23,11 +23,17 @@ $(shell mkdir -p $(CURDIR)/.state/tmp)
 demo: $(READY)          ## the whole loop on the small simulated world
 	$(BIN)/brain2video demo
 
+# One process a core, one thread each; whole files to a process, so that what they share is set up once.
+PYTEST := $(BIN)/pytest --numprocesses $(THREADS) --maxprocesses 4 --dist loadfile
+test test-full: export OMP_NUM_THREADS := 1
+test test-full: export MKL_NUM_THREADS := 1
+test test-full: export OPENBLAS_NUM_THREADS := 1
+
 test: lint              ## lint, types, layers, tests
-	$(BIN)/pytest -m "not full"
+	$(PYTEST) -m "not full"
 
 test-full: lint         ## the same with the long counts
-	$(BIN)/pytest
+	$(PYTEST)
 
 lint: $(READY)
 	$(BIN)/ruff check .

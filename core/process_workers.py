@@ -11,6 +11,7 @@ import select
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -64,6 +65,8 @@ class ProcessWorkers:
         try:
             yield
         finally:
+            if self._crew is not None:
+                self._crew.catch_up()
             del self._ears[run]
 
     def close(self, *, kill: bool) -> None:
@@ -90,6 +93,7 @@ class ProcessCrew:
         self._lock = threading.Lock()
         self._children: dict[int, BaseProcess] = {}
         self._at_work: dict[Key, int] = {}
+        self._asking = deque[threading.Event]()
         self._listener = threading.Thread(target=self._listen, args=(reader, ears), name="progress", daemon=True)
         self._listener.start()
 
@@ -122,6 +126,17 @@ class ProcessCrew:
         del what
         return error
 
+    def catch_up(self) -> None:
+        """Wait until all is heard that was said so far: a result may come sooner than what was reported on the way."""
+        heard = threading.Event()
+        with self._lock:
+            if self._retired:
+                return
+            self._asking.append(heard)
+            self._writer.send_bytes(json.dumps(["asks"]).encode())
+        while self._listener.is_alive() and not heard.wait(1.0):
+            pass
+
     def retire(self, *, kill: bool = False) -> None:
         """End the pool and wait until its processes are gone."""
         with self._lock:
@@ -146,6 +161,8 @@ class ProcessCrew:
                     self._at_work[said[0], said[1]] = said[2]
                 elif kind == "ends":
                     self._at_work.pop((said[0], said[1]), None)
+                elif kind == "asks":
+                    self._asking.popleft().set()
                 elif (hear := ears.get(said[0])) is not None:
                     hear(*said[1:])
 

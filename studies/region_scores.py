@@ -109,7 +109,7 @@ class RoleDecoder:
         self._basis = _basis(route.regressor, rows)
         values = {s: self._projected(one) for s, one in rows.items()}
         fits = {s: fit_columns(one.features, values[s], one.stimuli, route.regressor) for s, one in rows.items()}
-        ridge = Ridge(target, next(iter(rows.values())).targets.shape[1:], fits, self._basis)
+        ridge = Ridge(target, next(iter(rows.values())).shape, fits, self._basis)
         rois = study.training.rois
         self._made = {s: predict_test(study, store, encoder, ridge, s, rois) for s in rows}
         self._first = self._made[common_stimuli({s: one.stimuli for s, one in self._made.items()})]

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from core.errors import ConfigError, StoreError
 from core.seeds import rng_for
 from feature_store import Store
-from feature_store.views import group_by_name, mean_of_runs, mean_over_repeats, select
+from feature_store.views import group_by_name, mean_of_runs, select
 from models.encoders.rows import BrainRows, in_memory, row_blocks
 from models.parts import Encoder
-from models.predict import encode_trials
+from models.predict import TRIALS, encode_trials
 from models.regressors.config import RegressorConfig
 from models.regressors.rows import LazyRows, Roles
 from studies.study import Study
@@ -97,13 +97,17 @@ class TrainingData:
         """
         means = config.repeats == "mean"
         made = _Features(lambda subject: _features(encoder, subject, self.brains[subject], means=means))
+        values = {target: self.targets[target] for target in named.values()}
         seen = {s: list(dict.fromkeys(one.stimuli)) if means else one.stimuli for s, one in self.brains.items()}
         return {
             role: (
                 target,
                 {
                     subject: LazyRows(
-                        partial(made.of, subject), partial(self.targets[target].of_trials, stimuli), stimuli
+                        partial(made.of, subject),
+                        partial(values[target].of_trials, stimuli),
+                        stimuli,
+                        values[target].values.shape[1:],
                     )
                     for subject, stimuli in seen.items()
                 },
@@ -132,16 +136,15 @@ def _features(encoder: Encoder, subject: str, one: BrainRows, *, means: bool) ->
     """Return the features of every trial, or their means over repetitions in the order of first presentation."""
     if not means:
         return encode_trials(encoder, subject, one.responses)
-    trial = encoder.encode(subject, one.responses[:1])
-    if len(one.stimuli) * trial.nbytes <= FEATURES_BYTES:
-        return mean_over_repeats(encode_trials(encoder, subject, one.responses), one.stimuli)[0]
     order, counts, _ = group_by_name(one.stimuli)
-    step, ends = max(1, next(row_blocks(one.responses)).stop // int(counts.max())), np.cumsum(counts)
-    made = np.empty((len(counts), trial.shape[1]), trial.dtype)
+    step, ends = max(1, next(row_blocks(one.responses, TRIALS)).stop // int(counts.max())), np.cumsum(counts)
+    made = np.empty((0, 0), np.float32)
     for first in range(0, len(counts), step):
         few = counts[first : first + step]
         trials = order[ends[first] - few[0] : ends[first + len(few) - 1]]
         features = np.ascontiguousarray(encoder.encode(subject, one.responses[trials]))
+        if not first:
+            made = np.empty((len(counts), features.shape[1]), features.dtype)
         made[first : first + step] = mean_of_runs(features, few)
     return made
 

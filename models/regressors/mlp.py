@@ -84,7 +84,7 @@ class Mlp:
             role: cls(
                 config,
                 target,
-                next(iter(data.values())).targets.shape[1:],
+                next(iter(data.values())).shape,
                 bases[role],
                 float(spread[role]),
                 scales,

@@ -78,7 +78,7 @@ class Residual:
             made = network.answer(subject, seen.features[chosen], "role", hints)
             left = seen.wanted["role"][chosen]
             factor[subject] = float(np.clip((made * left).sum() / max((made**2).sum(), 1e-12), 0, 1))
-        shape = next(iter(data.values())).targets.shape[1:]
+        shape = next(iter(data.values())).shape
         return cls(config, target, shape, basis, spread, ridges, scales, factor, network)
 
     @property

@@ -205,7 +205,7 @@ class Ridge:
             rows = {role: data[subject] for role, (_, data) in roles.items()}
             _fit_subject(config, subject, rows, bases, shelves)
         return {
-            role: cls(target, next(iter(data.values())).targets.shape[1:], _fits(shelves[role], subjects), bases[role])
+            role: cls(target, next(iter(data.values())).shape, _fits(shelves[role], subjects), bases[role])
             for role, (target, data) in roles.items()
         }
 

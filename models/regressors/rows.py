@@ -26,6 +26,11 @@ class TrainingRows:
     stimuli: list[str]
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row's targets."""
+        return self.targets.shape[1:]
+
+    @property
     def flat_targets(self) -> NDArray[np.float32]:
         """Targets as (row, value) float32."""
         targets = self.targets
@@ -39,11 +44,25 @@ class LazyRows(TrainingRows):
     ----------
     features, targets : return what `TrainingRows` holds
     stimuli : the stimulus of each row
+    shape : of one row's targets
     """
 
-    def __init__(self, features: Callable[[], Array], targets: Callable[[], Array], stimuli: list[str]) -> None:
-        for name, value in (("_features", features), ("_targets", targets), ("stimuli", stimuli)):
+    def __init__(
+        self,
+        features: Callable[[], Array],
+        targets: Callable[[], Array],
+        stimuli: list[str],
+        shape: tuple[int, ...],
+    ) -> None:
+        given = {"_features": features, "_targets": targets, "stimuli": stimuli, "_shape": shape}
+        for name, value in given.items():
             object.__setattr__(self, name, value)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row's targets, which need not be made for it."""
+        shape: tuple[int, ...] = self.__dict__["_shape"]
+        return shape
 
     @property
     def features(self) -> Array:

@@ -79,6 +79,19 @@ def test_work_is_spread_and_its_progress_heard(config: ExecutorConfig, work, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+def test_all_that_processes_reported_is_heard_before_the_work_is_done(work, tmp_path: Path) -> None:
+    heard = []
+
+    def slow(what: str, done: int, total: int, note: str) -> None:
+        time.sleep(0.02)
+        heard.append((what, done, total, note))
+
+    with listening(slow), opened(TWO) as engine:
+        for _ in engine.run(work.square, ITEMS, "squaring", shared=tmp_path):
+            pass
+        assert {(f"squaring {item}", 3, 3, "well") for item in ITEMS} <= set(heard)
+
+
 def test_errors_of_the_work_keep_their_class_and_message(config: ExecutorConfig, work, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"^stimulus '7' has no clip; add its file$"), opened(config) as engine:
         list(engine.run(work.fail, [7], "failing", shared=tmp_path))
