@@ -70,6 +70,8 @@ class Bench:
     def _ingest(self) -> None:
         sources = [self.source(STIMULI, voxels, 1) for voxels in self.sizes.voxels]
         self.seconds["ingest over voxels"] = self.child("ingest", sources=sources)[0]
+        sources = [self.source(STIMULI, self.sizes.voxels[1], 1, repeats) for repeats in self.sizes.repeats]
+        self.seconds["ingest over trials"] = self.child("ingest", sources=sources)[0]
         self._over_subjects("ingest", lambda n: {"sources": [self.source(STIMULI, self.sizes.voxels[1], n)]})
 
     def _over_subjects(self, stage: str, job: Any) -> None:
@@ -135,8 +137,8 @@ class Bench:
         read = growths["read over pixels"]
         plain = growths["extract pixels over clips"]
         rest = {name: self._beyond(growths[f"extract {name} over clips"].slope, plain.slope, name) for name in FRAMES}
-        subject_s, value_s = self._ingest_rates()
-        fit_s, algebra = self._fit_rates()
+        ingest_subject, ingest_voxel, ingest_value = self._ingest_rates()
+        fit_s, response_s, algebra = self._fit_rates()
         score_clip, score_pixel = self._score_rates()
         forwards = round(RENDER["steps"] * RENDER["strength"]) * 2
         rendering = growths["render over clips"].slope - render_flops() / network
@@ -149,14 +151,16 @@ class Bench:
         return Rates(
             date=datetime.datetime.now(datetime.UTC).date().isoformat(),
             machine=Machine(cores=os.cpu_count() or 1, memory_bytes=memory_bytes(), threads=threads()),
-            ingest_subject_s=subject_s,
-            ingest_value_s=value_s,
+            ingest_subject_s=ingest_subject,
+            ingest_voxel_s=ingest_voxel,
+            ingest_value_s=ingest_value,
             target_s=plain.constant,
             clip_s=max(0.0, plain.slope - read.slope * 8 * 32 * 32),
             pixel_s=read.slope,
             network_flops=network,
             frame_s=max(0.0, float(np.mean(list(rest.values())))),
             forward_s=max(0.0, rendering / forwards),
+            response_s=response_s,
             algebra_flops=algebra,
             fit_s=fit_s,
             step_s=growths["fit mlp over steps"].slope / 2,
@@ -187,6 +191,7 @@ class Bench:
         sizes, pixels = self.sizes, [float(np.prod(size)) for size in READ]
         over: dict[str, tuple[str, Any]] = {
             "ingest over voxels": ("voxels", sizes.voxels),
+            "ingest over trials": ("trials", [(STIMULI + TEST) * repeats for repeats in sizes.repeats]),
             "ingest over subjects": ("subjects", sizes.subjects),
             **{f"extract {name} over clips": ("clips", sizes.clips) for name in NETWORKS},
             "read over pixels": ("pixels of a clip", pixels),
@@ -200,25 +205,28 @@ class Bench:
         }
         return {name: fit_growth(name, unit, at, self.seconds[name]) for name, (unit, at) in over.items()}
 
-    def _ingest_rates(self) -> tuple[float, float]:
-        """Return seconds of a subject and of a value, over all that was ingested."""
-        runs = [(voxels, 1) for voxels in self.sizes.voxels] + [(self.sizes.voxels[1], n) for n in self.sizes.subjects]
-        counts = np.array([[n, n * voxels * (STIMULI + TEST) * REPEATS] for voxels, n in runs], float)
-        times = np.concatenate([self.seconds[f"ingest over {what}"] for what in ("voxels", "subjects")])
-        subject, value = relative_line(counts, times)
-        return subject, max(value, 1e-12)
+    def _ingest_rates(self) -> tuple[float, float, float]:
+        """Return seconds of a subject, of a voxel and of a value, over all that was ingested."""
+        sizes = self.sizes
+        runs = [(1, voxels, REPEATS) for voxels in sizes.voxels]
+        runs += [(1, sizes.voxels[1], repeats) for repeats in sizes.repeats]
+        runs += [(subjects, sizes.voxels[1], REPEATS) for subjects in sizes.subjects]
+        counts = np.array([[n, n * voxels, n * voxels * (STIMULI + TEST) * repeats] for n, voxels, repeats in runs])
+        times = [self.seconds[f"ingest over {what}"] for what in ("voxels", "trials", "subjects")]
+        subject, voxel, value = relative_rates(counts, np.concatenate(times))
+        return subject, voxel, max(value, 1e-12)
 
-    def _fit_rates(self) -> tuple[float, float]:
-        """Return seconds of a fit whatever its size, and products a second, over all the fits that were run."""
+    def _fit_rates(self) -> tuple[float, float, float]:
+        """Return seconds of a fit whatever its size and of a trial's value, and products a second, over all fits."""
         sizes = self.sizes
         runs = [(stimuli, sizes.fit_voxels[0], 1) for stimuli in sizes.stimuli]
         runs += [(STIMULI, voxels, 1) for voxels in sizes.fit_voxels]
         runs += [(STIMULI, sizes.fit_voxels[1], subjects) for subjects in sizes.subjects]
         times = [self.seconds[f"fit over {what}"] for what in ("stimuli", "voxels", "subjects")]
         work = [training_work(self.source(*run)) for run in runs]
-        counts = np.array([[one.fits, one.algebra] for one in work])
-        fit_s, product_s = relative_line(counts, np.concatenate(times))
-        return fit_s, 1 / max(product_s, 1e-15)
+        counts = np.array([[one.fits, one.responses, one.algebra] for one in work])
+        fit_s, response_s, product_s = relative_rates(counts, np.concatenate(times))
+        return fit_s, response_s, 1 / max(product_s, 1e-15)
 
     def _score_rates(self) -> tuple[float, float]:
         """Return seconds of a clip and of a pixel in a row of a report."""
@@ -226,7 +234,7 @@ class Bench:
         shapes = [(count, 32) for count in sizes.scored] + [(sizes.scored[0], side) for side in sizes.sides]
         counts = np.array([[7 * count, 7 * count * 8 * side**2] for count, side in shapes], float)
         times = np.concatenate([self.seconds["score over clips"], self.seconds["score over pixels"]])
-        clip, pixel = relative_line(counts, times)
+        clip, pixel = relative_rates(counts, times)
         return clip, max(pixel, 1e-12)
 
     def check(self, rates: "Rates") -> list[tuple[str, float, float]]:
@@ -241,12 +249,13 @@ class Bench:
             last = measured[-1]
             found.append((what, predicted, sum(last.values()) if isinstance(last, dict) else last))
 
-        rows, small = (STIMULI + TEST) * REPEATS, self.source(STIMULI, sizes.voxels[0], 1)
-        source = self.source(STIMULI, sizes.more_voxels, 1)
-        work = Work(subjects=1, values=rows * sizes.more_voxels)
-        checked(f"ingest, {sizes.more_voxels:,} voxels", work, "ingest", sources=[small, source])
+        small, (voxels, repeats) = self.source(STIMULI, sizes.voxels[0], 1), sizes.more_voxels
+        source, trials = self.source(STIMULI, voxels, 1, repeats), (STIMULI + TEST) * repeats
+        work = Work(subjects=1, voxels=voxels, values=trials * voxels)
+        checked(f"ingest, {trials:,} trials × {voxels:,} voxels", work, "ingest", sources=[small, source])
         source = self.source(STIMULI, sizes.voxels[1], sizes.more_subjects)
-        work = Work(subjects=sizes.more_subjects, values=sizes.more_subjects * rows * sizes.voxels[1])
+        voxels = sizes.more_subjects * sizes.voxels[1]
+        work = Work(subjects=sizes.more_subjects, voxels=voxels, values=(STIMULI + TEST) * REPEATS * voxels)
         checked(f"ingest, {sizes.more_subjects} subjects", work, "ingest", sources=[small, source])
         source = self.clips(sizes.more_clips)
         checked(
@@ -303,15 +312,14 @@ def extraction_work(source: str) -> Any:
     return planned(source, clips=True)["extract"]
 
 
-def relative_line(counts: np.ndarray, seconds: np.ndarray) -> tuple[float, float]:
-    """Return the two rates, not negative, that explain times by two counts with the least relative error."""
+def relative_rates(counts: np.ndarray, seconds: np.ndarray) -> tuple[float, ...]:
+    """Return rates, not negative, one for each count (run, count), that explain times with the least relative error."""
     from scipy.optimize import nnls
 
     scaled = counts / seconds[:, None]
     norms = np.linalg.norm(scaled, axis=0)
     found, _ = nnls(scaled / norms, np.ones(len(seconds)))
-    first, second = found / norms
-    return float(first), float(second)
+    return tuple((found / norms).tolist())
 
 
 def memory_bytes() -> int:

@@ -11,7 +11,9 @@ class Sizes:
     """The sizes that are run: four at least to fit on, and larger ones to predict."""
 
     voxels: tuple[int, ...]
-    more_voxels: int
+    repeats: tuple[int, ...]
+    more_voxels: tuple[int, int]
+    """Voxels of the larger subject, and how often it saw each stimulus."""
     subjects: tuple[int, ...]
     more_subjects: int
     clips: tuple[int, ...]
@@ -33,14 +35,15 @@ class Sizes:
 
 FULL = Sizes(
     voxels=(4_000, 8_000, 16_000, 32_000),
-    more_voxels=120_000,
+    repeats=(2, 4, 8, 16),
+    more_voxels=(120_000, 8),
     subjects=(1, 2, 4, 8),
     more_subjects=16,
     clips=(12, 20, 34, 60),
     more_clips=120,
-    stimuli=(100, 200, 400, 800),
-    fit_voxels=(1_000, 2_000, 4_000, 8_000),
-    fit_more=(800, 16_000, 3),
+    stimuli=(200, 400, 800, 1_600),
+    fit_voxels=(2_000, 4_000, 8_000, 16_000),
+    fit_more=(2_400, 16_000, 2),
     steps=(25, 50, 100, 200),
     rendered=(2, 4, 8, 16),
     more_rendered=32,
@@ -52,7 +55,8 @@ FULL = Sizes(
 )
 QUICK = Sizes(
     voxels=(500, 1_000, 2_000, 4_000),
-    more_voxels=16_000,
+    repeats=(2, 3, 4, 6),
+    more_voxels=(16_000, 4),
     subjects=(1, 2, 3, 4),
     more_subjects=6,
     clips=(8, 12, 16, 24),

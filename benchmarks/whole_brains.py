@@ -27,7 +27,7 @@ CHECKOUT = STAGES.parents[1]
 PRIVATE_SHARE = 0.6
 """How much of the memory that is allowed may be private: the rest is for imports and for mapped pages."""
 FLAT_BYTES = 500e6
-"""How much more private memory all subjects may take than one: of the first ones 256 MB of responses, 64 MB of features
+"""How much more memory all subjects may take than one: of the first ones 256 MB of responses, 64 MB of features
 and 64 MB of each part are kept, whatever memory there is."""
 Line = dict[str, Any]
 
@@ -147,9 +147,10 @@ def check(lines: list[Line], given: argparse.Namespace, disk: int, size: int) ->
     for line in lines:
         if line.get("resident", 0) > given.memory_gb * 1e9:
             sys.exit(f"{line['stage']}: {line['resident'] / 1e9:.2f} GB resident, more than {given.memory_gb:g}")
-    private = [fitted["private"] for fitted, _ in fits(lines)]
-    if private[-1] > private[0] + FLAT_BYTES:
-        sys.exit(f"training takes {private[-1] / 1e9:.2f} GB for all subjects and {private[0] / 1e9:.2f} for one")
+    for kind in ("private", "resident"):
+        taken = [fitted[kind] / 1e9 for fitted, _ in fits(lines)]
+        if taken[-1] > taken[0] + FLAT_BYTES / 1e9:
+            sys.exit(f"training takes {taken[-1]:.2f} GB ({kind}) for all subjects and {taken[0]:.2f} for one")
     if disk > 1.05 * given.subjects * size + 50e6:
         sys.exit(f"store and cache take {disk / 1e9:.2f} GB for {given.subjects * size / 1e9:.2f}: a second copy")
     for _, scored in fits(lines):

@@ -26,8 +26,9 @@ from feature_store.schema import CRC_BYTES
 Columns = slice | NDArray[np.integer[Any]]
 """Which of the last axis's entries are read, such as the voxels of some regions."""
 
-AROUND_BYTES = 2**17
-"""How much the system maps around a row that is touched, at both of its ends together."""
+AROUND_BYTES = 2**22
+"""How much the system may map around a row that is touched, at both of its ends together: pages of 2 MB, where a file's
+lie so in its cache."""
 SMALL_ROW_BYTES = 4096
 """Below this, one indexing call for many rows is faster than one copy a row."""
 

@@ -64,6 +64,7 @@ class Rates(Config):
     date: str
     machine: Machine
     ingest_subject_s: NonNegativeFloat
+    ingest_voxel_s: NonNegativeFloat
     ingest_value_s: PositiveFloat
     target_s: NonNegativeFloat
     """To load an extractor, publish its target and draw it, however many clips there are."""
@@ -77,6 +78,8 @@ class Rates(Config):
     """What a frame costs a small network beyond its products."""
     forward_s: NonNegativeFloat
     """The same for one forward of a denoiser, for each clip."""
+    response_s: NonNegativeFloat
+    """To read one value of a trial, fit an encoder to it and encode it."""
     algebra_flops: PositiveFloat
     """Products a second of a whole ridge, its eigenvalues and its penalties."""
     fit_s: NonNegativeFloat

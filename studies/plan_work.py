@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from feature_store.sources.base import SPLITS
-from models.encoders.config import MbmConfig, PcaConfig
+from models.encoders.config import MbmConfig, PcaConfig, StandardiseConfig
 from models.extractors.config import LatentsConfig, PixelsConfig, TextConfig
 from models.regressors.config import MlpConfig, RidgeConfig
 from models.training.config import LoopConfig
@@ -41,11 +41,12 @@ class Work:
 
     Attributes
     ----------
-    subjects, values : that are ingested
+    subjects, voxels, values : that are ingested; voxels are summed over subjects
     targets : that are extracted
     clips, pixels : that are read
     single, half : products of networks, by precision
     frames, forwards : pictures that a network sees, and forwards of a denoiser, each for one clip
+    responses : values of trials that training reads, for every route
     algebra : products of closed forms
     fits, steps : of routes, and of their networks
     network, network_half : products of those networks, by precision
@@ -53,6 +54,7 @@ class Work:
     """
 
     subjects: int = 0
+    voxels: float = 0
     values: float = 0
     targets: float = 0
     clips: float = 0
@@ -61,6 +63,7 @@ class Work:
     half: float = 0
     frames: float = 0
     forwards: float = 0
+    responses: float = 0
     algebra: float = 0
     fits: float = 0
     steps: float = 0
@@ -85,7 +88,11 @@ def work_of(study: Study, facts: StudyFacts, shapes: Shapes) -> dict[Stage, Work
     folds = (study.evaluation.folds or 0) * study.evaluation.fold_repeats
     rendered = why_nothing_to_render(study) is None
     return {
-        "ingest": Work(subjects=len(facts.subjects), values=float(sum(one.values for one in facts.subjects))),
+        "ingest": Work(
+            subjects=len(facts.subjects),
+            voxels=float(sum(one.voxels for one in facts.subjects)),
+            values=float(sum(one.values for one in facts.subjects)),
+        ),
         "extract": _extraction(study, facts),
         "select": chosen,
         "train": trained + (trained + chosen).times(folds),
@@ -120,16 +127,29 @@ def _extraction(study: Study, facts: StudyFacts) -> Work:
 
 def _training(study: Study, facts: StudyFacts, shapes: Shapes, part: float) -> Work:
     """Return what fitting and scoring every route takes, on a part of the training stimuli."""
-    work = Work()
-    roles = list(study.roles.regressed().values())
+    work, chosen = Work(), part == 1
+    part *= _share(study, facts)
     for number, route in enumerate(study.training.routes.values()):
-        also = list(study.training.baselines) if not number and part == 1 else []
+        roles = list(study.roles.regressed().values())
+        also = study.training.baselines if chosen and not number else ()
+        outputs = [float(np.prod(shapes[target][0])) for target in [*roles, *also]]
+        # A ridge decomposes a subject's features once for all roles, and for each baseline.
+        times = len(outputs) - len(roles) + 1 if isinstance(route.regressor, RidgeConfig) else len(outputs)
         for subject, count in facts.alike:
-            for target in [*roles, *also]:
-                outputs = float(np.prod(shapes[target][0]))
-                work += _one_fit(route, subject, facts, outputs, _share(study, facts) * part).times(count)
-        work += _encoder(route, facts, part)
+            fits = [_one_fit(route, subject, facts, width, part) for width in outputs]
+            work += sum(fits, _decomposed(route, subject, facts, part).times(times)).times(count)
+        work += sum((_basis(route, facts, width, part) for width in outputs), _encoder(route, facts, part))
+        work += Work(responses=_read(route, facts, part))
     return work
+
+
+def _read(route: RouteConfig, facts: StudyFacts, part: float) -> float:
+    """Return how many values of trials a route's encoder is fitted on and encodes."""
+    rests = not isinstance(route.encoder, StandardiseConfig)
+    return sum(
+        (one.rows("train") * part + one.rows("test") + rests * one.unlabelled) * (one.times or 1) * one.voxels
+        for one in facts.subjects
+    )
 
 
 def _share(study: Study, facts: StudyFacts) -> float:
@@ -149,20 +169,42 @@ def features_of(route: RouteConfig, subject: SubjectFacts) -> float:
     return voxels
 
 
-def _one_fit(route: RouteConfig, subject: SubjectFacts, facts: StudyFacts, outputs: float, part: float) -> Work:
-    """Return what one regressor of one subject takes, and the scores of what it predicts."""
-    config, features = route.regressor, features_of(route, subject)
+def _rows_of(route: RouteConfig, subject: SubjectFacts, facts: StudyFacts, part: float) -> tuple[float, float]:
+    """Return a subject's training stimuli, and the rows that a regressor is fitted on."""
     stimuli = min(facts.count("train"), subject.rows("train")) * part
-    rows = stimuli if config.repeats == "mean" else subject.rows("train") * part
-    tested = facts.count("test")
-    components = config.components
-    kept = outputs if components is None else min(outputs, stimuli, components if components > 1 else stimuli)
+    return stimuli, stimuli if route.regressor.repeats == "mean" else subject.rows("train") * part
+
+
+def _kept(route: RouteConfig, outputs: float, stimuli: float) -> float:
+    """Return how many values of a target a regressor predicts: all, or components."""
+    components = route.regressor.components
+    return outputs if components is None else min(outputs, stimuli, components if components > 1 else stimuli)
+
+
+def _basis(route: RouteConfig, facts: StudyFacts, outputs: float, part: float) -> Work:
+    """Return what the components of one target take, which all subjects share."""
+    stimuli = facts.count("train") * part
+    if _kept(route, outputs, stimuli) == outputs:
+        return Work()
+    return Work(algebra=4 * stimuli**2 * outputs + 9 * stimuli**3)
+
+
+def _decomposed(route: RouteConfig, subject: SubjectFacts, facts: StudyFacts, part: float) -> Work:
+    """Return what the Gram matrix of one subject's features and its eigenvectors take, where a ridge wants them."""
+    if isinstance(route.regressor, MlpConfig):
+        return Work()
+    _, rows = _rows_of(route, subject, facts, part)
+    return Work(algebra=2 * rows**2 * features_of(route, subject) + 9 * rows**3)
+
+
+def _one_fit(route: RouteConfig, subject: SubjectFacts, facts: StudyFacts, outputs: float, part: float) -> Work:
+    """Return what one regressor of one subject takes beyond that, and the scores of what it predicts."""
+    config, features = route.regressor, features_of(route, subject)
+    stimuli, rows = _rows_of(route, subject, facts, part)
+    tested, kept = facts.count("test"), _kept(route, outputs, stimuli)
     algebra = 2 * 3.0 * tested**2 * outputs * SCORE_ORDERS / 10
-    if kept < outputs:
-        algebra += 4 * stimuli**2 * outputs + 9 * stimuli**3
     if not isinstance(config, MlpConfig):
-        algebra += 2 * rows**2 * features + 9 * rows**3 + 2 * rows**2 * kept * (2 + len(config.penalties))
-        algebra += 2 * tested * rows * (features + kept)
+        algebra += 2 * rows**2 * kept * (2 + len(config.penalties)) + 2 * tested * rows * (features + kept)
     if isinstance(config, RidgeConfig):
         return Work(fits=1, algebra=algebra)
     parameters = features * config.hidden + config.hidden**2 + config.hidden * kept
@@ -183,8 +225,7 @@ def _encoder(route: RouteConfig, facts: StudyFacts, part: float) -> Work:
         sizes = [(one.rows("train") * part + one.unlabelled, one.voxels) for one in facts.subjects]
         return Work(algebra=sum(2 * rows**2 * voxels + 9 * rows**3 for rows, voxels in sizes))
     if not isinstance(config, MbmConfig):
-        values = sum(one.rows("train") * part * one.voxels for one in facts.subjects)
-        return Work(algebra=6.0 * values)
+        return Work()
     voxels = float(np.mean([one.voxels for one in facts.subjects]))
     tokens = int(np.ceil(voxels / config.patch))
     work = Work()
@@ -264,8 +305,9 @@ def seconds_of(work: Work, rates: Rates, gpu: Gpu | None = None, gpus: int = 1, 
     looked = work.single / single + work.half / half
     if gpu is None:
         looked += work.frames * rates.frame_s + work.forwards * rates.forward_s
-    ingested = work.subjects * rates.ingest_subject_s + work.values * rates.ingest_value_s
-    closed = work.algebra / rates.algebra_flops + work.fits * rates.fit_s
+    ingested = work.subjects * rates.ingest_subject_s
+    ingested += work.voxels * rates.ingest_voxel_s + work.values * rates.ingest_value_s
+    closed = work.responses * rates.response_s + work.algebra / rates.algebra_flops + work.fits * rates.fit_s
     learned = work.steps * rates.step_s + work.network / single + work.network_half / half
     scored = work.scored_clips * rates.score_clip_s + work.scored_pixels * rates.score_pixel_s
     if stage in ("ingest", "extract"):

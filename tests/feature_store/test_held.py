@@ -65,6 +65,22 @@ def test_reading_a_large_array_leaves_little_of_it_in_memory(tmp_path: Path, mon
     assert resident() - before < values.nbytes / 4
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is looked up by Linux's means")
+def test_reading_scattered_rows_leaves_little_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A touched row brings more than itself: where the file's cache has pages of 2 MB, all of one."""
+    values = np.random.default_rng(0).normal(size=(192, 2**17)).astype("f4")  # 96 MB in 6 chunks
+    stored = rows_of(tmp_path, values, 32)
+    monkeypatch.setattr(held.MAPPED, "most", 0)
+    for index in range(6):
+        assert np.array_equal(stored[32 * index], values[32 * index])  # every chunk's checksum
+    monkeypatch.setattr(held.MAPPED, "most", 2**25)
+    before = resident()
+    for first in range(0, 32, 4):  # each time 2 MB further on
+        rows = np.arange(first, 192, 32)
+        assert np.array_equal(stored[rows], values[rows])
+        assert resident() - before < values.nbytes / 2
+
+
 def test_arrays_share_the_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held.UNPACKED, "most", 3 * 4 * 20)
     values = np.random.default_rng(0).normal(size=(8, 5)).astype("f4")

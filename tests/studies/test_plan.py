@@ -21,7 +21,7 @@ from studies.plan_rates import Found, Gpu, Machine, Rates, find_rates, fit_growt
 from studies.plan_sizes import array_size, group_sizes
 from studies.plan_work import Work, seconds_of, work_of
 from studies.simulate import simulate_source
-from studies.study import Study, load_study
+from studies.study import Roles, Study, load_study
 
 from ..conftest import write_arrays
 from .conftest import write_study
@@ -33,6 +33,7 @@ RATES = Rates(
     date="2000-01-01",
     machine=MACHINE,
     ingest_subject_s=1.0,
+    ingest_voxel_s=1e-6,
     ingest_value_s=1e-8,
     target_s=2.0,
     clip_s=0.01,
@@ -40,6 +41,7 @@ RATES = Rates(
     network_flops=1e10,
     frame_s=0.001,
     forward_s=0.01,
+    response_s=1e-8,
     algebra_flops=1e10,
     fit_s=0.5,
     step_s=0.01,
@@ -254,8 +256,27 @@ def test_work_grows_with_subjects_where_it_should(home: Path) -> None:
     one, ten = work_of(study, facts, shapes), work_of(study, facts.of_subjects(10), shapes)
     assert ten["ingest"].values == 10 * one["ingest"].values
     assert ten["extract"] == one["extract"]
-    assert ten["train"].algebra == pytest.approx(10 * one["train"].algebra)
+    assert ten["ingest"].voxels == 10 * one["ingest"].voxels
+    assert ten["train"].responses == pytest.approx(10 * one["train"].responses)
+    assert 5 * one["train"].algebra < ten["train"].algebra < 10 * one["train"].algebra, "components are shared by all"
     assert ten["reconstruct"] == one["reconstruct"]
+
+
+def test_training_reads_every_trial_for_every_route_and_decomposes_it_once_for_all_roles(home: Path) -> None:
+    alone = ['training.routes={"one": {"regressor": {"kind": "ridge"}}}', "training.baselines=[]"]
+    study = load_study(CONFIGS / "bold_moments.yaml", alone)
+    facts = find_facts(study)
+    shapes = {name: target_shape(study, name, None) for name in study.targets}
+    trials = {one.voxels: one.rows("train") + one.rows("test") for one in facts.subjects}
+    read = sum(one.voxels * trials[one.voxels] for one in facts.subjects)
+    both = work_of(study, facts, shapes)["train"]
+    assert both.responses == read
+    apart = [
+        work_of(study.model_copy(update={"roles": Roles(**{role: target})}), facts, shapes)["train"].algebra
+        for role, target in study.roles.regressed().items()
+    ]
+    decomposed = sum(2 * 1000**2 * one.voxels + 9 * 1000**3 for one in facts.subjects)  # rows are means
+    assert sum(apart) - both.algebra == pytest.approx(decomposed, rel=1e-6)
 
 
 def test_several_gpus_share_what_can_be_shared() -> None:
