@@ -127,11 +127,11 @@ def _extraction(study: Study, facts: StudyFacts) -> Work:
 
 def _training(study: Study, facts: StudyFacts, shapes: Shapes, part: float) -> Work:
     """Return what fitting and scoring every route takes, on a part of the training stimuli."""
-    work, chosen = Work(), part == 1
+    work, whole = Work(), part == 1
     part *= _share(study, facts)
     for number, route in enumerate(study.training.routes.values()):
         roles = list(study.roles.regressed().values())
-        also = study.training.baselines if chosen and not number else ()
+        also = study.training.baselines if whole and not number else ()
         outputs = [float(np.prod(shapes[target][0])) for target in [*roles, *also]]
         # A ridge decomposes a subject's features once for all roles, and for each baseline.
         times = len(outputs) - len(roles) + 1 if isinstance(route.regressor, RidgeConfig) else len(outputs)
