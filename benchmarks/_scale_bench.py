@@ -207,17 +207,21 @@ class Bench:
 
     def _ingest_rates(self) -> tuple[float, float, float]:
         """Return seconds of a subject, of a voxel and of a value, over all that was ingested."""
+        from studies.plan_rates import relative_rates
+
         sizes = self.sizes
         runs = [(1, voxels, REPEATS) for voxels in sizes.voxels]
         runs += [(1, sizes.voxels[1], repeats) for repeats in sizes.repeats]
         runs += [(subjects, sizes.voxels[1], REPEATS) for subjects in sizes.subjects]
         counts = np.array([[n, n * voxels, n * voxels * (STIMULI + TEST) * repeats] for n, voxels, repeats in runs])
         times = [self.seconds[f"ingest over {what}"] for what in ("voxels", "trials", "subjects")]
-        subject, voxel, value = relative_rates(counts, np.concatenate(times))
-        return subject, voxel, max(value, 1e-12)
+        subject, voxel, value = relative_rates(counts.astype(float), np.concatenate(times))
+        return subject, voxel, measured(value, "a value that is ingested")
 
     def _fit_rates(self) -> tuple[float, float, float]:
         """Return seconds of a fit whatever its size and of a trial's value, and products a second, over all fits."""
+        from studies.plan_rates import relative_rates
+
         sizes = self.sizes
         runs = [(stimuli, sizes.fit_voxels[0], 1) for stimuli in sizes.stimuli]
         runs += [(STIMULI, voxels, 1) for voxels in sizes.fit_voxels]
@@ -226,16 +230,18 @@ class Bench:
         work = [training_work(self.source(*run)) for run in runs]
         counts = np.array([[one.fits, one.responses, one.algebra] for one in work])
         fit_s, response_s, product_s = relative_rates(counts, np.concatenate(times))
-        return fit_s, response_s, 1 / max(product_s, 1e-15)
+        return fit_s, response_s, 1 / measured(product_s, "a ridge's products")
 
     def _score_rates(self) -> tuple[float, float]:
         """Return seconds of a clip and of a pixel in a row of a report."""
+        from studies.plan_rates import relative_rates
+
         sizes = self.sizes
         shapes = [(count, 32) for count in sizes.scored] + [(sizes.scored[0], side) for side in sizes.sides]
         counts = np.array([[7 * count, 7 * count * 8 * side**2] for count, side in shapes], float)
         times = np.concatenate([self.seconds["score over clips"], self.seconds["score over pixels"]])
         clip, pixel = relative_rates(counts, times)
-        return clip, max(pixel, 1e-12)
+        return clip, measured(pixel, "a pixel that is scored")
 
     def check(self, rates: "Rates") -> list[tuple[str, float, float]]:
         """Predict runs larger than those that were fitted on, make them, and return both."""
@@ -312,14 +318,11 @@ def extraction_work(source: str) -> Any:
     return planned(source, clips=True)["extract"]
 
 
-def relative_rates(counts: np.ndarray, seconds: np.ndarray) -> tuple[float, ...]:
-    """Return rates, not negative, one for each count (run, count), that explain times with the least relative error."""
-    from scipy.optimize import nnls
-
-    scaled = counts / seconds[:, None]
-    norms = np.linalg.norm(scaled, axis=0)
-    found, _ = nnls(scaled / norms, np.ones(len(seconds)))
-    return tuple((found / norms).tolist())
+def measured(rate: float, what: str) -> float:
+    """Return a rate that the plan divides by or goes by alone, if it shows in what was measured."""
+    if rate <= 0:
+        raise SystemExit(f"{what}: takes no time that could be told from the rest; measure again on a quiet machine")
+    return rate
 
 
 def memory_bytes() -> int:

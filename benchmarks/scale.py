@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def main() -> None:
     """Measure, fit, predict, run what was predicted, and show what it says of 10, 100 and 1,000 subjects."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small sizes, under a minute; rates are rough")
+    parser.add_argument("--quick", action="store_true", help="small sizes, two minutes; rates are rough")
     parser.add_argument("--rounds", type=int, help="runs of every size, of which the median counts; 3, quick 1")
     parser.add_argument("--write", type=Path, help="keep the rates in this file", metavar="FILE")
     parser.add_argument("--picture", type=Path, help="draw the growth into this PNG", metavar="FILE")

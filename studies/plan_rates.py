@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy.optimize
+from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
 
 from core.config import Config, explain
@@ -139,7 +140,7 @@ def fit_growth(of: str, unit: str, sizes: Sequence[float], seconds: Sequence[flo
     left = np.log(y) - (slope * np.log(x) + intercept)
     spread = float(((np.log(x) - np.log(x).mean()) ** 2).sum())
     error = float(np.sqrt((left**2).sum() / (len(x) - 2) / spread))
-    (constant, rise), _ = scipy.optimize.nnls(np.stack([1 / y, x / y], axis=1), np.ones(len(x)))
+    constant, rise = relative_rates(np.stack([np.ones(len(x)), x], axis=1), y)
     line = float((np.log(y / (constant + rise * x)) ** 2).sum()) if constant + rise * x.min() > 0 else np.inf
     return Growth(
         of=of,
@@ -149,10 +150,26 @@ def fit_growth(of: str, unit: str, sizes: Sequence[float], seconds: Sequence[flo
         factor=float(np.exp(intercept)),
         exponent=float(slope),
         error=error,
-        constant=float(constant),
-        slope=float(rise),
+        constant=constant,
+        slope=rise,
         better="line" if line <= float((left**2).sum()) else "power law",
     )
+
+
+def relative_rates(counts: NDArray[np.float64], costs: NDArray[np.float64]) -> tuple[float, ...]:
+    """Return rates, not negative, one for each count, that explain costs with the least squares of relative errors.
+
+    A rate of 0 says that its count does not show in the costs.
+
+    Parameters
+    ----------
+    counts : (run, count)
+    costs : (run,), positive
+    """
+    scaled = counts / costs[:, None]
+    norms = np.linalg.norm(scaled, axis=0)
+    found, _ = scipy.optimize.nnls(scaled / norms, np.ones(len(costs)))
+    return tuple((found / norms).tolist())
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ class TrainingData:
         """
         means = config.repeats == "mean"
         made = _Features(lambda subject: _features(encoder, subject, self.brains[subject], means=means))
-        values = {target: self.targets[target] for target in named.values()}
+        targets = {name: self.targets[name] for name in named.values()}
         seen = {s: list(dict.fromkeys(one.stimuli)) if means else one.stimuli for s, one in self.brains.items()}
         return {
             role: (
@@ -105,9 +105,9 @@ class TrainingData:
                 {
                     subject: LazyRows(
                         partial(made.of, subject),
-                        partial(values[target].of_trials, stimuli),
+                        partial(targets[target].of_trials, stimuli),
                         stimuli,
-                        values[target].values.shape[1:],
+                        targets[target].values.shape[1:],
                     )
                     for subject, stimuli in seen.items()
                 },

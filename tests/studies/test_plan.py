@@ -17,7 +17,7 @@ from studies.plan import Plan, plan, shapes_of
 from studies.plan_download import recording_files, to_fetch
 from studies.plan_facts import find_facts
 from studies.plan_models import UNET_AT, UNET_FLOPS, denoise_flops, target_shape
-from studies.plan_rates import Found, Gpu, Machine, Rates, find_rates, fit_growth
+from studies.plan_rates import Found, Gpu, Machine, Rates, find_rates, fit_growth, relative_rates
 from studies.plan_sizes import array_size, group_sizes
 from studies.plan_work import Work, seconds_of, work_of
 from studies.simulate import simulate_source
@@ -267,10 +267,8 @@ def test_training_reads_every_trial_for_every_route_and_decomposes_it_once_for_a
     study = load_study(CONFIGS / "bold_moments.yaml", alone)
     facts = find_facts(study)
     shapes = {name: target_shape(study, name, None) for name in study.targets}
-    trials = {one.voxels: one.rows("train") + one.rows("test") for one in facts.subjects}
-    read = sum(one.voxels * trials[one.voxels] for one in facts.subjects)
     both = work_of(study, facts, shapes)["train"]
-    assert both.responses == read
+    assert both.responses == sum((one.rows("train") + one.rows("test")) * one.voxels for one in facts.subjects)
     apart = [
         work_of(study.model_copy(update={"roles": Roles(**{role: target})}), facts, shapes)["train"].algebra
         for role, target in study.roles.regressed().items()
@@ -301,6 +299,11 @@ def test_exponents_are_recovered(rng: np.random.Generator) -> None:
     assert line.constant == pytest.approx(5, rel=0.1)
     assert line.slope == pytest.approx(0.7, rel=0.1)
     assert line.at(100) == pytest.approx(75, rel=0.1)
+
+
+def test_rates_of_several_counts_are_recovered_and_one_that_does_not_show_is_none(rng: np.random.Generator) -> None:
+    counts = np.exp(rng.uniform(0, 8, size=(30, 3)))
+    assert relative_rates(counts, counts @ [0.2, 0, 0.003]) == pytest.approx((0.2, 0, 0.003), abs=1e-9)
 
 
 def test_too_few_sizes_are_refused() -> None:
