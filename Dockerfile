@@ -31,7 +31,7 @@ COPY simulation simulation
 COPY steps steps
 COPY studies studies
 RUN pip install --constraint constraints.txt --no-build-isolation --editable ".[dask,team]" && \
-    echo "import pipelines.environment" > "$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz_brain2video.pth"
+    echo "import core.environment" > "$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz_brain2video.pth"
 
 COPY configs configs
 COPY mlflow mlflow

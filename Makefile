@@ -53,7 +53,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt setuptools
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[dev]"
-	echo "import pipelines.environment" > $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz_brain2video.pth
+	echo "import core.environment" > $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz_brain2video.pth
 	touch $@
 
 clean:                  ## remove everything that is made, but not what is versioned

@@ -34,14 +34,13 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.encoders.config import PretrainConfig
-from models.encoders.mbm.blocks import Attention, compiled
-from models.encoders.mbm.network import MaskedBrainModel
+from models.encoders.mbm.network import Attention, MaskedBrainModel, compiled
 from models.encoders.mbm.patches import kept_of
 from models.encoders.mbm.pretrain import Twins, masked_error
+from models.encoders.settings import PretrainConfig
 from models.training.checkpoints import Checkpoints
+from models.training.distributed import workers
 from models.training.loop import fit, optimiser_of
-from models.training.workers import workers
 
 MASKED = 0.75
 PEAKS = {"A100": 312, "H100": 989, "H200": 989, "L40S": 362, "L4": 121, "V100": 125, "T4": 65}

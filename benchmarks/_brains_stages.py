@@ -20,10 +20,10 @@ import pandas as pd
 import yaml
 
 from feature_store.versioning import commit_outputs
-from studies.extract import extract
-from studies.fit import SCORES, fit
-from studies.ingest import ingest
+from studies.stores.responses import ingest
+from studies.stores.targets import extract
 from studies.study import load_study
+from studies.training.fit import SCORES, fit
 
 CAUSES, VALUES = 48, 300
 """What a stimulus is made of, and how many values its embedding has."""

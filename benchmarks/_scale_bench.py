@@ -14,7 +14,7 @@ from _scale_runs import NETWORKS, ROOT, study_of, write_clips, write_source
 from _scale_sizes import READ, RENDER, REPEATS, STIMULI, TEST, Sizes
 
 if TYPE_CHECKING:
-    from studies.plan_rates import Growth, Rates
+    from studies.planning.rates import Growth, Rates
 
 FRAMES = {"latents": 96.6e6, "blip": 1.7e6, "clip": 1.7e6}
 """Products of a frame in the small world's networks."""
@@ -109,7 +109,7 @@ class Bench:
         )[0]
 
     def _network(self) -> None:
-        from studies.plan_models import transformer_flops
+        from studies.planning.models import transformer_flops
 
         self.one["network_flops"] = transformer_flops(197, 768, 12, 3072) / self.child("network")[0]
         folder = self.folder / "videos"
@@ -130,7 +130,7 @@ class Bench:
 
     def rates(self) -> "Rates":
         """Return the rates that the plan goes by."""
-        from studies.plan_rates import Machine, Rates
+        from studies.planning.rates import Machine, Rates
 
         growths = self.growths()
         network = self.one["network_flops"]
@@ -186,7 +186,7 @@ class Bench:
 
     def growths(self) -> dict[str, "Growth"]:
         """Return how everything that was run at several sizes grows."""
-        from studies.plan_rates import fit_growth
+        from studies.planning.rates import fit_growth
 
         sizes, pixels = self.sizes, [float(np.prod(size)) for size in READ]
         over: dict[str, tuple[str, Any]] = {
@@ -207,7 +207,7 @@ class Bench:
 
     def _ingest_rates(self) -> tuple[float, float, float]:
         """Return seconds of a subject, of a voxel and of a value, over all that was ingested."""
-        from studies.plan_rates import relative_rates
+        from studies.planning.rates import relative_rates
 
         sizes = self.sizes
         runs = [(1, voxels, REPEATS) for voxels in sizes.voxels]
@@ -220,7 +220,7 @@ class Bench:
 
     def _fit_rates(self) -> tuple[float, float, float]:
         """Return seconds of a fit whatever its size and of a trial's value, and products a second, over all fits."""
-        from studies.plan_rates import relative_rates
+        from studies.planning.rates import relative_rates
 
         sizes = self.sizes
         runs = [(stimuli, sizes.fit_voxels[0], 1) for stimuli in sizes.stimuli]
@@ -234,7 +234,7 @@ class Bench:
 
     def _score_rates(self) -> tuple[float, float]:
         """Return seconds of a clip and of a pixel in a row of a report."""
-        from studies.plan_rates import relative_rates
+        from studies.planning.rates import relative_rates
 
         sizes = self.sizes
         shapes = [(count, 32) for count in sizes.scored] + [(sizes.scored[0], side) for side in sizes.sides]
@@ -245,7 +245,7 @@ class Bench:
 
     def check(self, rates: "Rates") -> list[tuple[str, float, float]]:
         """Predict runs larger than those that were fitted on, make them, and return both."""
-        from studies.plan_work import Work, seconds_of
+        from studies.planning.work import Work, seconds_of
 
         sizes, found = self.sizes, []
 
@@ -290,7 +290,7 @@ def mlp(steps: int) -> dict[str, Any]:
 
 def render_flops() -> float:
     """Return the products of one of the small world's clips as it is rendered here."""
-    from studies.plan_models import SMALL_DECODE_FLOPS, SMALL_UNET_FLOPS
+    from studies.planning.models import SMALL_DECODE_FLOPS, SMALL_UNET_FLOPS
 
     forwards = round(RENDER["steps"] * RENDER["strength"]) * 2
     return forwards * SMALL_UNET_FLOPS + SMALL_DECODE_FLOPS * 8 * 32 * 32
@@ -298,7 +298,7 @@ def render_flops() -> float:
 
 def planned(source: str, *, clips: bool = False) -> Any:
     """Return a source's work as the plan counts it."""
-    from studies.plan import work_of_study
+    from studies.planning.plan import work_of_study
 
     os.environ["BRAIN2VIDEO_HOME"] = str(Path(source).parent / "planned")
     try:

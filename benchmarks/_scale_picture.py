@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from studies.plan_rates import Growth, Rates
+    from studies.planning.rates import Growth, Rates
 
 WIDTH, DPI, COLUMNS = 12.0, 100, 3
 ROW = 2.7

@@ -128,7 +128,7 @@ def empty(*folders: Path) -> None:
 
 def ingest_job(job: dict[str, Any]) -> list[float]:
     """Ingest every source of a list, all its subjects one after another; return the seconds of each."""
-    from studies.ingest import ingest, subjects_of
+    from studies.stores.responses import ingest, subjects_of
 
     spent = []
     for folder in map(Path, warmed_up(job["sources"])):
@@ -141,7 +141,7 @@ def ingest_job(job: dict[str, Any]) -> list[float]:
 
 def extract_job(job: dict[str, Any]) -> list[dict[str, float]]:
     """Extract every target of every source of a list; return the seconds of each, by target."""
-    from studies.extract import extract
+    from studies.stores.targets import extract
 
     spent = []
     for folder in map(Path, warmed_up(job["sources"])):
@@ -158,8 +158,8 @@ def workers_job(job: dict[str, Any]) -> list[float]:
     """Extract pixels so large that a target has many chunks, by one worker process and by two; return the seconds."""
     from core.clips import ClipConfig
     from core.executors import ExecutorConfig
-    from models.extractors.config import PixelsConfig
-    from studies.extract import extract
+    from models.extractors.settings import PixelsConfig
+    from studies.stores.targets import extract
     from studies.study import Roles
 
     large = {"frames": 8, "height": 256, "width": 256}
@@ -177,9 +177,9 @@ def workers_job(job: dict[str, Any]) -> list[float]:
 
 def fit_job(job: dict[str, Any]) -> list[float]:
     """Fit, score and draw a study's route for every source of a list; return the seconds of each."""
-    from studies.extract import extract
-    from studies.fit import fit
-    from studies.ingest import ingest, subjects_of
+    from studies.stores.responses import ingest, subjects_of
+    from studies.stores.targets import extract
+    from studies.training.fit import fit
 
     spent = []
     for folder, routes in zip(map(Path, warmed_up(job["sources"])), warmed_up(job["routes"]), strict=True):
@@ -216,7 +216,7 @@ def network_job(job: dict[str, Any]) -> float:
 
 def render_job(job: dict[str, Any]) -> list[float]:
     """Render so many clips by the small world's generator, as the demo does; return the seconds of each count."""
-    from models.generator.config import TextToVideoConfig
+    from models.generator.settings import TextToVideoConfig
     from simulation.world import WORLDS
 
     generator = TextToVideoConfig(weights="text_to_video", **job["settings"]).build(ZOO)
@@ -232,7 +232,7 @@ def render_job(job: dict[str, Any]) -> list[float]:
 def score_job(job: dict[str, Any]) -> list[float]:
     """Score a whole report of so many clips at every size of a list; return the seconds of each."""
     from evaluation.config import EvaluationConfig
-    from evaluation.table import Table
+    from evaluation.statistics.table import Table
 
     spent = []
     for count, size in warmed_up(job["sizes"]):

@@ -30,13 +30,13 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from core.clips import ClipConfig, read_clip, write_clip
 from feature_store.sources.base import Source
 from models.extractors.base import Extractor
-from models.extractors.config import BlipStatesConfig, LatentsConfig
+from models.extractors.settings import BlipStatesConfig, LatentsConfig
 from models.generator.base import LatentDiffusion
-from models.generator.config import TextToVideoConfig
-from models.zoo.text import train_tokenizer
+from models.generator.settings import TextToVideoConfig
 from simulation.draw import draw_clips
 from simulation.world import WORLDS
-from studies.extract import read_ahead
+from studies.stores.targets import read_ahead
+from zoo.models.text import train_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
 ZOO = ROOT / "models" / "small_world"

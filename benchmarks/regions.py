@@ -1,7 +1,7 @@
 """Ridge on one region's voxels, our fit of columns beside the usual one: ``python benchmarks/regions.py``.
 
-The baseline is `models.regressors.ridge.fit_ridge`, exact leave-one-stimulus-out, of the same rows; both choose one
-penalty, the same. Imports are not counted.
+The baseline is `models.regressors.ridge.ridge.fit_ridge`, exact leave-one-stimulus-out, of the same rows; both choose
+one penalty, the same. Imports are not counted.
 """
 
 import argparse
@@ -18,9 +18,9 @@ def main() -> None:
     parser.add_argument("--targets", type=int, default=999, help="components of the targets")
     parser.add_argument("--voxels", type=int, nargs="+", default=[150, 4000])
     given = parser.parse_args()
-    from models.regressors.config import RidgeConfig
-    from models.regressors.ridge import fit_ridge
-    from models.regressors.ridge_columns import fit_columns
+    from models.regressors.ridge.basis import fit_columns
+    from models.regressors.ridge.ridge import fit_ridge
+    from models.regressors.settings import RidgeConfig
 
     rng, config = np.random.default_rng(0), RidgeConfig(criterion="loso")
     stimuli = [str(index) for index in range(given.rows)]

@@ -59,12 +59,12 @@ def median(work: Callable[[], object], repeats: int) -> float:
 
 def make_set(folder: Path, megabytes: int):
     """Fit and save a ridge regression whose file is about as large as asked for."""
-    from models.encoders.config import StandardiseConfig
-    from models.encoders.rows import BrainRows
+    from models.decoders.build import save_part
+    from models.decoders.rows import BrainRows
+    from models.encoders.settings import StandardiseConfig
     from models.encoders.standardise import Standardise
-    from models.parts import save_part
     from models.registry.sets import TrainedSet
-    from models.regressors.ridge import Ridge, fit_ridge
+    from models.regressors.ridge.ridge import Ridge, fit_ridge
 
     rng = np.random.default_rng(0)
     names = [str(index) for index in range(100)]

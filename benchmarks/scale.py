@@ -1,7 +1,7 @@
 """What a study costs as it grows, by subject, voxel, clip and worker: ``python benchmarks/scale.py [--quick]``.
 
 Every stage is run at growing sizes, in processes of its own whose peak of memory is read at their end; medians of
-repeated runs. How each grows is fitted (`studies.plan_rates.fit_growth`), the rates of `brain2video plan` are drawn
+repeated runs. How each grows is fitted (`studies.planning.rates.fit_growth`), the rates of `brain2video plan` are drawn
 from it, and the plan is checked: it predicts runs larger than those it was fitted on, which are then made.
 ``--write FILE`` keeps the rates (`benchmarks/rates.json` is what the project ships; `.state/rates.json` are your own,
 which the plan then goes by), ``--picture FILE`` the chart.
@@ -22,7 +22,7 @@ from _scale_sizes import FULL, QUICK
 if TYPE_CHECKING:
     from _scale_bench import Bench
 
-    from studies.plan_rates import Rates
+    from studies.planning.rates import Rates
 
 
 def main() -> None:
@@ -118,9 +118,9 @@ def show_checks(checks: list[tuple[str, float, float]]) -> None:
 
 def show_scales(rates: "Rates") -> None:
     """Print what BOLD Moments with 10, 100 and 1,000 subjects would take, as `brain2video plan` does."""
-    from pipelines.show_plan import scales_table
-    from studies.plan import plan
-    from studies.plan_rates import Found
+    from brain2video.cli.tables.plan import scales_table
+    from studies.planning.plan import plan
+    from studies.planning.rates import Found
     from studies.study import load_study
 
     whole = ("source.responses=MNI152", "source.rois=null")

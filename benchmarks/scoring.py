@@ -36,8 +36,8 @@ def measure(n: int, size: tuple[int, int, int], *, slow: bool) -> None:
 
     from evaluation.config import ONLY_WHERE_NAMED, EvaluationConfig
     from evaluation.metrics import metric
-    from evaluation.scores import per_stimulus
-    from evaluation.table import Table
+    from evaluation.statistics.scores import per_stimulus
+    from evaluation.statistics.table import Table
 
     rng = np.random.default_rng(0)
     truth = spaces(rng, n, size)
@@ -90,7 +90,7 @@ def spaces(rng: np.random.Generator, n: int, size: tuple[int, int, int]) -> dict
 
 def bootstrap() -> None:
     """Print what an interval takes, and a loop over the draws beside it."""
-    from evaluation.intervals import DRAWS, bootstrap_interval
+    from evaluation.statistics.intervals import DRAWS, bootstrap_interval
 
     values = np.random.default_rng(0).normal(size=102)
     ours = seconds(lambda: [bootstrap_interval(values, seed=index) for index in range(50)]) / 50

@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipelines import cli
+from brain2video.cli import app
 
 RUNS = 21
 
@@ -32,7 +32,7 @@ def seconds(command: list[str]) -> float:
 def main() -> None:
     """Measure and print."""
     script = Path(sys.executable).with_name("brain2video")
-    commands = [command.callback.__name__ for command in cli.app.registered_commands if command.callback]
+    commands = [command.callback.__name__ for command in app.app.registered_commands if command.callback]
     with tempfile.TemporaryDirectory() as folder:
         empty = Path(folder) / "empty.py"
         bodies = (f"@app.command()\ndef c{i}() -> None:\n    '''Do {name}.'''" for i, name in enumerate(commands))

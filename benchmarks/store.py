@@ -22,7 +22,7 @@ import zarr
 from rich.console import Console
 from rich.table import Table
 
-from feature_store.codecs import Compression
+from feature_store.chunks.codecs import Compression
 from feature_store.groups import Responses
 from feature_store.views import RowView
 from feature_store.writer import GroupWriter

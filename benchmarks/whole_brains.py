@@ -1,7 +1,8 @@
 """Ten whole brains on a laptop: ingested, versioned, trained on and scored, with memory that does not grow with them.
 
 ``python benchmarks/whole_brains.py [--subjects 10] [--voxels 100000] [--trials 4000]``: simulated subjects of 1.6 GB
-each go through the project's own code one after another (`studies.ingest`, DVC's commit of each group, `studies.fit`
+each go through the project's own code one after another (`studies.stores.responses`, DVC's commit of each group,
+`studies.training.fit`
 with its scores), in processes whose private memory is limited by the system; more than `--memory-gb` resident, mapped
 pages of files included, is an error. Training is run on 1, 2 and all subjects, which shows what a further one adds.
 Baseline of each stage: `numpy.save` and `numpy.load` of one subject's values, flushed to the disk as the store is. It

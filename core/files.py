@@ -1,16 +1,23 @@
-"""Atomic files and folders, and digests: nothing this project writes is ever seen half-written."""
+"""Atomic files and folders, and digests: nothing this project writes is ever seen half-written.
+
+Files mapped into memory: the pages that were touched count as the process's own until they are let go of.
+"""
 
 import ctypes
 import errno
 import fcntl
 import hashlib
 import json
+import mmap
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from core.errors import Brain2VideoError, NoSpace, NotAllowed
 
@@ -218,3 +225,16 @@ def disk_explained(folder: Path) -> Iterator[None]:
             where = error.filename or folder
             raise NotAllowed(f"{where}: {reason}; change its permissions, or choose another folder") from error
         raise
+
+
+def let_go(values: NDArray[Any]) -> None:
+    """Take a mapped file's pages out of the process's memory; touched again, they come from the file again.
+
+    Nothing is lost: an array that is not mapped, or that may be written to, is left alone, and so is everything where
+    the system cannot do it.
+    """
+    owner: Any = values
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if isinstance(owner, mmap.mmap) and not values.flags.writeable and hasattr(mmap, "MADV_DONTNEED"):
+        owner.madvise(mmap.MADV_DONTNEED)

@@ -1,9 +1,12 @@
 """How long work reports its progress without printing: library code reports, whoever runs it installs a listener.
 
 Any thread may report and listen; listeners are called by one thread at a time.
+
+How long something was under way, whoever did it: the union of all the times, over threads.
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
@@ -41,3 +44,39 @@ def listening(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _listeners.remove(listener)
+
+
+class Stopwatch:
+    """Runs while at least one ``with`` block is open; two that overlap count once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.reset()
+
+    def reset(self) -> None:
+        """Start again from zero; no block may be open."""
+        self._open, self._since, self._seconds = 0, 0.0, 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far, of the blocks that have ended."""
+        return self._seconds
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Count the time of a block."""
+        with self._lock:
+            if not self._open:
+                self._since = time.monotonic()
+            self._open += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open -= 1
+                if not self._open:
+                    self._seconds += time.monotonic() - self._since
+
+
+WORK = Stopwatch()
+"""Runs while a pipeline's steps work or look whether their results stand; what is left of a run is orchestration."""

@@ -1,30 +1,61 @@
-"""The published groups of a store: a subject's responses and an extractor's targets.
+"""Chooses voxels by the regions that a table names for each.
+
+The published groups of a store: a subject's responses and an extractor's targets.
 
 Opening a group checks its metadata files against the manifest; every chunk is checked when it is first touched, so no
 damaged byte is ever returned as data.
 """
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from core.errors import StoreCorrupted, StoreMissing
+from core.config import nearest
+from core.errors import StoreCorrupted, StoreError, StoreMissing
 from core.files import read_json
-from feature_store.chunks import ChunkedRows, Columns
-from feature_store.encodings import reader_of, reads
+from feature_store.chunks.rows import ChunkedRows, Columns
+from feature_store.columns import decode_column
 from feature_store.manifest import mend, read_manifest
-from feature_store.regions import voxels_in
-from feature_store.schema import UNLABELLED
-from feature_store.sources.base import Split
-from feature_store.tables import decode_column
+from feature_store.schema import UNLABELLED, reader_of, reads
+from feature_store.sources.base import ROI_SEPARATOR, Split
 from feature_store.views import RowView, Values, group_by_name, loaded
 
 if TYPE_CHECKING:
     import xarray
+
+
+def voxels_in(regions: Iterable[object], rois: Sequence[str], where: object) -> NDArray[np.int64]:
+    """Return the positions of the voxels that lie in some ROIs, ascending.
+
+    Parameters
+    ----------
+    regions : one a voxel, joined by `ROI_SEPARATOR` where it has several
+    rois : names; one that is no region stands for its two sides, `EBA` for `lEBA` and `rEBA`
+    where : whence the regions come, for messages
+
+    Raises
+    ------
+    StoreError
+        No ROI is named, or no voxel lies in one; the nearest known name is shown.
+    """
+    if not rois:
+        raise StoreError(f"{where}: no ROI is named; name at least one, or leave 'rois' out for all voxels")
+    of_voxels = [set(str(names).split(ROI_SEPARATOR)) for names in regions]
+    known = sorted(set().union(*of_voxels))
+    wanted: set[str] = set()
+    for roi in rois:
+        named = [roi] if roi in known else [name for name in (f"l{roi}", f"r{roi}") if name in known]
+        if not named:
+            raise StoreError(f"{where}: has no ROI '{roi}'{nearest(roi, known)}")
+        wanted.update(named)
+    return np.flatnonzero([not names.isdisjoint(wanted) for names in of_voxels])
+
 
 Repeats = Literal["single", "mean"]
 NAMED_BY = {"responses": "subject", "targets": "target"}

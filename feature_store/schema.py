@@ -17,11 +17,21 @@ A store is one Zarr v3 hierarchy, `features.zarr`::
 
 One chunk is one file of full rows with a CRC-32C behind them, compressed only where a study asks for it: any Zarr v3
 reader opens it, and ours maps it into memory.
+
+Which reader opens what: every group says its encoding type and version, and readers are registered by both.
+
+A later version of this program keeps the readers of earlier versions, so that a store written today stays readable.
+Follows anndata's registry of element specs.
 """
 
 import json
 import math
-from typing import Any, Literal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from core.errors import StoreError
+from core.files import read_json
 
 Kind = Literal["responses", "targets"]
 
@@ -62,3 +72,40 @@ def chunk_rows(rows: int, row_bytes: int) -> int:
     chunks = max(1, round(rows * row_bytes / CHUNK_BYTES))
     even = next((more for more in range(chunks, 2 * chunks) if rows % more == 0), chunks)
     return max(1, math.ceil(rows / even))
+
+
+Reader = TypeVar("Reader", bound=Callable[..., Any])
+Key = tuple[str, str]
+"""Encoding type and encoding version, such as ``("responses", "1")``."""
+
+_READERS: dict[Key, Callable[..., Any]] = {}
+
+
+def reads(encoding_type: str, *versions: str) -> Callable[[Reader], Reader]:
+    """Register the decorated class or function as the reader of some versions of an encoding type."""
+
+    def register(reader: Reader) -> Reader:
+        for version in versions:
+            _READERS[encoding_type, version] = reader
+        return reader
+
+    return register
+
+
+def reader_of(group: Path) -> Callable[..., Any]:
+    """Return the reader registered for a Zarr group's encoding.
+
+    Raises
+    ------
+    StoreError
+        The group says no encoding, or one that this program does not read.
+    """
+    attributes = read_json(group / "zarr.json")["attributes"]
+    key = str(attributes.get("encoding-type")), str(attributes.get("encoding-version"))
+    if key not in _READERS:
+        known = [version for kind, version in sorted(_READERS) if kind == key[0]]
+        readable = f"reads {key[0]} {', '.join(known)}" if known else f"knows no '{key[0]}'"
+        raise StoreError(
+            f"{group}: written as '{key[0]}' in encoding version {key[1]}; this program {readable}; upgrade brain2video"
+        )
+    return _READERS[key]

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from feature_store.chunks import ChunkedRows, Columns, take_rows
+from feature_store.chunks.rows import ChunkedRows, Columns, take_rows
 
 Index = NDArray[np.int64]
 BLOCK_BYTES = 64 * 2**20

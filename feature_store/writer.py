@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from core.errors import Brain2VideoError, NoSpace, NotAllowed, StoreError
 from core.files import disk_explained, exclusive, fsync_path, publish_folder, remove_folder, require_space, write_bytes
 from core.progress import report
-from feature_store.chunk_files import ArrayChunks, ChunkFiles, RowBlock, Stretch, TellingRows, Written, write_stretch
-from feature_store.chunks import ChunkedRows
-from feature_store.codecs import Compression, compressors, encoder_of
+from feature_store.chunks.codecs import Compression, compressors, encoder_of
+from feature_store.chunks.files import ArrayChunks, ChunkFiles, RowBlock, Stretch, TellingRows, Written, write_stretch
+from feature_store.chunks.rows import ChunkedRows
+from feature_store.columns import check_columns, encode_column
 from feature_store.manifest import read_manifest, write_manifest
 from feature_store.schema import CONTAINERS, MANIFEST, chunk_rows, group_attributes
-from feature_store.tables import check_columns, encode_column
 from feature_store.verification import verify
 
 
@@ -142,7 +142,7 @@ class GroupWriter:
         dimensions : tuple of str
             The axes' names.
         compression : "none", "lz4" or "zstd"
-            See `feature_store.codecs`.
+            See `feature_store.chunks.codecs`.
         told : callable, optional
             Is told what `rows` have to say of every chunk, of those that are there already too; see `TellingRows`.
         hand_out : callable, optional
@@ -223,7 +223,7 @@ class GroupWriter:
         return ChunkedRows(self.staging / name, "run again")
 
     def table(self, name: str, table: pd.DataFrame) -> None:
-        """Write a table as a group of columns; see `feature_store.tables`."""
+        """Write a table as a group of columns; see `feature_store.columns`."""
         check_columns(list(table.columns), f"{self.target}/{name}")
         self._describe_parents(name)
         group = self._zarr.require_group(name)

@@ -9,10 +9,10 @@ from zenml.enums import ArtifactType, VisualizationType
 from zenml.materializers.base_materializer import BaseMaterializer
 from zenml.metadata.metadata_types import MetadataType
 
+from core.checkout import project_root
 from core.config import Config
 from core.files import digest_json
 from models.registry.sets import ModelSet
-from studies.home import home
 from studies.references import GroupRef, ReconstructionRef, RegionsRef, TrainingRef, WantedGroup
 
 FILE = "reference.json"
@@ -67,11 +67,11 @@ class ReferenceMaterializer(BaseMaterializer):
 
 def _pictures(data: Config) -> list[Path]:
     if isinstance(data, GroupRef):
-        return [home() / picture for picture in data.pictures]
+        return [project_root() / picture for picture in data.pictures]
     if isinstance(data, ReconstructionRef) and data.run:
-        return [home() / data.folder / name for name in ("gallery.html", "sheet.png")]
+        return [project_root() / data.folder / name for name in ("gallery.html", "sheet.png")]
     if isinstance(data, RegionsRef) and data.run:
-        return [home() / data.folder / name for name in ("regions.png", "brain.png")]
+        return [project_root() / data.folder / name for name in ("regions.png", "brain.png")]
     return []
 
 

@@ -7,11 +7,11 @@ from zenml import save_artifact
 from zenml.models import ArtifactVersionResponse
 from zenml.steps import BaseStep
 
+from core.checkout import relative_to_root
 from feature_store.schema import Kind
 from pipelines.fan_out import Fanned
 from steps.version_outputs import version_outputs
-from studies.home import shown
-from studies.standing import Standing, versions_standing
+from studies.status.standing import Standing, versions_standing
 from studies.study import Study, load_study
 
 DEFAULT_STUDY = "configs/demo.yaml"
@@ -48,4 +48,4 @@ def version(study: Study, file: str, groups: Sequence[Fanned], source: Standing 
 
 def group_paths(study: Study, kind: Kind, names: Sequence[str]) -> list[str]:
     """Return where a study's groups lie, relative to the checkout."""
-    return [shown(study.store / kind / name) for name in names]
+    return [relative_to_root(study.store / kind / name) for name in names]

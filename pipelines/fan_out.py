@@ -12,7 +12,7 @@ from core.errors import Brain2VideoError, PartFailed
 from feature_store.schema import Kind
 from steps.name_group import name_group
 from studies.references import GroupRef
-from studies.standing import group_standing
+from studies.status.standing import group_standing
 from studies.study import Study
 
 

@@ -15,9 +15,8 @@ from steps.reconstruct_videos import reconstruct_videos
 from steps.register_models import register_models
 from steps.resolve_models import resolve_models
 from steps.simulate_source import simulate_source
-from studies.ingest import subjects_of
-from studies.production import resolve_production
-from studies.standing import (
+from studies.registry.production import resolve_production
+from studies.status.standing import (
     promoted_standing,
     reconstruction_standing,
     regions_standing,
@@ -26,6 +25,7 @@ from studies.standing import (
     source_standing,
     training_standing,
 )
+from studies.stores.responses import subjects_of
 
 
 @pipeline(**DYNAMIC)

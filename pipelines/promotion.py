@@ -4,7 +4,7 @@ from zenml import pipeline
 
 from pipelines.common import DEFAULT_STUDY, DYNAMIC, answered, read_study
 from steps.promote_models import promote_models
-from studies.standing import NOTHING_STANDS
+from studies.status.standing import NOTHING_STANDS
 
 
 @pipeline(**DYNAMIC)

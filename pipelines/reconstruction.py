@@ -6,8 +6,8 @@ from pipelines.common import DEFAULT_STUDY, DYNAMIC, answered, read_study
 from steps.reconstruct_responses import reconstruct_responses
 from steps.reconstruct_videos import reconstruct_videos
 from steps.resolve_models import resolve_models
-from studies.production import resolve_production
-from studies.standing import reconstruction_standing, resolved_standing
+from studies.registry.production import resolve_production
+from studies.status.standing import reconstruction_standing, resolved_standing
 
 
 @pipeline(**DYNAMIC)

@@ -4,7 +4,7 @@ from zenml import pipeline
 
 from pipelines.common import DEFAULT_STUDY, DYNAMIC, answered, read_study
 from steps.decode_regions import decode_regions
-from studies.standing import regions_standing
+from studies.status.standing import regions_standing
 
 
 @pipeline(**DYNAMIC)

@@ -7,7 +7,7 @@ from zenml import pipeline
 from pipelines.common import DEFAULT_STUDY, DYNAMIC, read_study, version
 from pipelines.fan_out import Fanned, gathered
 from steps.ingest_responses import ingest_responses
-from studies.ingest import subjects_of
+from studies.stores.responses import subjects_of
 
 
 @pipeline(**DYNAMIC)

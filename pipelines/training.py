@@ -8,7 +8,7 @@ from pipelines.common import DEFAULT_STUDY, DYNAMIC, answered, read_study
 from steps.fit_models import fit_models
 from steps.promote_models import promote_models
 from steps.register_models import register_models
-from studies.standing import promoted_standing, registered_standing, training_standing
+from studies.status.standing import promoted_standing, registered_standing, training_standing
 
 
 @pipeline(**DYNAMIC)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.seeds import rng_for
-from feature_store.sources.bold_moments import (
+from feature_store.sources.bold_moments.dataset import (
     BETAS,
     BETAS_KEYS,
     CEILING,

@@ -7,7 +7,7 @@ from zenml import step
 from materializers.references import ReferenceMaterializer
 from steps.study import MADE_FROM, StudyJson, at_work
 from studies.references import RegionsRef
-from studies.regions import decode_regions as decode
+from studies.regions.run import decode_regions as decode
 
 
 @step(cache_policy=MADE_FROM, output_materializers=ReferenceMaterializer)

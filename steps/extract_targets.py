@@ -7,8 +7,8 @@ from zenml import step
 from core.executors import ExecutorConfig
 from materializers.references import ReferenceMaterializer
 from steps.study import MADE_FROM, StudyJson, at_work
-from studies.extract import extract
 from studies.references import GroupRef, WantedGroup
+from studies.stores.targets import extract
 
 
 @step(cache_policy=MADE_FROM, output_materializers=ReferenceMaterializer)

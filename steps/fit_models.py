@@ -5,10 +5,10 @@ from typing import Annotated, Any
 from zenml import step
 
 from materializers.references import ReferenceMaterializer
-from models.training.config import TogetherConfig
+from models.training.settings import TogetherConfig
 from steps.study import MADE_FROM, StudyJson, at_work
-from studies.launch_together import fit_by
 from studies.references import TrainingRef
+from studies.training.distributed import fit_by
 
 
 @step(cache_policy=MADE_FROM, output_materializers=ReferenceMaterializer)

@@ -7,7 +7,7 @@ from zenml import log_metadata, step
 from materializers.references import ReferenceMaterializer
 from models.registry.sets import ModelSet
 from steps.study import MADE_FROM, StudyJson, at_work
-from studies.promote import promote_run, require_accepted
+from studies.registry.promote import promote_run, require_accepted
 
 
 @step(cache_policy=MADE_FROM, output_materializers=ReferenceMaterializer)

@@ -8,7 +8,7 @@ from zenml import step
 from materializers.references import ReferenceMaterializer
 from models.registry.sets import ModelSet
 from steps.study import StudyJson, at_work
-from studies.reconstruct_new import NewFile, reconstruct_file
+from studies.reconstruction.new import NewFile, reconstruct_file
 from studies.references import ReconstructionRef
 
 

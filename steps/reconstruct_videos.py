@@ -7,7 +7,7 @@ from zenml import step
 from materializers.references import ReferenceMaterializer
 from models.registry.sets import ModelSet
 from steps.study import MADE_FROM, StudyJson, at_work
-from studies.reconstruct import reconstruct
+from studies.reconstruction.run import reconstruct
 from studies.references import ReconstructionRef
 
 

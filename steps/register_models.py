@@ -8,7 +8,7 @@ from materializers.references import ReferenceMaterializer
 from models.registry.sets import ModelSet
 from steps.study import MADE_FROM, StudyJson, at_work
 from studies.references import TrainingRef
-from studies.register import register_training
+from studies.registry.register import register_training
 
 
 @step(cache_policy=MADE_FROM, output_materializers={"models": ReferenceMaterializer})

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from zenml import log_metadata, step
 
-from core.stopwatch import WORK
+from core.progress import WORK
 from materializers.references import ReferenceMaterializer
 from models.registry.sets import ModelSet
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from zenml.config.cache_policy import CachePolicy
 
-from core.stopwatch import WORK
+from core.progress import WORK
 from studies.study import Study
 
 StudyJson = dict[str, Any]

@@ -17,23 +17,23 @@ from pydantic import (
     model_validator,
 )
 
+from core.checkout import project_root
 from core.clips import ClipConfig
 from core.config import Config, explain, nearest
 from core.errors import ConfigError
 from evaluation.config import EvaluationConfig
-from feature_store.codecs import StorageConfig
+from feature_store.chunks.codecs import StorageConfig
 from feature_store.sources import SourceConfig
-from feature_store.sources.bold_moments import BoldMomentsConfig
-from models.captioners.config import BlipCaptionerConfig, CaptionerConfig, NearestCaptionerConfig
-from models.classifiers.config import JudgesConfig
-from models.encoders.config import EncoderConfig, MbmConfig, StandardiseConfig
-from models.extractors.config import BlipStatesConfig, ExtractorConfig, TextConfig
-from models.generator.config import GeneratorConfig
+from feature_store.sources.bold_moments.dataset import BoldMomentsConfig
+from models.captioners.settings import BlipCaptionerConfig, CaptionerConfig, NearestCaptionerConfig
+from models.classifiers.settings import JudgesConfig
+from models.encoders.settings import EncoderConfig, MbmConfig, StandardiseConfig
+from models.extractors.settings import BlipStatesConfig, ExtractorConfig, TextConfig
+from models.generator.settings import GeneratorConfig
 from models.registry.sets import part_names
-from models.regressors.config import MlpConfig, RegressorConfig, RidgeConfig
+from models.regressors.settings import MlpConfig, RegressorConfig, RidgeConfig
 from simulation.config import SimulationConfig
 from simulation.write import counts_of
-from studies.home import home
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 
@@ -221,7 +221,7 @@ class Study(Config):
     @property
     def folder(self) -> Path:
         """Where the study's data lies."""
-        return home() / "data" / self.study
+        return project_root() / "data" / self.study
 
     @property
     def store(self) -> Path:
@@ -231,7 +231,7 @@ class Study(Config):
     @property
     def outputs(self) -> Path:
         """Where runs are written."""
-        return home() / "outputs" / self.study
+        return project_root() / "outputs" / self.study
 
     def space(self, target: str) -> str:
         """Return the space a target is scored in: its extractor's name, or its own where it was made elsewhere."""
@@ -276,10 +276,10 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
 
 def _find(path: Path) -> Path:
     with suppress(OSError):  # a name too long for the system is no file either
-        for file in (path, home() / path):
+        for file in (path, project_root() / path):
             if file.is_file():
                 return file
-    known = sorted(f"configs/{file.name}" for file in (home() / "configs").glob("*.yaml"))
+    known = sorted(f"configs/{file.name}" for file in (project_root() / "configs").glob("*.yaml"))
     close = difflib.get_close_matches(str(path), known, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
     raise ConfigError(f"{path}: no such study; {hint}")

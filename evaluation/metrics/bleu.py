@@ -5,9 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 
-from evaluation.metrics.others import of_another
+from evaluation.metrics._inputs import OTHERS, Words, of_another, scored
 from evaluation.metrics.registry import Array, PerStimulus, register
-from evaluation.metrics.words import OTHERS, Words, scored
 
 LONGEST = 4
 

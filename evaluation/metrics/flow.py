@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.metrics.clips import by_clip, bytes_clip
+from evaluation.metrics._inputs import by_clip, bytes_clip
 from evaluation.metrics.registry import Array, PerStimulus, register
 
 FARNEBACK = (0.5, 3, 15, 3, 5, 1.2, 0)

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.metrics._inputs import or_one
 from evaluation.metrics.registry import Array, PerStimulus, register
-from evaluation.metrics.rows import or_one
 
 
 def unit_vectors(array: Array) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.metrics.clips import by_clip, bytes_clip, unit_clip
+from evaluation.metrics._inputs import by_clip, bytes_clip, unit_clip
 from evaluation.metrics.registry import Array, PerStimulus, register
 
 GREY = 1e-9

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.metrics.others import of_another
+from evaluation.metrics._inputs import of_another
 from evaluation.metrics.registry import Array, PerStimulus, register
 
 

@@ -4,9 +4,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
 
-from evaluation.metrics.others import of_another
+from evaluation.metrics._inputs import OTHERS, Words, of_another, scored
 from evaluation.metrics.registry import Array, PerStimulus, register
-from evaluation.metrics.words import OTHERS, Words, scored
 
 PRECISION_WEIGHT = 0.9
 PENALTY = 0.5

@@ -70,7 +70,7 @@ class Metric:
     orders of the stimuli then share it."""
     view: View = "vectors"
     """What the metric looks at. `vectors` flattens each stimulus, whatever the space; `centred` does so in spaces less
-    their training mean alone (see `evaluation.centred`); the others look at the spaces of `SPACES_OF`."""
+    their training mean alone (see `evaluation.statistics.spaces`); the others look at the spaces of `SPACES_OF`."""
     higher_is_better: bool = True
     span: tuple[float, float] = (-math.inf, math.inf)
     """The smallest and the largest value that there can be."""

@@ -1,4 +1,7 @@
-"""Two-way identification: whether a prediction is closer to its own stimulus than to another."""
+"""Two-way identification: whether a prediction is closer to its own stimulus than to another.
+
+Two-way identification among stimuli of one class: what is left once the category is given.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,3 +36,25 @@ def two_way(r: NDArray[np.float64], groups: Array | None = None) -> PerStimulus:
     if n < 2:
         return np.full(n, np.nan)
     return np.asarray((won.sum(axis=1) - np.diag(won)) / (n - 1))
+
+
+@register_of_similarity(
+    "two_way_within_class",
+    label="two-way identification within class",
+    chance=0.5,
+    span=(0.0, 1.0),
+    needs_groups=True,
+)
+def two_way_within_class(r: NDArray[np.float64], groups: Array | None = None) -> PerStimulus:
+    """Identify each prediction between its own stimulus and another of the same class; ties one half, chance .50.
+
+    As `two_way` with j restricted to i's class. A model that decodes the category and nothing else earns .50 here: the
+    question of Shirakawa et al. (arXiv 2405.10078). A stimulus alone in its class has the value NaN and is not counted
+    (`Metric.counted`).
+    """
+    if groups is None:
+        raise ValueError("two_way_within_class: groups are missing; expected one class a stimulus")
+    same = (groups[:, None] == groups[None, :]) & ~np.eye(len(groups), dtype=bool)
+    others = same.sum(axis=1)
+    won = np.where(same, wins(r), 0.0).sum(axis=1)
+    return np.where(others > 0, won / np.maximum(others, 1), np.nan)

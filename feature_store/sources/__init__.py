@@ -5,8 +5,8 @@ from typing import Annotated
 from pydantic import Field
 
 from feature_store.sources.arrays import ArraysConfig
-from feature_store.sources.bids import BidsConfig
-from feature_store.sources.bold_moments import BoldMomentsConfig
+from feature_store.sources.bids.dataset import BidsConfig
+from feature_store.sources.bold_moments.dataset import BoldMomentsConfig
 from feature_store.sources.digits69 import Digits69Config
 
 SourceConfig = Annotated[ArraysConfig | BidsConfig | BoldMomentsConfig | Digits69Config, Field(discriminator="kind")]

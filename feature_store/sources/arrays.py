@@ -20,8 +20,8 @@ from core.clips import Clip, ClipConfig, read_clip
 from core.config import Config, nearest
 from core.errors import SourceError, SourceMissing
 from feature_store.sources.base import SPLITS, Recording, Rows, Split
-from feature_store.sources.files import check_inside
 from feature_store.sources.tables import (
+    check_inside,
     check_kept,
     check_stimuli,
     check_trials,

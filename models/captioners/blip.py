@@ -1,4 +1,6 @@
-"""Captions for predicted image tokens: written by BLIP's own text decoder, which attends to them (Li et al. 2022).
+"""Tells a text decoder which frame an image token is of: without it, tokens of frames are a set without an order.
+
+Captions for predicted image tokens: written by BLIP's own text decoder, which attends to them (Li et al. 2022).
 
 captioner = BlipCaptionerConfig(weights="Salesforce/blip-image-captioning-large").build(root)
 captioner.caption(predicted)  # tokens as the extractor `blip` gives them
@@ -14,10 +16,28 @@ from numpy.typing import NDArray
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from core.errors import ModelError
-from models.captioners.config import BlipCaptionerConfig
-from models.captioners.time_codes import with_time_codes
-from models.extractors.weights import autocast, load_beside, load_model, load_settings, pick_device
-from models.hub import CAPTIONER, locate_files
+from models.captioners.settings import BlipCaptionerConfig
+from models.weights.load import autocast, load_beside, load_model, load_settings, pick_device
+from models.weights.locate import CAPTIONER, locate_files
+
+
+def time_codes(frames: int, width: int) -> torch.Tensor:
+    """Return one code a frame, (frame, width): sines and cosines of its middle's place in the clip, 0 to 1.
+
+    They make 1, 2, 3, … quarter turns over the clip, up to where one frame's step is half a turn, then begin again.
+    """
+    place = (torch.arange(frames, dtype=torch.float64) + 0.5) / frames
+    turns = 1 + torch.arange(width // 2) % max(1, 2 * frames - 1)
+    angle = 0.5 * math.pi * place[:, None] * turns
+    code = torch.cat([angle.sin(), angle.cos()], dim=1)
+    return torch.nn.functional.pad(code, (0, width - code.shape[1])).float()
+
+
+def with_time_codes(tokens: torch.Tensor, frames: int) -> torch.Tensor:
+    """Return tokens (n, frames · token, width) of frames one after the other, with its frame's code on each."""
+    each = tokens.unflatten(1, (frames, -1))
+    codes = time_codes(frames, tokens.shape[-1]).to(tokens)
+    return (each + codes[:, None]).flatten(1, 2)
 
 
 class BlipCaptioner:
@@ -34,7 +54,7 @@ class BlipCaptioner:
     config : BlipCaptionerConfig
     coded : tuple of int, optional
         Key frames, and tokens of each, where the decoder was trained on concatenated tokens with their frames' codes
-        (see `models.captioners.time_codes`): it then takes so many tokens, or one frame's, and no others.
+        (see `models.captioners.blip`): it then takes so many tokens, or one frame's, and no others.
 
     Raises
     ------

@@ -15,12 +15,12 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from models import hub
-from models.classifiers.config import CLIP_FILES, ClipFramesConfig
-from models.classifiers.looking import Floats, batches, finite, load_processor, of_frames, prepared
+from models.classifiers.preprocessing import Floats, batches, finite, load_processor, of_frames, prepared
+from models.classifiers.settings import CLIP_FILES, ClipFramesConfig
 from models.extractors.base import Clips
 from models.extractors.clip import settings_in
-from models.extractors.weights import load_beside, load_model, pick_device
+from models.weights import locate
+from models.weights.load import load_beside, load_model, pick_device
 
 NAME = "judges.clip"
 
@@ -44,7 +44,7 @@ class ClipFrames:
     @classmethod
     def load(cls, config: ClipFramesConfig, root: Path) -> "ClipFrames":
         """Load what the settings name; see `ClipFramesConfig.build`."""
-        folder = hub.locate_files(config.weights, root, CLIP_FILES)
+        folder = locate.locate_files(config.weights, root, CLIP_FILES)
         size = settings_in(folder).image_size
         device = pick_device(config.device)
         return cls(

@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
-from models import hub
-from models.classifiers.config import FrameClassifierConfig
-from models.classifiers.looking import Floats, load_processor, of_frames, prepared
+from models.classifiers.preprocessing import Floats, load_processor, of_frames, prepared
+from models.classifiers.settings import FrameClassifierConfig
 from models.extractors.base import Clips
 from models.extractors.key_frames import load_vision
-from models.extractors.weights import load_model, pick_device
+from models.weights import locate
+from models.weights.load import load_model, pick_device
 
 NAME = "judges.frames"
 
@@ -35,7 +35,7 @@ class FrameClassifier:
     @classmethod
     def load(cls, config: FrameClassifierConfig, root: Path) -> "FrameClassifier":
         """Load what the settings name; see `FrameClassifierConfig.build`."""
-        folder = hub.locate_files(config.weights, root, hub.VISION)
+        folder = locate.locate_files(config.weights, root, locate.VISION)
         settings: Any = load_vision(ViTConfig, folder, "vit")
         model = load_model(ViTForImageClassification, folder).to(pick_device(config.device))
         return cls(model, load_processor(ViTImageProcessorPil, folder, settings.image_size), config)

@@ -9,12 +9,12 @@ import torch
 from transformers import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEImageProcessorPil
 
 from core.errors import ModelError
-from models import hub
-from models.classifiers.config import VideoClassifierConfig
-from models.classifiers.looking import Floats, batches, finite, load_processor, prepared
+from models.classifiers.preprocessing import Floats, batches, finite, load_processor, prepared
+from models.classifiers.settings import VideoClassifierConfig
 from models.extractors.base import Clips, check_any_clips
 from models.extractors.key_frames import load_vision
-from models.extractors.weights import load_folder, pick_device
+from models.weights import locate
+from models.weights.load import load_folder, pick_device
 
 NAME = "judges.videos"
 
@@ -41,7 +41,7 @@ class VideoClassifier:
     @classmethod
     def load(cls, config: VideoClassifierConfig, root: Path) -> "VideoClassifier":
         """Load what the settings name; see `VideoClassifierConfig.build`."""
-        folder = hub.locate_files(config.weights, root, hub.VISION)
+        folder = locate.locate_files(config.weights, root, locate.VISION)
         settings: Any = load_vision(VideoMAEConfig, folder, "videomae")
         frames = config.frames or settings.num_frames
         if frames % settings.tubelet_size:

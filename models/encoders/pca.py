@@ -9,13 +9,12 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from models.encoders.config import PcaConfig, StandardiseConfig
-from models.encoders.rows import BrainRows, Rows, columns_of, row_blocks, voxel_blocks
+from models.decoders.rows import BrainRows, Rows, columns_of, row_blocks, voxel_blocks
+from models.encoders.settings import PcaConfig, StandardiseConfig
 from models.encoders.standardise import Standardise
-from models.shelf import BySubject, Shelf
-from models.tensor_files import Stored
-from models.training.context import Context
-from models.weights import Tensors, common, prefixed
+from models.training.stage import Context
+from models.weights.spill import BySubject, Shelf
+from models.weights.tensor_file import Stored, Tensors, common, prefixed
 
 Array = NDArray[Any]
 WHOLE_BYTES = 256 * 2**20
@@ -64,7 +63,7 @@ class Pca:
         return features
 
     def state(self) -> tuple[dict[str, Any], Tensors]:
-        """Return config and tensors for `models.weights.save_weights`."""
+        """Return config and tensors for `models.weights.tensor_file.save_weights`."""
         inner, tensors = self.standardise.state()
         tensors = {f"standardise.{name}": value for name, value in tensors.items()}
         for subject in self.subjects:

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from core.config import nearest
 from core.errors import ModelError
-from models.encoders.config import StandardiseConfig
-from models.encoders.rows import BrainRows, Rows, columns_of, row_blocks, voxel_blocks
-from models.tensor_files import Stored
-from models.training.context import Context
-from models.weights import Tensors, common
+from models.decoders.rows import BrainRows, Rows, columns_of, row_blocks, voxel_blocks
+from models.encoders.settings import StandardiseConfig
+from models.training.stage import Context
+from models.weights.tensor_file import Stored, Tensors, common
 
 Array = NDArray[Any]
 
@@ -115,7 +114,7 @@ class Standardise:
         return features
 
     def state(self) -> tuple[dict[str, Any], Tensors]:
-        """Return config and tensors for `models.weights.save_weights`."""
+        """Return config and tensors for `models.weights.tensor_file.save_weights`."""
         tensors: Tensors = {}
         for subject in self.subjects:
             tensors |= {

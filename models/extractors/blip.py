@@ -8,11 +8,11 @@ from transformers import BlipForConditionalGeneration, BlipImageProcessorPil, Bl
 
 from core.errors import ModelError
 from models.extractors.key_frames import KeyFrameStates, joined_shape, load_vision
-from models.extractors.weights import load_beside, load_model, pick_device
-from models.hub import VISION, locate_files, revision_of_files
+from models.weights.load import load_beside, load_model, pick_device
+from models.weights.locate import VISION, locate_files, revision_of_files
 
 if TYPE_CHECKING:
-    from models.extractors.config import BlipStatesConfig
+    from models.extractors.settings import BlipStatesConfig
 
 
 class BlipStates(KeyFrameStates):

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from core.errors import ModelError
 from models.extractors.base import Clips, Values, check_any_clips
-from models.extractors.weights import autocast, load_settings
+from models.weights.load import autocast, load_settings
 
 if TYPE_CHECKING:
-    from models.extractors.config import BlipStatesConfig, ClipStatesConfig, OverFrames
+    from models.extractors.settings import BlipStatesConfig, ClipStatesConfig, OverFrames
 
 V = TypeVar("V")
 

@@ -9,11 +9,11 @@ from diffusers import AutoencoderKL
 
 from core.errors import ModelError
 from models.extractors.base import Clips, Values, check_clips, check_values
-from models.extractors.weights import autocast, load, pick_device
-from models.hub import VAE, locate, revision
+from models.weights.load import autocast, load, pick_device
+from models.weights.locate import VAE, locate, revision
 
 if TYPE_CHECKING:
-    from models.extractors.config import LatentsConfig, Precision
+    from models.extractors.settings import LatentsConfig, Precision
 
 
 class Latents:

@@ -9,7 +9,7 @@ from core.errors import ModelError
 from models.extractors.base import Clips, Values, check_any_clips, check_values
 
 if TYPE_CHECKING:
-    from models.extractors.config import PixelsConfig
+    from models.extractors.settings import PixelsConfig
 
 LUMA = np.asarray([0.299, 0.587, 0.114])
 """Weights of red, green and blue in a grey value, as in ITU-R BT.601."""

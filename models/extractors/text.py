@@ -9,11 +9,11 @@ import torch
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from models.extractors.base import Captions, Values, check_captions
-from models.extractors.weights import autocast, load, pick_device
-from models.hub import TEXT, locate, revision
+from models.weights.load import autocast, load, pick_device
+from models.weights.locate import TEXT, locate, revision
 
 if TYPE_CHECKING:
-    from models.extractors.config import Precision, TextConfig
+    from models.extractors.settings import Precision, TextConfig
 
 
 class Text:

@@ -7,11 +7,11 @@ import torch
 from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
 
 from core.errors import ModelError
-from models.extractors.weights import FAULTS, load, load_folder
 from models.generator.base import LatentDiffusion
-from models.generator.config import AnimateDiffConfig
 from models.generator.parts import load_parts
-from models.hub import MOTION, locate_files
+from models.generator.settings import AnimateDiffConfig
+from models.weights.load import FAULTS, load, load_folder
+from models.weights.locate import MOTION, locate_files
 
 
 class MotionDenoiser(torch.nn.Module):  # type: ignore[misc]

@@ -15,8 +15,8 @@ from core.progress import report
 from models.extractors.base import Clips
 from models.extractors.latents import decode_latents
 from models.extractors.text import count_cut, encode_captions
-from models.generator.config import DiffusionConfig
 from models.generator.loop import renoise_and_denoise
+from models.generator.settings import DiffusionConfig
 
 
 class VideoGenerator(Protocol):

@@ -11,9 +11,9 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from core.errors import ModelError
 from core.files import read_json
-from models.extractors.weights import load, pick_device
-from models.generator.config import DiffusionConfig
-from models.hub import TEXT_TO_VIDEO, locate
+from models.generator.settings import DiffusionConfig
+from models.weights.load import load, pick_device
+from models.weights.locate import TEXT_TO_VIDEO, locate
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from diffusers import UNet3DConditionModel
 
-from models.extractors.weights import load
 from models.generator.base import LatentDiffusion
-from models.generator.config import TextToVideoConfig
 from models.generator.parts import load_parts
+from models.generator.settings import TextToVideoConfig
+from models.weights.load import load
 
 
 def load_text_to_video(config: TextToVideoConfig, root: Path) -> LatentDiffusion:

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.parts import Encoder, Regressor, load_encoder, load_regressor
-from models.weights import load_weights
+from models.decoders.build import Encoder, Regressor, load_encoder, load_regressor
+from models.weights.tensor_file import load_weights
 
 
 class EncoderModel:

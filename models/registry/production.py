@@ -12,11 +12,10 @@ from mlflow.exceptions import MlflowException
 
 from core.errors import RegistryError
 from core.files import digest_folder
-from models.parts import Encoder, Regressor, load_encoder, load_regressor
+from models.decoders.build import Encoder, Regressor, load_encoder, load_regressor
 from models.registry.client import client, explained, is_unreachable, local_database
-from models.registry.find import set_of_run, set_of_versions
-from models.registry.sets import ENCODER, PRODUCTION, ModelSet, model_name, role_of
-from models.weights import TENSORS
+from models.registry.sets import ENCODER, PRODUCTION, ModelSet, model_name, role_of, set_of_run, set_of_versions
+from models.weights.tensor_file import TENSORS
 
 Found = dict[str, ModelVersion | None]
 SAYS_NOTHING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")

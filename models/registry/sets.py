@@ -1,11 +1,18 @@
-"""What a model set is: one encoder and one regressor per role, registered together and used together."""
+"""What a model set is: one encoder and one regressor per role, registered together and used together.
 
+Finds registered sets: by training run, by fingerprint, by the versions of their parts.
+"""
+
+import json
 from pathlib import Path
 from typing import Any
 
+from mlflow.entities.model_registry import ModelVersion
 from pydantic import Field
 
 from core.config import Config
+from core.errors import RegistryError
+from models.registry.client import versions_of
 
 ENCODER = "encoder"
 PRODUCTION = "production"
@@ -83,3 +90,87 @@ class ModelSet(Config):
 
     def __str__(self) -> str:
         return ", ".join(f"{part} v{version}" for part, version in self.versions.items())
+
+
+def find_registered(study: str, parts: list[str], fingerprint: str) -> ModelSet | None:
+    """Return the newest complete set whose record carries this fingerprint, or None."""
+    for version in versions_of(model_name(study, parts[0])):
+        if version.tags.get("fingerprint") == fingerprint:
+            found = set_of_run(study, parts, version.tags["training_run"])
+            if found is not None:
+                return found
+    return None
+
+
+def set_of_run(study: str, parts: list[str], run: str) -> ModelSet | None:
+    """Return the set that a training run registered, or None where it is not complete."""
+    versions = {}
+    for part in parts:
+        match = [v for v in versions_of(model_name(study, part)) if v.tags.get("training_run") == run]
+        if not match:
+            return None
+        versions[part] = match[0]
+    return set_of_versions(study, versions)
+
+
+def set_of_versions(study: str, versions: dict[str, ModelVersion]) -> ModelSet:
+    """Return the set that these versions, one per part and all of one training run, make."""
+    first = next(iter(versions.values()))
+    return ModelSet(
+        study=study,
+        run=first.tags["training_run"],
+        versions={part: int(version.version) for part, version in versions.items()},
+        digests={part: version.tags["digest"] for part, version in versions.items()},
+        record=json.loads(first.tags["record"]),
+        mlflow_run=str(first.run_id),
+    )
+
+
+def runs_of(study: str) -> list[str]:
+    """Return the training runs that registered an encoder, newest first."""
+    runs = (version.tags.get("training_run") for version in versions_of(model_name(study, ENCODER)))
+    return list(dict.fromkeys(run for run in runs if run))
+
+
+def set_to_promote(study: str, parts: list[str], run: str | None = None) -> ModelSet:
+    """Return a training run's complete set, by default the newest one.
+
+    Raises
+    ------
+    RegistryError
+        Nothing is registered, the named run is not, or its set is not complete.
+    """
+    runs = runs_of(study)
+    if not runs:
+        raise RegistryError(f"{study}: no training run is registered; run 'brain2video train' first")
+    if run is not None and run not in runs:
+        raise RegistryError(f"{study}: no training run '{run}' is registered; the newest are {', '.join(runs[:3])}")
+    found = (set_of_run(study, parts, name) for name in ([run] if run else runs))
+    chosen = next((candidate for candidate in found if candidate is not None), None)
+    if chosen is None:
+        which = f"training run {run} has not" if run else "no training run has"
+        raise RegistryError(f"{study}: {which} all of {', '.join(parts)} registered; train again")
+    return chosen
+
+
+def run_of_versions(study: str, parts: list[str], named: dict[str, int]) -> str:
+    """Return the training run that some parts' versions come from.
+
+    Raises
+    ------
+    RegistryError
+        A part or a version is not there, or the versions come from different trainings.
+    """
+    runs: dict[str, str] = {}
+    for part, number in named.items():
+        if part not in parts:
+            raise RegistryError(f"{study}: has no part '{part}'; its parts are {', '.join(parts)}")
+        listed = {int(version.version): version for version in versions_of(model_name(study, part))}
+        if number not in listed:
+            known = ", ".join(map(str, listed)) or "none"
+            raise RegistryError(f"{model_name(study, part)}: has no version {number}; there are {known}")
+        runs[part] = str(listed[number].tags.get("training_run", "unknown"))
+    if len(set(runs.values())) > 1:
+        told = ", ".join(f"{part} v{named[part]} is of training {run}" for part, run in runs.items())
+        raise RegistryError(f"{study}: {told}; name versions of one training, or give --run")
+    return next(iter(runs.values()))

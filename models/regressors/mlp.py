@@ -12,13 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from core.errors import ModelError
-from models.regressors.basis import Basis
-from models.regressors.config import MlpConfig
+from models.decoders.rows import Roles, TrainingRows
 from models.regressors.network import NetworkRows, Perceptron, scale_of, train_perceptron
-from models.regressors.rows import Roles, TrainingRows
-from models.tensor_files import Stored
-from models.training.context import Context
-from models.weights import Tensors, common, prefixed, writable
+from models.regressors.ridge.basis import Basis
+from models.regressors.settings import MlpConfig
+from models.training.stage import Context
+from models.weights.tensor_file import Stored, Tensors, common, prefixed, writable
 
 Array = NDArray[Any]
 
@@ -110,7 +109,7 @@ class Mlp:
         return self.basis.expand(codes).reshape(len(features), *self.shape)
 
     def state(self) -> tuple[dict[str, Any], Tensors]:
-        """Return config and tensors for `models.weights.save_weights`."""
+        """Return config and tensors for `models.weights.tensor_file.save_weights`."""
         config = {
             "part": "regressor",
             "kind": "mlp",

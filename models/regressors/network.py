@@ -10,11 +10,10 @@ from torch import nn
 
 from core.errors import ModelError
 from core.seeds import rng_for, seed_for
-from models.encoders.rows import split_stimuli
-from models.regressors.config import NetworkConfig
-from models.training.context import Context
-from models.training.stage import train_stage
-from models.training.workers import mine, workers
+from models.decoders.rows import split_stimuli
+from models.regressors.settings import NetworkConfig
+from models.training.distributed import mine, workers
+from models.training.stage import Context, train_stage
 
 Array = NDArray[Any]
 

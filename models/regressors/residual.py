@@ -1,8 +1,8 @@
 """Ridge, and a perceptron that learns what ridge leaves over on stimuli that it was not fitted on.
 
 Ridge's own residuals on its training rows say nothing, as it has seen them; its leave-one-stimulus-out predictions are
-exact and cost next to nothing (see `models.regressors.ridge`), and what they miss is what is missed on new stimuli. The
-correction is scaled by the factor that suits its own held-out stimuli best, down to none at all.
+exact and cost next to nothing (see `models.regressors.ridge.ridge`), and what they miss is what is missed on new
+stimuli. The correction is scaled by the factor that suits its own held-out stimuli best, down to none at all.
 
 Like the perceptron of `models.regressors.mlp`, the correction needs the features of all subjects in memory.
 """
@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.regressors.basis import Basis
-from models.regressors.config import ResidualConfig
+from models.decoders.rows import TrainingRows
 from models.regressors.mlp import load_network, network_state
 from models.regressors.network import NetworkRows, Perceptron, scale_of, train_perceptron
-from models.regressors.ridge import RidgeFit, fit_ridge, loso_predictions
-from models.regressors.rows import TrainingRows
-from models.tensor_files import Stored
-from models.training.context import Context
-from models.weights import Tensors, common
+from models.regressors.ridge.basis import Basis
+from models.regressors.ridge.ridge import RidgeFit, fit_ridge, loso_predictions
+from models.regressors.settings import ResidualConfig
+from models.training.stage import Context
+from models.weights.tensor_file import Stored, Tensors, common
 
 Array = NDArray[Any]
 
@@ -101,7 +100,7 @@ class Residual:
         return self.basis.expand(codes).reshape(len(features), *self.shape)
 
     def state(self) -> tuple[dict[str, Any], Tensors]:
-        """Return config and tensors for `models.weights.save_weights`."""
+        """Return config and tensors for `models.weights.tensor_file.save_weights`."""
         tensors: Tensors = {**self.basis.state("basis"), **network_state(self.network), "spread": self.spread}
         for subject, ridge in self.ridges.items():
             tensors |= ridge.state(f"subjects.{subject}")

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from models.training.workers import mine, workers
+from models.training.distributed import mine, workers
 
 
 @contextmanager

@@ -11,10 +11,10 @@ from core.errors import ModelError
 from core.progress import report
 from core.seeds import seed_for
 from models.training.checkpoints import Checkpoints
-from models.training.config import LoopConfig
+from models.training.distributed import average, average_gradients, first_says, require_alike, workers
 from models.training.dropout import drawn_for_the_batch
 from models.training.muon import Muon
-from models.training.workers import average, average_gradients, first_says, require_alike, workers
+from models.training.settings import LoopConfig
 
 Loss = Callable[[int], torch.Tensor]
 """Returns the loss of a step, by its number; over several processes, that of this one's share of the batch."""

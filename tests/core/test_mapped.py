@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.mapped import let_go
+from core.files import let_go
 
 SIZE = 2**25
 

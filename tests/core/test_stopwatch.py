@@ -2,15 +2,15 @@
 
 import pytest
 
-from core import stopwatch
-from core.stopwatch import Stopwatch
+from core import progress
+from core.progress import Stopwatch
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A clock that stands still until somebody sets it."""
     now = [100.0]
-    monkeypatch.setattr(stopwatch.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     return now
 
 

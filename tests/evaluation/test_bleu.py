@@ -8,7 +8,7 @@ from sacrebleu import sentence_bleu
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
 from evaluation.metrics import metric
-from evaluation.metrics.words import OTHERS, words
+from evaluation.metrics._inputs import OTHERS, words
 
 WORDS = ["a", "A", "the", "red", "dog", "runs", "over", "an", "old,", "log", "."]
 sentences = st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join)

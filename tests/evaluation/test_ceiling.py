@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from evaluation.ceiling import prediction_ceiling, with_test_noise
 from evaluation.metrics import metric
-from evaluation.scores import summarise
+from evaluation.statistics.controls import prediction_ceiling, with_test_noise
+from evaluation.statistics.scores import summarise
 
 
 def predictions(rng: np.random.Generator, noise: float, repeats: int, n: int = 300) -> tuple[np.ndarray, ...]:

@@ -10,9 +10,9 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import hypergeom
 
 from core.seeds import rng_for
-from evaluation.intervals import bootstrap_interval
 from evaluation.metrics import Metric, metric, metric_names
 from evaluation.metrics.classes import published, top_of
+from evaluation.statistics.intervals import bootstrap_interval
 
 NAMES = ("published_2_way", "published_50_way", "top_1_of_2", "top_1_of_50", "top_5_of_50")
 small = st.tuples(arrays(np.int8, 6, elements=st.integers(0, 2)), st.permutations(range(6)))

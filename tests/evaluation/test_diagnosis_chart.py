@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.diagnosis_chart import diagnosis_chart
-from evaluation.dimension import effective_dimension
-from evaluation.distance import split_by_distance
+from evaluation.diagnoses.dimension import effective_dimension
+from evaluation.diagnoses.distance import split_by_distance
+from evaluation.report.charts.diagnoses import diagnosis_chart
 
 NAME = "latents_centred.two_way"
 

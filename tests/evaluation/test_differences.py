@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import bootstrap
 
 from core.seeds import rng_for
-from evaluation.intervals import bootstrap_interval, paired_interval
-from evaluation.scores import differences
+from evaluation.statistics.intervals import bootstrap_interval, paired_interval
+from evaluation.statistics.scores import differences
 
 
 def test_the_interval_is_scipys(rng: np.random.Generator):

@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.decomposition import PCA
 
-from evaluation.dimension import BLOCK, components_for, cumulative_share, dimension_report, effective_dimension
+from evaluation.diagnoses.dimension import (
+    BLOCK,
+    components_for,
+    cumulative_share,
+    dimension_report,
+    effective_dimension,
+)
 
 tables = st.tuples(st.integers(3, 8), st.integers(1, 6)).flatmap(
     lambda shape: arrays(np.float64, shape, elements=st.integers(-9, 9).map(float))

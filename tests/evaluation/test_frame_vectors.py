@@ -8,9 +8,9 @@ import torch
 from scipy.spatial.distance import cosine
 from torchmetrics import CosineSimilarity
 
-from evaluation.intervals import bootstrap_interval
 from evaluation.metrics import metric
 from evaluation.metrics.frame_vectors import unit_vectors
+from evaluation.statistics.intervals import bootstrap_interval
 
 NAMES = ("similarity", "consistency_adjacent", "consistency_all")
 CONSISTENCY = NAMES[1:]

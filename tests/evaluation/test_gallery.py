@@ -11,14 +11,13 @@ import pytest
 from PIL import Image
 
 from core.clips import read_frames
-from evaluation.chart import MARKERS, by_space, marker, panels, telling
-from evaluation.gallery import GalleryFigure, GalleryItem, render_gallery, write_gallery
-from evaluation.gallery_cards import marked_words
-from evaluation.gallery_doubts import doubts
-from evaluation.gallery_media import LONGER_SIDE, preview
-from evaluation.rows import REFERENCES, ROWS
-from evaluation.scores import report, score_rows
-from evaluation.wording import row_label
+from evaluation.report.charts.intervals import MARKERS, by_space, marker, panels, telling
+from evaluation.report.gallery.cards import doubts, marked_words
+from evaluation.report.gallery.media import LONGER_SIDE, preview
+from evaluation.report.gallery.page import GalleryFigure, GalleryItem, render_gallery, write_gallery
+from evaluation.report.wording import row_label
+from evaluation.statistics.scores import report, score_rows
+from evaluation.statistics.table import REFERENCES, ROWS
 
 VOID = {"meta", "link", "img", "br", "input"}
 NASTY = "<script>alert(1)</script> & \"quotes\" 'too'"

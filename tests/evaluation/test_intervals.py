@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import bootstrap, false_discovery_control, permutation_test
 
 from core.seeds import rng_for
-from evaluation.intervals import bootstrap_interval, holm, paired_interval, paired_p
+from evaluation.statistics.intervals import bootstrap_interval, holm, paired_interval, paired_p
 
 
 @pytest.mark.parametrize("n", [5, 9, 13])

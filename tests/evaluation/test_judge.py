@@ -8,7 +8,7 @@ import pytest
 from core.errors import ModelError
 from core.files import digest_folder
 from evaluation.config import JudgeConfig
-from evaluation.judge import Judge, train_judge
+from models.classifiers.attributes import Judge, train_judge
 
 ATTRIBUTES = {"side": ("left", "right"), "colour": ("red", "green", "blue")}
 QUICK = JudgeConfig(steps=60, batch=16, lr=5e-3)

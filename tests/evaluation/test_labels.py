@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import accuracy_score
 
-from evaluation.intervals import bootstrap_interval
 from evaluation.metrics import metric
-from evaluation.metrics.others import of_another
+from evaluation.metrics._inputs import of_another
+from evaluation.statistics.intervals import bootstrap_interval
 
 NAMES = ("attribute_accuracy", "all_attributes")
 tables = st.tuples(st.integers(2, 5), st.integers(1, 3)).flatmap(

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from core.clips import ClipConfig, read_clip, read_frames
-from evaluation.leaks import (
+from evaluation.diagnoses.leaks import (
     FLAT,
     THRESHOLD,
     clip_distances,

@@ -10,10 +10,10 @@ from scipy.stats import pearsonr
 
 from core.errors import ConfigError
 from core.seeds import rng_for
-from evaluation.intervals import bootstrap_interval
 from evaluation.metrics import metric, metric_names, register
 from evaluation.metrics import similarity as similarity_module
 from evaluation.metrics.registry import Metric
+from evaluation.statistics.intervals import bootstrap_interval
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import r2_score
 
-from evaluation.centred import centre, centred, is_centred, plain
-from evaluation.controls import mean_prediction, shuffle_stimuli
-from evaluation.intervals import bootstrap_interval
 from evaluation.metrics import metric
+from evaluation.statistics.controls import mean_prediction, shuffle_stimuli
+from evaluation.statistics.intervals import bootstrap_interval
+from evaluation.statistics.spaces import centre, centred, is_centred, plain
 
 
 @pytest.fixture

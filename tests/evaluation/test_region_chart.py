@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.region_chart import best_first, finer, region_chart_png
+from evaluation.report.charts.regions import best_first, finer, region_chart_png
 
 METRIC = "latents_centred.correlation"
 

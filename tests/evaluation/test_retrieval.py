@@ -10,10 +10,10 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import hypergeom
 
 from core.seeds import rng_for
-from evaluation.intervals import bootstrap_interval
 from evaluation.metrics import metric
 from evaluation.metrics.retrieval import retrieval
 from evaluation.metrics.similarity import similarity
+from evaluation.statistics.intervals import bootstrap_interval
 
 small = st.integers(3, 6).flatmap(
     lambda n: st.tuples(*[arrays(np.int8, (n, 4), elements=st.integers(-2, 2)) for _ in range(2)], st.integers(2, n))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.sheet import GUTTER, MARGIN, animated_sheet, contact_sheet, sheet_png
+from evaluation.report.sheet import GUTTER, MARGIN, animated_sheet, contact_sheet, sheet_png
 
 
 @pytest.fixture

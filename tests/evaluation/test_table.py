@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from evaluation.config import EvaluationConfig
-from evaluation.rows import MEAN, ORACLE, PRIOR, RECONSTRUCTION, SHUFFLED
-from evaluation.scores import by_subject, comparisons, report, summarise
-from evaluation.table import Table
-from evaluation.verdict import verdict
+from evaluation.report.verdict import verdict
+from evaluation.statistics.scores import by_subject, comparisons, report, summarise
+from evaluation.statistics.table import MEAN, ORACLE, PRIOR, RECONSTRUCTION, SHUFFLED, Table
 
 N = 30
 CONFIG = EvaluationConfig(metrics=("two_way", "correlation", "psnr"), permutations=10, frame_permutations=2)

@@ -8,8 +8,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import pearsonr
 
 from core.seeds import rng_for
-from evaluation.intervals import bootstrap_interval
 from evaluation.metrics import metric
+from evaluation.statistics.intervals import bootstrap_interval
 
 small = st.integers(2, 5).flatmap(
     lambda n: st.tuples(

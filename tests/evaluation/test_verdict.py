@@ -2,8 +2,8 @@
 
 import pytest
 
-from evaluation.verdict import headline, is_above, p_words, verdict
-from evaluation.wording import metric_label, number, ordered_metrics, ordered_rows, row_label, short_label
+from evaluation.report.verdict import headline, is_above, p_words, verdict
+from evaluation.report.wording import metric_label, number, ordered_metrics, ordered_rows, row_label, short_label
 
 
 def entry(value, low=None, high=None, *, chance=0.5, higher=True, **more):

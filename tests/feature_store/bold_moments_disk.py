@@ -10,7 +10,7 @@ import numpy as np
 
 from core.files import write_json
 from feature_store.sources.base import Split
-from feature_store.sources.bold_moments import (
+from feature_store.sources.bold_moments.dataset import (
     ANNOTATIONS,
     BETAS,
     BETAS_KEYS,

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from core.clips import ClipConfig
 from core.errors import SourceError, StoreError
+from feature_store.columns import check_columns
 from feature_store.sources.arrays import Arrays, ArraysConfig
-from feature_store.sources.files import stays_inside
-from feature_store.tables import check_columns
+from feature_store.sources.tables import stays_inside
 
 from .faults.arrays import edit, file
 

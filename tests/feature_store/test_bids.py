@@ -13,10 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.clips import ClipConfig, write_clip
 from core.errors import SourceError, SourceMissing
-from feature_store.sources import SourceConfig, bids
-from feature_store.sources.bids import BidsConfig, RunRows
-from feature_store.sources.bids_events import stimulus_name
-from feature_store.sources.bids_files import Layout, inherited
+from feature_store.sources import SourceConfig
+from feature_store.sources.bids import dataset
+from feature_store.sources.bids.dataset import BidsConfig, RunRows
+from feature_store.sources.bids.events import stimulus_name
+from feature_store.sources.bids.files import Layout, inherited
 
 from .faults.bids import (
     AFFINE,
@@ -86,9 +87,9 @@ def test_trials_say_when_and_where(root: Path) -> None:
 
 def test_a_run_is_read_once_for_each_split(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_addresses(root)
-    read, real = [], bids.read_series
+    read, real = [], dataset.read_series
     monkeypatch.setattr(
-        bids, "read_series", lambda path, voxels: (read.append(path.name[18:23]), real(path, voxels))[1]
+        dataset, "read_series", lambda path, voxels: (read.append(path.name[18:23]), real(path, voxels))[1]
     )
     recording = source(root, mask="none", response=ADDRESS).responses("sub-01")
     assert read == []

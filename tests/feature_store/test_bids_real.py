@@ -10,7 +10,7 @@ import pytest
 
 from core.clips import ClipConfig
 from feature_store.sources.base import SPLITS, Recording
-from feature_store.sources.bids import BidsConfig
+from feature_store.sources.bids.dataset import BidsConfig
 
 from .faults.bids import rows, source, write_image
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from core.clips import ClipConfig, write_clip
 from core.errors import SourceError, SourceMissing
 from core.files import read_json, write_json
-from feature_store.sources.bold_moments import (
+from feature_store.sources.bold_moments.dataset import (
     ANNOTATIONS,
     FSAVERAGE_VERTICES,
     FSLR_CORTEX,

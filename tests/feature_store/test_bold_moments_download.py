@@ -10,8 +10,8 @@ from core.clips import write_clip
 from core.errors import DownloadError, SourceError, SourceMissing
 from feature_store.bucket import Bucket, RemoteObject
 from feature_store.download import find
-from feature_store.sources.bold_moments import BETAS, ROIS, TRS, Counts
-from feature_store.sources.download import KINDS, Request, check_clips, request
+from feature_store.sources.bold_moments.dataset import BETAS, ROIS, TRS, Counts
+from feature_store.sources.bold_moments.request import KINDS, Request, check_clips, request
 
 from ..conftest import SHARED
 

@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from core.errors import SourceError, SourceMissing
-from feature_store.sources.bold_moments import (
+from feature_store.sources.bold_moments.dataset import (
     ANNOTATIONS,
     FSLR_VOXELS,
     GROUP_MASK,

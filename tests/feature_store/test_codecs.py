@@ -10,10 +10,11 @@ import zarr
 
 from core.errors import StoreCorrupted, StoreError
 from core.files import digest_folder, read_json, write_json
-from feature_store import Store, held, verify
+from feature_store import Store, verify
 from feature_store import schema as layout
-from feature_store.chunks import ChunkedRows
-from feature_store.codecs import Compression, compressors
+from feature_store.chunks import cache
+from feature_store.chunks.codecs import Compression, compressors
+from feature_store.chunks.rows import ChunkedRows
 from feature_store.writer import GroupWriter
 
 COMPRESSIONS: list[Compression] = ["none", "lz4", "zstd"]
@@ -99,7 +100,7 @@ def test_unpacked_chunks_are_kept_up_to_a_limit(
 ) -> None:
     values = windows(rng)
     write(tmp_path / "features.zarr", values, "lz4")
-    monkeypatch.setattr(held.UNPACKED, "most", 1)
+    monkeypatch.setattr(cache.UNPACKED, "most", 1)
     rows = Store(tmp_path / "features.zarr").responses("sub-01").rows("train/betas")
     for _ in range(2):
         assert np.array_equal(rows[:], values, equal_nan=True)

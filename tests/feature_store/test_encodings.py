@@ -8,10 +8,10 @@ import pytest
 
 from core.errors import StoreCorrupted, StoreError
 from core.files import read_json, write_json
-from feature_store import Responses, Store, encodings, verify
-from feature_store.encodings import reader_of, reads
+from feature_store import Responses, Store, schema, verify
 from feature_store.groups import Group
 from feature_store.manifest import write_manifest
+from feature_store.schema import reader_of, reads
 
 VERSION_1 = Path(__file__).parent / "written_by_version_1" / "features.zarr"
 """A store as this project wrote it in encoding version 1; it stays as it is for good."""
@@ -28,7 +28,7 @@ def relabel(group: Path, name: str, **attributes: str) -> None:
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Readers that a test registers are gone after it."""
-    monkeypatch.setattr(encodings, "_READERS", dict(encodings._READERS))
+    monkeypatch.setattr(schema, "_READERS", dict(schema._READERS))
 
 
 def test_a_store_of_version_1_is_read_for_good() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from feature_store import held
-from feature_store.held import Chunk, Held
+from feature_store.chunks import cache
+from feature_store.chunks.cache import Chunk, Held
 
 from ..core.test_mapped import resident
 from .test_views import rows_of
@@ -56,7 +56,7 @@ def test_chunks_that_are_gone_take_no_room() -> None:
 def test_reading_a_large_array_leaves_little_of_it_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).normal(size=(64, 2**17)).astype("f4")  # 32 MB in 16 chunks
     stored = rows_of(tmp_path, values, 4)
-    monkeypatch.setattr(held.MAPPED, "most", 2**22)
+    monkeypatch.setattr(cache.MAPPED, "most", 2**22)
     before = resident()
     for start in range(0, 64, 4):
         assert np.array_equal(stored[start : start + 4], values[start : start + 4])
@@ -70,10 +70,10 @@ def test_reading_scattered_rows_leaves_little_in_memory(tmp_path: Path, monkeypa
     """A touched row brings more than itself: where the file's cache has pages of 2 MB, all of one."""
     values = np.random.default_rng(0).normal(size=(192, 2**17)).astype("f4")  # 96 MB in 6 chunks
     stored = rows_of(tmp_path, values, 32)
-    monkeypatch.setattr(held.MAPPED, "most", 0)
+    monkeypatch.setattr(cache.MAPPED, "most", 0)
     for index in range(6):
         assert np.array_equal(stored[32 * index], values[32 * index])  # every chunk's checksum
-    monkeypatch.setattr(held.MAPPED, "most", 2**25)
+    monkeypatch.setattr(cache.MAPPED, "most", 2**25)
     before = resident()
     for first in range(0, 32, 4):  # each time 2 MB further on
         rows = np.arange(first, 192, 32)
@@ -82,7 +82,7 @@ def test_reading_scattered_rows_leaves_little_in_memory(tmp_path: Path, monkeypa
 
 
 def test_arrays_share_the_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(held.UNPACKED, "most", 3 * 4 * 20)
+    monkeypatch.setattr(cache.UNPACKED, "most", 3 * 4 * 20)
     values = np.random.default_rng(0).normal(size=(8, 5)).astype("f4")
     arrays = [rows_of(tmp_path / name, values, 4) for name in "abc"]
     for stored in arrays:

@@ -14,8 +14,8 @@ from core.errors import NoSpace, StoreCorrupted, StoreError, StoreMissing
 from core.files import digest_folder
 from feature_store import Store, verify
 from feature_store import schema as layout
+from feature_store.columns import decode_column, encode_column
 from feature_store.schema import chunk_rows
-from feature_store.tables import decode_column, encode_column
 from feature_store.writer import GroupWriter, is_published
 
 from .conftest import STIMULI, write_responses

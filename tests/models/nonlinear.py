@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from models.parts import Regressor
-from models.regressors.config import MlpConfig, ResidualConfig
-from models.regressors.rows import TrainingRows
+from models.decoders.build import Regressor
+from models.decoders.rows import TrainingRows
+from models.regressors.settings import MlpConfig, ResidualConfig
 
 TINY: dict[str, Any] = {
     "hidden": 48,

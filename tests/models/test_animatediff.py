@@ -14,12 +14,12 @@ from diffusers import (
 )
 
 from core.errors import ModelError
-from models.extractors.config import LatentsConfig
+from models.extractors.settings import LatentsConfig
 from models.generator.base import LatentDiffusion
-from models.generator.config import AnimateDiffConfig, TextToVideoConfig
 from models.generator.loop import renoise_and_denoise
-from models.zoo.config import TextStage
-from models.zoo.text import new_text_encoder, train_tokenizer
+from models.generator.settings import AnimateDiffConfig, TextToVideoConfig
+from zoo.models.config import TextStage
+from zoo.models.text import new_text_encoder, train_tokenizer
 
 CAPTIONS = ["a red circle", "a blue square moving left"]
 WIDTHS = (8, 16)

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
 from core.errors import ModelError
-from models.regressors import basis as module
-from models.regressors.basis import Basis, first_rows
-from models.regressors.rows import TrainingRows
-from models.weights import load_weights, save_weights
+from models.decoders.rows import TrainingRows
+from models.regressors.ridge import basis as module
+from models.regressors.ridge.basis import Basis, first_rows
+from models.weights.tensor_file import load_weights, save_weights
 
 
 def targets_of(seed: int, rows: int, values: int) -> np.ndarray:

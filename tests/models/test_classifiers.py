@@ -24,7 +24,7 @@ from transformers import (
 
 from core.errors import ModelError
 from core.progress import listening
-from models.classifiers.config import ClipFramesConfig, FrameClassifierConfig, VideoClassifierConfig
+from models.classifiers.settings import ClipFramesConfig, FrameClassifierConfig, VideoClassifierConfig
 
 SMALL = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
 ROOT = Path(__file__).resolve().parents[2]

@@ -23,10 +23,10 @@ from transformers import (
 )
 
 from core.errors import ModelError
-from models.captioners.config import BlipCaptionerConfig
+from models.captioners.settings import BlipCaptionerConfig
 from models.extractors.base import Decoder, Extractor
-from models.extractors.config import BlipStatesConfig, ClipStatesConfig, ExtractorConfig
 from models.extractors.key_frames import joined_shape, key_frames
+from models.extractors.settings import BlipStatesConfig, ClipStatesConfig, ExtractorConfig
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 WORDS = ["[PAD]", "[DEC]", "[SEP]", "[CLS]", "[UNK]", "[MASK]", *(f"word{index}" for index in range(24))]

@@ -11,18 +11,11 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from core.errors import ModelError
 from models.extractors.base import Decoder, Extractor
-from models.extractors.config import (
-    EXTRACTORS,
-    ExtractorConfig,
-    GivenConfig,
-    LatentsConfig,
-    PixelsConfig,
-    TextConfig,
-)
 from models.extractors.pixels import area_weights
-from models.zoo.config import VaeStage, ZooConfig
-from models.zoo.text import new_text_encoder, train_tokenizer
-from models.zoo.vae import new_vae
+from models.extractors.settings import EXTRACTORS, ExtractorConfig, GivenConfig, LatentsConfig, PixelsConfig, TextConfig
+from zoo.models.config import VaeStage, ZooConfig
+from zoo.models.text import new_text_encoder, train_tokenizer
+from zoo.models.vae import new_vae
 
 CAPTIONS = ["a red circle moving left", "a small blue square", "a green star, growing"]
 

@@ -11,13 +11,13 @@ from pydantic import ValidationError
 
 from core.errors import ModelError
 from core.progress import listening
-from models.extractors.config import LatentsConfig, TextConfig
+from models.extractors.settings import LatentsConfig, TextConfig
 from models.generator.base import LatentDiffusion, is_out_of_memory
-from models.generator.config import TextToVideoConfig
 from models.generator.loop import clip_noise, renoise_and_denoise, steps_taken
-from models.zoo.config import ZooConfig
-from models.zoo.corpus import Corpus
-from models.zoo.train import train_zoo
+from models.generator.settings import TextToVideoConfig
+from zoo.models.config import ZooConfig
+from zoo.models.corpus import Corpus
+from zoo.models.train import train_zoo
 
 CAPTIONS = ["a red circle", "a blue square moving left", "a small star"]
 SEEDS = [3, 14, 15]

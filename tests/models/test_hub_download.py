@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save
 
 from core.errors import DownloadError, ModelError
 from core.files import read_json
-from models import hub
-from models.extractors.config import LatentsConfig
-from models.hub_download import bring, choose, find_model
+from models.extractors.settings import LatentsConfig
+from models.weights import locate
+from models.weights.download import bring, choose, find_model
 
 from .hub_server import COMMIT, Hub, ask, serving
 
@@ -53,7 +53,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 def test_only_what_is_read_is_fetched_and_only_once(served: Hub, tmp_path: Path):
-    model = find_model("they/video", hub.files_of(hub.VAE))
+    model = find_model("they/video", locate.files_of(locate.VAE))
     assert list(model.files) == ["vae/config.json", "vae/diffusion_pytorch_model.safetensors"]
     assert model.size == 300_002
     bring(model, tmp_path / "video")
@@ -69,7 +69,7 @@ def test_only_what_is_read_is_fetched_and_only_once(served: Hub, tmp_path: Path)
 
 def test_a_broken_connection_loses_nothing(served: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     file = "vae/diffusion_pytorch_model.safetensors"
-    model = find_model("they/video", hub.files_of(hub.VAE))
+    model = find_model("they/video", locate.files_of(locate.VAE))
     served.cut[file] = 200_000
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 50_000)  # what it writes at once
     with suppress(DownloadError):  # the client itself may try again at once
@@ -80,7 +80,7 @@ def test_a_broken_connection_loses_nothing(served: Hub, tmp_path: Path, monkeypa
 
 
 def test_pickled_weights_are_refused_with_the_reason(served: Hub, tmp_path: Path):
-    model = find_model("they/old", hub.VISION)
+    model = find_model("they/old", locate.VISION)
     with pytest.raises(DownloadError, match=r"only pickled weights \(pytorch_model.bin\), which can run code.*--allow"):
         bring(model, tmp_path / "old")
     assert not (tmp_path / "old").exists()
@@ -97,15 +97,15 @@ def test_pickled_code_is_never_run(served: Hub, tmp_path: Path, capsys: pytest.C
     with pytest.raises(pickle.UnpicklingError):
         torch.load(io.BytesIO(served.models["they/evil"]["pytorch_model.bin"]), weights_only=True)
     with pytest.raises(DownloadError, match="holds more than tensors"):
-        bring(find_model("they/evil", hub.VISION), tmp_path / "evil", allow_pickled=True)
+        bring(find_model("they/evil", locate.VISION), tmp_path / "evil", allow_pickled=True)
     assert "code ran" not in capsys.readouterr().out
 
 
 def test_what_is_not_there_is_one_line(served: Hub, tmp_path: Path):
     with pytest.raises(DownloadError, match="they/none: the hub does not answer for it .*check the name"):
-        find_model("they/none", hub.VISION)
+        find_model("they/none", locate.VISION)
     with pytest.raises(DownloadError, match=r"they/empty: holds no weights that match model\*\.safetensors"):
-        find_model("they/empty", hub.VISION)
+        find_model("they/empty", locate.VISION)
 
 
 def test_choosing_files():
@@ -117,24 +117,24 @@ def test_choosing_files():
         "onnx/config.json": 1,
         "preprocessor_config.json": 2,
     }
-    assert choose("m", sizes, hub.VISION) == (
+    assert choose("m", sizes, locate.VISION) == (
         {"config.json": 1, "model.safetensors": 9, "preprocessor_config.json": 2},
         [],
     )
     del sizes["model.safetensors"]
-    assert choose("m", sizes, hub.VISION)[1] == ["pytorch_model.bin"]
+    assert choose("m", sizes, locate.VISION)[1] == ["pytorch_model.bin"]
     parts = {"vae/diffusion_pytorch_model.bin": 5, "vae/config.json": 1}
-    assert choose("m", parts, hub.files_of(hub.VAE))[1] == ["vae/diffusion_pytorch_model.bin"]
+    assert choose("m", parts, locate.files_of(locate.VAE))[1] == ["vae/diffusion_pytorch_model.bin"]
     shards = {"pytorch_model-00001-of-00002.bin": 5, "pytorch_model-00002-of-00002.bin": 5}
     with pytest.raises(DownloadError, match="pickled ones in 2 files"):
         choose("m", shards, ["model*.safetensors"])
 
 
 def test_downloaded_models_are_found_by_name(tmp_path: Path):
-    folder = tmp_path / hub.DOWNLOADED / "they" / "video"
+    folder = tmp_path / locate.DOWNLOADED / "they" / "video"
     (folder / "vae").mkdir(parents=True)
     (folder / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(save({"a": torch.ones(1)}))
     (folder / "vae" / "config.json").write_text("{}")
-    assert hub.locate("they/video", tmp_path, hub.VAE) == folder.resolve()
+    assert locate.locate("they/video", tmp_path, locate.VAE) == folder.resolve()
     with pytest.raises(ModelError):
         LatentsConfig(weights="they/video").build(tmp_path)

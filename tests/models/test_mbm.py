@@ -9,14 +9,13 @@ import torch
 
 from core.errors import ModelError
 from core.progress import listening
-from models.encoders.config import AlignConfig, MbmConfig, PretrainConfig
 from models.encoders.mbm.align import align
-from models.encoders.mbm.blocks import compiled
-from models.encoders.mbm.network import Aligned, MaskedBrainModel
+from models.encoders.mbm.network import Aligned, MaskedBrainModel, compiled
 from models.encoders.mbm.patches import Patches, draw_visible
 from models.encoders.mbm.pretrain import Twins, fill_in, masked_error, pretrain
+from models.encoders.settings import AlignConfig, MbmConfig, PretrainConfig
 from models.training.checkpoints import Checkpoints
-from models.training.context import Context
+from models.training.stage import Context
 
 ROIS = ["V1", "V2", "V3", "V4"]
 TINY = MbmConfig(patch=4, width=16, depth=2, heads=2, decoder_width=8, decoder_depth=1)

@@ -9,13 +9,13 @@ import torch
 
 from core.errors import ModelError
 from core.progress import listening
-from models.parts import fit_regressors, load_regressor, save_part
-from models.regressors.config import RidgeConfig
+from models.decoders.build import fit_regressors, load_regressor, save_part
+from models.decoders.rows import TrainingRows
 from models.regressors.mlp import Mlp
-from models.regressors.rows import TrainingRows
+from models.regressors.settings import RidgeConfig
 from models.training.checkpoints import Checkpoints
-from models.training.context import Context
 from models.training.loop import History
+from models.training.stage import Context
 
 from .nonlinear import Problem, r2, tiny_mlp
 

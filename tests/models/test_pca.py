@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from core.errors import ModelError
-from models.encoders import pca, rows
-from models.encoders.config import PcaConfig
+from models.decoders import rows
+from models.decoders.build import fit_encoder, load_encoder, save_part
+from models.decoders.rows import BrainRows
+from models.encoders import pca
 from models.encoders.pca import Pca
-from models.encoders.rows import BrainRows
-from models.parts import fit_encoder, load_encoder, save_part
+from models.encoders.settings import PcaConfig
 
 CAUSES = 3
 

@@ -9,19 +9,26 @@ import pytest
 
 from core.errors import RegistryError
 from core.files import digest_folder
-from models.encoders.config import StandardiseConfig
-from models.encoders.rows import BrainRows
+from models.decoders.build import save_part
+from models.decoders.rows import BrainRows
+from models.encoders.settings import StandardiseConfig
 from models.encoders.standardise import Standardise
-from models.parts import save_part
 from models.registry import production
 from models.registry import register as registering
 from models.registry.client import client, versions_of
-from models.registry.find import find_registered, run_of_versions, set_of_run, set_to_promote
 from models.registry.production import aliased, fetch, read_artifact, resolve
 from models.registry.promotion import set_production, since
 from models.registry.register import register
-from models.registry.sets import PREVIOUS, ModelSet, TrainedSet
-from models.regressors.ridge import Ridge, fit_ridge
+from models.registry.sets import (
+    PREVIOUS,
+    ModelSet,
+    TrainedSet,
+    find_registered,
+    run_of_versions,
+    set_of_run,
+    set_to_promote,
+)
+from models.regressors.ridge.ridge import Ridge, fit_ridge
 
 PARTS = ["encoder", "regressor-z"]
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from core.errors import ModelError
-from models.parts import fit_regressors, load_regressor, save_part
-from models.regressors.config import RidgeConfig
+from models.decoders.build import fit_regressors, load_regressor, save_part
+from models.decoders.rows import TrainingRows
 from models.regressors.residual import Residual
-from models.regressors.rows import TrainingRows
-from models.training.context import Context
+from models.regressors.settings import RidgeConfig
+from models.training.stage import Context
 
 from .nonlinear import Problem, r2, tiny_residual
 

@@ -13,12 +13,12 @@ from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.model_selection import LeaveOneGroupOut
 
 from core.errors import ModelError
-from models.parts import load_regressor, save_part
-from models.regressors import centred
-from models.regressors.config import RidgeConfig
-from models.regressors.penalty import Spectrum, gcv_errors, loso_errors, loso_errors_per_target
-from models.regressors.ridge import Ridge, fit_ridge, loso_predictions
-from models.regressors.rows import TrainingRows
+from models.decoders.build import load_regressor, save_part
+from models.decoders.rows import TrainingRows
+from models.regressors.ridge import penalty
+from models.regressors.ridge.penalty import Spectrum, gcv_errors, loso_errors, loso_errors_per_target
+from models.regressors.ridge.ridge import Ridge, fit_ridge, loso_predictions
+from models.regressors.settings import RidgeConfig
 
 PENALTIES = [1e-2, 0.1, 1.0, 10.0, 1e3]
 UNEQUAL = ["a", "a", "a", "b", "b", "c", "d", "e", "f", "g", "h", "h"]
@@ -131,8 +131,8 @@ def test_held_out_errors_equal_refitting_without_each_stimulus(repeats: int) -> 
     penalties = [0.5, 5.0, 50.0]
     summed = loso_errors(spectrum, rotated @ rotated.T, list(names), penalties)
     per_target = loso_errors_per_target(spectrum, rotated, list(names), penalties)
-    for row, penalty in enumerate(penalties):
-        theirs = ((refitted(x, y, names, penalty) - y) ** 2).sum(axis=0)
+    for row, value in enumerate(penalties):
+        theirs = ((refitted(x, y, names, value) - y) ** 2).sum(axis=0)
         assert summed[row] == pytest.approx(theirs.sum(), rel=1e-8)
         assert per_target[row] == pytest.approx(theirs, rel=1e-8)
 
@@ -151,8 +151,8 @@ def test_generalised_cross_validation_equals_its_definition(features: int) -> No
     spectrum, rotated = spectrum_of(x, y)
     ours = gcv_errors(spectrum, rotated**2, [0.5, 50.0])
     design = np.column_stack([np.ones(15), x])
-    for error, penalty in zip(ours, [0.5, 50.0], strict=True):
-        unpenalised_intercept = penalty * np.diag([0.0] + [1.0] * features)
+    for error, value in zip(ours, [0.5, 50.0], strict=True):
+        unpenalised_intercept = value * np.diag([0.0] + [1.0] * features)
         hat = design @ np.linalg.solve(design.T @ design + unpenalised_intercept, design.T)
         theirs = ((y - hat @ y) ** 2).sum(axis=0) / (1 - np.trace(hat) / 15) ** 2
         assert error == pytest.approx(theirs, rel=1e-6)
@@ -294,7 +294,7 @@ def test_the_file_is_smaller_on_components_and_never_larger_than_the_smaller_for
 def test_many_features_are_never_projected_and_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y, names = problem(14, 30, 2, 200, 3)
     usual = fit_ridge(x.astype("f4"), y.astype("f4"), names, PENALTIES)
-    monkeypatch.setattr(centred, "PROJECTED", 0)
+    monkeypatch.setattr(penalty, "PROJECTED", 0)
     other = fit_ridge(x.astype("f4"), y.astype("f4"), names, PENALTIES)
     assert usual.rows is None
     assert other.rows is None

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from core.errors import ModelError
-from models.regressors.basis import Basis
-from models.regressors.config import RidgeConfig
-from models.regressors.ridge import fit_ridge
-from models.regressors.ridge_columns import fit_columns
+from models.regressors.ridge.basis import Basis, fit_columns
+from models.regressors.ridge.ridge import fit_ridge
+from models.regressors.settings import RidgeConfig
 
 
 def data(rng: np.random.Generator, rows: int, features: int, targets: int = 30) -> tuple[np.ndarray, np.ndarray]:

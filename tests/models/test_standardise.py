@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from core.errors import ModelError
-from models.encoders import rows
-from models.encoders.config import StandardiseConfig
-from models.encoders.rows import BrainRows
+from models.decoders import rows
+from models.decoders.build import fit_encoder, load_encoder, save_part
+from models.decoders.predict import predict_stimuli
+from models.decoders.rows import BrainRows
+from models.encoders.settings import StandardiseConfig
 from models.encoders.standardise import Standardise, mean_over_time, signal_share
-from models.parts import fit_encoder, load_encoder, save_part
-from models.predict import predict_stimuli
-from models.regressors.ridge import fit_ridge
+from models.regressors.ridge.ridge import fit_ridge
 
 
 def responses(rng: np.random.Generator, trials: int = 20) -> np.ndarray:

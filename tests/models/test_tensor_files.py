@@ -11,13 +11,13 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from safetensors.numpy import load_file, save_file
 
 from core.errors import ModelError
-from models import shelf, weights
-from models.encoders.config import MbmConfig, PcaConfig, StandardiseConfig
-from models.encoders.rows import BrainRows
-from models.parts import fit_encoder, fit_regressors, load_encoder, load_regressor, save_part
-from models.regressors.config import RidgeConfig
-from models.shelf import BySubject, Shelf
-from models.tensor_files import TYPES, TensorFile, write_tensors
+from models.decoders.build import fit_encoder, fit_regressors, load_encoder, load_regressor, save_part
+from models.decoders.rows import BrainRows
+from models.encoders.settings import MbmConfig, PcaConfig, StandardiseConfig
+from models.regressors.settings import RidgeConfig
+from models.weights import spill, tensor_file
+from models.weights.spill import BySubject, Shelf
+from models.weights.tensor_file import TYPES, TensorFile, write_tensors
 
 from .nonlinear import Problem, tiny_mlp, tiny_residual
 
@@ -61,18 +61,18 @@ def test_a_file_may_leave_its_folder_once_it_is_open(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cut", [4, 30, -1])
 def test_a_file_that_was_cut_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int) -> None:
-    monkeypatch.setattr(weights, "LOADED_BYTES", 0)
-    weights.save_weights(tmp_path / "e", {}, {"a": np.arange(5)})
-    file = tmp_path / "e" / weights.TENSORS
+    monkeypatch.setattr(tensor_file, "LOADED_BYTES", 0)
+    tensor_file.save_weights(tmp_path / "e", {}, {"a": np.arange(5)})
+    file = tmp_path / "e" / tensor_file.TENSORS
     file.write_bytes(file.read_bytes()[:cut])
     with pytest.raises(ModelError, match="e: not a model of this project"):
-        weights.load_weights(tmp_path / "e")
+        tensor_file.load_weights(tmp_path / "e")
 
 
 def test_a_shelf_keeps_the_first_ones_in_memory_and_the_others_on_disk(
     tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shelf, "MEMORY_BYTES", 100)
+    monkeypatch.setattr(spill, "MEMORY_BYTES", 100)
     tensors = {"a": rng.normal(size=10), "b": rng.normal(size=(3, 7)), "c": np.empty((0, 3)), "d": np.ones(40, bool)}
     kept = Shelf(tmp_path / "scratch")
     for name, values in tensors.items():
@@ -110,11 +110,11 @@ def test_encoders_are_the_same_in_memory_and_on_disk(
 ) -> None:
     rows = {name: BrainRows(rng.normal(size=(20, 12)).astype("f4"), [f"s{i}" for i in range(20)]) for name in "ab"}
     within = fit_encoder(config, rows)
-    monkeypatch.setattr(shelf, "MEMORY_BYTES", 0)
+    monkeypatch.setattr(spill, "MEMORY_BYTES", 0)
     outside = fit_encoder(config, rows)
     digest = save_part(tmp_path / "within", within)
     assert save_part(tmp_path / "outside", outside) == digest
-    monkeypatch.setattr(weights, "LOADED_BYTES", 0)
+    monkeypatch.setattr(tensor_file, "LOADED_BYTES", 0)
     again = load_encoder(tmp_path / "outside")
     for name, one in rows.items():
         expected = within.encode(name, one.responses[:])
@@ -139,11 +139,11 @@ def test_regressors_are_the_same_in_memory_and_on_disk(
 ) -> None:
     train = Problem(stimuli=40, voxels={"a": 12, "b": 9}).rows()
     within = fit_regressors(config, {"z": ("bent", train)})["z"]
-    monkeypatch.setattr(shelf, "MEMORY_BYTES", 0)
+    monkeypatch.setattr(spill, "MEMORY_BYTES", 0)
     outside = fit_regressors(config, {"z": ("bent", train)})["z"]
     digest = save_part(tmp_path / "within", within)
     assert save_part(tmp_path / "outside", outside) == digest
-    monkeypatch.setattr(weights, "LOADED_BYTES", 0)
+    monkeypatch.setattr(tensor_file, "LOADED_BYTES", 0)
     again = load_regressor(tmp_path / "outside")
     for name, one in train.items():
         expected = within.predict(name, one.features)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.captioners.time_codes import time_codes, with_time_codes
+from models.captioners.blip import time_codes, with_time_codes
 
 
 def test_known_values():

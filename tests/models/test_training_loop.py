@@ -9,12 +9,12 @@ import torch
 from core.errors import ModelError
 from core.progress import listening
 from core.seeds import rng_for
-from models.encoders.rows import split_stimuli
+from models.decoders.rows import split_stimuli
 from models.training.checkpoints import Checkpoints, difference
-from models.training.config import LoopConfig
-from models.training.context import Context
+from models.training.distributed import mine, workers
 from models.training.loop import History, Validation, fit, optimiser_of
-from models.training.workers import mine, workers
+from models.training.settings import LoopConfig
+from models.training.stage import Context
 
 
 def problem(steps: int = 40, **changed: object) -> tuple[torch.nn.Module, LoopConfig]:
@@ -191,7 +191,7 @@ def test_a_launcher_whose_processes_do_not_take_part_is_refused(monkeypatch: pyt
     """`accelerate launch --cpu --num_processes 2` runs one process and says two."""
     monkeypatch.setenv("WORLD_SIZE", "2")
     workers.cache_clear()
-    monkeypatch.setattr("models.training.workers.Accelerator", lambda **_: type("One", (), {"num_processes": 1})())
+    monkeypatch.setattr("models.training.distributed.Accelerator", lambda **_: type("One", (), {"num_processes": 1})())
     with pytest.raises(ModelError, match="2 processes were launched and 1 take part; launch with 'brain2video"):
         workers()
     workers.cache_clear()

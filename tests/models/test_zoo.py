@@ -11,21 +11,20 @@ from transformers import BlipForConditionalGeneration, CLIPModel, CLIPTokenizer
 from core.errors import ModelError
 from core.files import digest_folder, read_json
 from core.progress import listening
-from models.captioners.config import BlipCaptionerConfig
+from models.captioners.settings import BlipCaptionerConfig
 from models.extractors.clip import caption_embeddings
-from models.extractors.config import BlipStatesConfig, ClipStatesConfig, LatentsConfig
-from models.generator.config import TextToVideoConfig
+from models.extractors.settings import BlipStatesConfig, ClipStatesConfig, LatentsConfig
+from models.generator.settings import TextToVideoConfig
 from models.training.checkpoints import Checkpoints
 from models.training.loop import cosine, fit
 from models.training.muon import Muon, orthogonalise
-from models.zoo.config import BlipStage, TextStage, TextToVideoStage, VaeStage, ZooConfig
-from models.zoo.corpus import Corpus
-from models.zoo.half import round_to_half
-from models.zoo.text import learn_merges, new_text_encoder, train_text_encoder, train_tokenizer
-from models.zoo.text_to_video import new_scheduler, new_unet, without_time
-from models.zoo.train import train_zoo
-from models.zoo.vae import encode_frames, train_vae
-from models.zoo.vision import train_blip
+from zoo.models.config import BlipStage, TextStage, TextToVideoStage, VaeStage, ZooConfig
+from zoo.models.corpus import Corpus
+from zoo.models.text import learn_merges, new_text_encoder, train_text_encoder, train_tokenizer
+from zoo.models.text_to_video import new_scheduler, new_unet, without_time
+from zoo.models.train import round_to_half, train_zoo
+from zoo.models.vae import encode_frames, train_vae
+from zoo.models.vision import train_blip
 
 from .small_zoo import draw
 

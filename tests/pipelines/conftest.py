@@ -12,7 +12,7 @@ import pytest
 import yaml
 from playwright.sync_api import Browser, sync_playwright
 
-from pipelines import cli
+from brain2video.cli import app
 
 from ..conftest import write_arrays
 from ..studies.conftest import STUDY
@@ -58,10 +58,13 @@ def environment(cli_home: Path) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def run(cli_home: Path, environment: dict[str, str]) -> Run:
     """Run a Python module as a command: ``run("brain2video", "status")``."""
-    modules = {"brain2video": "from pipelines.cli import main; main()", "zenml": "from zenml.cli.cli import cli; cli()"}
+    modules = {
+        "brain2video": "from brain2video.cli.app import main; main()",
+        "zenml": "from zenml.cli.cli import cli; cli()",
+    }
 
     def run(program: str, *arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
-        code = f"import sys, pipelines.environment; sys.argv[0] = {program!r}; {modules[program]}"
+        code = f"import sys, core.environment; sys.argv[0] = {program!r}; {modules[program]}"
         command = [sys.executable, "-c", code, *arguments]
         return subprocess.run(
             command, cwd=cli_home, env={**environment, **more}, capture_output=True, text=True, timeout=300
@@ -91,7 +94,7 @@ def here(cli_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         monkeypatch.setattr(sys, "argv", ["brain2video", *arguments])
         code = 0
         try:
-            cli.main()
+            app.main()
         except SystemExit as end:
             code = int(end.code or 0)
         said = capsys.readouterr()

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from evaluation.diagnosis_chart import diagnosis_chart
-from evaluation.dimension import dimension_report
-from evaluation.distance import split_by_distance
-from evaluation.gallery import GalleryFigure, GalleryItem
-from evaluation.rows import ROWS
-from evaluation.scores import comparisons, report, summarise
-from evaluation.verdict import verdict
+from evaluation.diagnoses.dimension import dimension_report
+from evaluation.diagnoses.distance import split_by_distance
+from evaluation.report.charts.diagnoses import diagnosis_chart
+from evaluation.report.gallery.page import GalleryFigure, GalleryItem
+from evaluation.report.verdict import verdict
+from evaluation.statistics.scores import comparisons, report, summarise
+from evaluation.statistics.table import ROWS
 from simulation.draw import draw_jitter, render
 from simulation.world import COLOURS, SHAPES, World
 

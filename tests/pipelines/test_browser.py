@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from brain2video.cli import app
 from models.registry.client import experiment
 from models.registry.production import aliased
 from models.registry.sets import ModelSet
-from pipelines import cli
-from studies.extract import extract
-from studies.fit import fit
-from studies.ingest import ingest
-from studies.register import register_training
+from studies.registry.register import register_training
+from studies.stores.responses import ingest
+from studies.stores.targets import extract
 from studies.study import Study, load_study
+from studies.training.fit import fit
 
 from ..conftest import write_arrays
 from ..servers import CHECKOUT, Tracking
@@ -102,7 +102,7 @@ class Scientist:
         self.patch.setattr(sys, "argv", ["brain2video", *words, "-c", f"configs/{self.study.study}.yaml"])
         code = 0
         try:
-            cli.main()
+            app.main()
         except SystemExit as ended:
             code = int(ended.code or 0)
         said = self.capture.readouterr()

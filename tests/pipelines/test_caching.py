@@ -28,7 +28,7 @@ PACKAGES = (
     "studies",
 )
 MAIN = """
-import sys, pipelines.environment
+import sys, core.environment
 from pipelines.cli import main
 sys.argv[0] = "brain2video"
 try:

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from brain2video.cli.mlflow_ui import serve
+from brain2video.cli.tables.stores import show_zoo
+from core.environment import defaults
 from core.errors import ServerError
 from core.files import read_json
 from models.registry.production import aliased
-from pipelines.environment import defaults
-from pipelines.serve import serve
-from pipelines.show import show_zoo
 
 from .conftest import CHECKOUT, Here, Run
 
@@ -28,7 +28,7 @@ OF_VIDEOS = ["explain", "reproduce", "evaluate", "compare", "metrics"]
 def test_help_and_version_import_nothing_heavy(environment: dict[str, str]) -> None:
     code = (
         "import sys; sys.argv = ['brain2video', {argument!r}]\n"
-        "from pipelines.cli import main\n"
+        "from brain2video.cli.app import main\n"
         "try: main()\n"
         "except SystemExit as end: assert not end.code\n"
         "heavy = {{'torch', 'zenml', 'mlflow', 'dvc', 'numpy', 'pandas', 'pydantic', 'diffusers'}} & set(sys.modules)\n"
@@ -229,7 +229,7 @@ def test_defaults_stay_inside_the_checkout_and_give_way(tmp_path: Path, monkeypa
     for name in ("ZENML_CONFIG_PATH", "MLFLOW_TRACKING_URI", "DVC_SITE_CACHE_DIR", "MPLCONFIGDIR"):
         assert str(tmp_path) in made[name]
     done = subprocess.run(
-        [sys.executable, "-c", "import pipelines.environment, os; print(os.environ['MLFLOW_TRACKING_URI'])"],
+        [sys.executable, "-c", "import core.environment, os; print(os.environ['MLFLOW_TRACKING_URI'])"],
         env={**os.environ, "MLFLOW_TRACKING_URI": "http://lab:5000", "PYTHONPATH": str(CHECKOUT)},
         capture_output=True,
         text=True,

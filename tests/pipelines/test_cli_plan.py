@@ -7,9 +7,9 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from brain2video.cli.commands.plan import counts, plan, supposed
+from brain2video.cli.tables.plan import duration, size
 from core.errors import ConfigError
-from pipelines.cli_plan import counts, plan, supposed
-from pipelines.show_plan import duration, size
 
 from ..studies.test_plan import RATES
 

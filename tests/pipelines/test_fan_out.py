@@ -104,7 +104,7 @@ def test_ctrl_c_ends_a_mapped_step_in_the_middle(how: list[str], cli_home: Path,
     command = [
         sys.executable,
         "-c",
-        "from pipelines.cli import main; main()",
+        "from brain2video.cli.app import main; main()",
         "targets",
         "-c",
         "configs/long.yaml",

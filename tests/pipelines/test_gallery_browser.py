@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from evaluation.gallery import render_gallery
+from evaluation.report.gallery.page import render_gallery
 
 from ..servers import CHECKOUT
 from .gallery_content import LAST, MISSING, N, content

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from brain2video.cli import mlflow_ui as serving
 from core.errors import ServerError
-from pipelines import serve as serving
 
 from ..servers import answers, end, free_port
 
@@ -39,7 +39,7 @@ def test_it_answers_says_where_and_ends_with_all_its_processes(
     environment: dict[str, str], tmp_path: Path, number: signal.Signals
 ) -> None:
     port, said = free_port(), tmp_path / "said"
-    code = "import sys, pipelines.environment; sys.argv[0] = 'brain2video'; from pipelines.cli import main; main()"
+    code = "import sys, core.environment; sys.argv[0] = 'brain2video'; from brain2video.cli.app import main; main()"
     changed = {"BRAIN2VIDEO_HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"}
     with said.open("wb") as output:
         command = subprocess.Popen(

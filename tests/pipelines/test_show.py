@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.show import show_training
-from studies.fit import fit
+from brain2video.cli.tables.stores import show_training
 from studies.study import load_study
+from studies.training.fit import fit
 
 from ..studies.conftest import write_study
 from ..studies.routes_source import make_stores

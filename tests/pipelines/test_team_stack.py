@@ -25,7 +25,7 @@ from .conftest import CHECKOUT
 
 PARTS = ("encoder", "regressor-z", "regressor-b")
 PROGRAMS = {
-    "brain2video": "from pipelines.cli import main; main()",
+    "brain2video": "from brain2video.cli.app import main; main()",
     "zenml": "from zenml.cli.cli import cli; cli()",
     "dvc": "from dvc.cli import main; sys.exit(main(sys.argv[1:]))",
 }
@@ -59,7 +59,7 @@ class Lab:
     def python(self, code: str, *arguments: str, **more: str) -> str:
         """Run some Python in a process of its own, and return what it said."""
         done = subprocess.run(
-            [sys.executable, "-c", f"import pipelines.environment\n{code}", *arguments],
+            [sys.executable, "-c", f"import core.environment\n{code}", *arguments],
             cwd=self.home,
             env={**self.environment, **more},
             capture_output=True,

@@ -13,7 +13,7 @@ from sklearn.linear_model import RidgeClassifier
 
 from core.code import ROOT
 from core.files import digest_folder
-from feature_store.sources.bold_moments import ROIS
+from feature_store.sources.bold_moments.dataset import ROIS
 from simulation.brains import VENTRAL, Seen, simulate_subject
 from simulation.config import SimulationConfig
 from simulation.draw import render
@@ -54,7 +54,9 @@ def test_no_module_of_the_simulation_reaches_a_model() -> None:
     modules = {f"simulation.{file.stem}" for file in (ROOT / "simulation").glob("[!_]*.py")}
     assert {"simulation.brains", "simulation.write"} <= modules
     assert rooms(reached(*modules)).isdisjoint(LEARNED)
-    assert {"models", "torch"} <= rooms(reached("studies.extract")), "the search finds models where they are used"
+    assert {"models", "torch"} <= rooms(reached("studies.stores.targets")), (
+        "the search finds models where they are used"
+    )
 
 
 WITHOUT_MODELS = """

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from core.errors import SourceError
 from core.files import digest_folder, read_json
 from feature_store.sources.base import Recording
-from feature_store.sources.bold_moments import (
+from feature_store.sources.bold_moments.dataset import (
     BETAS,
     GENERAL,
     GROUP_MASK,
@@ -21,7 +21,7 @@ from feature_store.sources.bold_moments import (
     WINDOW_ROIS,
     BoldMomentsConfig,
 )
-from feature_store.sources.unpickle import load_pickle
+from feature_store.sources.pickles.unpickle import load_pickle
 from simulation.anatomy import Anatomy, Volume, place_regions
 from simulation.config import SimulationConfig, Space
 from simulation.spaces import at_tr, haemodynamic, measured_ncsnr, noise_ceiling, surface_columns, window_columns

@@ -7,14 +7,14 @@ import pytest
 import yaml
 
 from evaluation.config import JudgeConfig
-from evaluation.judge import train_judge
-from models.zoo.config import ZooConfig
-from models.zoo.train import train_zoo
-from studies.fit import fit
-from studies.promote import promote_run
-from studies.register import register_training
+from models.classifiers.attributes import train_judge
+from studies.registry.promote import promote_run
+from studies.registry.register import register_training
 from studies.study import Study, load_study
-from studies.zoo import JUDGE, SmallWorldConfig
+from studies.training.fit import fit
+from zoo.config import JUDGE, SmallWorldConfig
+from zoo.models.config import ZooConfig
+from zoo.models.train import train_zoo
 
 if TYPE_CHECKING:
     from .known_responses import Known

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from feature_store import schema
-from feature_store.chunk_files import ChunkFiles
-from studies.ingest import _ingest_for
+from feature_store.chunks.files import ChunkFiles
 from studies.references import GroupRef
+from studies.stores.responses import _ingest_for
 
 CHUNK_BYTES = 1500
 

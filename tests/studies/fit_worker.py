@@ -3,8 +3,8 @@
 import sys
 
 from core.progress import listening
-from studies.fit import fit
 from studies.study import load_study
+from studies.training.fit import fit
 
 
 def tell(what: str, done: int, total: int, note: str) -> None:

@@ -12,10 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from feature_store import Responses, Store
-from studies.ingest import ingest
-from studies.new_responses import NewResponses, read_responses
+from studies.decoding.voxel_record import VoxelRecord, record_voxels
+from studies.reconstruction.response_file import NewResponses, read_responses
+from studies.stores.responses import ingest
 from studies.study import load_study
-from studies.voxel_record import VoxelRecord, record_voxels
 
 from ..conftest import write_arrays
 from .conftest import write_study

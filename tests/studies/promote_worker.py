@@ -3,7 +3,7 @@
 import sys
 
 from core.errors import Brain2VideoError
-from studies.promote import promote_run
+from studies.registry.promote import promote_run
 from studies.study import load_study
 
 

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from core.checkout import project_root
 from feature_store import Store
-from studies.extract import extract
-from studies.home import home
-from studies.ingest import ingest
+from studies.stores.responses import ingest
+from studies.stores.targets import extract
 from studies.study import Study
 
 from ..conftest import write_arrays
@@ -46,7 +46,7 @@ def write_bent(folder: Path, rng: np.random.Generator, *, train: int = 160, test
 
 def make_stores(study: Study) -> Store:
     """Make a study's stores from its source."""
-    for subject in study.source.build(home()).subjects:
+    for subject in study.source.build(project_root()).subjects:
         ingest(study, subject)
     for target in study.targets:
         extract(study, target)

@@ -12,10 +12,9 @@ from scipy.stats import permutation_test
 
 from core.errors import ConfigError, SourceError, SourceMissing
 from core.files import read_json, write_json
-from evaluation.difference_chart import difference, difference_chart
-from studies.compare_runs import compare_runs
-from studies.found_runs import find
-from studies.runs import file_digests
+from evaluation.report.charts.differences import difference, difference_chart
+from studies.comparison.compare import compare_runs
+from studies.runs import file_digests, find
 
 Write = Callable[..., Path]
 STIMULI = [f"{index:02d}" for index in range(12)]

@@ -10,10 +10,10 @@ import pytest
 from core.errors import ConfigError, SourceError, SourceMissing
 from core.files import read_json
 from evaluation.metrics import metric, metric_names
-from models.classifiers.config import JudgesConfig
-from studies.aligned_clips import read_made, read_shown, sampling_of
-from studies.evaluate_folder import EvaluationRef, EvaluationRequest, evaluate_folder, name_of
-from studies.paired_folders import pair
+from models.classifiers.settings import JudgesConfig
+from studies.comparison.evaluate import EvaluationRef, EvaluationRequest, evaluate_folder, name_of
+from studies.comparison.sampling import read_made, read_shown, sampling_of
+from studies.comparison.videos import pair
 from studies.runs import file_digests
 
 from .peer import draw, names, noisy, write_captions, write_mp4s

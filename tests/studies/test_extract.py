@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core.checkout import project_root as home_folder
 from core.clips import ClipConfig
 from core.errors import SourceError
 from core.progress import listening
 from feature_store.groups import open_group
-from studies.extract import AHEAD, extract, read_ahead
-from studies.home import home as home_folder
-from studies.simulate import simulate_source
+from studies.stores.simulate import simulate_source
+from studies.stores.targets import AHEAD, extract, read_ahead
 from studies.study import load_study
 
 from .test_simulated import CONFIG, TINY, tiny  # noqa: F401 - a fixture

@@ -14,10 +14,10 @@ from core.executors import HERE, ExecutorConfig, opened
 from core.files import digest_folder
 from core.progress import listening
 from feature_store import schema, verify
-from studies import ingest as ingest_module
-from studies.extract import extract
-from studies.ingest import ingest
-from studies.simulate import simulate_source
+from studies.stores import responses as ingest_module
+from studies.stores.responses import ingest
+from studies.stores.simulate import simulate_source
+from studies.stores.targets import extract
 from studies.study import Study, load_study
 
 from ..conftest import write_arrays

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from core.checkout import project_root as home_folder
 from core.errors import Brain2VideoError, ConfigError, ModelError
 from core.files import read_json
 from feature_store import Store
-from models.parts import load_encoder
-from studies.fit import fit
-from studies.home import home as home_folder
+from models.decoders.build import load_encoder
 from studies.study import Study, load_study
+from studies.training.fit import fit
 
 from ..conftest import write_arrays
 from .conftest import write_study

@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 
 from core import code
+from core.checkout import project_root as home_folder
 from core.errors import SourceError
 from core.progress import listening
 from feature_store import Store, verify
-from studies.extract import extract
-from studies.home import home as home_folder
-from studies.ingest import ingest
-from studies.simulate import simulate_source
+from studies.stores.responses import ingest
+from studies.stores.simulate import simulate_source
+from studies.stores.targets import extract
 from studies.study import Study, load_study
 
 from ..conftest import write_arrays

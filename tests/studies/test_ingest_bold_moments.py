@@ -6,13 +6,13 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from core.checkout import project_root as home_folder
 from feature_store import Responses, Store, verify
 from feature_store.sources.base import SPLITS
-from feature_store.sources.bold_moments import ROIS
-from feature_store.sources.bold_moments import Responses as Kind
-from studies.home import home as home_folder
-from studies.ingest import ingest
-from studies.simulate import simulate_source
+from feature_store.sources.bold_moments.dataset import ROIS
+from feature_store.sources.bold_moments.dataset import Responses as Kind
+from studies.stores.responses import ingest
+from studies.stores.simulate import simulate_source
 from studies.study import load_study
 
 from .test_simulated import CONFIG, TINY

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from core.checkout import project_root as home_folder
 from core.files import read_json
-from evaluation.rows import CONTROLS, MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION, SHUFFLED
-from evaluation.verdict import verdict
+from evaluation.report.verdict import verdict
+from evaluation.statistics.table import CONTROLS, MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION, SHUFFLED
 from models.registry.client import client
-from studies.home import home as home_folder
-from studies.production import resolve_production
-from studies.reconstruct import LOGGED, reconstruct
+from studies.reconstruction.run import LOGGED, reconstruct
+from studies.registry.production import resolve_production
 from studies.study import Study, load_study
 
 from ..conftest import write_arrays

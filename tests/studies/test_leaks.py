@@ -9,11 +9,11 @@ from PIL import Image
 
 from core.clips import write_clip
 from core.progress import listening
-from evaluation.leaks import THRESHOLD
+from evaluation.diagnoses.leaks import THRESHOLD
 from feature_store import Store
 from feature_store.sources.base import SPLITS
 from simulation.write import shown
-from studies.leaks import find_leaks
+from studies.scoring.leaks import find_leaks
 from studies.study import Study, load_study
 
 from ..evaluation.test_leaks import moving

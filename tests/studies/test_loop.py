@@ -8,22 +8,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from core.checkout import project_root as home_folder
 from core.errors import ConfigError, RegistryError, SourceError, StoreCorrupted, StoreError
 from core.files import read_json
-from evaluation.rows import PRIOR, ROWS
+from evaluation.statistics.table import PRIOR, ROWS
 from feature_store import verify
-from studies.extract import extract
-from studies.fit import fit
-from studies.home import home as home_folder
-from studies.ingest import ingest
-from studies.production import resolve_production
-from studies.production_status import production_status
-from studies.promote import promote_run
-from studies.reconstruct import reconstruct
+from studies.reconstruction.run import reconstruct
 from studies.references import ReconstructionRef
-from studies.register import register_training
-from studies.status import runs_status, stores_status
+from studies.registry.production import resolve_production
+from studies.registry.promote import promote_run
+from studies.registry.register import register_training
+from studies.status.status import production_status, runs_status, stores_status
+from studies.stores.responses import ingest
+from studies.stores.targets import extract
 from studies.study import Study, load_study
+from studies.training.fit import fit
 
 from ..conftest import write_arrays
 from .conftest import write_study

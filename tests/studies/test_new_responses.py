@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from core.errors import SourceError, SourceMissing
 from feature_store import Store
-from studies.ingest import ingest
-from studies.new_responses import read_responses
+from studies.decoding.voxel_record import record_voxels, voxel_scale
+from studies.reconstruction.response_file import read_responses
+from studies.stores.responses import ingest
 from studies.study import load_study
-from studies.voxel_record import record_voxels, voxel_scale
 
 from ..conftest import write_arrays
 from .conftest import write_study

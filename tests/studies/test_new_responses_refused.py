@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import SourceError, SourceMissing, StoreError
-from studies.voxel_record import VoxelScale, voxel_scale
+from studies.decoding.voxel_record import VoxelScale, voxel_scale
 
 from .known_responses import Known, has_note, read, save
 

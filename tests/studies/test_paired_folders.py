@@ -10,7 +10,7 @@ from PIL import Image
 
 from core.clips import write_clip
 from core.errors import ConfigError, SourceError, SourceMissing
-from studies.aligned_clips import (
+from studies.comparison.sampling import (
     Sampling,
     alignment_notes,
     black_note,
@@ -19,7 +19,7 @@ from studies.aligned_clips import (
     read_shown,
     sampling_of,
 )
-from studies.paired_folders import folders_of, pair, probe, videos_in
+from studies.comparison.videos import folders_of, pair, probe, videos_in
 
 from .peer import draw, names, write_frames, write_gifs, write_mp4s
 

@@ -10,18 +10,18 @@ from pydantic import TypeAdapter
 
 from core.errors import ConfigError
 from feature_store.manifest import MANIFEST
-from studies.extract import extract
-from studies.fit import fit
-from studies.ingest import ingest, subjects_of
-from studies.plan import Plan, plan, shapes_of
-from studies.plan_download import recording_files, to_fetch
-from studies.plan_facts import find_facts
-from studies.plan_models import UNET_AT, UNET_FLOPS, denoise_flops, target_shape
-from studies.plan_rates import Found, Gpu, Machine, Rates, find_rates, fit_growth, relative_rates
-from studies.plan_sizes import array_size, group_sizes
-from studies.plan_work import Work, seconds_of, work_of
-from studies.simulate import simulate_source
+from studies.planning.download import recording_files, to_fetch
+from studies.planning.facts import find_facts
+from studies.planning.models import UNET_AT, UNET_FLOPS, denoise_flops, target_shape
+from studies.planning.plan import Plan, plan, shapes_of
+from studies.planning.rates import Found, Gpu, Machine, Rates, find_rates, fit_growth, relative_rates
+from studies.planning.store_size import array_size, group_sizes
+from studies.planning.work import Work, seconds_of, work_of
+from studies.stores.responses import ingest, subjects_of
+from studies.stores.simulate import simulate_source
+from studies.stores.targets import extract
 from studies.study import Roles, Study, load_study
+from studies.training.fit import fit
 
 from ..conftest import write_arrays
 from .conftest import write_study

@@ -11,23 +11,23 @@ import numpy as np
 import pytest
 import yaml
 
+from core.checkout import project_root as home_folder
 from core.errors import ConfigError, RegistryError
 from feature_store import Store
-from models.extractors.config import PixelsConfig
+from models.extractors.settings import PixelsConfig
 from models.registry.client import client
 from models.registry.production import resolve
 from models.registry.promotion import since
 from models.registry.sets import PREVIOUS, PRODUCTION, ModelSet, model_name
-from studies.extract import extract
-from studies.fit import fit
-from studies.home import home as home_folder
-from studies.ingest import ingest
-from studies.production import require_same_targets, require_trained_on
-from studies.production_status import production_status
-from studies.promote import compare_with_production, promote_run, require_accepted, roll_back
-from studies.promotion_rules import FILE, PromotionRules, promotion_rules
-from studies.register import register_training
+from studies.registry.compare import FILE, PromotionRules, promotion_rules
+from studies.registry.production import require_same_targets, require_trained_on
+from studies.registry.promote import compare_with_production, promote_run, require_accepted, roll_back
+from studies.registry.register import register_training
+from studies.status.status import production_status
+from studies.stores.responses import ingest
+from studies.stores.targets import extract
 from studies.study import Roles, Study, load_study
+from studies.training.fit import fit
 
 from ..conftest import write_arrays
 from .conftest import STUDY, write_study
@@ -81,7 +81,7 @@ def run_of(trainings: Trainings, name: str) -> str:
 def write_rules(home: Path, patch: pytest.MonkeyPatch, **rules: Any) -> None:
     """Give the tests' home rules of its own, for one test."""
     file = home / FILE
-    patch.setattr("studies.promotion_rules.home", lambda: home)
+    patch.setattr("studies.registry.compare.home", lambda: home)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(yaml.safe_dump(rules))
 
@@ -195,7 +195,7 @@ def test_production_of_other_data_is_replaced(trainings: Trainings, monkeypatch:
     study, good = trainings["good"]
     promote_run(study, good.run)
     blind = trainings["blind"][1]
-    monkeypatch.setattr("studies.promote.fits_stores", lambda study, chosen: chosen == blind)
+    monkeypatch.setattr("studies.registry.promote.fits_stores", lambda study, chosen: chosen == blind)
     assert promote_run(study, blind.run).outcome == "outdated"
     assert resolve("small", study.parts) == blind
 
@@ -277,7 +277,7 @@ def test_a_set_for_other_targets_or_of_other_data_is_refused(trainings: Training
 
 
 def test_rules_are_read_and_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("studies.promotion_rules.home", lambda: tmp_path)
+    monkeypatch.setattr("studies.registry.compare.home", lambda: tmp_path)
     assert promotion_rules() == PromotionRules()
     write_rules(tmp_path, monkeypatch, metrics={"z.two_way": {"diference": 0.1}})
     with pytest.raises(

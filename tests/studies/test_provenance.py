@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.checkout import project_root as home_folder
 from core.clips import read_metadata, write_clip
 from core.errors import RegistryError, SourceError, SourceMissing
 from core.files import digest_file
-from studies.explain import explain
-from studies.home import home as home_folder
-from studies.ingest import ingest
-from studies.production import resolve_production
-from studies.provenance import digest_frames, portable, read_provenance, write_video
-from studies.reconstruct import reconstruct
-from studies.reproduce import reproduce
+from studies.reconstruction.explain import explain
+from studies.reconstruction.provenance import digest_frames, portable, read_provenance, write_video
+from studies.reconstruction.reproduce import reproduce
+from studies.reconstruction.run import reconstruct
+from studies.registry.production import resolve_production
+from studies.stores.responses import ingest
 from studies.study import Study
 
 

@@ -28,16 +28,16 @@ from transformers import (
 
 from core.clips import ClipConfig, read_clip
 from core.files import read_json
-from evaluation.rows import ROWS
+from evaluation.statistics.table import ROWS
 from feature_store import Store
-from models.hub import DOWNLOADED
-from models.zoo.config import TextStage
-from models.zoo.text import new_text_encoder, train_tokenizer
+from models.weights.locate import DOWNLOADED
 from simulation.config import SimulationConfig
 from simulation.world import ATTRIBUTES, GRAMMAR
 from simulation.write import simulate
-from studies.download import published_weights
+from studies.stores.download import published_weights
 from studies.study import Study, load_study
+from zoo.models.config import TextStage
+from zoo.models.text import new_text_encoder, train_tokenizer
 
 from .test_loop import loop
 

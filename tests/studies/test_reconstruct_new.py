@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from core.checkout import project_root as home_folder
 from core.errors import ConfigError, RegistryError, SourceError
 from core.files import digest_file, read_json
-from studies.home import home as home_folder
-from studies.production import resolve_production
-from studies.provenance import read_provenance
-from studies.reconstruct import reconstruct
-from studies.reconstruct_new import NewFile, reconstruct_file
-from studies.reproduce import reproduce
+from studies.reconstruction.new import NewFile, reconstruct_file
+from studies.reconstruction.provenance import read_provenance
+from studies.reconstruction.reproduce import reproduce
+from studies.reconstruction.run import reconstruct
+from studies.registry.production import resolve_production
 from studies.study import Study
 
 

@@ -8,14 +8,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from core.checkout import project_root as home_folder
 from core.errors import ConfigError
 from core.files import read_json
-from studies.fit import fit
-from studies.home import home as home_folder
 from studies.references import RegionsRef
-from studies.region_voxels import find_regions, outside, same_voxels
-from studies.regions import decode_regions, nothing_to_decode
+from studies.regions.run import decode_regions, nothing_to_decode
+from studies.regions.voxels import find_regions, outside, same_voxels
 from studies.study import RegionsConfig, Study, load_study
+from studies.training.fit import fit
 
 from ..conftest import write_arrays
 from .conftest import write_study

@@ -8,22 +8,22 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from core.checkout import project_root as home_folder
 from core.errors import ConfigError, StoreError
 from core.files import read_json
 from feature_store import Store
-from models.parts import load_encoder, load_regressor
+from models.decoders.build import load_encoder, load_regressor
 from models.registry.client import client
-from studies import routes
-from studies.extract import extract
-from studies.fit import fit
-from studies.home import home as home_folder
-from studies.ingest import ingest
-from studies.predictions import predict_test
+from studies.decoding.predictions import predict_test
+from studies.decoding.training_data import TrainingData, read_training_data
 from studies.references import TrainingRef
-from studies.register import register_training
-from studies.routes import Choice, choose_route, preferred
+from studies.registry.register import register_training
+from studies.stores.responses import ingest
+from studies.stores.targets import extract
 from studies.study import Study, load_study
-from studies.training_data import TrainingData, read_training_data
+from studies.training import routes
+from studies.training.fit import fit
+from studies.training.routes import Choice, choose_route, preferred
 
 from ..conftest import write_arrays
 from .conftest import write_study

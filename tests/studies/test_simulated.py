@@ -6,14 +6,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from core.checkout import project_root as home_folder
 from core.errors import ModelError, SourceError
 from core.files import read_json
-from evaluation.rows import ROWS
-from studies.extract import extract
-from studies.home import home as home_folder
-from studies.provenance import read_provenance
-from studies.reproduce import reproduce
-from studies.simulate import simulate_source
+from evaluation.statistics.table import ROWS
+from studies.reconstruction.provenance import read_provenance
+from studies.reconstruction.reproduce import reproduce
+from studies.stores.simulate import simulate_source
+from studies.stores.targets import extract
 from studies.study import Study, load_study
 
 from .test_loop import loop

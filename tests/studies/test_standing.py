@@ -3,7 +3,7 @@
 import pytest
 
 from core.errors import SourceMissing
-from studies.standing import NOTHING_STANDS, Standing, asked, group_standing
+from studies.status.standing import NOTHING_STANDS, Standing, asked, group_standing
 from studies.study import Study
 
 from .routes_source import make_stores

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.checkout import project_root as home_folder
 from core.files import read_json, write_json
-from studies import file_memory, freshness
-from studies.extract import extract
-from studies.home import home as home_folder
-from studies.ingest import ingest
 from studies.references import GroupRef
-from studies.status import Line, runs_status, stores_status
+from studies.status import file_memory, freshness
+from studies.status.status import Line, runs_status, stores_status
+from studies.stores.responses import ingest
+from studies.stores.targets import extract
 from studies.study import Study, load_study
 
 from ..conftest import write_arrays
@@ -94,7 +94,7 @@ def test_a_changed_setting_is_named(made: Study) -> None:
 
 def test_changed_code_is_told_from_the_rest(made: Study, arrays_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     states_of(made)
-    monkeypatch.setattr("studies.ingest.code_digest", lambda *modules, stop: "other code")
+    monkeypatch.setattr("studies.stores.responses.code_digest", lambda *modules, stop: "other code")
     assert set(states_of(made).values()) == {"stale: code changed"}
     overwrite(arrays_folder / "sub-01" / "responses.npy")
     assert states_of(made)[RESPONSES] == "stale: source files and code changed"
@@ -295,7 +295,7 @@ def test_weights_that_are_absent_are_never_fetched(
     with_weights: tuple[Study, GroupRef, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study, made, _ = with_weights
-    monkeypatch.setattr("models.hub._from_hub", lambda *_: pytest.fail("a look at a store fetches nothing"))
+    monkeypatch.setattr("models.weights.locate._from_hub", lambda *_: pytest.fail("a look at a store fetches nothing"))
     elsewhere = {"clip": study.targets["clip"].model_copy(update={"weights": "openai/clip-vit-base-patch32"})}
     line = lines_of(study.model_copy(update={"targets": elsewhere}))["targets/clip"]
     assert (line.state, line.level) == ("weights not here", "note")

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from core.checkout import project_root as home_folder
 from core.errors import ConfigError
-from models.captioners.config import BlipCaptionerConfig, NearestCaptionerConfig
-from studies.home import home as home_folder
+from models.captioners.settings import BlipCaptionerConfig, NearestCaptionerConfig
 from studies.study import load_study
 
 from .conftest import write_study

@@ -20,18 +20,17 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from core.checkout import project_root as home_folder
 from core.errors import ModelError, TrainingStopped
 from core.files import read_json
 from core.progress import listening
-from models.training.config import TogetherConfig
+from models.training.distributed import mine
 from models.training.dropout import drawn_for_the_batch
-from models.training.workers import mine
-from studies.fit import fit
-from studies.fit_together import main
-from studies.home import home as home_folder
-from studies.launch_together import fit_by
+from models.training.settings import TogetherConfig
 from studies.study import Study, load_study
-from studies.why_stopped import AGENT_LOG, why_stopped
+from studies.training.distributed import AGENT_LOG, fit_by, why_stopped
+from studies.training.distributed_worker import main
+from studies.training.fit import fit
 
 from ..conftest import write_arrays
 from .conftest import write_study
@@ -112,7 +111,10 @@ def _ranks(of: int) -> dict[int, psutil.Process]:
     """Return the processes that a launcher has training, by rank."""
     found = {}
     for process in psutil.Process(of).children(recursive=True):
-        if "studies.fit_together" in process.cmdline() and "torch.distributed.run" not in process.cmdline():
+        if (
+            "studies.training.distributed_worker" in process.cmdline()
+            and "torch.distributed.run" not in process.cmdline()
+        ):
             found[int(process.environ()["RANK"])] = process
     return found
 

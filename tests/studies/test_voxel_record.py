@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import studies.voxel_record
+import studies.decoding.voxel_record
 from core.errors import SourceError
 from core.files import read_json, write_json
+from feature_store.columns import decode_column, encode_column
 from feature_store.sources.tables import read_csv
-from feature_store.tables import decode_column, encode_column
-from models.encoders.config import PcaConfig, StandardiseConfig
+from models.decoders.rows import BrainRows
 from models.encoders.pca import Pca
-from models.encoders.rows import BrainRows
+from models.encoders.settings import PcaConfig, StandardiseConfig
 from models.encoders.standardise import Standardise
-from studies.voxel_record import VoxelOrder, VoxelRecord, VoxelScale, record_voxels, voxel_scale
+from studies.decoding.voxel_record import VoxelOrder, VoxelRecord, VoxelScale, record_voxels, voxel_scale
 
 from .known_responses import Known, read, save
 
@@ -27,7 +27,7 @@ from .known_responses import Known, read, save
 
 @pytest.mark.parametrize("block", [1, 7 * 8 * 60, 2**26], ids=["one trial", "seven trials", "all at once"])
 def test_statistics_by_blocks_are_numpys(known: Known, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
-    monkeypatch.setattr(studies.voxel_record, "BLOCK_BYTES", block)
+    monkeypatch.setattr(studies.decoding.voxel_record, "BLOCK_BYTES", block)
     scale = voxel_scale(known.group)
     rows = known.train.astype(np.float64)
     assert list(np.flatnonzero(~scale.kept)) == [7, 40]

@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 import yaml
 
+from core.checkout import project_root as home_folder
 from core.files import digest_file, read_json
 from feature_store import Store
-from models import shelf
-from studies import training_data
-from studies.fit import RECORD, fit, stored_subjects, training_made_from
-from studies.home import home as home_folder
+from models.weights import spill
+from studies.decoding import training_data
 from studies.study import Study, load_study
+from studies.training.fit import RECORD, fit, stored_subjects, training_made_from
 
 from ..conftest import write_arrays
 from .conftest import STUDY
@@ -115,7 +115,7 @@ def test_what_lies_on_disk_gives_the_same_to_the_last_bit(
     for module, name in (
         (training_data, "RESPONSES_BYTES"),
         (training_data, "FEATURES_BYTES"),
-        (shelf, "MEMORY_BYTES"),
+        (spill, "MEMORY_BYTES"),
     ):
         monkeypatch.setattr(module, name, 0)
     read = training_data.read_training_data(study, Store(study.store), ["sub-01"]).brains["sub-01"]

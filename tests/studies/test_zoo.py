@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import yaml
 
+from core.checkout import project_root as home_folder
 from core.errors import ConfigError, ModelError
 from core.files import digest_folder, read_json
-from evaluation.judge import Judge
-from models.generator.config import TextToVideoConfig
+from models.classifiers.attributes import Judge
+from models.generator.settings import TextToVideoConfig
 from simulation.world import ATTRIBUTES, WORLDS, Combination
-from studies.home import home as home_folder
-from studies.score_zoo import GUIDANCE, STEPS, named_attributes
 from studies.study import load_study
-from studies.train_zoo import score, train_zoo
-from studies.zoo import SmallWorldConfig, load_small_world
+from zoo.config import SmallWorldConfig, load_small_world
+from zoo.score import GUIDANCE, STEPS, named_attributes
+from zoo.train import score, train_zoo
 
 from .conftest import TINY_WORLD
 

@@ -3,9 +3,9 @@
 import sys
 
 from core.progress import listening
-from models.training.config import TogetherConfig
-from studies.launch_together import fit_by
+from models.training.settings import TogetherConfig
 from studies.study import load_study
+from studies.training.distributed import fit_by
 
 
 def tell(what: str, done: int, total: int, note: str) -> None:

@@ -7,20 +7,21 @@ is a limit of the process beyond what training on one subject has left behind; m
 import sys
 from pathlib import Path
 
-from models import shelf
-from models.encoders import pca, rows
-from models.regressors import centred
-from studies import training_data, voxel_record
-from studies.fit import fit
+from models.decoders import rows
+from models.encoders import pca
+from models.regressors.ridge import penalty
+from models.weights import spill
+from studies.decoding import training_data, voxel_record
 from studies.study import load_study
+from studies.training.fit import fit
 from tests.feature_store.whole_brain import limit_memory
 
 
 def main(one: Path, everyone: Path, allowance: int, kept: int) -> None:
     """Fit both."""
-    training_data.RESPONSES_BYTES = training_data.FEATURES_BYTES = shelf.MEMORY_BYTES = pca.WHOLE_BYTES = kept
+    training_data.RESPONSES_BYTES = training_data.FEATURES_BYTES = spill.MEMORY_BYTES = pca.WHOLE_BYTES = kept
     rows.BLOCK_BYTES = voxel_record.BLOCK_BYTES = 2**22
-    centred.PROJECTED = 0
+    penalty.PROJECTED = 0
     fit(load_study(one))
     limit_memory(allowance)
     fit(load_study(everyone))

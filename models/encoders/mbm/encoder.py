@@ -13,18 +13,17 @@ from numpy.typing import NDArray
 
 from core.errors import ModelError
 from core.seeds import rng_for, seed_for
-from models.encoders.config import MbmConfig, StandardiseConfig
+from models.decoders.rows import BrainRows, array_of, in_memory
 from models.encoders.mbm.align import align
 from models.encoders.mbm.network import Aligned, MaskedBrainModel
 from models.encoders.mbm.patches import Patches, rois_of
 from models.encoders.mbm.pretrain import Twins, fill_in, pretrain
-from models.encoders.rows import BrainRows, array_of, in_memory
+from models.encoders.settings import MbmConfig, StandardiseConfig
 from models.encoders.standardise import Standardise, mean_over_time, signal_share
-from models.tensor_files import Stored
-from models.training.config import LoopConfig
-from models.training.context import Context
-from models.training.workers import workers
-from models.weights import Tensors, common, prefixed, writable
+from models.training.distributed import workers
+from models.training.settings import LoopConfig
+from models.training.stage import Context
+from models.weights.tensor_file import Stored, Tensors, common, prefixed, writable
 
 Array = NDArray[Any]
 
@@ -192,7 +191,7 @@ class Mbm:
         return made
 
     def state(self) -> tuple[dict[str, Any], Tensors]:
-        """Return config and tensors for `models.weights.save_weights`; the decoder is kept."""
+        """Return config and tensors for `models.weights.tensor_file.save_weights`; the decoder is kept."""
         inner, tensors = self.standardise.state()
         tensors = {f"standardise.{name}": value for name, value in tensors.items()}
         tensors |= {f"model.{name}": value.cpu().numpy() for name, value in self.model.state_dict().items()}

@@ -9,14 +9,12 @@ import torch
 from numpy.typing import NDArray
 
 from core.seeds import rng_for
-from models.encoders.config import PretrainConfig
-from models.encoders.mbm.blocks import compiled
-from models.encoders.mbm.network import MaskedBrainModel
+from models.decoders.rows import split_stimuli
+from models.encoders.mbm.network import MaskedBrainModel, compiled
 from models.encoders.mbm.patches import draw_visible
-from models.encoders.rows import split_stimuli
-from models.training.context import Context
-from models.training.stage import train_stage
-from models.training.workers import mine, workers
+from models.encoders.settings import PretrainConfig
+from models.training.distributed import mine, workers
+from models.training.stage import Context, train_stage
 
 Index = NDArray[np.int64]
 

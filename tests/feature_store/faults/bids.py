@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from feature_store.sources.base import SPLITS, Recording, Split
-from feature_store.sources.bids import Bids, BidsConfig
+from feature_store.sources.bids.dataset import Bids, BidsConfig
 
 from . import Fault
 

@@ -1,0 +1,1 @@
+"""Brain2Video: fMRI of people watching videos, turned back into videos."""

@@ -1,0 +1,83 @@
+"""Commands that bring what others published."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from brain2video.cli.options import DEMO, Config, Set
+
+download = typer.Typer(help="Bring a published dataset or published weights.", no_args_is_help=True)
+
+
+@download.callback()
+def published() -> None:
+    """Bring a published dataset or published weights from where they are public."""
+
+
+@download.command(name="weights")
+def weights(
+    config: Config = DEMO,
+    overrides: Set = None,
+    allow_pickled: Annotated[
+        bool, typer.Option("--allow-pickled", help="Take pickled weights where there are no others, and convert them.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it comes to, and fetch nothing.")] = False,
+) -> None:
+    """Bring the published weights that a study names from the hub into data/weights; run again, it goes on."""
+    from brain2video.cli.launch import working
+    from brain2video.cli.tables.stores import show_weights
+    from studies.stores.download import bring_weights, find_weights
+    from studies.study import load_study
+
+    with working():
+        models = find_weights(load_study(config, overrides or []))
+    show_weights(models)
+    if not dry_run:
+        with working():
+            bring_weights(models, allow_pickled=allow_pickled)
+
+
+@download.command(name="bold-moments")
+def bold_moments(
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="The dataset's folder, a study's source.path.")],
+    subject: Annotated[list[str] | None, typer.Option("--subject", help="1 to 10; repeatable.")] = None,
+    roi: Annotated[
+        list[str] | None, typer.Option("--roi", help="Only this region: EBA, lV1v, BMDgeneral, WB, …; repeatable.")
+    ] = None,
+    responses: Annotated[
+        list[str] | None,
+        typer.Option("--responses", help="rois, MNI152, fsLR32k, fsaverage, windows; repeatable.", metavar="KIND"),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All responses; of all subjects unless named.")] = False,
+    coordinates: Annotated[
+        bool, typer.Option("--coordinates", help="With regions, also their voxel indices, noise ceilings and masks.")
+    ] = False,
+    clips_only: Annotated[bool, typer.Option("--clips-only", help="Only check the clips in DEST/stimuli.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Also hash the files that are there.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it comes to, and fetch nothing.")] = False,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, max=64, help="Files fetched at once.")] = 8,
+    endpoint: Annotated[str | None, typer.Option("--endpoint-url", hidden=True)] = None,
+) -> None:
+    """Bring BOLD Moments' responses from OpenNeuro (CC0), and check the clips; run again, it goes on."""
+    from brain2video.cli.launch import working
+    from brain2video.cli.tables.stores import show_bill, show_clips
+    from feature_store.sources.bold_moments.dataset import STIMULI
+    from feature_store.sources.bold_moments.request import how_to_get_clips, request
+    from studies.stores.download import prepare
+
+    again, clips = f"run again: {shlex.join(['brain2video', *sys.argv[1:]])}", destination / STIMULI
+    if not clips_only:
+        wanted = request(subject or [], roi or [], responses or [], coordinates=coordinates, everything=everything)
+        with working(f"interrupted; what has come stays; {again}"):
+            fetcher, bill = prepare(wanted, destination, jobs=jobs, check=check, endpoint=endpoint)
+            show_bill(bill, destination)
+            if dry_run:
+                return
+            fetcher.fetch(bill, again=again)
+    if clips_only or clips.is_dir():
+        show_clips(clips)
+    else:
+        typer.echo(how_to_get_clips(clips), err=True)

@@ -1,0 +1,1 @@
+"""Tables of what commands did, drawn with rich."""

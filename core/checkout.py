@@ -1,0 +1,16 @@
+"""Where the checkout is: relative paths of a study start there."""
+
+import os
+from pathlib import Path
+
+
+def project_root() -> Path:
+    """Return the checkout's folder: `BRAIN2VIDEO_HOME` where it is set, else the folder above this package."""
+    named = os.environ.get("BRAIN2VIDEO_HOME")
+    return Path(named).resolve() if named else Path(__file__).resolve().parents[1]
+
+
+def relative_to_root(path: Path) -> str:
+    """Return a path relative to the checkout where it lies inside; references never hold absolute paths."""
+    absolute = path.absolute()
+    return absolute.relative_to(project_root()).as_posix() if absolute.is_relative_to(project_root()) else str(path)

@@ -1,0 +1,1 @@
+"""Whether a score can be believed: effective dimension, distance to training, leaks."""

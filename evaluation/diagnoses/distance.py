@@ -1,0 +1,197 @@
+"""Scores by how far a test stimulus lies from what was trained: whether a model reaches beyond its training stimuli.
+
+A model that recalls the nearest training stimulus scores well where test stimuli lie near what was trained, without
+reconstructing anything; farther away its score falls (K. Shirakawa et al., *Spurious reconstruction from brain
+activity*, arXiv 2405.10078). Where the score is Pearson's r in the space of the distances, recall of the right
+neighbour scores 1 − distance.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from core.seeds import rng_for
+from evaluation.metrics import Groups, Metric, PerStimulus, metric
+from evaluation.metrics._inputs import unit_rows
+from evaluation.statistics.intervals import DRAWS, bootstrap_interval
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+
+BLOCK = 64
+"""Training stimuli that are compared at once."""
+PARTS: dict[int, tuple[str, ...]] = {1: ("all",), 2: ("near", "far"), 3: ("near", "middle", "far")}
+FEWEST_OF_A_PART = 2
+FEWEST_TO_RANK = 3
+
+
+def nearest_training(test: Array, train: Array, *, block: int = BLOCK) -> tuple[NDArray[np.int64], Floats]:
+    """Find the training stimulus that is most like each test stimulus.
+
+    The distance is 1 − Pearson's r between rows less the training mean: 0 for a copy, about 1 for what has nothing to
+    do with any training stimulus, 2 at most. A row that is the training mean has distance 1 from all.
+
+    Parameters
+    ----------
+    test : array, shape (n, ...)
+        True targets, or predictions.
+    train : array, shape (m, ...)
+        Targets of the training stimuli.
+    block : int
+        Training rows that are compared at once; memory is that of the test rows in float32 and of two such blocks.
+
+    Returns
+    -------
+    index : array, shape (n,)
+        Rows of `train`; the first of several that are equally near.
+    distance : array, shape (n,)
+
+    Raises
+    ------
+    ValueError
+        There is no training row, the rows' shapes differ, or one is not finite.
+    """
+    if not len(train) or test.shape[1:] != train.shape[1:]:
+        raise ValueError(f"nearest training stimulus: test {test.shape} and train {train.shape}; expected rows alike")
+    mean = train.mean(axis=0, dtype=np.float64)
+    ours = [_deviations(test[start : start + block], mean, "test", start) for start in range(0, len(test), block)]
+    best, index = np.full(len(test), -np.inf), np.zeros(len(test), dtype=np.int64)
+    for start in range(0, len(train) if ours else 0, block):
+        theirs = _deviations(train[start : start + block], mean, "training", start)
+        likeness = np.concatenate([one @ theirs.T for one in ours])
+        found = likeness.argmax(axis=1)
+        value = likeness[np.arange(len(test)), found]
+        index[value > best] = found[value > best] + start
+        best = np.maximum(best, value)
+    return index, (1.0 - best).clip(0.0, 2.0)
+
+
+def _deviations(rows: Array, mean: Floats, what: str, start: int) -> NDArray[np.float32]:
+    """Return rows less the mean as unit vectors, (row, feature)."""
+    made = unit_rows(rows - mean)
+    if not np.isfinite(made).all():
+        wrong = start + int(np.argmin(np.isfinite(made).all(axis=1)))
+        raise ValueError(f"nearest training stimulus: {what} row {wrong} is not finite; mend what it was made by")
+    return made.astype(np.float32)
+
+
+def split_by_distance(
+    values: Mapping[str, PerStimulus],
+    distance: Floats,
+    *,
+    seed: int,
+    chances: Mapping[str, float | None] | None = None,
+    groups: Groups | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Say how every metric's score depends on the distance to the nearest training stimulus.
+
+    Stimuli are ranked by distance (those at one distance keep their order) and cut into three parts of equal size, give
+    or take one. A part has at least two stimuli: four or five make two parts, near and far, and fewer make one, all.
+    Identification stays among all stimuli; only the mean is taken over a part.
+
+    Parameters
+    ----------
+    values : arrays (n,) by `space.metric`
+        One row's scores of every stimulus.
+    distance : array, shape (n,)
+        That of the *true* targets, as `nearest_training` returns it: near and far mean the same for every model.
+    seed : int
+        The study's seed.
+    chances : by `space.metric`, optional
+        What guessing earns, where the metric's own chance depends on the truth.
+    groups : sequence of length n, optional
+        The class of each stimulus; those that a metric within classes has no question for are left out, as in
+        `evaluation.statistics.scores.summarise`.
+
+    Returns
+    -------
+    dict
+        By metric ``{"parts": [{"name", "n", "distance": [low, high], "value", "ci95", "chance"}],
+        "rank_correlation": {"value", "ci95"}}``. The rank correlation is Spearman's between distance and how *good* the
+        score is, with a bootstrap interval over stimuli: positive means better the farther, negative worse the farther,
+        also where a metric is the better the lower. A score that is NaN makes its part and the rank correlation null,
+        and `undefined` beside them says how many there are; none is dropped.
+
+    Raises
+    ------
+    ValueError
+        There is not one finite distance for each value.
+    """
+    if not np.isfinite(distance).all():
+        raise ValueError("scores by distance: a distance is not finite; expected what nearest_training returns")
+    return {
+        name: _metric_by_distance(metric(name), one, distance, seed, (chances or {}).get(name), groups)
+        for name, one in values.items()
+    }
+
+
+def _metric_by_distance(
+    chosen: Metric, values: PerStimulus, distance: Floats, seed: int, chance: float | None, groups: Groups | None
+) -> dict[str, Any]:
+    if values.shape != distance.shape:
+        raise ValueError(
+            f"{chosen.name}: values {values.shape} and distances {distance.shape}; expected one of each a stimulus"
+        )
+    counted = chosen.counted(len(values), groups)
+    values, distance = values[counted], distance[counted]
+    known = chosen.chance_of(None) if chance is None else chance
+    better = values if chosen.higher_is_better else -values
+    return {
+        "parts": [
+            {"name": name, **_part(values[rows], distance[rows], seed), "chance": known}
+            for name, rows in parts_by_distance(distance).items()
+        ],
+        "rank_correlation": _rank_correlation(better, distance, seed) | _undefined(values),
+    }
+
+
+def parts_by_distance(distance: Floats) -> dict[str, NDArray[np.int64]]:
+    """Return which stimuli are near, in the middle and far; see `split_by_distance`."""
+    if not len(distance):
+        return {}
+    names = PARTS[min(max(len(distance) // FEWEST_OF_A_PART, 1), 3)]
+    order = np.argsort(distance, kind="stable")
+    return dict(zip(names, np.array_split(order, len(names)), strict=True))
+
+
+def _part(values: PerStimulus, distance: Floats, seed: int) -> dict[str, Any]:
+    return {
+        "n": len(values),
+        "distance": [float(distance.min()), float(distance.max())],
+        "value": _number(float(values.mean())),
+        "ci95": [_number(bound) for bound in bootstrap_interval(values, seed=seed)],
+        **_undefined(values),
+    }
+
+
+def _undefined(values: PerStimulus) -> dict[str, int]:
+    count = int((~np.isfinite(values)).sum())
+    return {"undefined": count} if count else {}
+
+
+def _rank_correlation(values: PerStimulus, distance: Floats, seed: int) -> dict[str, Any]:
+    """Return Spearman's correlation with the percentile interval of its bootstrap over stimuli.
+
+    The draws are those of `bootstrap_interval`. A draw without any variation counts as 0: it shows no relation.
+    """
+    n = len(values)
+    if n < FEWEST_TO_RANK or not np.isfinite(values).all() or np.ptp(values) == 0 or np.ptp(distance) == 0:
+        return {"value": None, "ci95": [None, None]}
+    drawn = rng_for(seed, "bootstrap").integers(0, n, size=(DRAWS, n))
+    bounds = np.quantile(_spearman(values[drawn], distance[drawn]), [0.025, 0.975])
+    return {"value": float(_spearman(values[None], distance[None])[0]), "ci95": [float(bound) for bound in bounds]}
+
+
+def _spearman(one: Floats, other: Floats) -> Floats:
+    """Return Spearman's correlation of every row, (draw, n) and (draw, n) to (draw,)."""
+    a, b = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (rankdata(one, axis=1), rankdata(other, axis=1)))
+    lengths = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+    return np.asarray((a * b).sum(axis=1) / np.where(lengths == 0.0, 1.0, lengths))
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,1 @@
+"""Charts of scores, each returned as the bytes of a PNG."""

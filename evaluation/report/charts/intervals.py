@@ -1,0 +1,190 @@
+"""Where things lie in the gallery's small charts of intervals: one panel a metric, one line a row."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from evaluation.report.verdict import headline, p_words
+from evaluation.report.wording import metric_label, number, ordered_metrics, ordered_rows, row_label, space_label
+from evaluation.statistics.spaces import is_centred, plain
+from evaluation.statistics.table import MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION, SHUFFLED
+
+LEFT, RIGHT = 132.0, 254.0
+"""Where the axis begins and ends; the page writes names to its left, values and p-values to its right."""
+TOP, LINE, FOOT = 22.0, 21.0, 20.0
+RING = "M-4.8 0a4.8 4.8 0 1 0 9.6 0a4.8 4.8 0 1 0-9.6 0z"
+MARKERS = {
+    NEAREST: "M0 5.5l5.5-9.5h-11z",
+    PRIOR: "M-4.2-4.2l8.4 8.4M-4.2 4.2l8.4-8.4",
+    MEAN: "M-4.2-4.2h8.4v8.4h-8.4z",
+    SHUFFLED: "M0-5.5l5.5 9.5h-11z",
+    NOISE_CEILING: "M-5.5-4.5l11 9v-9l-11 9z",
+    ORACLE: "M0-6l6 6l-6 6l-6-6z",
+}
+"""Every row's shape about the origin; what is some model's is a ring."""
+Rows = Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+PLENTY = 6
+TELLING = (
+    "pixels",
+    "frames",
+    "latents",
+    "clip",
+    "clip_frames",
+    "video_attributes",
+    "video_classes",
+    "caption_attributes",
+    "captions",
+)
+"""Spaces of which a reader wants one metric each before all others."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One row's value and interval in a panel, in SVG units."""
+
+    row: str
+    label: str
+    text: str
+    y: float
+    x: float | None
+    low: float | None
+    high: float | None
+    p: float | None = None
+    """How likely the reconstruction is this much better than the row by accident, where that was tested."""
+
+    @property
+    def main(self) -> bool:
+        """Whether this is what the others are there to be compared with."""
+        return self.row == RECONSTRUCTION
+
+    @property
+    def shape(self) -> str:
+        """The marker's outline, as an SVG path about the origin."""
+        return marker(self.row)
+
+    @property
+    def p_text(self) -> str:
+        """The p-value without its letter: "<.001", ".012"."""
+        return "" if self.p is None else p_words(self.p).removeprefix("p ").removeprefix("= ").replace(" ", "")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One metric's chart."""
+
+    name: str
+    label: str
+    marks: list[Mark]
+    ends: tuple[str, str]
+    """What stands at the axis's two ends."""
+    chance: float | None
+    chance_text: str
+    height: float
+    lower_is_better: bool
+
+    @property
+    def axis_y(self) -> float:
+        """Where the axis lies."""
+        return TOP + LINE * len(self.marks)
+
+    @property
+    def tested(self) -> bool:
+        """Whether any row has a p-value."""
+        return any(mark.p is not None for mark in self.marks)
+
+    @property
+    def described(self) -> str:
+        """The chart in one sentence, for those who do not see it."""
+        rows = "; ".join(f"{mark.label} {mark.text}{_better_by(mark)}" for mark in self.marks)
+        lower = " (lower is better)" if self.lower_is_better else ""
+        return f"{self.label}{lower}: {rows}" + (f"; chance {self.chance_text}" if self.chance_text else "")
+
+
+def marker(row: str) -> str:
+    """Return a row's shape, an SVG path about the origin."""
+    return MARKERS.get(row, RING)
+
+
+def panels(rows: Rows, comparisons: Rows | None = None) -> list[Panel]:
+    """Lay out one panel for every metric that any row has.
+
+    Parameters
+    ----------
+    rows, comparisons : dict
+        As `metrics.json` holds them.
+    """
+    names = ordered_metrics(name for entries in rows.values() for name in entries)
+    return [
+        _panel(name, {row: rows[row][name] for row in ordered_rows(rows) if name in rows[row]}, comparisons or {})
+        for name in names
+    ]
+
+
+def telling(rows: Rows) -> list[str]:
+    """Return the few metrics that are shown first: the headline, and the first of each of the telling spaces."""
+    names = ordered_metrics(name for entries in rows.values() for name in entries)
+    first = {space: next(found) for space, found in groupby(names, key=_space) if not is_centred(space)}
+    chosen = [name for name in (headline(rows), *(first.get(space) for space in TELLING)) if name]
+    chosen += [name for space, name in first.items() if space not in TELLING]
+    some = set(list(dict.fromkeys(chosen or names))[:PLENTY])
+    return [name for name in names if name in some]
+
+
+def by_space(names: list[str]) -> list[tuple[str, list[str]]]:
+    """Group ordered `space.metric` names under their spaces' labels; a centred space goes with the plain one."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        label = space_label(plain(_space(name))) or "others"
+        groups.setdefault(label[:1].upper() + label[1:], []).append(name)
+    return list(groups.items())
+
+
+def _space(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _better_by(mark: Mark) -> str:
+    """Return what the test says, in words: " (reconstruction is better with p < .001)"."""
+    return "" if mark.p is None else f" (reconstruction better, {p_words(mark.p)})"
+
+
+def _panel(name: str, entries: Mapping[str, Mapping[str, Any]], comparisons: Rows) -> Panel:
+    first = next(iter(entries.values()))
+    low, high = _range(entries)
+
+    def x(value: float | None) -> float | None:
+        return None if value is None else round(LEFT + (RIGHT - LEFT) * (value - low) / (high - low), 1)
+
+    def p(row: str) -> float | None:
+        return comparisons.get(row, {}).get(name, {}).get("p")
+
+    def mark(place: int, row: str, one: Mapping[str, Any]) -> Mark:
+        start, end = (x(bound) for bound in one["ci95"])
+        y = TOP + LINE * (place + 0.5)
+        return Mark(row, row_label(row), number(one["value"]), y, x(one["value"]), start, end, p(row))
+
+    marks = [mark(place, row, one) for place, (row, one) in enumerate(entries.items())]
+    return Panel(
+        name=name,
+        label=metric_label(name),
+        marks=marks,
+        ends=(number(low), number(high)),
+        chance=x(first["chance"]),
+        chance_text="" if first["chance"] is None else number(first["chance"]),
+        height=TOP + LINE * len(marks) + FOOT,
+        lower_is_better=not first["higher_is_better"],
+    )
+
+
+def _range(entries: Mapping[str, Mapping[str, Any]]) -> tuple[float, float]:
+    """Return the axis's ends: all that is drawn and a little more, within −1 or 0 to 1 where all of it is."""
+    drawn = [one["value"] for one in entries.values()] + [one["chance"] for one in entries.values()]
+    drawn += [bound for one in entries.values() for bound in one["ci95"]]
+    known = [value for value in drawn if value is not None] or [0.0, 1.0]
+    low, high = min(known), max(known)
+    room = 0.08 * (high - low) or 0.5
+    if low >= -1.0 and high <= 1.0:
+        return max(low - room, 0.0 if low >= 0.0 else -1.0), min(high + room, 1.0)
+    return low - room, high + room

@@ -1,0 +1,163 @@
+"""One picture of all routes from brain to target: points with intervals, beside chance, controls and noise ceiling."""
+
+from collections.abc import Mapping
+from io import BytesIO
+from typing import Any
+
+from evaluation.report.charts.style import write_at_foot, write_beside
+from evaluation.report.wording import number, ordered_rows, row_label
+from evaluation.statistics.spaces import is_centred, plain
+from evaluation.statistics.table import NOISE_CEILING, REFERENCES
+
+COLUMNS = {"correlation": "Pearson r", "two_way": "two-way identification"}
+"""The metrics shown, one column each, in centred spaces where the report has them."""
+WIDTH, DPI = 12.0, 100
+LINE, HEAD, FOOT = 0.29, 0.72, 0.5
+"""Inches for a row, above a panel's rows and below them."""
+MODEL, CHOSEN, CONTROL, CEILING = "#4d7ea8", "#0b4a80", "#6f757d", "#4f7022"
+LABEL_WIDTH = 24
+MARK = " (chosen)"
+NOT_LISTED = ("oracle", NOISE_CEILING)
+"""Rows without a line of their own: the oracle would stretch every axis to 1, the noise ceiling stands upright."""
+APART = 0.3
+"""The share of a panel below which chance and noise ceiling are written on two lines."""
+Entry = Mapping[str, Any]
+Table = Mapping[str, Mapping[str, Entry]]
+
+
+def route_table_png(report: Mapping[str, Any]) -> bytes:
+    """Return a PNG, 1200 pixels wide, of how well every route predicts every target.
+
+    One line of panels a target: Pearson's r and two-way identification, each as the mean over test stimuli with its
+    95 % interval. The chosen route is a filled diamond with its name in bold, the other routes are circles, what is no
+    route stands below in grey squares. Chance is dashed; the noise ceiling is a line with its interval as a band.
+
+    Parameters
+    ----------
+    report : dict
+        What `scores.json` holds: ``{"targets": {role: {"target", "rows": {row: {metric: entry}}, "chosen"}}}``.
+        `chosen` may be missing. Values that are null are written as a dash and not drawn. The oracle is left out.
+
+    Raises
+    ------
+    ValueError
+        The report has no target.
+    """
+    from matplotlib import rc_context
+
+    if not report["targets"]:
+        raise ValueError("the report has no target; nothing to draw")
+    with rc_context({"text.parse_math": False}):  # a route's name may hold any sign
+        return _draw(report["targets"])
+
+
+def _draw(targets: Mapping[str, Mapping[str, Any]]) -> bytes:
+    from matplotlib.figure import Figure
+
+    shown = [ordered_rows(row for row in target["rows"] if row not in NOT_LISTED) for target in targets.values()]
+    heights = [HEAD + FOOT + LINE * max(len(rows), 1) for rows in shown]
+    figure = Figure(figsize=(WIDTH, sum(heights)), dpi=DPI)
+    top = sum(heights)
+    for (role, target), rows, height in zip(targets.items(), shown, heights, strict=True):
+        _draw_target(figure, f"{role}: {target['target']}", target, rows, (top - height, top))
+        top -= height
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _draw_target(
+    figure: Any, title: str, target: Mapping[str, Any], rows: list[str], between: tuple[float, float]
+) -> None:
+    """Draw a target's two panels; `between` are the lower and upper end in inches from the figure's foot."""
+    total = figure.get_figheight()
+    low, high = (between[0] + FOOT) / total, (between[1] - HEAD) / total
+    figure.text(0.012, (between[1] - 0.16) / total, title, fontsize=12, weight="bold", va="top")
+    for column, (short, words) in enumerate(COLUMNS.items()):
+        axes = figure.add_axes((0.17 + 0.42 * column, low, 0.27, high - low))
+        name = _shown_metric(target["rows"], short)
+        _draw_panel(axes, name, target, rows, named=column == 0)
+        space = name.rpartition(".")[0] if name else ""
+        what = f"{words}, {'training mean removed' if is_centred(space) else plain(space)}" if space else words
+        axes.set_title(what, fontsize=10, loc="left", pad=6)
+
+
+def _shown_metric(rows: Table, short: str) -> str | None:
+    """Return the `space.metric` name of a column: that of a centred space, else any."""
+    names = sorted({name for entries in rows.values() for name in entries if name.rpartition(".")[2] == short})
+    return next((name for name in names if is_centred(name.rpartition(".")[0])), names[0] if names else None)
+
+
+def _draw_panel(axes: Any, name: str | None, target: Mapping[str, Any], rows: list[str], *, named: bool) -> None:
+    table: Table = target["rows"]
+    chosen = target.get("chosen")
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.grid(axis="x", alpha=0.25)
+    axes.set_yticks(range(len(rows)), [_name(row, chosen) if named else "" for row in rows], fontsize=10)
+    for row, text in zip(rows, axes.get_yticklabels(), strict=True):
+        text.set(color=_style(row, chosen)["color"], weight="bold" if row == chosen else "normal")
+    divide = sum(row not in REFERENCES for row in rows) - 0.5
+    if -0.5 < divide < len(rows) - 1:
+        axes.axhline(divide, color="#c9cdd2", linewidth=0.8)
+    if name is None:
+        axes.set_xticks([])
+        axes.text(0.5, 0.5, "not scored", transform=axes.transAxes, ha="center", va="center", color=CONTROL)
+        return
+    entries = {row: entry for row in rows if (entry := table[row].get(name)) is not None}
+    for place, row in enumerate(rows):
+        if row in entries:
+            _draw_row(axes, place, entries[row], _style(row, chosen))
+    axes.margins(x=0.06)
+    axes.locator_params(axis="x", nbins=6)
+    chance = next((entry["chance"] for entry in entries.values()), None)
+    _draw_chance(axes, chance)
+    _draw_ceiling(axes, table.get(NOISE_CEILING, {}).get(name), chance)
+
+
+def _name(row: str, chosen: str | None) -> str:
+    label = row_label(row)
+    room = LABEL_WIDTH - len(MARK) - 2 if row == chosen else LABEL_WIDTH  # bold letters are wider
+    shown = label if len(label) <= room else f"{label[: room - 1].rstrip()}…"
+    return shown + MARK if row == chosen else shown
+
+
+def _style(row: str, chosen: str | None) -> dict[str, Any]:
+    if row in REFERENCES:
+        return {"color": CONTROL, "marker": "s", "markersize": 5, "markerfacecolor": CONTROL}
+    if row == chosen:
+        return {"color": CHOSEN, "marker": "D", "markersize": 8, "markerfacecolor": CHOSEN}
+    return {"color": MODEL, "marker": "o", "markersize": 7, "markerfacecolor": "white"}
+
+
+def _draw_row(axes: Any, place: int, entry: Entry, style: Mapping[str, Any]) -> None:
+    """Draw a point with its interval, and write both at the panel's right."""
+    value, (low, high) = entry["value"], entry["ci95"]
+    text = number(value)
+    if low is not None and high is not None:
+        axes.plot([low, high], [place, place], color=style["color"], linewidth=2, solid_capstyle="butt", zorder=3)
+        text += f"  [{number(low)}, {number(high)}]"
+    if value is not None:
+        axes.plot([value], [place], linestyle="none", markeredgewidth=1.6, zorder=4, **style)
+    weight = "bold" if style["marker"] == "D" else "normal"
+    write_beside(axes, place, text, fontsize=9, color=style["color"], weight=weight)
+
+
+def _draw_chance(axes: Any, chance: float | None) -> None:
+    if chance is not None:
+        axes.axvline(chance, color="#3c4046", linestyle=(0, (4, 3)), linewidth=1, zorder=2)
+        write_at_foot(axes, chance, f"chance {number(chance)}", "#3c4046")
+
+
+def _draw_ceiling(axes: Any, entry: Entry | None, chance: float | None) -> None:
+    if entry is None or entry["value"] is None:
+        return
+    low, high = entry["ci95"]
+    if low is not None and high is not None:
+        axes.axvspan(low, high, color=CEILING, alpha=0.16, linewidth=0, zorder=1)
+    axes.axvline(entry["value"], color=CEILING, linewidth=1.2, zorder=2)
+    left, right = axes.get_xlim()
+    line = int(chance is not None and abs(entry["value"] - chance) < APART * (right - left))
+    write_at_foot(axes, entry["value"], f"noise ceiling {number(entry['value'])}", CEILING, line)

@@ -1,0 +1,1 @@
+"""The gallery: one HTML page of a run's videos and scores."""

@@ -1,0 +1,1 @@
+"""From every stimulus's values to intervals, comparisons and report entries."""

@@ -1,0 +1,320 @@
+"""From predictions to `metrics.json`: one value a stimulus, means with intervals, comparisons, the report."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.metrics import Array, Groups, Metric, PerStimulus, metric
+from evaluation.metrics.similarity import similarity
+from evaluation.statistics.intervals import bootstrap_interval, holm, paired_interval, paired_p
+from evaluation.statistics.spaces import Spaces, applicable, in_space
+from evaluation.statistics.table import CONTROLS, RECONSTRUCTION, REFERENCES
+
+SCHEMA = 1
+Values: TypeAlias = dict[str, dict[str, PerStimulus]]
+"""Values (n,), or (subject, n) of several subjects who saw the same stimuli, by row and by `space.metric`."""
+Rows: TypeAlias = dict[str, dict[str, dict[str, Any]]]
+"""The entries of `metrics.json` by row and by `space.metric`."""
+
+
+def per_stimulus(
+    rows: Mapping[str, Spaces], truth: Spaces, *, metrics: Sequence[str], groups: Groups | None = None
+) -> Values:
+    """Score every stimulus of every row in the spaces that the row and the truth both have.
+
+    Parameters
+    ----------
+    rows : predictions (n, ...) by row and space
+    truth : arrays (n, ...) by space
+    metrics, groups
+        See `applicable`.
+
+    Returns
+    -------
+    Values
+        Arrays (n,); NaN where a prediction is not finite.
+
+    Raises
+    ------
+    ValueError
+        A prediction's shape is not its truth's.
+    """
+    names = applicable(metrics, truth, groups)
+    return {row: _score_row(row, predictions, truth, names, groups) for row, predictions in rows.items()}
+
+
+def _score_row(
+    row: str, predictions: Spaces, truth: Spaces, names: Sequence[str], groups: Groups | None
+) -> dict[str, PerStimulus]:
+    scored, known = {}, Similarities()
+    for name in names:
+        space = name.rpartition(".")[0]
+        predicted, wanted = in_space(predictions, space), in_space(truth, space)
+        if predicted is None or wanted is None:
+            continue
+        try:
+            scored[name] = known.score(name, predicted, wanted, groups)
+        except ValueError as error:
+            raise ValueError(f"row '{row}', space '{space}': {error}") from error
+    return scored
+
+
+class Similarities:
+    """Correlations of all predictions with all truths by space, which several metrics and orders of stimuli share."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, NDArray[np.float64]] = {}
+
+    def score(
+        self,
+        name: str,
+        prediction: Array,
+        truth: Array,
+        groups: Groups | None = None,
+        order: NDArray[np.int64] | None = None,
+    ) -> PerStimulus:
+        """Score every stimulus by a metric, `space.metric`; see `Metric.per_stimulus`.
+
+        Parameters
+        ----------
+        order : array, shape (n,), optional
+            Which prediction every truth is held against; its own by default. The arrays are those of all calls for the
+            same space.
+        """
+        chosen = metric(name)
+        if chosen.of_similarity is None:
+            return chosen.per_stimulus(prediction if order is None else prediction[order], truth, groups)
+        chosen.check(prediction, truth, groups)
+        space = name.rpartition(".")[0]
+        if space not in self._known:
+            self._known[space] = similarity(prediction, truth)
+        r = self._known[space] if order is None else self._known[space][order]
+        return chosen.of_similarity(r, None if groups is None else np.asarray(groups))
+
+
+def average(parts: Sequence[Values]) -> Values:
+    """Average per-stimulus values over several orders of the same stimuli, as the shuffled brain has them.
+
+    Rows and metrics that not every part has are left out. NaN stays NaN.
+
+    Raises
+    ------
+    ValueError
+        There is no part, or the parts differ in the number of stimuli.
+    """
+    return _joined(parts, lambda arrays: np.asarray(np.mean(arrays, axis=0)))
+
+
+def by_subject(parts: Sequence[Values]) -> Values:
+    """Set the values of subjects who saw the same stimuli one below the other, (subject, n); raises as `average` does.
+
+    Of one subject they stay as they are, (n,).
+    """
+    return _joined(parts, lambda arrays: np.asarray(arrays[0] if len(arrays) == 1 else np.stack(arrays)))
+
+
+def _joined(parts: Sequence[Values], join: Callable[[list[PerStimulus]], PerStimulus]) -> Values:
+    if not parts:
+        raise ValueError("no values to join; expected those of 1 subject or more")
+    joined: Values = {}
+    for row in (row for row in parts[0] if all(row in part for part in parts)):
+        names = [name for name in parts[0][row] if all(name in part[row] for part in parts)]
+        joined[row] = {name: join([part[row][name] for part in parts]) for name in names}
+    return joined
+
+
+def summarise(values: Values, *, seed: int, groups: Groups | None = None, truth: Spaces | None = None) -> Rows:
+    """Turn per-stimulus values into the entries of `metrics.json`: mean, 95 % interval, chance, direction.
+
+    A stimulus that the metric has no question for (alone in its class) is not counted, and `n` then says how many were.
+    A value that is NaN otherwise makes the mean null, and `undefined` says how many there are; none is dropped.
+
+    Parameters
+    ----------
+    values : Values
+        Of several subjects, (subject, n), intervals are over subjects and stimuli, drawn crossed.
+    seed : int
+        The study's seed.
+    groups : sequence of length n, optional
+    truth : arrays (n, ...) by space, optional
+        For the chance level of metrics where it depends on the truth; null without.
+    """
+    names = dict.fromkeys(name for scored in values.values() for name in scored)
+    chances = {name: _chance(name, truth) for name in names}
+    return {
+        row: {name: _entry(metric(name), one, chances[name], seed, groups) for name, one in scored.items()}
+        for row, scored in values.items()
+    }
+
+
+def _chance(name: str, truth: Spaces | None) -> float | None:
+    found = None if truth is None else in_space(truth, name.rpartition(".")[0])
+    chance = metric(name).chance_of(found)
+    return None if chance is None else _number(chance)
+
+
+def _entry(
+    chosen: Metric, values: PerStimulus, chance: float | None, seed: int, groups: Groups | None
+) -> dict[str, Any]:
+    counted = values[..., chosen.counted(values.shape[-1], groups)]
+    interval = bootstrap_interval(counted, seed=seed)
+    mean = float(counted.mean()) if counted.size else math.nan
+    entry: dict[str, Any] = {
+        "value": _number(mean),
+        "ci95": [_number(bound) for bound in interval],
+        "chance": chance,
+        "higher_is_better": chosen.higher_is_better,
+    }
+    return entry | _left_out(values, counted)
+
+
+def _left_out(values: PerStimulus, counted: PerStimulus) -> dict[str, int]:
+    """Return how many stimuli were counted and how many of these have no value, each where it is worth saying."""
+    found = {"n": counted.shape[-1]} if counted.shape[-1] != values.shape[-1] else {}
+    undefined = int((~np.isfinite(np.atleast_2d(counted)).all(axis=0)).sum()) if counted.size else 0
+    return found | ({"undefined": undefined} if undefined else {})
+
+
+def differences(values: Values, baseline: str, *, seed: int, groups: Groups | None = None) -> Rows:
+    """Compare every model's row with the baseline's, stimulus by stimulus.
+
+    Parameters
+    ----------
+    values : Values
+    baseline : str
+        The row that the others are held against; it is left out itself, as are the rows of no model (`REFERENCES`).
+    seed : int
+        The study's seed.
+    groups : sequence of length n, optional
+        The class of each stimulus, where a metric asked for it.
+
+    Returns
+    -------
+    dict
+        ``{row: {"latents_centred.correlation": {"value", "ci95", "higher_is_better"}}}``: the row's mean less the
+        baseline's, with its paired interval; `n` and `undefined` as in `summarise`. An interval without 0 in it is a
+        difference over test stimuli, not over other subjects or other fits.
+
+    Raises
+    ------
+    ValueError
+        There is no row of the baseline's name.
+    """
+    if baseline not in values:
+        raise ValueError(f"no row '{baseline}' to compare with; found {', '.join(values) or 'none'}")
+    against = values[baseline]
+    return {
+        row: {
+            name: _difference(metric(name), one[name], against[name], seed, groups) for name in one if name in against
+        }
+        for row, one in values.items()
+        if row not in (baseline, *REFERENCES)
+    }
+
+
+def _difference(
+    chosen: Metric, values: PerStimulus, against: PerStimulus, seed: int, groups: Groups | None
+) -> dict[str, Any]:
+    asked = chosen.counted(values.shape[-1], groups)
+    value, low, high = paired_interval(values[..., asked], against[..., asked], seed=seed)
+    entry = {
+        "value": _number(value),
+        "ci95": [_number(low), _number(high)],
+        "higher_is_better": chosen.higher_is_better,
+    }
+    return entry | _left_out(values, values[..., asked] - against[..., asked])
+
+
+def comparisons(
+    values: Values, *, seed: int, groups: Groups | None = None, row: str = RECONSTRUCTION
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Hold a row against every control: paired differences with intervals, and a paired permutation test.
+
+    Returns
+    -------
+    dict
+        ``{control: {"pixels.two_way": {"value", "ci95", "higher_is_better", "p", "p_adjusted"}}}`` for the controls
+        that there are, in the order of `CONTROLS`. `p` is one-sided, in the direction that is better (see
+        `intervals.paired_p`); `p_adjusted` is Holm's over the control's metrics.
+    """
+    ours = values.get(row, {})
+    return {
+        control: _adjusted({name: _compared(name, ours[name], against[name], seed, groups)
+                            for name in ours if name in against})
+        for control, against in ((one, values[one]) for one in CONTROLS if one in values)
+    }  # fmt: skip
+
+
+def _compared(name: str, ours: PerStimulus, theirs: PerStimulus, seed: int, groups: Groups | None) -> dict[str, Any]:
+    chosen = metric(name)
+    asked = chosen.counted(ours.shape[-1], groups)
+    p = paired_p(ours[..., asked], theirs[..., asked], seed=seed, higher_is_better=chosen.higher_is_better)
+    return {**_difference(chosen, ours, theirs, seed, groups), "p": p}
+
+
+def _adjusted(compared: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    adjusted = holm({name: entry["p"] for name, entry in compared.items()})
+    return {
+        name: {**entry, "p": _number(entry["p"]), "p_adjusted": _number(adjusted[name])}
+        for name, entry in compared.items()
+    }
+
+
+def score_rows(
+    rows: Mapping[str, Spaces],
+    truth: Spaces,
+    *,
+    metrics: Sequence[str],
+    groups: Groups | None = None,
+    seed: int,
+) -> Rows:
+    """Score every row against the truth, with intervals over stimuli: `summarise` of `per_stimulus`.
+
+    Parameters
+    ----------
+    rows : predictions (n, ...) by row (`evaluation.statistics.table.ROWS`, or any other name) and by space
+    truth : arrays (n, ...) by space
+    metrics : sequence of str
+        `space.metric` or bare names; see `applicable`.
+    groups : sequence of length n, optional
+        The class of each stimulus.
+    seed : int
+        The study's seed.
+
+    Returns
+    -------
+    dict
+        ``{row: {"pixels.two_way": {"value", "ci95", "chance", "higher_is_better"}}}``, ready for JSON.
+    """
+    values = per_stimulus(rows, truth, metrics=metrics, groups=groups)
+    return summarise(values, seed=seed, groups=groups, truth=truth)
+
+
+def scores_of(values: Values, index: int, *, row: str = RECONSTRUCTION) -> dict[str, float]:
+    """Return one stimulus's values by `space.metric`, as the gallery shows them."""
+    return {name: float(one[index]) for name, one in values.get(row, {}).items()}
+
+
+def report(study: str, run: str, n_test: int, rows: Rows, **more: Any) -> dict[str, Any]:
+    """Return what `metrics.json` holds; `more` joins at the top level. NaN and infinities become null."""
+    cleaned: dict[str, Any] = _clean(
+        {**more, "schema": SCHEMA, "study": study, "run": run, "n_test": n_test, "rows": rows}
+    )
+    return cleaned
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _clean(one) for key, one in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _clean(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_clean(one) for one in value]
+    return _number(value) if isinstance(value, float) else value

@@ -1,0 +1,1 @@
+"""Chunks of arrays on disk: files, codecs, rows, cache."""

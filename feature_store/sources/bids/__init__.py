@@ -1,0 +1,1 @@
+"""Any BIDS dataset of NIfTI images with events."""

@@ -1,0 +1,271 @@
+"""Any BIDS dataset with BOLD runs and events becomes per-trial responses: betas of a GLM, or windows of the signal.
+
+The images are the raw ones or those of a derivative such as fMRIPrep's; events always come from the raw dataset. Runs
+are read one at a time, when their trials are asked for.
+
+Gorgolewski et al. (2016), The brain imaging data structure, a format for organizing and describing outputs of
+neuroimaging experiments.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+
+from core.clips import Clip, ClipConfig, read_clip
+from core.config import nearest
+from core.errors import SourceError, SourceMissing
+from feature_store.sources.base import SPLITS, STIMULUS_COLUMNS, Recording, Rows, Split
+from feature_store.sources.bids.events import (
+    FILE_COLUMN,
+    MISSING,
+    EventsConfig,
+    check_splits,
+    read_nuisance,
+    read_trials,
+)
+from feature_store.sources.bids.files import Layout, Run, bare, hint
+from feature_store.sources.bids.images import Scan, open_scans
+from feature_store.sources.bids.voxels import AtlasConfig, Voxels, find_voxels, mask_files, read_series
+from feature_store.sources.tables import check_stimuli, check_trials, present, stays_inside
+from feature_store.sources.timeseries.glm import GlmConfig, check_covered, read_confounds, trial_betas, trial_regressors
+from feature_store.sources.timeseries.scaling import Events
+from feature_store.sources.timeseries.windows import WindowConfig, first_volumes, trial_windows, window_volumes
+
+STIMULI = "stimuli"
+"""BIDS's folder of stimulus files."""
+TRIALS = ["stimulus", "repetition", "session", "task", "run", "onset_s"]
+
+ResponseConfig = Annotated[GlmConfig | WindowConfig, Field(discriminator="kind")]
+
+
+class BidsConfig(EventsConfig):
+    """Where the dataset lies, which of its runs are read, and how their trials become responses."""
+
+    kind: Literal["bids"] = "bids"
+    path: str
+    subjects: list[str] | None = Field(None, min_length=1)
+    """Subjects' labels, with or without ``sub-``; all that are there by default."""
+    task: str | list[str] | None = Field(None, min_length=1)
+    """The tasks that are read; all by default, and then all need events."""
+    sessions: list[str] | None = Field(None, min_length=1)
+    derivatives: str | None = None
+    """The folder of preprocessed runs inside `path`, such as ``derivatives/fmriprep``; the raw runs by default."""
+    space: str | None = None
+    """Which preprocessed images: their ``space-``."""
+    desc: str | None = None
+    """Which preprocessed images: their ``desc-``."""
+    stimuli: str | None = None
+    """The folder of the clips, where it is not ``stimuli`` inside `path`."""
+    mask: str | None = None
+    """A NIfTI file, or ``none`` for every voxel that varies; by default the runs' own masks, else a computed one."""
+    atlas: AtlasConfig | None = None
+    response: ResponseConfig = GlmConfig()
+
+    @property
+    def named_subjects(self) -> list[str] | None:
+        """The subjects that the config names, as ``sub-01``, or None where it takes all that are there."""
+        return None if self.subjects is None else [f"sub-{label}" for label in bare(self.subjects, "sub")]
+
+    def layout(self, path: Path) -> Layout:
+        """Return which files of the dataset at `path` are meant."""
+        tasks = [self.task] if isinstance(self.task, str) else self.task
+        single = {"space": self.space, "desc": self.desc}
+        asked = {"task": tasks, "ses": self.sessions} | {name: label and [label] for name, label in single.items()}
+        wanted = {entity: bare(labels, entity) for entity, labels in asked.items() if labels}
+        return Layout(path, path / self.derivatives if self.derivatives else path, wanted)
+
+    def build(self, root: Path) -> "Bids":
+        """Return the source; relative paths start at `root`."""
+        return Bids(self, root)
+
+
+class Bids:
+    """A BIDS dataset on disk, as a `Source`."""
+
+    def __init__(self, config: BidsConfig, root: Path) -> None:
+        self.config = config
+        self.root = root
+        self.path = root / Path(config.path).expanduser()
+        self.clips = root / Path(config.stimuli).expanduser() if config.stimuli else self.path / STIMULI
+        self.layout = config.layout(self.path)
+
+    @property
+    def subjects(self) -> list[str]:
+        """The subjects that the config names, or all that are there, as ``sub-01``."""
+        there = self.layout.subjects()
+        for subject in self.config.named_subjects or []:
+            if subject not in there:
+                raise SourceMissing(
+                    f"{self.layout.images / subject}: no such subject{nearest(subject, there)}; mend source.subjects"
+                )
+        return self.config.named_subjects or there
+
+    def stimuli(self) -> pd.DataFrame:
+        """Return the stimuli by split and name; captions are those of all the events that show them."""
+        return self._stimuli.copy()
+
+    @cached_property
+    def _stimuli(self) -> pd.DataFrame:
+        trials = pd.concat(self._trials.values(), ignore_index=True)
+        check_splits(trials, self.config, self.path)
+        table = trials.drop_duplicates("stimulus").sort_values("stimulus")
+        stimuli = pd.concat([table[table["split"] == split] for split in SPLITS], ignore_index=True)
+        check_stimuli(stimuli, self.path)
+        said = trials[~trials["caption"].isin(["", MISSING])].groupby("stimulus")["caption"].unique()
+        captions = [list(said.get(stimulus, [])) for stimulus in stimuli["stimulus"]]
+        return stimuli.assign(caption=pd.Series(captions, dtype=object))[list(STIMULUS_COLUMNS)]
+
+    @cached_property
+    def _runs(self) -> dict[str, list[Run]]:
+        return {subject: self.layout.runs(subject) for subject in self.subjects}
+
+    @cached_property
+    def _trials(self) -> dict[str, pd.DataFrame]:
+        return {subject: read_trials(runs, self.config) for subject, runs in self._runs.items()}
+
+    @cached_property
+    def _values(self) -> dict[str, str]:
+        """What the events say of every stimulus, by its name."""
+        trials = pd.concat(self._trials.values())
+        return dict(zip(trials["stimulus"], trials["value"], strict=True))
+
+    def responses(self, subject: str) -> Recording:
+        """Return one subject's responses: (trial, voxel) or (trial, time, voxel) float32, by session, run and onset."""
+        stimuli, trials = self.stimuli(), self._trials[self._known(subject)]
+        check_trials(trials, stimuli, self.layout.images / subject)
+        runs = self._runs[subject]
+        shown = [(index, run) for index, run in enumerate(runs) if (trials["index"] == index).any()]
+        scans = open_scans([run for _, run in shown])
+        events = [_events(trials[trials["index"] == index]) for index, _ in shown]
+        for scan, happened in zip(scans, events, strict=True):
+            self._check(scan, happened)
+        voxels = find_voxels(scans, self.config.mask, self.config.atlas, self.root)
+        read = lru_cache(maxsize=1)(lambda run: self._read(scans[run], events[run], voxels))
+        numbers = trials["index"].map({index: place for place, (index, _) in enumerate(shown)})
+        where = np.column_stack([numbers, trials.groupby("index").cumcount()])
+        tail = (*self._times(scans[0]), len(voxels.table))
+        values: dict[Split, Rows] = {s: RunRows(where[(trials["split"] == s).to_numpy()], tail, read) for s in SPLITS}
+        tables = {s: trials.loc[trials["split"] == s, TRIALS].reset_index(drop=True) for s in SPLITS}
+        return Recording(subject, values, tables, voxels.table, self._attributes(scans[0], voxels))
+
+    def _check(self, scan: Scan, events: Events) -> None:
+        response = self.config.response
+        if isinstance(response, WindowConfig):
+            first_volumes(events, scan.timing, response)
+            return
+        check_covered(events, scan.timing)
+        self._confounds(scan, response)
+
+    def _read(self, scan: Scan, events: Events, voxels: Voxels) -> NDArray[np.float32]:
+        response, image = self.config.response, scan.run.image
+        series = read_series(image, voxels)
+        if isinstance(response, WindowConfig):
+            return trial_windows(series, events, scan.timing, response, where=image)
+        return trial_betas(series, events, scan.timing, response, self._confounds(scan, response), where=image)
+
+    def _confounds(self, scan: Scan, response: GlmConfig) -> NDArray[np.float64]:
+        volumes, run = scan.timing.volumes, scan.run
+        measured = read_confounds(run.confounds, response.confounds, volumes=volumes, image=run.image)
+        aside = read_nuisance(run, self.config)
+        if not aside.places:
+            return measured
+        check_covered(aside, scan.timing)
+        return np.column_stack([measured, trial_regressors(aside, scan.timing, response).sum(axis=0)])
+
+    def _times(self, scan: Scan) -> tuple[int, ...]:
+        response = self.config.response
+        if isinstance(response, WindowConfig) and not response.average:
+            return (window_volumes(response, scan.timing),)
+        return ()
+
+    def _attributes(self, scan: Scan, voxels: Voxels) -> dict[str, Any]:
+        return {
+            "space": scan.run.entities.get("space", "individual"),
+            "tr_s": scan.timing.tr_s,
+            "start_s": scan.timing.start_s,
+            "affine": scan.grid.affine.tolist(),
+            "mask": voxels.origin,
+            "response": self.config.response.model_dump(mode="json"),
+        }
+
+    def response_files(self, subject: str) -> list[Path]:
+        """Return a subject's images, sidecars, events, confounds, masks, and the atlas."""
+        runs = self._runs[self._known(subject)]
+        images = [present(run.image, "fetch the dataset again") for run in runs]
+        beside = [path for run in runs for path in (*run.sidecars, run.events) if path is not None]
+        confounds = isinstance(self.config.response, GlmConfig) and self.config.response.confounds
+        tables = [run.confounds for run in runs if confounds and run.confounds is not None]
+        masks = mask_files(runs, self.config.mask, self.config.atlas, self.root)
+        return list(dict.fromkeys([*images, *beside, *tables, *masks]))
+
+    def stimulus_files(self) -> list[Path]:
+        """Return all events and, where there is a folder of them, the clips that they name."""
+        events = [run.events for runs in self._runs.values() for run in runs if run.events is not None]
+        clips = [self._clip_path(stimulus) for stimulus in self.stimuli()["stimulus"]]
+        return list(dict.fromkeys([*events, *(path for path in clips if path is not None)]))
+
+    def clip(self, stimulus: str, config: ClipConfig) -> Clip | None:
+        """Return what was shown, or None where the dataset has no folder of stimuli or the events name no file."""
+        path = self._clip_path(stimulus)
+        return None if path is None else read_clip(path, config)
+
+    def _clip_path(self, stimulus: str) -> Path | None:
+        if stimulus not in self._values:
+            raise SourceError(
+                f"{self.path}: no event shows the stimulus '{stimulus}'{hint(stimulus, list(self._values))}"
+            )
+        name, named = self._values[stimulus], self.config.stimulus_column == FILE_COLUMN
+        path = self.clips / name
+        # Other columns hold names of any kind, some of which may be those of files below the folder.
+        if not self.clips.is_dir() or (not named and not (stays_inside(name) and path.is_file())):
+            return None
+        return present(path, "fetch the clips, or set source.stimuli to their folder")
+
+    def target(self, name: str) -> NDArray[Any] | None:
+        """Return None: BIDS has no place for embeddings."""
+        del name
+        return None
+
+    def _known(self, subject: str) -> str:
+        if subject not in self._runs:
+            raise SourceMissing(f"{self.layout.images / subject}: no such subject{nearest(subject, list(self._runs))}")
+        return subject
+
+
+class RunRows:
+    """Rows that lie in several runs; slices in order read every run once, for the last one is kept.
+
+    Parameters
+    ----------
+    where : array of shape (row, 2)
+        Each row's run, and its trial in that run.
+    tail : shape of one row
+    read : returns a run's responses, (trial, *tail)
+    """
+
+    def __init__(
+        self, where: NDArray[np.int64], tail: Sequence[int], read: Callable[[int], NDArray[np.float32]]
+    ) -> None:
+        self.shape = (len(where), *tail)
+        self._where = where
+        self._read = read
+
+    def __getitem__(self, rows: slice) -> NDArray[np.float32]:
+        wanted = self._where[rows]
+        values = np.empty((len(wanted), *self.shape[1:]), np.float32)
+        for run in dict.fromkeys(wanted[:, 0].tolist()):
+            here = wanted[:, 0] == run
+            values[here] = self._read(run)[wanted[here, 1]]
+        return values
+
+
+def _events(trials: pd.DataFrame) -> Events:
+    return Events(
+        trials["onset_s"].to_numpy(np.float64), trials["duration_s"].to_numpy(np.float64), trials["place"].tolist()
+    )

@@ -1,0 +1,1 @@
+"""BOLD Moments as published: responses, spaces, ROIs, stimuli."""

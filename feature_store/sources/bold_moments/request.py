@@ -1,0 +1,293 @@
+"""What a request for BOLD Moments means in files of OpenNeuro ds005165, and whether clips are the published ones.
+
+The clips are not on OpenNeuro: the authors give them to whoever accepts their terms, and `check_clips` holds what came
+against what was published.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import cast, get_args
+
+import av
+
+from core.config import nearest
+from core.errors import SourceError, SourceMissing
+from core.progress import track
+from feature_store.download import Wanted
+from feature_store.sources.base import SPLITS, Split
+from feature_store.sources.bold_moments.dataset import (
+    ANNOTATIONS,
+    BETAS,
+    BETAS_FOLDER,
+    CEILING,
+    CEILING_HEMISPHERE,
+    CLIP,
+    GENERAL,
+    GROUP_MASK,
+    HEMISPHERES,
+    ORGANIZED,
+    ORGANIZED_HEMISPHERE,
+    PREPARED,
+    PUBLISHED_SUBJECTS,
+    ROI_INDICES,
+    ROI_VOXELS,
+    ROIS,
+    SUBJECT_MASK,
+    TRS,
+    WHOLE,
+    WINDOW_ROIS,
+    WINDOWS,
+    WINDOWS_FOLDER,
+    Counts,
+    Responses,
+)
+
+BUCKET, PREFIX, REGION = "openneuro.org", "ds005165/", "us-east-1"
+KINDS: tuple[Responses, ...] = get_args(Responses)
+ALWAYS = ("dataset_description.json", "participants.tsv", ANNOTATIONS)
+SPACES = ("MNI152", "fsLR32k", "fsaverage")
+CEILINGS: tuple[tuple[Split, int], ...] = (("train", 1), ("train", 3), ("test", 1), ("test", 10))
+"""Of which split and of how many averaged repeats noise ceilings were published."""
+AVERAGED = "TRavg56789"
+
+CLIPS_SITE = "https://boldmomentsdataset.csail.mit.edu/stimuli_metadata"
+CLIP_S = (2.5, 3.5)
+"""How long a clip lasts at least and at most, in seconds; published are 72 to 91 frames at 24 to 30 per second."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted of the dataset; see `request`, which checks it.
+
+    Attributes
+    ----------
+    subjects : tuple of str
+        For example ``"sub-01"``.
+    kinds : which responses
+    rois : tuple of str
+        To which regions the responses that go by region are narrowed; all of them where it is empty.
+    coordinates : bool
+        Whether the regions' voxel indices, the noise ceilings and the masks come with the regions.
+    everything : bool
+        Whether whole folders are wanted, with what no reader here needs.
+    """
+
+    subjects: tuple[str, ...]
+    kinds: tuple[Responses, ...]
+    rois: tuple[str, ...] = ()
+    coordinates: bool = False
+    everything: bool = False
+
+    def wanted(self) -> list[Wanted]:
+        """Return what of the dataset's folders this means, the annotations included."""
+        if self.everything:
+            masks = [file for subject in self.subjects for file in _masks(subject)]
+            folders = [folder for subject in self.subjects for folder in _folders(subject)]
+            return [*_by_folder([*ALWAYS, *masks]), *map(Wanted, folders)]
+        return _by_folder([*ALWAYS, *(file for subject in self.subjects for file in self._files(subject))])
+
+    def _files(self, subject: str) -> Iterator[str]:
+        """Yield a subject's files: paths below the dataset's top, or patterns of them."""
+        if "rois" in self.kinds:
+            yield from _regions(subject, self.rois or ROIS, coordinates=self.coordinates)
+        if "MNI152" in self.kinds:
+            yield from _space(subject, "MNI152")
+            yield from _places(subject, (*ROIS, GENERAL))
+        if "fsLR32k" in self.kinds:
+            yield from _space(subject, "fsLR32k")
+        if "fsaverage" in self.kinds:
+            yield from _hemispheres(subject)
+        if "windows" in self.kinds:
+            yield from _windows(subject, self.rois)
+
+
+def request(
+    subjects: Sequence[str] = (),
+    rois: Sequence[str] = (),
+    responses: Sequence[str] = (),
+    *,
+    coordinates: bool = False,
+    everything: bool = False,
+) -> Request:
+    """Return a request, as a user words it.
+
+    Parameters
+    ----------
+    subjects : sequence of str
+        ``"1"`` or ``"sub-01"``; none means all ten where `everything` is wanted.
+    rois : sequence of str
+        Region names; without a side both are meant, ``lEBA`` is the left one only.
+    responses : sequence of str
+        Of `KINDS`; ``rois`` where regions are named and nothing else that goes by region.
+    coordinates, everything : bool
+        See `Request`.
+
+    Raises
+    ------
+    SourceError
+        Something is not one of the dataset's, or nothing is named.
+    """
+    named = tuple(dict.fromkeys(_subject(name) for name in subjects))
+    if not named and not everything:
+        raise SourceError("no subject is named: say --subject 1 (repeatable, 1 to 10), or --all for all ten")
+    if not (rois or responses or everything):
+        raise SourceError(
+            "no responses are named: say --roi EBA (repeatable), "
+            f"--responses with one of {', '.join(KINDS)} (repeatable), or --all"
+        )
+    for kind in responses:
+        if kind not in KINDS:
+            raise SourceError(f"--responses {kind}: no such responses{nearest(kind, list(KINDS))}")
+    kinds = cast(tuple[Responses, ...], tuple(dict.fromkeys(responses)))
+    if rois and not {"rois", "windows"} & set(kinds):
+        kinds = ("rois", *kinds)
+    everyone = tuple(f"sub-{number:02d}" for number in PUBLISHED_SUBJECTS)
+    return Request(named or everyone, kinds, _sided(rois), coordinates, everything)
+
+
+def _subject(name: str) -> str:
+    digits = name.removeprefix("sub-")
+    if not (digits.isascii() and digits.isdigit() and int(digits) in PUBLISHED_SUBJECTS):
+        raise SourceError(f"--subject {name}: no such subject; BOLD Moments has 1 to {PUBLISHED_SUBJECTS[-1]}")
+    return f"sub-{int(digits):02d}"
+
+
+def _sided(names: Sequence[str]) -> tuple[str, ...]:
+    """Return regions as files name them, in the order asked for and each once."""
+    chosen: dict[str, None] = {}
+    for name in names:
+        sides = [f"{side}{name}" for side in "lr"] if name in ROI_VOXELS else [name]
+        if not {*sides} <= {*ROIS, GENERAL, WHOLE}:
+            raise SourceError(f"--roi {name}: no such region{nearest(name, [*ROI_VOXELS, *ROIS, GENERAL, WHOLE])}")
+        chosen.update(dict.fromkeys(sides))
+    return tuple(chosen)
+
+
+def _by_folder(files: Iterable[str]) -> list[Wanted]:
+    """Gather files by folder, each of which is listed once."""
+    names: dict[str, dict[str, None]] = {}
+    for file in map(PurePosixPath, files):
+        names.setdefault("" if file.parent == PurePosixPath() else str(file.parent), {})[file.name] = None
+    return [Wanted(folder, tuple(those)) for folder, those in names.items()]
+
+
+def _folders(subject: str) -> Iterator[str]:
+    """Yield the folders of all responses there are of a subject, of whatever kind."""
+    yield f"{BETAS_FOLDER}/{subject}"
+    yield from (PREPARED.format(space=space, subject=subject) for space in SPACES)
+    yield str(PurePosixPath(ROI_INDICES.format(subject=subject, roi="")).parent)
+    yield from (f"{WINDOWS_FOLDER}/{tr}/{subject}" for tr in (*(f"TR{number}" for number in TRS), AVERAGED))
+
+
+def _regions(subject: str, rois: Sequence[str], *, coordinates: bool) -> Iterator[str]:
+    yield from (BETAS.format(subject=subject, roi=roi) for roi in rois)
+    if coordinates:
+        yield from _places(subject, [roi for roi in rois if roi != WHOLE])  # whose places are the mask's
+        yield from (CEILING.format(space="MNI152", subject=subject, split=split, n=n) for split, n in CEILINGS)
+
+
+def _places(subject: str, rois: Sequence[str]) -> Iterator[str]:
+    """Yield what says where the MNI space's voxels lie, and in which region."""
+    yield from (ROI_INDICES.format(subject=subject, roi=roi) for roi in rois)
+    yield from _masks(subject)
+
+
+def _masks(subject: str) -> Iterator[str]:
+    yield from (GROUP_MASK, SUBJECT_MASK.format(subject=subject))
+
+
+def _space(subject: str, space: str) -> Iterator[str]:
+    yield from (ORGANIZED.format(space=space, subject=subject, split=split) for split in SPLITS)
+    yield from (CEILING.format(space=space, subject=subject, split=split, n=n) for split, n in CEILINGS)
+
+
+def _hemispheres(subject: str) -> Iterator[str]:
+    for hemisphere in HEMISPHERES:
+        names = {"space": "fsaverage", "subject": subject, "hemisphere": hemisphere}
+        yield from (ORGANIZED_HEMISPHERE.format(**names, split=split) for split in SPLITS)
+        yield from (CEILING_HEMISPHERE.format(**names, split=split, n=n) for split, n in CEILINGS)
+
+
+def _windows(subject: str, rois: Sequence[str]) -> Iterator[str]:
+    """Yield the responses at every TR after the onset; of the whole brain, which is ten times the rest, if named."""
+    names = dict.fromkeys(roi if roi in (GENERAL, WHOLE) else roi[1:] for roi in rois) or dict.fromkeys(WINDOW_ROIS)
+    for name in names:
+        if name not in (*WINDOW_ROIS, WHOLE):
+            raise SourceError(f"--roi {name}: has no windows; those that have are {', '.join(WINDOW_ROIS)} and {WHOLE}")
+        yield from (WINDOWS.format(tr=tr, subject=subject, roi=name, label="*") for tr in TRS)
+
+
+def how_to_get_clips(folder: Path) -> str:
+    """Return where the clips come from and where they belong, on one line."""
+    return (
+        f"the clips are not on OpenNeuro: open {CLIPS_SITE}, read the terms of use (stimuli_access.txt, which also "
+        f"holds the password), and put the clips as {folder}/train/0001.mp4, …, {folder}/test/1102.mp4"
+    )
+
+
+def check_clips(folder: Path, counts: Counts | None = None) -> list[str]:
+    """Hold a folder of clips against what was published, by their names and by what each file says of itself.
+
+    Parameters
+    ----------
+    folder : Path
+        With ``train/0001.mp4`` to ``test/1102.mp4``.
+    counts : Counts, optional
+        Of a dataset in this layout; by default the published ones.
+
+    Returns
+    -------
+    findings : list of str
+        One line per kind of fault and split, which names the first clip of it; empty where all is well.
+
+    Raises
+    ------
+    SourceMissing
+        There is no such folder.
+    """
+    if not folder.is_dir():
+        raise SourceMissing(f"{folder}: no such folder; {how_to_get_clips(folder)}")
+    findings = []
+    for split in SPLITS:
+        expected = (counts or Counts()).stimuli(split)
+        paths = {stimulus: folder / CLIP.format(split=split, stimulus=stimulus) for stimulus in expected}
+        there = [path for path in paths.values() if path.is_file()]
+        findings += _misnamed(folder / split, list(paths.values()), there)
+        findings += _unsound(there, split)
+    return findings
+
+
+def _misnamed(folder: Path, expected: list[Path], there: list[Path]) -> list[str]:
+    findings = []
+    if absent := sorted({*expected} - {*there}):
+        findings.append(f"{absent[0]}: no such clip ({len(there):,} of {len(expected):,} are there); copy it again")
+    visible = (path for path in folder.glob("*") if not path.name.startswith("."))
+    if strays := sorted({*visible} - {*expected}):
+        names = f"{expected[0].name} to {expected[-1].name}"
+        findings.append(f"{strays[0]}: no clip of this split ({len(strays):,} such), expected {names}; remove it")
+    return findings
+
+
+def _unsound(paths: list[Path], split: Split) -> list[str]:
+    """Return the first clip that does not open, and the first that lasts too long or too short."""
+    closed, odd = [], []
+    for path in track(paths, f"checking {split} clips"):
+        seconds = _length_s(path)
+        if seconds is None:
+            closed.append(f"{path}: not a video that can be opened")
+        elif not CLIP_S[0] <= seconds <= CLIP_S[1]:
+            odd.append(f"{path}: lasts {seconds:.2f} s, expected {CLIP_S[0]} to {CLIP_S[1]} s")
+    return [f"{found[0]} ({len(found):,} such); copy it again" for found in (closed, odd) if found]
+
+
+def _length_s(path: Path) -> float | None:
+    """Return how long a video lasts by its own account, without decoding it; None where it cannot be opened."""
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            if stream.duration is not None and stream.time_base is not None:
+                return float(stream.duration * stream.time_base)
+            return container.duration / av.time_base if container.duration is not None else None
+    except (av.FFmpegError, IndexError, OSError):
+        return None

@@ -1,0 +1,255 @@
+"""Where BOLD Moments' voxels lie, which regions they belong to, and the noise ceilings published for them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from core.errors import SourceError
+from feature_store.sources.base import NO_ROI, ROI_SEPARATOR, SPLITS, Split
+from feature_store.sources.bold_moments.dataset import (
+    CEILING,
+    CEILING_HEMISPHERE,
+    GROUP_MASK,
+    HEMISPHERES,
+    SUBJECT_MASK,
+)
+from feature_store.sources.bold_moments.files import Floats, Reader
+from feature_store.sources.pickles.images import PickledImage
+from feature_store.sources.pickles.unpickle import load_pickle
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Voxels of a volume: their indices (voxel, 3), and the affine (4, 4) from these to mm."""
+
+    ijk: Indices
+    affine: NDArray[np.float64]
+
+    @property
+    def xyz(self) -> NDArray[np.float64]:
+        """The voxels' centres in mm, (voxel, 3)."""
+        return np.asarray(self.ijk @ self.affine[:3, :3].T + self.affine[:3, 3])
+
+
+@dataclass(frozen=True)
+class Mask:
+    """The voxels of a space: those where a mask image is not zero, in C order, which is the order of its betas."""
+
+    shape: tuple[int, ...]
+    flat: Indices
+    """Index into the flattened volume, ascending."""
+    affine: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, image: PickledImage, where: Path) -> "Mask":
+        """Return the mask of an image from a pickle, whose path is for the messages."""
+        if image.affine is None:
+            raise SourceError(f"{where}: its mask image has no affine, expected one of 4 × 4; fetch the file again")
+        return cls._from(image.voxels(where), image.affine, where)
+
+    @classmethod
+    def _from(cls, data: NDArray[Any], affine: NDArray[np.float64], where: Path) -> "Mask":
+        if data.ndim != 3:
+            raise SourceError(f"{where}: a mask of shape {data.shape}, expected a volume; fetch the file again")
+        return cls(data.shape, np.flatnonzero(np.nan_to_num(data)), affine)
+
+    def __len__(self) -> int:
+        return len(self.flat)
+
+    def places(self, where: Path, count: int) -> Places:
+        """Return where the mask's voxels lie, after holding their number against `count`."""
+        if len(self) != count:
+            raise SourceError(
+                f"{where}: the mask holds {len(self):,} voxels and the responses {count:,}, expected the same; "
+                "fetch the files again"
+            )
+        return Places(np.stack(np.unravel_index(self.flat, self.shape), axis=1), self.affine)
+
+    def positions(self, ijk: Indices, where: Path) -> Indices:
+        """Return the position of voxels among the mask's, which is their column in the betas of the space."""
+        if len(ijk) and (ijk.min() < 0 or (ijk.max(axis=0) >= self.shape).any()):
+            raise SourceError(f"{where}: its voxels lie outside the mask's {self.shape}; fetch the files again")
+        flat = np.ravel_multi_index(tuple(ijk.T), self.shape)
+        found = np.minimum(np.searchsorted(self.flat, flat), max(len(self) - 1, 0))
+        outside = int((self.flat[found] != flat).sum()) if len(self) else len(flat)
+        if outside:
+            raise SourceError(
+                f"{where}: {outside} of its {len(flat)} voxels lie outside the mask of the space; fetch the files again"
+            )
+        return np.asarray(found)
+
+
+def read_mask(path: Path) -> Mask:
+    """Read a mask from a NIfTI file.
+
+    Raises
+    ------
+    SourceError
+        The file is no image of a volume.
+    """
+    try:
+        image = nib.load(path)
+        data, affine = np.asarray(image.dataobj), np.asarray(image.affine, dtype=np.float64)
+    except Exception as error:  # nibabel raises whatever a broken header leads it to
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise SourceError(f"{path}: no NIfTI image ({reason}); fetch the file again") from error
+    return Mask._from(data, affine, path)
+
+
+def mask_files(reader: Reader, subject: str) -> list[Path]:
+    """Return the masks of the MNI space that are there: the subject's own, then the group's."""
+    found = [reader.there(name.format(subject=subject)) for name in (SUBJECT_MASK, GROUP_MASK)]
+    return [path for path in found if path is not None]
+
+
+def find_mask(count: int, where: Path, image: PickledImage | None, files: list[Path], what: str) -> Mask:
+    """Return the mask that has as many voxels as an array: the image beside it, or one of the mask files.
+
+    Raises
+    ------
+    SourceError
+        None has.
+    """
+    held = [Mask.of(image, where)] if image is not None and (image.data is not None or not files) else []
+    found = []
+    for mask in (*held, *map(read_mask, files)):
+        if len(mask) == count:
+            return mask
+        found.append(f"{len(mask):,}")
+    raise SourceError(
+        f"{where}: {count:,} {what}, and masks of {' and '.join(found) or 'no'} voxels, expected as many; "
+        "fetch the file again, or the subject's mask into GLM/mask"
+    )
+
+
+def read_roi(path: Path, size: int | None = None) -> Places:
+    """Read a region's index file: voxel indices (n, 3), index into the flattened mask, mask image.
+
+    The index may count the voxels of the volume or those of the mask; either must say the same as the voxel indices.
+
+    Parameters
+    ----------
+    path : Path
+    size : int, optional
+        How many voxels the region must have.
+
+    Raises
+    ------
+    SourceMissing, SourceError
+        The file is absent, or its parts contradict each other.
+    """
+    content = load_pickle(path)
+    if not isinstance(content, list | tuple) or len(content) < 3 or not isinstance(content[2], PickledImage):
+        raise SourceError(f"{path}: expected voxel indices, flat indices and a mask image; fetch the file again")
+    ijk, index, image = np.asarray(content[0]), np.asarray(content[1]).reshape(-1), content[2]
+    numeric = ijk.dtype.kind in "iuf" and index.dtype.kind in "iuf"
+    if ijk.ndim != 2 or ijk.shape[1] != 3 or index.shape != ijk.shape[:1] or not numeric:
+        raise SourceError(
+            f"{path}: voxel indices of shape {ijk.shape} and flat ones of {index.shape}, expected (n, 3) and (n,); "
+            "fetch the file again"
+        )
+    if size is not None and len(ijk) != size:
+        raise SourceError(f"{path}: {len(ijk)} voxels and {size} in the region's betas; fetch both files again")
+    mask = Mask.of(image, path)
+    whole = ijk.astype(np.int64)
+    _check_index(path, whole, index, mask)
+    return Places(whole, mask.affine)
+
+
+def _check_index(path: Path, ijk: Indices, index: NDArray[Any], mask: Mask) -> None:
+    inside = len(ijk) == 0 or (ijk.min() >= 0 and bool((ijk.max(axis=0) < mask.shape).all()))
+    if inside:
+        flat = np.ravel_multi_index(tuple(ijk.T), mask.shape)
+        if np.array_equal(index, flat):
+            return
+        known = index[(index >= 0) & (index < len(mask))].astype(np.int64)
+        if len(known) == len(index) and np.array_equal(mask.flat[known], flat):
+            return
+    raise SourceError(f"{path}: flat indices and voxel indices name different voxels; fetch the file again")
+
+
+def join_places(parts: list[Places], files: list[Path]) -> Places:
+    """Join the places of several regions, which must be of one space; their files are for the message."""
+    for part, path in zip(parts, files, strict=True):
+        if not np.allclose(part.affine, parts[0].affine):
+            raise SourceError(f"{path}: another affine than in {files[0].name}, expected one space; fetch both again")
+    return Places(np.concatenate([part.ijk for part in parts]), parts[0].affine)
+
+
+def with_places(voxels: pd.DataFrame, places: Places) -> pd.DataFrame:
+    """Add i, j, k and x, y, z (mm), and the hemisphere where a region's name does not say it: x < 0 is left."""
+    xyz = places.xyz
+    side = np.select([xyz[:, 0] < 0, xyz[:, 0] > 0], ["l", "r"], default="")
+    named = voxels["hemisphere"] if "hemisphere" in voxels else pd.Series([""] * len(voxels))
+    columns = dict(zip("ijk", places.ijk.T.astype(np.int32), strict=True))
+    columns |= dict(zip("xyz", xyz.T.astype(np.float32), strict=True))
+    return voxels.assign(hemisphere=named.where(named != "", side), **columns)
+
+
+def region_names(count: int, regions: Iterable[tuple[str, Indices]]) -> list[str]:
+    """Return each voxel's regions, joined in the order given, or `NO_ROI`."""
+    names = [""] * count
+    for roi, columns in regions:
+        for column in columns.tolist():
+            names[column] = f"{names[column]}{ROI_SEPARATOR}{roi}" if names[column] else roi
+    return [name or NO_ROI for name in names]
+
+
+class Ceilings:
+    """The noise ceilings of one space, as far as they were fetched.
+
+    Of these the ncsnr is taken, which no number of repeats changes: the sd of the signal over the sd of one trial's
+    noise, per voxel (Allen et al. 2022).
+    """
+
+    def __init__(self, reader: Reader, space: str) -> None:
+        self._reader = reader
+        self._space = space
+
+    def columns(self, subject: str) -> dict[str, list[Path]]:
+        """Return the columns that can be had, and the files of each: one, or one per hemisphere of fsaverage."""
+        found = {f"ncsnr_{split}_published": self._files(subject, split) for split in SPLITS}
+        return {column: paths for column, paths in found.items() if paths}
+
+    def _files(self, subject: str, split: Split) -> list[Path]:
+        template = CEILING_HEMISPHERE if self._space == "fsaverage" else CEILING
+        paths = []
+        for hemisphere in HEMISPHERES if self._space == "fsaverage" else HEMISPHERES[:1]:
+            names = {"space": self._space, "subject": subject, "split": split, "hemisphere": hemisphere}
+            tried = (self._reader.there(template.format(**names, n=n)) for n in (self._reader.counts.repeats(split), 1))
+            if (path := next((one for one in tried if one is not None), None)) is None:
+                return []
+            paths.append(path)
+        return paths
+
+    def files(self, subject: str) -> list[Path]:
+        """Return the files behind `columns`."""
+        return [path for paths in self.columns(subject).values() for path in paths]
+
+    def read(self, path: Path, voxels: int | None = None) -> tuple[Floats, PickledImage | None]:
+        """Return a file's ncsnr, and the mask image beside it where there is one.
+
+        Raises
+        ------
+        SourceError
+            The file holds no ncsnr, or not that of so many voxels.
+        """
+        content = load_pickle(path)
+        if not isinstance(content, list | tuple) or len(content) < 2 or not isinstance(content[0], np.ndarray):
+            raise SourceError(f"{path}: expected ncsnr and noise ceiling, an array each; fetch the file again")
+        ncsnr = np.asarray(content[0]).reshape(-1)
+        if ncsnr.dtype.kind != "f" or (voxels is not None and len(ncsnr) != voxels):
+            raise SourceError(
+                f"{path}: ncsnr of {len(ncsnr):,} voxels ({ncsnr.dtype}), expected {voxels or 'some'} as the betas "
+                "have; fetch the file again"
+            )
+        image = next((one for one in content[2:] if isinstance(one, PickledImage)), None)
+        return ncsnr.astype(np.float32), image

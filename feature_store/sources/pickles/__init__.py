@@ -1,0 +1,1 @@
+"""Reads numeric pickles without running what they hold."""

@@ -1,0 +1,105 @@
+"""Settings of the models that look at clips; imports no torch.
+
+judges:
+  clip: {weights: openai/clip-vit-large-patch14}
+  frames: {weights: google/vit-base-patch16-224}
+  videos: {weights: MCG-NJU/videomae-base-finetuned-kinetics}
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import PositiveInt
+
+from core.config import Config
+from core.files import digest_json
+from models.extractors.settings import Device
+from models.weights import locate
+
+if TYPE_CHECKING:
+    from models.classifiers.clip_frames import ClipFrames
+    from models.classifiers.frames import FrameClassifier
+    from models.classifiers.videos import VideoClassifier
+
+CLIP_FILES = (*locate.VISION, *locate.TOKENIZER)
+"""What is read of a CLIP whose images and words are both looked at."""
+
+
+class FrameClassifierConfig(Config):
+    """A classifier of images, ViT, asked of every frame."""
+
+    weights: str
+    """A folder with `config.json`, `preprocessor_config.json` and safetensors, or a model's name on the hub."""
+    device: Device = "auto"
+    batch: PositiveInt = 64
+    """Frames that go through the network together."""
+
+    def build(self, root: Path) -> "FrameClassifier":
+        """Load the classifier; a relative path in `weights` is resolved against `root`.
+
+        Raises
+        ------
+        ModelError
+            The weights are not there, pickled, or another kind of model's.
+        """
+        from models.classifiers.frames import FrameClassifier
+
+        return FrameClassifier.load(self, root)
+
+    def revision(self, root: Path) -> str:
+        """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
+        return locate.revision_of_files(locate.locate_files(self.weights, root, locate.VISION), locate.VISION)
+
+
+class VideoClassifierConfig(Config):
+    """A classifier of whole clips, VideoMAE."""
+
+    weights: str
+    """A folder with `config.json`, `preprocessor_config.json` and safetensors, or a model's name on the hub."""
+    device: Device = "auto"
+    batch: PositiveInt = 4
+    """Clips that go through the network together."""
+    frames: PositiveInt | None = None
+    """How many frames of a clip the model is shown; by default as many as it was trained with, 16. MinD-Video and those
+    who follow its code show it 6, all that their clips have."""
+
+    def build(self, root: Path) -> "VideoClassifier":
+        """Load the classifier; as `FrameClassifierConfig.build`."""
+        from models.classifiers.videos import VideoClassifier
+
+        return VideoClassifier.load(self, root)
+
+    def revision(self, root: Path) -> str:
+        """Return the digest of the weights, and of `frames` where given; as `FrameClassifierConfig.revision`."""
+        weights = locate.revision_of_files(locate.locate_files(self.weights, root, locate.VISION), locate.VISION)
+        return weights if self.frames is None else digest_json({"weights": weights, "frames": self.frames})
+
+
+class ClipFramesConfig(Config):
+    """A CLIP, by which frames are compared with frames and with captions."""
+
+    weights: str
+    """A folder with `config.json`, `preprocessor_config.json`, a tokenizer and safetensors, or a name on the hub."""
+    device: Device = "auto"
+    batch: PositiveInt = 64
+    """Frames, or captions, that go through the network together."""
+
+    def build(self, root: Path) -> "ClipFrames":
+        """Load the model; as `FrameClassifierConfig.build`."""
+        from models.classifiers.clip_frames import ClipFrames
+
+        return ClipFrames.load(self, root)
+
+    def revision(self, root: Path) -> str:
+        """Return the digest of the weights; as `FrameClassifierConfig.revision`."""
+        return locate.revision_of_files(locate.locate_files(self.weights, root, CLIP_FILES), CLIP_FILES)
+
+
+class JudgesConfig(Config):
+    """What reconstructions are looked at with, beside the study's own extractors; each may be absent."""
+
+    small_world: str | None = None
+    """The folder of the small world's judge, which reads attributes from its clips."""
+    clip: ClipFramesConfig | None = None
+    frames: FrameClassifierConfig | None = None
+    videos: VideoClassifierConfig | None = None

@@ -1,0 +1,1 @@
+"""A brain encoder and its regressors together: fit, save, load, predict."""

@@ -1,0 +1,146 @@
+"""The parts of a model set, by kind: how each is saved, and how it is built again from what was saved."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from core.errors import ModelError
+from models.decoders.rows import BrainRows, Roles
+from models.encoders.mbm.encoder import Mbm
+from models.encoders.pca import Pca
+from models.encoders.settings import EncoderConfig
+from models.encoders.standardise import Standardise
+from models.regressors.mlp import Mlp
+from models.regressors.residual import Residual
+from models.regressors.ridge.ridge import Ridge
+from models.regressors.settings import MlpConfig, RegressorConfig, RidgeConfig
+from models.training.stage import ALONE, Context
+from models.weights.tensor_file import Tensors, load_weights, save_weights
+
+
+class Encoder(Protocol):
+    """Turns a subject's responses into features."""
+
+    @property
+    def subjects(self) -> list[str]:
+        """The subjects it knows."""
+        ...
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Voxels that go in and features that come out; -1 where subjects differ."""
+        ...
+
+    def encode(self, subject: str, responses: NDArray[Any]) -> NDArray[Any]:
+        """Return features (trial, feature) float32."""
+        ...
+
+    def state(self) -> tuple[dict[str, Any], Tensors]:
+        """Return config and tensors."""
+        ...
+
+
+class Regressor(Protocol):
+    """Turns features into one role's targets."""
+
+    @property
+    def target(self) -> str:
+        """Name of the target it predicts."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one stimulus's target."""
+        ...
+
+    @property
+    def subjects(self) -> list[str]:
+        """The subjects it knows."""
+        ...
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Features that go in and target values that come out; -1 where subjects differ."""
+        ...
+
+    def predict(self, subject: str, features: NDArray[Any]) -> NDArray[Any]:
+        """Return predictions (row, *shape) float32."""
+        ...
+
+    def state(self) -> tuple[dict[str, Any], Tensors]:
+        """Return config and tensors."""
+        ...
+
+
+ENCODERS: dict[str, Any] = {"standardise": Standardise, "pca": Pca, "mbm": Mbm}
+REGRESSORS: dict[str, Any] = {"ridge": Ridge, "mlp": Mlp, "residual": Residual}
+
+
+def fit_encoder(config: EncoderConfig, rows: dict[str, BrainRows], context: Context = ALONE) -> Encoder:
+    """Fit an encoder of the config's kind on the training rows of every subject."""
+    encoder: Encoder = ENCODERS[config.kind].fit(config, rows, context)
+    return encoder
+
+
+def fit_regressors(
+    config: RegressorConfig,
+    roles: Roles,
+    context: Context = ALONE,
+    *,
+    joint: bool = False,
+) -> dict[str, Regressor]:
+    """Fit a regressor of the config's kind for every role, on the training rows of every subject.
+
+    Parameters
+    ----------
+    roles : by role, the target's name and the rows per subject
+    joint : whether they share their hidden layers, which the kind `mlp` alone can
+
+    Raises
+    ------
+    ModelError
+        Another kind is to be fitted jointly.
+    """
+    if joint and not isinstance(config, MlpConfig):
+        raise ModelError(f"a joint loss needs something to share: regressor.kind is '{config.kind}', take 'mlp'")
+    if isinstance(config, MlpConfig) and joint:
+        return dict(Mlp.fit_jointly(config, roles, context.within("joint")))
+    if isinstance(config, RidgeConfig):
+        return dict(Ridge.fit_roles(config, roles, context))
+    kind = REGRESSORS[config.kind]
+    return {role: kind.fit(config, target, data, context.within(role)) for role, (target, data) in roles.items()}
+
+
+def load_part(folder: Path) -> Encoder | Regressor:
+    """Load a part, whichever it is."""
+    config, _ = load_weights(folder)
+    return load_encoder(folder) if config.get("part") == "encoder" else load_regressor(folder)
+
+
+def save_part(folder: Path, part: Encoder | Regressor, **record: Any) -> str:
+    """Save a part with what is to be remembered beside it, and return the folder's digest."""
+    config, tensors = part.state()
+    return save_weights(folder, {**config, "record": record}, tensors)
+
+
+def load_encoder(folder: Path) -> Encoder:
+    """Load an encoder of any kind."""
+    config, tensors = load_weights(folder)
+    _require(folder, config, "encoder", list(ENCODERS))
+    encoder: Encoder = ENCODERS[config["kind"]].from_state(config, tensors)
+    return encoder
+
+
+def load_regressor(folder: Path) -> Regressor:
+    """Load a regressor of any kind."""
+    config, tensors = load_weights(folder)
+    _require(folder, config, "regressor", list(REGRESSORS))
+    regressor: Regressor = REGRESSORS[config["kind"]].from_state(config, tensors)
+    return regressor
+
+
+def _require(folder: Path, config: dict[str, Any], part: str, kinds: list[str]) -> None:
+    if config.get("part") != part or config.get("kind") not in kinds:
+        found = f"{config.get('part')} of kind {config.get('kind')}"
+        raise ModelError(f"{folder}: holds a {found}; expected an {part}, one of {', '.join(kinds)}")

@@ -1,0 +1,219 @@
+"""Settings of the extractors, told apart by the key `extractor`; imports no torch.
+
+targets:
+  latents: {extractor: latents, weights: data/zoo/small-world}
+  pixels: {extractor: pixels, height: 16, width: 16}
+  clip: {extractor: clip, weights: openai/clip-vit-large-patch14, states: pooled}
+  blip: {extractor: blip, weights: Salesforce/blip-image-captioning-large, over_frames: concatenate}
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, PositiveInt
+
+from core.config import Config
+from models.weights import locate
+
+if TYPE_CHECKING:
+    from models.extractors.blip import BlipStates
+    from models.extractors.clip import ClipStates
+    from models.extractors.latents import Latents
+    from models.extractors.pixels import Pixels
+    from models.extractors.text import Text
+
+Device = Literal["auto", "cpu", "cuda"]
+"""`auto` takes a GPU where there is one. Values of the two may differ in the last bit."""
+
+Precision = Literal["float32", "float16", "bfloat16"]
+"""What a network's products are computed in; sums that need it stay in float32. Weights are kept in float32."""
+
+OverFrames = Literal["mean", "concatenate"]
+"""What becomes of the key frames' states: their average, or one after the other, so that motion is kept."""
+
+
+class PixelsConfig(Config):
+    """The pixels themselves, averaged over areas."""
+
+    extractor: Literal["pixels"] = "pixels"
+    frames: PositiveInt = 8
+    """Frames kept of each clip; a clip of k times as many is averaged by k."""
+    height: PositiveInt = 16
+    width: PositiveInt = 16
+    channels: Literal["rgb", "grey"] = "rgb"
+
+    def build(self, root: Path) -> "Pixels":
+        """Return the extractor; `root` is not used."""
+        from models.extractors.pixels import Pixels
+
+        del root
+        return Pixels(self)
+
+    def revision(self, root: Path) -> str:
+        """Return what changes whenever the same clip may give other values."""
+        from models.extractors.pixels import Pixels
+
+        del root
+        return Pixels.revision
+
+
+class LatentsConfig(Config):
+    """The latents of a diffusion model's autoencoder."""
+
+    extractor: Literal["latents"] = "latents"
+    weights: str
+    """A folder in the hub's layout with `vae/`, relative to the study's root, or a model's name on the hub."""
+    frames: PositiveInt = 8
+    """Frames, height and width of the clips that are read."""
+    height: PositiveInt = 32
+    width: PositiveInt = 32
+    dtype: Precision = "float32"
+    device: Device = "auto"
+
+    def build(self, root: Path) -> "Latents":
+        """Load the autoencoder; a relative path in `weights` is resolved against `root`.
+
+        Raises
+        ------
+        ModelError
+            The weights are not there, or do not fit the clips' size.
+        """
+        from models.extractors.latents import Latents
+
+        return Latents.load(self, root)
+
+    def revision(self, root: Path) -> str:
+        """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
+        return locate.revision(locate.locate(self.weights, root, locate.VAE), locate.VAE)
+
+
+class TextConfig(Config):
+    """The conditioning states of a diffusion model's CLIP text encoder."""
+
+    extractor: Literal["text"] = "text"
+    weights: str
+    """A folder in the hub's layout with `text_encoder/` and `tokenizer/`, or a model's name on the hub."""
+    dtype: Precision = "float32"
+    device: Device = "auto"
+
+    def build(self, root: Path) -> "Text":
+        """Load the text encoder; a relative path in `weights` is resolved against `root`.
+
+        Raises
+        ------
+        ModelError
+            The weights are not there.
+        """
+        from models.extractors.text import Text
+
+        return Text.load(self, root)
+
+    def revision(self, root: Path) -> str:
+        """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
+        return locate.revision(locate.locate(self.weights, root, locate.TEXT), locate.TEXT)
+
+
+class ClipStatesConfig(Config):
+    """The states of a CLIP vision model, over key frames of the clip."""
+
+    extractor: Literal["clip"] = "clip"
+    weights: str
+    """A folder with `config.json`, `preprocessor_config.json` and safetensors, or a model's name on the hub."""
+    states: Literal["pooled", "tokens"] = "pooled"
+    """A frame's projected embedding, (width,), or the last layer's states, (token, width), the class token first."""
+    frames: PositiveInt = 8
+    """Key frames, evenly spaced over the clip; at most as many as the clip has."""
+    over_frames: OverFrames = "mean"
+    dtype: Precision = "float32"
+    device: Device = "auto"
+
+    def build(self, root: Path) -> "ClipStates":
+        """Load the vision model; a relative path in `weights` is resolved against `root`.
+
+        Raises
+        ------
+        ModelError
+            The weights are not there, pickled, or have no projection where `states` is "pooled".
+        """
+        from models.extractors.clip import ClipStates
+
+        return ClipStates.load(self, root)
+
+    def shape(self, root: Path) -> tuple[int, ...]:
+        """Return the shape of one stimulus's values, read from `config.json` alone."""
+        from models.extractors.clip import shape_in
+
+        return shape_in(locate.locate_files(self.weights, root, locate.SETTINGS), self)
+
+    def revision(self, root: Path) -> str:
+        """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
+        return locate.revision_of_files(locate.locate_files(self.weights, root, locate.VISION), locate.VISION)
+
+
+class BlipStatesConfig(Config):
+    """The image tokens that BLIP's text decoder attends to, over key frames of the clip."""
+
+    extractor: Literal["blip"] = "blip"
+    weights: str
+    """A folder with `config.json`, `preprocessor_config.json` and safetensors, or a model's name on the hub."""
+    frames: PositiveInt = 8
+    """Key frames, evenly spaced over the clip; at most as many as the clip has."""
+    over_frames: OverFrames = "mean"
+    image_size: PositiveInt | None = None
+    """Height and width of what the model is shown, in pixels; by default what its own `config.json` says.
+
+    At another size its position embeddings are interpolated. With patches of 16, 240 gives 226 tokens, 384 gives 577.
+    """
+    dtype: Precision = "float32"
+    device: Device = "auto"
+
+    def build(self, root: Path) -> "BlipStates":
+        """Load BLIP's vision model; a relative path in `weights` is resolved against `root`.
+
+        Raises
+        ------
+        ModelError
+            The weights are not there or pickled, or `image_size` is no multiple of the model's patches.
+        """
+        from models.extractors.blip import BlipStates
+
+        return BlipStates.load(self, root)
+
+    def shape(self, root: Path) -> tuple[int, ...]:
+        """Return the shape of one stimulus's values, read from `config.json` alone."""
+        from models.extractors.blip import shape_in
+
+        return shape_in(locate.locate_files(self.weights, root, locate.SETTINGS), self)
+
+    def revision(self, root: Path) -> str:
+        """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
+        return locate.revision_of_files(locate.locate_files(self.weights, root, locate.VISION), locate.VISION)
+
+
+class GivenConfig(Config):
+    """Embeddings made elsewhere, one row a stimulus; there is nothing to build."""
+
+    extractor: Literal["given"] = "given"
+    file: str | None = None
+    """The name under which the source has them; by default the target's own."""
+
+    def revision(self, root: Path) -> str:
+        """Return a constant: the embeddings are inputs, and count as such."""
+        del root
+        return "given"
+
+
+BuildableConfig = PixelsConfig | LatentsConfig | TextConfig | ClipStatesConfig | BlipStatesConfig
+
+ExtractorConfig = Annotated[BuildableConfig | GivenConfig, Field(discriminator="extractor")]
+"""Any of them, told apart by `extractor`; `pydantic.TypeAdapter(ExtractorConfig)` reads one."""
+
+EXTRACTORS: dict[str, type[BuildableConfig] | type[GivenConfig]] = {
+    "pixels": PixelsConfig,
+    "latents": LatentsConfig,
+    "text": TextConfig,
+    "clip": ClipStatesConfig,
+    "blip": BlipStatesConfig,
+    "given": GivenConfig,
+}
+"""The registry: every extractor's settings by its name."""

@@ -1,0 +1,103 @@
+"""Settings of the video generators, told apart by the key `kind`; imports no torch.
+
+generator: {kind: text_to_video, weights: cerspense/zeroscope_v2_576w, strength: 0.8, guidance: 15.0, steps: 20}
+generator: {kind: animatediff, weights: OWNER/MODEL, motion: guoyww/animatediff-motion-adapter-v1-5-2}
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, PositiveInt, Tag
+
+from core.config import Config
+from core.files import digest_json
+from models.weights import locate
+
+if TYPE_CHECKING:
+    from models.generator.base import VideoGenerator
+
+
+class DiffusionConfig(Config):
+    """What every generator is asked for: latents renoised to `strength`, then denoised under the caption.
+
+    The defaults suit the small world's own model.
+    """
+
+    weights: str
+    """A folder in the hub's layout, relative to the study's root, or a model's name on the hub."""
+    conditioning: Literal["caption", "states"] = "caption"
+    """What the predicted b becomes: a caption, which the generator's own text encoder reads, or, where that encoder
+    makes b (`text`), the conditioning states themselves."""
+    strength: float = Field(default=0.5, ge=0, le=1)
+    """0 decodes the latents as they are, 1 ignores them."""
+    guidance: float = Field(default=2.0, ge=0)
+    """Weight of classifier-free guidance; 1 and below follow the caption without guidance."""
+    steps: PositiveInt = 20
+    """Steps of a whole denoising; a render takes ``steps · strength`` of them."""
+    batch: PositiveInt = 8
+    """Clips rendered together, halved where memory does not hold them; changes speed and memory, not the videos."""
+    decoded: PositiveInt = 8
+    """Frames that the autoencoder decodes together."""
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes a GPU where there is one."""
+
+
+class TextToVideoConfig(DiffusionConfig):
+    """A text-to-video model whose denoiser is a `UNet3DConditionModel`, such as zeroscope and ModelScope's."""
+
+    kind: Literal["text_to_video"] = "text_to_video"
+
+    def build(self, root: Path) -> "VideoGenerator":
+        """Load the generator; a relative path in `weights` is resolved against `root`.
+
+        Raises
+        ------
+        ModelError
+            The weights are not there, or their parts do not fit each other.
+        """
+        from models.generator.text_to_video import load_text_to_video
+
+        return load_text_to_video(self, root)
+
+    def revision(self, root: Path) -> str:
+        """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
+        return locate.revision(locate.locate(self.weights, root, locate.TEXT_TO_VIDEO), locate.TEXT_TO_VIDEO)
+
+
+class AnimateDiffConfig(DiffusionConfig):
+    """A text-to-image model of Stable Diffusion's form that a motion adapter makes one of videos (Guo et al. 2024)."""
+
+    kind: Literal["animatediff"] = "animatediff"
+    motion: str
+    """The motion adapter: a folder with `config.json` and safetensors, or a model's name on the hub."""
+
+    def build(self, root: Path) -> "VideoGenerator":
+        """Load the generator; relative paths in `weights` and `motion` are resolved against `root`.
+
+        Raises
+        ------
+        ModelError
+            The weights are not there, or their parts do not fit each other.
+        """
+        from models.generator.animatediff import load_animatediff
+
+        return load_animatediff(self, root)
+
+    def revision(self, root: Path) -> str:
+        """Return the digest of both weights, without loading them; raises as `build` does where they are absent."""
+        base = locate.revision(locate.locate(self.weights, root, locate.TEXT_TO_VIDEO), locate.TEXT_TO_VIDEO)
+        motion = locate.revision_of_files(locate.locate_files(self.motion, root, locate.MOTION), locate.MOTION)
+        return digest_json([base, motion])
+
+
+def _kind(content: Any) -> str | None:
+    """Return what `kind` says; the first kind where it says nothing."""
+    return content.get("kind", "text_to_video") if isinstance(content, dict) else getattr(content, "kind", None)
+
+
+GeneratorConfig = Annotated[
+    Annotated[TextToVideoConfig, Tag("text_to_video")] | Annotated[AnimateDiffConfig, Tag("animatediff")],
+    Discriminator(_kind),
+]
+"""Any of them, told apart by `kind`, which may be left out for a text-to-video model."""

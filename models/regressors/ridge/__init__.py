@@ -1,0 +1,1 @@
+"""Ridge regression with exact leave-one-out selection of its penalties."""

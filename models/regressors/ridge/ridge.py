@@ -1,0 +1,304 @@
+r"""Ridge regression whose penalties are chosen over stimuli, in whichever of its two forms is smaller.
+
+.. math:: \hat Y = \bar Y + (X - \bar X) X_c^T \alpha, \qquad
+          \alpha = (X_c X_c^T + \lambda I)^{-1} Y_c = U \frac{1}{s + \lambda} U^T Y_c
+
+with ``X`` features (row, feature), ``Y`` targets (row, target), subscript c for centred over the training rows, and
+``U``, ``s`` the eigenvectors and eigenvalues of :math:`X_c X_c^T` (Saunders, Gammerman & Vovk 1998). Once the targets
+are rotated by U, a penalty for each target costs no more than one for all. `models.regressors.ridge.penalty` chooses
+them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import ModelError
+from models.decoders.rows import Roles, TrainingRows
+from models.regressors.ridge.basis import Basis, blocks
+from models.regressors.ridge.penalty import Centred, Criterion, PenaltyPer, loso_residuals, penalty_errors
+from models.regressors.settings import RidgeConfig
+from models.training.stage import Context
+from models.weights.spill import BySubject, Shelf
+from models.weights.tensor_file import Stored, Tensors, common
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class RidgeFit:
+    """One subject's fitted ridge.
+
+    Attributes
+    ----------
+    centre : (feature,) mean of the training features
+    rows : (row, feature) centred training features in the dual form, None in the primal form
+    weights : (row, target) in the dual form, (feature, target) in the primal form
+    offset : (target,) mean of the training targets
+    penalties : (1,) or (target,) chosen penalties, in units of the mean eigenvalue of the Gram matrix
+    errors : (penalty,) or (penalty, target) held-out error of each candidate over that of the training mean
+    """
+
+    centre: Array
+    rows: Array | None
+    weights: Array
+    offset: Array
+    penalties: Array
+    errors: Array
+
+    def predict(self, features: Array) -> NDArray[np.float32]:
+        """Return predictions (row, target) float32 for features (row, feature)."""
+        inner = features - self.centre
+        if self.rows is not None:
+            inner = inner @ self.rows.T
+        return np.asarray(inner @ self.weights + self.offset, dtype=np.float32)
+
+    def state(self, prefix: str) -> Tensors:
+        """Return tensors for `models.weights.tensor_file.save_weights`, their names led by a prefix."""
+        names = ("centre", "weights", "offset", "penalties", "errors")
+        rows = {} if self.rows is None else {f"{prefix}.rows": self.rows}
+        return rows | {f"{prefix}.{name}": getattr(self, name) for name in names}
+
+    @classmethod
+    def from_state(cls, tensors: Stored, prefix: str) -> "RidgeFit":
+        """Return the fit whose `state` had this prefix."""
+        names = ("centre", "weights", "offset", "penalties", "errors")
+        return cls(rows=tensors.get(f"{prefix}.rows"), **{name: tensors[f"{prefix}.{name}"] for name in names})
+
+
+def fit_ridge(
+    features: Array,
+    targets: Array,
+    stimuli: Sequence[str],
+    penalties: Sequence[float],
+    *,
+    criterion: Criterion = "loso",
+    penalty_per: PenaltyPer = "role",
+) -> RidgeFit:
+    """Fit one ridge and choose its penalties over stimuli.
+
+    Parameters
+    ----------
+    features : (row, feature)
+    targets : (row, target)
+    stimuli : one per row
+    penalties : candidates, in units of the mean eigenvalue of the Gram matrix
+    criterion, penalty_per : as in `RidgeConfig`
+
+    Raises
+    ------
+    ModelError
+        Fewer than three stimuli, repeated stimuli with ``gcv``, features or targets that are not finite, or features
+        that do not vary.
+    """
+    _check(features, targets, stimuli, criterion)
+    return _fit(Centred.of(features), targets, stimuli, penalties, criterion, penalty_per)
+
+
+def _fit(
+    features: Centred,
+    targets: Array,
+    stimuli: Sequence[str],
+    penalties: Sequence[float],
+    criterion: Criterion,
+    penalty_per: PenaltyPer,
+) -> RidgeFit:
+    rows, spectrum = features.rows, features.spectrum
+    offset = targets.mean(axis=0, dtype=np.float64)
+    rotated = spectrum.rotate(targets, offset)
+    unit = spectrum.values.mean()
+    candidates = np.asarray(penalties, dtype=np.float64)
+    absolute = list(candidates * unit)
+    errors = penalty_errors(spectrum, rotated, stimuli, absolute, criterion=criterion, penalty_per=penalty_per)
+    chosen = np.atleast_1d(candidates[errors.argmin(axis=0)])
+    primal = rows.shape[1] * len(offset) <= len(rows) * (rows.shape[1] + len(offset))
+    return RidgeFit(
+        centre=features.centre.astype(np.float32),
+        rows=None if primal else rows,
+        weights=(features.primal if primal else features.dual)(rotated, chosen * unit),
+        offset=offset.astype(np.float32),
+        penalties=chosen,
+        errors=errors,
+    )
+
+
+def loso_predictions(features: Array, targets: Array, stimuli: Sequence[str], fit: RidgeFit) -> NDArray[np.float32]:
+    """Return what a fit would have predicted for its own training rows, had each row's stimulus been left out.
+
+    The penalties stay as they were chosen; nothing is fitted again (see `models.regressors.ridge.penalty`).
+
+    Parameters
+    ----------
+    features : (row, feature)
+    targets : (row, target)
+    stimuli : one per row
+    fit : RidgeFit
+        What `fit_ridge` returned for these rows.
+
+    Returns
+    -------
+    predictions : (row, target) float32
+
+    Raises
+    ------
+    ModelError
+        The rows are not those that the ridge was fitted on.
+    """
+    centred = Centred.of(features)
+    centre, spectrum = centred.centre, centred.spectrum
+    offset = targets.mean(axis=0, dtype=np.float64)
+    same = centre.shape == fit.centre.shape and offset.shape == fit.offset.shape
+    if not same or not np.allclose(centre, fit.centre, atol=1e-4 * float(centred.rows.std())):
+        raise ModelError(
+            f"ridge: {len(features)} rows of {len(centre)} features and {len(offset)} target values are not those it "
+            "was fitted on; held-out predictions exist for its own training rows only; pass those"
+        )
+    rotated = spectrum.rotate(targets, offset)
+    predictions = targets.astype(np.float32)
+    penalties = np.broadcast_to(fit.penalties, offset.shape)
+    for penalty in np.unique(penalties):
+        chosen = np.flatnonzero(penalties == penalty)
+        for part in blocks(len(chosen)):
+            of = chosen[part]
+            predictions[:, of] -= loso_residuals(spectrum, rotated[:, of], stimuli, penalty * spectrum.values.mean())
+    return predictions
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Ridge regressions of all subjects for one role.
+
+    Attributes
+    ----------
+    target : name of the target it predicts, for example ``"latents"``
+    shape : shape of one stimulus's target
+    fits : per subject; one that lies on disk is mapped when it is asked for
+    basis : the components that the fits predict, None if they predict the targets themselves
+    """
+
+    target: str
+    shape: tuple[int, ...]
+    fits: Mapping[str, RidgeFit]
+    basis: Basis | None = None
+
+    @classmethod
+    def fit(
+        cls, config: RidgeConfig, target: str, data: dict[str, TrainingRows], context: Context | None = None
+    ) -> "Ridge":
+        """Fit every subject's ridge; the targets' shape is that of their rows."""
+        return cls.fit_roles(config, {"role": (target, data)}, context)["role"]
+
+    @classmethod
+    def fit_roles(cls, config: RidgeConfig, roles: Roles, context: Context | None = None) -> dict[str, "Ridge"]:
+        """Fit several roles, subject by subject: the features of one are in memory at a time."""
+        bases = {
+            role: None if config.components is None else Basis.fit_rows(data, config.components)
+            for role, (_, data) in roles.items()
+        }
+        shelves = {role: Shelf(None if context is None else context.scratch) for role in roles}
+        subjects = list(next(iter(roles.values()))[1])
+        for subject in subjects:
+            rows = {role: data[subject] for role, (_, data) in roles.items()}
+            _fit_subject(config, subject, rows, bases, shelves)
+        return {
+            role: cls(target, next(iter(data.values())).shape, _fits(shelves[role], subjects), bases[role])
+            for role, (target, data) in roles.items()
+        }
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Features that go in and target values that come out; -1 where subjects differ."""
+        return common([len(fit.centre) for fit in self.fits.values()]), int(np.prod(self.shape))
+
+    @property
+    def subjects(self) -> list[str]:
+        """The subjects it knows."""
+        return list(self.fits)
+
+    def predict(self, subject: str, features: Array) -> Array:
+        """Return predictions (row, *shape) float32."""
+        return self._targets(self.fits[subject].predict(features))
+
+    def state(self) -> tuple[dict[str, Any], Tensors]:
+        """Return config and tensors for `models.weights.tensor_file.save_weights`."""
+        tensors: Tensors = {} if self.basis is None else self.basis.state("basis")
+        for subject, fit in self.fits.items():
+            tensors |= fit.state(f"subjects.{subject}")
+        config: dict[str, Any] = {
+            "part": "regressor",
+            "kind": "ridge",
+            "target": self.target,
+            "shape": list(self.shape),
+        }
+        config["penalties"] = {subject: _summary(fit.penalties) for subject, fit in self.fits.items()}
+        if self.basis is not None:
+            config["components"] = len(self.basis.vectors)
+            config["explained_variance"] = self.basis.explained_variance
+        return config, tensors
+
+    @classmethod
+    def from_state(cls, config: dict[str, Any], tensors: Stored) -> "Ridge":
+        """Return the regressor that `state` described."""
+        fits = _fits(tensors, list(config["penalties"]))
+        basis = Basis.from_state(tensors, "basis") if "components" in config else None
+        return cls(config["target"], tuple(config["shape"]), fits, basis)
+
+    def _targets(self, predicted: Array) -> Array:
+        expanded = predicted if self.basis is None else self.basis.expand(predicted)
+        return expanded.reshape(len(predicted), *self.shape)
+
+
+def _fits(tensors: Stored, subjects: list[str]) -> BySubject[RidgeFit]:
+    """Return the fits whose tensors have these names; one is read, or mapped, when it is asked for."""
+    return BySubject(subjects, lambda subject: RidgeFit.from_state(tensors, f"subjects.{subject}"))
+
+
+def _fit_subject(
+    config: RidgeConfig,
+    subject: str,
+    rows: dict[str, TrainingRows],
+    bases: dict[str, Basis | None],
+    shelves: dict[str, Shelf],
+) -> None:
+    """Put a subject's fit of every role onto its shelf; what the features alone decide is worked out once."""
+    features: Array | None = None
+    for role, one in rows.items():
+        basis, given = bases[role], one.features
+        targets = one.flat_targets if basis is None else basis.project(one.flat_targets)
+        _check(given, targets, one.stimuli, config.criterion)
+        if given is not features:
+            features, centred = given, Centred.of(given)
+        fit = _fit(centred, targets, one.stimuli, config.penalties, config.criterion, config.penalty_per)
+        shelves[role].put(fit.state(f"subjects.{subject}"))
+
+
+def _check(features: Array, targets: Array, stimuli: Sequence[str], criterion: Criterion) -> None:
+    count = len(set(stimuli))
+    if count < 3:
+        raise ModelError(f"ridge: {count} training stimuli; at least 3 are needed to choose a penalty")
+    if criterion == "gcv" and count < len(stimuli):
+        raise ModelError(
+            f"ridge: {len(stimuli)} rows of {count} stimuli; generalised cross-validation expects one row for each; "
+            "average the repetitions (repeats: mean), or choose criterion: loso"
+        )
+    broken = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if len(broken):
+        raise ModelError(
+            f"ridge: {len(broken)} of {len(features)} feature rows hold NaN or infinity, the first of them row "
+            f"{broken[0]}; expected finite values; check those trials' responses, then fit the encoder again"
+        )
+    if not np.isfinite(targets).all():
+        raise ModelError("ridge: the targets hold NaN or infinity; extract them again")
+    if (features == features[:1]).all():
+        raise ModelError("ridge: the features do not vary over the training stimuli; check the encoder")
+
+
+def _summary(penalties: Array) -> dict[str, float]:
+    return {
+        "lowest": float(penalties.min()),
+        "median": float(np.median(penalties)),
+        "highest": float(penalties.max()),
+    }

@@ -1,0 +1,81 @@
+"""Configs of the regressors; to add a kind, write its file and name its config here."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+
+from core.config import Config
+from models.training.settings import LoopConfig
+
+
+class RidgeConfig(Config):
+    """Ridge regression in its dual form, each subject's penalties chosen on stimuli that were left out."""
+
+    kind: Literal["ridge"] = "ridge"
+    penalties: list[PositiveFloat] = Field(
+        default_factory=lambda: [10.0 ** (k / 2) for k in range(-8, 9)], min_length=1
+    )
+    """Candidates, in units of the mean eigenvalue of the features' Gram matrix."""
+    repeats: Literal["mean", "single"] = "mean"
+    """Fit on the mean of a stimulus's repetitions, or on every trial."""
+    criterion: Literal["loso", "gcv"] = "loso"
+    """Choose penalties by leaving each stimulus out, exactly, or by generalised cross-validation, which is faster but
+    takes rows as independent: for `repeats: mean` only."""
+    penalty_per: Literal["role", "target"] = "role"
+    """One penalty for all values of a role's target, or one for each value (with `components`, for each component)."""
+    components: int | float | None = None
+    """Regress onto so many principal components of the training targets, or onto as many as reach this share of their
+    variance: the file is smaller by about the number of values over that of components. None: onto the targets."""
+
+    @field_validator("components", mode="before")
+    @classmethod
+    def _count_or_share(cls, value: Any) -> Any:
+        count = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        share = isinstance(value, float) and 0 < value <= 1
+        if not (value is None or count or share):
+            raise ValueError("expected a whole number of components from 1, or a share of variance above 0 and up to 1")
+        return value
+
+    @model_validator(mode="after")
+    def _rows_are_independent(self) -> Self:
+        if self.criterion == "gcv" and self.repeats == "single":
+            raise ValueError("criterion 'gcv' takes rows as independent; use it with repeats 'mean', or use 'loso'")
+        return self
+
+
+class NetworkConfig(LoopConfig):
+    """What the regressors with a network have in common."""
+
+    hidden: PositiveInt = 512
+    """Width of the hidden layers, shared by all subjects; each subject has an input layer of its own."""
+    dropout: float = Field(0.5, ge=0, lt=1)
+    input_dropout: float = Field(0.3, ge=0, lt=1)
+    """Part of the features that is dropped in training."""
+    components: PositiveInt | Annotated[float, Field(gt=0, le=1)] = 200
+    """Principal components of the training targets that are predicted, or the share of variance they must reach."""
+    repeats: Literal["mean", "single"] = "single"
+    """Train on every trial, or on the mean of a stimulus's repetitions."""
+    steps: PositiveInt = 1500
+    batch: PositiveInt = 128
+    warm_up: PositiveInt = 50
+    validate_every: PositiveInt = 50
+
+
+class MlpConfig(NetworkConfig):
+    """A multilayer perceptron onto principal components of the targets."""
+
+    kind: Literal["mlp"] = "mlp"
+
+
+class ResidualConfig(NetworkConfig):
+    """Ridge, and a perceptron that learns what ridge leaves over on stimuli that ridge was not fitted on."""
+
+    kind: Literal["residual"] = "residual"
+    penalties: list[PositiveFloat] = RidgeConfig.model_fields["penalties"].get_default(call_default_factory=True)
+    """As for `ridge`."""
+    penalty_per: Literal["role", "target"] = "role"
+    """As for `ridge`, over the components."""
+
+
+RegressorConfig = Annotated[RidgeConfig | MlpConfig | ResidualConfig, Field(discriminator="kind")]
+"""Any regressor's config, told apart by `kind`."""

@@ -1,0 +1,1 @@
+"""Where pretrained weights lie, how they are fetched, loaded, saved and spilled to disk."""

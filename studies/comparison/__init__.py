@@ -1,0 +1,1 @@
+"""Score a folder of videos; compare two runs."""

@@ -1,0 +1,250 @@
+"""Compares two runs stimulus by stimulus, by their `values.json`: paired differences, intervals, permutation tests.
+
+    from studies.compare_runs import compare_runs
+    made = compare_runs("demo/20260314-092653-1a2b3c", "demo/latest")
+    made.report["metrics"]["pixels.two_way"]
+
+Writes ``outputs/comparisons/<first>--<second>/`` with `comparison.json` and `differences.png`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.checkout import project_root
+from core.config import nearest
+from core.errors import ConfigError
+from core.files import staged_folder, write_bytes, write_json
+from core.progress import track
+from evaluation.metrics import metric, metric_names
+from evaluation.report.charts.differences import difference_chart
+from evaluation.statistics.intervals import bootstrap_interval, holm, paired_interval, paired_p
+from evaluation.statistics.spaces import plain
+from evaluation.statistics.table import RECONSTRUCTION
+from studies.comparison.videos import named
+from studies.runs import SCHEMA, Run, find, made_with, read_run
+
+FOLDER = "comparisons"
+COMPARISON, PICTURE = "comparison.json", "differences.png"
+EXAMPLES = 3
+OF_SIZE = ("pixels", "frames")
+"""Spaces in which scores depend on how large the clips are."""
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """A comparison on disk.
+
+    Attributes
+    ----------
+    folder : where it lies
+    report : what `comparison.json` holds
+    """
+
+    folder: Path
+    report: dict[str, Any]
+
+
+def compare_runs(
+    first: str | Path, second: str | Path, *, row: str = RECONSTRUCTION, seed: int = 0, output: Path | None = None
+) -> RunComparison:
+    """Compare two runs on the stimuli that both have, and write what came out.
+
+    Parameters
+    ----------
+    first, second : str or Path
+        Folders, or names of runs under `outputs/`; see `find`. Differences are second minus first.
+    row : str
+        The row of both that is compared.
+    seed : int
+        Of the intervals and permutations.
+    output : Path, optional
+        Where the comparison is written.
+
+    Raises
+    ------
+    ConfigError, SourceError, SourceMissing
+        There is no such run or row, a run has no values of each stimulus, or the two have nothing in common.
+    """
+    one, other = read_run(find(first)), read_run(find(second))
+    report = compare_values(one, other, row=row, seed=seed)
+    if output is not None and output.exists() and not (output / COMPARISON).is_file():
+        raise ConfigError(f"{output}: holds something else than a comparison; name another folder")
+    folder = output.resolve() if output else project_root() / "outputs" / FOLDER / _name(one, other, row)
+    with staged_folder(folder) as building:
+        write_json(building / COMPARISON, report)
+        write_bytes(building / PICTURE, difference_chart(report))
+    return RunComparison(folder, report)
+
+
+def _name(one: Run, other: Run, row: str) -> str:
+    name = "--".join(run.label.replace("/", "-") for run in (one, other))
+    return name if row == RECONSTRUCTION else f"{name}--{row}"
+
+
+def compare_values(one: Run, other: Run, *, row: str = RECONSTRUCTION, seed: int = 0) -> dict[str, Any]:
+    """Return the paired differences of two runs, second minus first, on the stimuli that both have.
+
+    Returns
+    -------
+    dict
+        ``{"schema", "runs": [first, second], "row", "n", "metrics": {METRIC: {"first", "second", "value", "ci95", "p",
+        "p_adjusted", "higher_is_better", "n"}}, "only": {"first": {"count", "examples"}, "second": …}, "notes"}``. `p`
+        is two-sided; `p_adjusted` is Holm's over all metrics. Stimuli without a value in either run are left out of a
+        metric, and `n` says how many were compared.
+
+    Raises
+    ------
+    ConfigError
+        A run has no such row, or the runs share no stimulus or no metric.
+    """
+    rows = [_row(run, row) for run in (one, other)]
+    shared = [name for name in one.values["stimuli"] if name in set(other.values["stimuli"])]
+    if not shared:
+        stimuli = [named(run.values["stimuli"]) for run in (one, other)]
+        raise ConfigError(
+            f"{one.label} and {other.label} have no stimulus in common ({stimuli[0]}; {stimuli[1]}); compare runs of "
+            "the same test stimuli"
+        )
+    apart, notes = _apart(one, other)
+    both = [name for name in rows[0] if name in rows[1]]
+    names = [name for name in both if plain(name.rpartition(".")[0]) not in apart]
+    if not names:
+        why = f": {'; '.join(notes)}" if notes else "; score both with the same"
+        raise ConfigError(f"{one.label} and {other.label} have no metric in common{why}")
+    compared = {
+        name: _compared(
+            *(_values(run, row, name, shared) for run in (one, other)), higher=_higher(one, name), seed=seed
+        )
+        for name in track(names, "comparing")
+    }
+    adjusted = holm({name: np.nan if entry["p"] is None else entry["p"] for name, entry in compared.items()})
+    only = {place: _only(run, against) for place, run, against in (("first", one, other), ("second", other, one))}
+    return {
+        "schema": SCHEMA,
+        "runs": [_told(run) for run in (one, other)],
+        "row": row,
+        "n": len(shared),
+        "metrics": {name: {**entry, "p_adjusted": _number(adjusted[name])} for name, entry in compared.items()},
+        "only": only,
+        "notes": [*_notes(one, other, only, rows), *notes, *_undefined(compared, len(shared))],
+    }
+
+
+def _row(run: Run, row: str) -> Mapping[str, Any]:
+    rows: dict[str, dict[str, Any]] = run.values["rows"]
+    if row not in rows:
+        raise ConfigError(f"{run.label}: has no row '{row}'{nearest(row, list(rows))}")
+    return rows[row]
+
+
+def _values(run: Run, row: str, name: str, stimuli: list[str]) -> Floats:
+    by_stimulus = dict(zip(run.values["stimuli"], run.values["rows"][row][name], strict=True))
+    return np.array([by_stimulus[stimulus] for stimulus in stimuli], np.float64)  # None becomes NaN
+
+
+def _higher(run: Run, name: str) -> bool:
+    known = run.values.get("directions", {})
+    short = name.rpartition(".")[2]
+    return bool(known.get(name, metric(name).higher_is_better if short in metric_names() else True))
+
+
+def _compared(first: Floats, second: Floats, *, higher: bool, seed: int) -> dict[str, Any]:
+    there = np.isfinite(first) & np.isfinite(second)
+    first, second = first[there], second[there]
+    value, low, high = paired_interval(second, first, seed=seed)
+    return {
+        "first": _summary(first, seed),
+        "second": _summary(second, seed),
+        "value": _number(value),
+        "ci95": [_number(low), _number(high)],
+        "p": _number(_two_sided(first, second, seed)),
+        "higher_is_better": higher,
+        "n": int(there.sum()),
+    }
+
+
+def _two_sided(first: Floats, second: Floats, seed: int) -> float:
+    """Return the p of a difference in either direction: neither run was expected to be the better one."""
+    sides = [paired_p(second, first, seed=seed, higher_is_better=higher) for higher in (True, False)]
+    return min(1.0, 2 * min(sides)) if np.isfinite(sides).all() else float("nan")
+
+
+def _summary(values: Floats, seed: int) -> dict[str, Any]:
+    interval = bootstrap_interval(values, seed=seed)
+    return {"value": _number(float(values.mean())) if len(values) else None, "ci95": [_number(b) for b in interval]}
+
+
+def _told(run: Run) -> dict[str, Any]:
+    return {"study": run.values["study"], "run": run.values["run"], "subject": run.subject}
+
+
+def _only(run: Run, other: Run) -> dict[str, Any]:
+    names = [name for name in run.values["stimuli"] if name not in set(other.values["stimuli"])]
+    return {"count": len(names), "examples": names[:EXAMPLES]}
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _apart(one: Run, other: Run) -> tuple[set[str], list[str]]:
+    """Return the spaces whose scores mean something else in one run than in the other, and notes that say so."""
+    ours, theirs = made_with(one), made_with(other)
+    weights = {space for space in ours if space in theirs and ours[space] != theirs[space]}
+    sizes = _sampling(one), _sampling(other)
+    looked = set(OF_SIZE) if all(sizes) and sizes[0] != sizes[1] else set()
+    rows = [row for run in (one, other) for row in run.values["rows"].values()]
+    scored = {plain(name.rpartition(".")[0]) for row in rows for name in row}
+    reasons = {
+        "looked at with other weights in the two runs": weights,
+        f"clips of other sizes, {sizes[0]} and {sizes[1]}": looked,
+    }
+    told = [(why, ", ".join(sorted(spaces & scored))) for why, spaces in reasons.items() if spaces & scored]
+    return weights | looked, [f"{why}, so left out: {names}" for why, names in told]
+
+
+def _notes(one: Run, other: Run, only: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> list[str]:
+    notes = []
+    if one.label == other.label:
+        notes.append("both are the same run")
+    for what, ours, theirs in (
+        ("studies", one.values["study"], other.values["study"]),
+        ("subjects", one.subject, other.subject),
+    ):
+        if ours != theirs and ours and theirs:
+            notes.append(f"the {what} differ: {ours} and {theirs}")
+    for place, found in only.items():
+        if found["count"]:
+            are = "stimulus is" if found["count"] == 1 else "stimuli are"
+            notes.append(f"{found['count']} {are} in the {place} run alone and not compared: {_listed(found)}")
+    single = sorted(set(rows[0]) ^ set(rows[1]))
+    return [*notes, *([f"scored in one of the runs alone: {', '.join(single)}"] if single else [])]
+
+
+def _listed(found: Mapping[str, Any]) -> str:
+    more = found["count"] - len(found["examples"])
+    return ", ".join(found["examples"]) + (f" and {more} more" if more else "")
+
+
+def _sampling(run: Run) -> str:
+    said = run.manifest.get("clips") or run.manifest.get("sampling")
+    return f"{said['frames']} × {said['height']} × {said['width']}" if said else ""
+
+
+def _undefined(compared: Mapping[str, Mapping[str, Any]], n: int) -> list[str]:
+    """Return what is said of stimuli that have no value in one of the runs."""
+    by_count: dict[int, list[str]] = {}
+    for name, entry in compared.items():
+        if entry["n"] < n:
+            by_count.setdefault(n - entry["n"], []).append(name)
+    return [
+        f"{count} of {n} stimuli have no value in one of the runs and are left out: "
+        + (", ".join(names) if len(names) < len(compared) else "all metrics")
+        for count, names in sorted(by_count.items())
+    ]

@@ -1,0 +1,298 @@
+"""Scores a folder of videos, whoever made them, against a folder of what was shown.
+
+    from studies.evaluate_folder import EvaluationRequest, evaluate_folder
+    made = evaluate_folder(EvaluationRequest(folder="peer/videos", truth="peer/truth"))
+    made.metrics["rows"]["reconstruction"]["pixels.two_way"]
+
+Writes ``outputs/evaluations/<name>/<run>/`` with `metrics.json`, `values.json`, `gallery.html`, `sheet.png`, the clips
+as they were scored (`videos/`, `seen/`), `manifest.json` and, where there are any, `captions.csv` and `diagnoses.png`.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import PositiveInt
+
+from core.checkout import project_root, relative_to_root
+from core.code import code_digest
+from core.config import Config
+from core.errors import ConfigError
+from core.files import digest_file, digest_files, digest_json, read_json, staged_folder, write_json
+from core.progress import report as progress
+from core.progress import track
+from evaluation.metrics import metric
+from evaluation.report.gallery.page import page_digest
+from evaluation.statistics import scores
+from models.classifiers.settings import JudgesConfig
+from studies.comparison.sampling import Sampling, alignment_notes, fps_of, sampling_of
+from studies.comparison.score import Scored, score_pairs, write_folder_pictures, write_scored
+from studies.comparison.videos import (
+    DECODED,
+    SEEN_CAPTION,
+    STIMULUS,
+    Film,
+    Paired,
+    files_of,
+    folders_of,
+    pair,
+    read_captions,
+    videos_in,
+)
+from studies.runs import EVALUATIONS, file_digests, find_run, git_commit, publish_latest, run_name
+from studies.scoring.views import revisions_of
+
+MANIFEST, METRICS, VALUES, CAPTIONS = "manifest.json", "metrics.json", "values.json", "captions.csv"
+CODE = (
+    "studies.comparison.sampling",
+    "evaluation.report.charts.diagnoses",
+    "studies.comparison.videos",
+    "studies.comparison.score",
+    "studies.comparison.training_clips",
+    "evaluation.statistics.spaces",
+    "studies.scoring.views",
+)
+"""Modules that read, score and show a folder."""
+
+
+class EvaluationRequest(Config):
+    """What is scored, against what, and with what."""
+
+    folder: Path
+    """Of videos, or one of our own runs."""
+    truth: Path | None = None
+    """Of what was shown; by default `seen/` of the run."""
+    training: Path | None = None
+    """Of the clips that the model was trained on."""
+    captions: Path | None = None
+    """A CSV of stimulus, decoded and, optionally, seen; by default `captions.csv` of the run."""
+    output: Path | None = None
+    """Where the evaluation is written."""
+    name: str | None = None
+    """What it is called; by default after the folder."""
+    frames: PositiveInt | None = None
+    """How the clips are read; as the truth is by default."""
+    height: PositiveInt | None = None
+    width: PositiveInt | None = None
+    whole: bool = False
+    """Stretch every video over the truth's length, whatever its own."""
+    allow_missing: bool = False
+    """Score what is there where videos are missing."""
+    metrics: tuple[str, ...] = ()
+    """`space.metric` or bare names; by default all that an evaluation computes without being told."""
+    judges: JudgesConfig = JudgesConfig()
+    """Models that look at clips and captions."""
+    seed: int = 0
+
+
+class EvaluationRef(Config):
+    """An evaluation on disk.
+
+    Attributes
+    ----------
+    name, run : its names
+    folder : relative to the checkout where it lies inside
+    digest : of metrics.json
+    fresh : whether it was already there, made from the same files
+    """
+
+    name: str
+    run: str
+    folder: str
+    digest: str
+    fresh: bool
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return project_root() / self.folder
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What `metrics.json` holds."""
+        content: dict[str, Any] = read_json(self.path / METRICS)
+        return content
+
+
+def evaluate_folder(request: EvaluationRequest) -> EvaluationRef:
+    """Score a folder, unless an evaluation of the same files with the same settings is already there.
+
+    Raises
+    ------
+    ConfigError, SourceError, SourceMissing, ModelError
+        The folders cannot be paired or read, a model is not there, or no metric applies.
+    """
+    for asked_for in request.metrics:
+        metric(asked_for)  # refuses what is none before anything is read
+    made, seen = folders_of(request.folder, request.truth)
+    paired = pair(made, seen, allow_missing=request.allow_missing)
+    asked = {"frames": request.frames, "height": request.height, "width": request.width}
+    sampling, notes = sampling_of(paired, **asked)
+    notes += alignment_notes(paired, sampling, whole=request.whole)
+    name = _plain(request.name) if request.name else name_of(request.folder)
+    record = _record(request, name, paired, sampling)
+    folder, fresh = _place(request, name, record["fingerprint"])
+    if fresh:
+        progress(f"evaluation {folder.name} is as it was", 1, 1)
+    else:
+        _write(request, name, folder, record, paired, sampling, notes)
+    if request.output is None:
+        publish_latest(folder)
+    return EvaluationRef(
+        name=name, run=folder.name, folder=relative_to_root(folder), digest=digest_file(folder / METRICS), fresh=fresh
+    )
+
+
+def name_of(folder: Path) -> str:
+    """Return what an evaluation of a folder is called: its name, with the study's before it for one of our runs."""
+    path = folder.resolve()
+    path = path.parent if path.name == "videos" else path
+    parts = [path.parent.name, path.name] if (path / METRICS).is_file() else [path.name]
+    return _plain("-".join(parts))
+
+
+def _plain(name: str) -> str:
+    """Return a name that can be a folder's anywhere."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "folder"
+
+
+def _captions_file(request: EvaluationRequest) -> Path | None:
+    beside = request.folder / CAPTIONS
+    return request.captions or (beside if beside.is_file() else None)
+
+
+def _place(request: EvaluationRequest, name: str, fingerprint: str) -> tuple[Path, bool]:
+    """Return the folder of an evaluation, and whether it is there already, undamaged.
+
+    Raises
+    ------
+    ConfigError
+        The folder that was named holds something else.
+    """
+    if request.output is None:
+        runs = project_root() / "outputs" / EVALUATIONS / name
+        found = find_run(runs, MANIFEST, fingerprint)
+        return found or runs / run_name(fingerprint), found is not None
+    folder = request.output.resolve()
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{request.output}: is a file; name a folder")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return folder, False
+    try:
+        there = read_json(folder / MANIFEST)
+        is_ours = "evaluation" in there
+    except (OSError, ValueError, TypeError):
+        is_ours = False
+    if not is_ours:
+        raise ConfigError(f"{request.output}: holds something else than an evaluation; name another folder")
+    found_files = {file: digest for file, digest in file_digests(folder).items() if file != MANIFEST}
+    return folder, bool(there.get("fingerprint") == fingerprint and there.get("files") == found_files)
+
+
+def _record(request: EvaluationRequest, name: str, paired: Paired, sampling: Sampling) -> dict[str, Any]:
+    """Return what an evaluation is made from; its fingerprint is that of all that may show in its files."""
+    training = videos_in(request.training) if request.training is not None else None
+    captions = _captions_file(request)
+    fingerprinted = {
+        "evaluation": name,
+        "made": _digests(_paths(paired.made), "digesting what was made"),
+        "shown": _digests(_paths(paired.shown), "digesting what was shown"),
+        "missing": paired.missing,
+        "extra": paired.extra,
+        "training": _digests(training, "digesting training clips") if training else None,
+        "captions": digest_file(captions) if captions is not None and captions.is_file() else None,
+        "sampling": sampling.model_dump(),
+        "whole": request.whole,
+        "metrics": list(request.metrics),
+        "judges": revisions_of(request.judges),
+        "seed": request.seed,
+        "code": code_digest(__name__, *CODE, stop=("studies", "simulation")),
+        "page": page_digest(),
+    }
+    return {**fingerprinted, "fingerprint": digest_json(fingerprinted)}
+
+
+def _paths(films: dict[str, Film]) -> dict[str, Path]:
+    return {name: film.path for name, film in films.items()}
+
+
+def _digests(videos: dict[str, Path], what: str) -> dict[str, str]:
+    """Return the digest of every video, by name; of a folder of frames, over all of them."""
+    return {name: digest_files(path.parent, files_of(path)) for name, path in track(list(videos.items()), what)}
+
+
+def _write(
+    request: EvaluationRequest,
+    name: str,
+    folder: Path,
+    record: dict[str, Any],
+    paired: Paired,
+    sampling: Sampling,
+    notes: list[str],
+) -> None:
+    made = score_pairs(
+        paired,
+        sampling,
+        read_captions(_captions_file(request), paired.stimuli),
+        training=request.training,
+        judges=request.judges,
+        metrics=request.metrics,
+        seed=request.seed,
+        whole=request.whole,
+    )
+    report = {**made.report, "notes": [*notes, *made.report["notes"]]}
+    said: dict[str, Any] = {
+        "folder": _place_of(request.folder),
+        "sampling": sampling.model_dump(),
+        "missing": paired.missing,
+    }
+    metrics = scores.report(name, folder.name, len(made.stimuli), **{**_counted(report, paired), **said})
+    values = _with_missing({"study": name, "run": folder.name, **made.table.record(made.stimuli)}, paired)
+    fps = fps_of(paired, sampling)
+    with staged_folder(folder) as building:
+        write_scored(building, made, sampling, fps=fps)
+        if made.captions is not None:
+            _captions_table(made).to_csv(building / CAPTIONS, index=False)
+        write_json(building / METRICS, metrics)
+        write_json(building / VALUES, values)
+        write_folder_pictures(building, name, made, metrics, fps=fps)
+        more = {"run": folder.name, "git_commit": git_commit(), "files": file_digests(building)}
+        write_json(building / MANIFEST, {**record, **more})
+
+
+def _place_of(folder: Path) -> str:
+    """Return a folder without the places of this machine: relative to the checkout, else its name."""
+    told = relative_to_root(folder.resolve())
+    return Path(told).name if Path(told).is_absolute() else told
+
+
+def _counted(report: dict[str, Any], paired: Paired) -> dict[str, Any]:
+    """Say beside every value over how many stimuli it is, where some are missing."""
+    if not paired.missing:
+        return report
+    counted = {
+        part: {
+            row: {name: {"n": len(paired.stimuli), **entry} for name, entry in entries.items()}
+            for row, entries in report[part].items()
+        }
+        for part in ("rows", "comparisons")
+    }
+    return {**report, **counted}
+
+
+def _with_missing(values: dict[str, Any], paired: Paired) -> dict[str, Any]:
+    """Return the values of every stimulus that was shown, null where nothing was made of it."""
+    stimuli = sorted([*paired.stimuli, *paired.missing])
+    place = {name: index for index, name in enumerate(paired.stimuli)}
+    rows = {
+        row: {name: [one[place[s]] if s in place else None for s in stimuli] for name, one in scored.items()}
+        for row, scored in values["rows"].items()
+    }
+    return {**values, "stimuli": stimuli, "rows": rows}
+
+
+def _captions_table(made: Scored) -> pd.DataFrame:
+    assert made.captions is not None
+    seen = made.captions.seen if made.captions.seen is not None else ""
+    return pd.DataFrame({STIMULUS: made.stimuli, SEEN_CAPTION: seen, DECODED: made.captions.decoded})

@@ -1,0 +1,1 @@
+"""From stored responses to predicted z, b and clips."""

@@ -1,0 +1,190 @@
+"""What fitted models say about the test stimuli, beside the truth."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import StoreError
+from evaluation.statistics.controls import mean_prediction
+from feature_store import Store
+from feature_store.views import select
+from models.decoders.build import Encoder, Regressor
+from models.decoders.predict import predict_stimuli
+from models.decoders.rows import Rows
+from studies.decoding.training_data import training_stimuli
+from studies.study import Study
+
+Array = NDArray[Any]
+
+FEWEST = 2
+"""Test stimuli below which nothing can be identified and nobody shuffled."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """One target's predictions for the test stimuli of one subject.
+
+    Stimuli come in the order of the target's store, which is the source's, whatever the order they were shown in.
+
+    Attributes
+    ----------
+    stimuli : list of str
+    predicted, truth : (stimulus, …) float32; predictions are averaged over repetitions
+    mean : (stimulus, …) the mean of the training targets, for every stimulus
+    groups : the stimuli's classes, or None where the study has none
+    dropped : response rows without a target, and targets without a response
+    halves : predictions from either half of the repetitions, or None where a stimulus was shown once
+    """
+
+    stimuli: list[str]
+    predicted: NDArray[Any]
+    truth: NDArray[Any]
+    mean: NDArray[Any]
+    groups: list[str] | None
+    dropped: dict[str, int]
+    halves: tuple[Array, Array] | None
+
+
+def predict_test(
+    study: Study,
+    store: Store,
+    encoder: Encoder,
+    regressor: Regressor,
+    subject: str,
+    rois: list[str] | None,
+    *,
+    halves: bool = False,
+) -> Predictions:
+    """Predict a subject's test stimuli.
+
+    Parameters
+    ----------
+    rois : list of str, optional
+        The regions the encoder was trained on.
+    halves : bool
+        Whether to predict from either half of the repetitions as well.
+
+    Raises
+    ------
+    StoreError
+        The subject saw fewer than two test stimuli.
+    """
+    pairs = store.pairs([subject], regressor.target, "test", rois=rois, repeats="single")[subject]
+    responses = pairs.responses
+    shown, predicted = predict_stimuli(encoder, regressor, subject, responses, pairs.stimuli)
+    if len(shown) < FEWEST:
+        raise StoreError(f"{subject}: saw {len(shown)} test stimulus; at least {FEWEST} are needed to score anything")
+    row_of = {name: row for row, name in enumerate(shown)}
+    target = store.target(regressor.target)
+    truth, names = target.values("test")
+    rows = np.array([row for row, name in enumerate(names) if name in row_of])
+    stimuli = [names[row] for row in rows]
+    in_order = [row_of[name] for name in stimuli]
+    table = target.stimuli("test")
+    values, known = target.values("train")
+    training = stimuli_trained_on(study, store, regressor.subjects)
+    trained_on = values[np.array([name in training for name in known])].astype(np.float32)
+    return Predictions(
+        stimuli=stimuli,
+        predicted=predicted[in_order],
+        truth=truth[rows].astype(np.float32),
+        mean=mean_prediction(trained_on, len(stimuli)),
+        groups=list(table["group"].iloc[rows]) if "group" in table else None,
+        dropped=pairs.dropped,
+        halves=_halves(encoder, regressor, subject, responses, pairs.stimuli, in_order) if halves else None,
+    )
+
+
+def predict_test_roles(
+    study: Study,
+    store: Store,
+    encoder: Encoder,
+    regressors: dict[str, Regressor],
+    subject: str,
+    rois: list[str] | None,
+    *,
+    halves: bool = False,
+) -> dict[str, Predictions]:
+    """Predict every role of a subject's test stimuli, the same stimuli for all; see `predict_test`, also for errors."""
+    made = {
+        role: predict_test(study, store, encoder, one, subject, rois, halves=halves) for role, one in regressors.items()
+    }
+    common_stimuli({role: one.stimuli for role, one in made.items()})
+    return made
+
+
+def predict_roles(
+    encoder: Encoder, regressors: dict[str, Regressor], subject: str, responses: Array, names: list[str]
+) -> tuple[list[str], dict[str, Array]]:
+    """Predict every role from responses that need not be in a store.
+
+    Parameters
+    ----------
+    responses : (trial, voxel) or (trial, time, voxel), the voxels that the encoder was trained on
+    names : what each trial is of; trials of one name are averaged
+
+    Returns
+    -------
+    names : list of str
+        Each name once, in the order of first appearance.
+    roles : role to (name, …) float32
+    """
+    made = {role: predict_stimuli(encoder, one, subject, responses, names)[1] for role, one in regressors.items()}
+    return list(dict.fromkeys(names)), made
+
+
+def stimuli_trained_on(study: Study, store: Store, subjects: list[str]) -> set[str]:
+    """Return the stimuli that a regressor was trained on: those of its subjects, of which the study may take a part."""
+    there = set(store.names("responses"))
+    seen = {
+        str(name)
+        for subject in subjects
+        if subject in there
+        for name in store.responses(subject).trials("train")["stimulus"]
+    }
+    return set(training_stimuli(study, sorted(seen)))
+
+
+def _halves(
+    encoder: Encoder, regressor: Regressor, subject: str, responses: Rows, trials: list[str], in_order: list[int]
+) -> tuple[Array, Array] | None:
+    """Predict from the even and from the odd repetitions, equally many; an odd one out is left out of both."""
+    seen: dict[str, int] = {}
+    rank = np.zeros(len(trials), np.int64)
+    for row, name in enumerate(trials):
+        rank[row] = seen.get(name, 0)
+        seen[name] = int(rank[row]) + 1
+    pairs = np.array([seen[name] // 2 for name in trials])
+    if pairs.min() < 1:
+        return None
+    made = []
+    for half in (0, 1):
+        kept = np.flatnonzero((rank % 2 == half) & (rank // 2 < pairs))
+        names, predicted = predict_stimuli(
+            encoder, regressor, subject, select(responses, kept), [trials[row] for row in kept]
+        )
+        row_of = {name: row for row, name in enumerate(names)}
+        order = list(dict.fromkeys(trials))
+        made.append(predicted[[row_of[order[row]] for row in in_order]])
+    return made[0], made[1]
+
+
+def common_stimuli(stimuli: dict[str, list[str]]) -> str:
+    """Return the first subject, having made sure that all saw the same stimuli; averages are by stimulus.
+
+    Raises
+    ------
+    StoreError
+        Two subjects saw other stimuli.
+    """
+    first, *others = stimuli
+    for other in others:
+        if stimuli[other] != stimuli[first]:
+            differing = sorted(set(stimuli[first]) ^ set(stimuli[other]))
+            raise StoreError(
+                f"{first} and {other} saw other test stimuli ({len(differing)} differ, such as '{differing[0]}'); "
+                "scores are averaged over subjects who saw the same: name them in source.subjects"
+            )
+    return first

@@ -1,0 +1,1 @@
+"""What a study takes: bytes, files, memory."""

@@ -1,0 +1,300 @@
+"""Provenance: what a video was made from, in its own metadata, written with it and read from it again.
+
+It holds nothing of the time or of the place, so that the same study gives the same bytes wherever it is rendered:
+versions are numbers and digests, and paths are relative to the checkout or reduced to a name.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, PositiveInt, ValidationError
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from core.checkout import project_root
+from core.clips import Clip, read_metadata, write_clip
+from core.code import code_digest
+from core.config import Config, explain
+from core.errors import SourceError
+from core.files import canonical_json
+from core.progress import track
+from feature_store import Store
+from models.registry.sets import ModelSet
+from studies.decoding.render import Rendered
+from studies.runs import git_commit
+from studies.study import Study
+
+SCHEMA = 1
+VIDEOS, SEEN = "videos", "seen"
+"""Folders of a run: what was reconstructed, and what had been shown."""
+CODE = ("studies.decoding.render", "studies.decoding.predictions", "studies.reconstruction.provenance")
+"""Modules that make a video of predictions, with all that they import."""
+KEPT = {"study", "seed", "source", "clips", "targets", "roles", "generator", "captioner"}
+"""Sections of a study that a video depends on, once its models are trained."""
+
+
+class Input(Config):
+    """The responses that a video was made from.
+
+    Attributes
+    ----------
+    kind : "store" for test stimuli of the feature store, "file" for responses that were never stored
+    name : ``responses/sub-01``, or the file's name without its folder
+    digest : of the store's group, or the SHA-256 of the file
+    """
+
+    kind: Literal["store", "file"]
+    name: str
+    digest: str
+
+
+class Models(Config):
+    """The registered versions that predicted, part to number and part to digest of the files."""
+
+    versions: dict[str, int]
+    digests: dict[str, str]
+
+
+class Machine(Config):
+    """What may show in the last bit of what was computed."""
+
+    torch: str
+    numpy: str
+    av: str
+    processor: str
+    gpu: str | None = None
+    threads: PositiveInt
+    blas_threads: PositiveInt
+
+
+class MadeFrom(Config):
+    """What every video of a run was made from.
+
+    Attributes
+    ----------
+    subject : whose brain
+    input, models : the responses and what predicted from them
+    rois : regions that the encoder was trained on, all where None
+    targets : role to the digest of the target's group, which the order of stimuli and the nearest captions come from
+    extractors : target to the revision of the extractor that made z and b
+    generator, generator_revision : settings without places, and the digest of the weights
+    captioner, captioner_revision : likewise
+    seed, strength : the study's seed, and how far z was renoised
+    code : digest of the code that makes a video of predictions
+    machine : see `Machine`
+    """
+
+    subject: str
+    input: Input
+    models: Models
+    rois: list[str] | None = None
+    targets: dict[str, str]
+    extractors: dict[str, str]
+    generator: dict[str, Any] | None = None
+    generator_revision: str | None = None
+    captioner: dict[str, Any] | None = None
+    captioner_revision: str | None = None
+    seed: int
+    strength: float | None = None
+    code: str
+    machine: Machine
+
+
+class Provenance(Config):
+    """What a video says of itself.
+
+    Attributes
+    ----------
+    version : of this form, `schema` in the JSON
+    role : "reconstruction", or "seen" for what had been shown
+    study, stimulus : the study's name and the stimulus's
+    caption : what was decoded, or None where the study decodes no words
+    rendered_with : the stimuli of the batch that the generator rendered it in, in order
+    frames : SHA-256 of the frames before compression
+    git_commit : the checkout's, see `studies.runs.git_commit`
+    config : the study, as far as it is needed to make the video again
+    made_from : see `MadeFrom`; None for what had been shown
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    version: Literal[1] = Field(default=1, alias="schema")
+    role: Literal["reconstruction", "seen"]
+    study: str
+    stimulus: str
+    caption: str | None = None
+    rendered_with: list[str] = Field(default_factory=list)
+    frames: str
+    git_commit: str
+    config: dict[str, Any]
+    made_from: MadeFrom | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is written into a video; None is left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    @property
+    def title(self) -> str:
+        """A line for a person, which players show."""
+        if self.made_from is None:
+            return f"{self.study}: stimulus {self.stimulus} as it was shown"
+        return f"{self.study}: stimulus {self.stimulus} reconstructed from {self.made_from.subject}"
+
+
+def made_from(study: Study, store: Store, chosen: ModelSet, subject: str, given: Input) -> MadeFrom:
+    """Return what a run's videos are made from.
+
+    Parameters
+    ----------
+    given : Input
+        The responses; `stored_input` returns those of the store.
+    """
+    roles, captioner = study.roles.regressed(), study.captioner_of_b()
+    return MadeFrom(
+        subject=subject,
+        input=given,
+        models=Models(versions=chosen.versions, digests=chosen.digests),
+        rois=chosen.record["rois"],
+        targets={role: store.target(name).digest for role, name in roles.items()},
+        extractors={name: study.targets[name].revision(project_root()) for name in roles.values()},
+        generator=_settings(study.generator),
+        generator_revision=study.generator.revision(project_root()) if study.generator else None,
+        captioner=_settings(captioner),
+        captioner_revision=captioner.revision(project_root()) if captioner else None,
+        seed=study.seed,
+        strength=study.generator.strength if study.generator else None,
+        code=code_digest(*CODE, stop=("studies", "simulation")),
+        machine=this_machine(),
+    )
+
+
+def stored_input(store: Store, subject: str) -> Input:
+    """Return a subject's responses as the store holds them."""
+    return Input(kind="store", name=f"responses/{subject}", digest=store.responses(subject).digest)
+
+
+def write_videos(folder: Path, study: Study, origin: MadeFrom, made: Rendered, stimuli: Sequence[str]) -> None:
+    """Write ``<folder>/<stimulus>.mp4`` for each of the reconstructed clips, with its provenance."""
+    shared = {"study": study.study, "git_commit": git_commit(), "config": portable(study), "made_from": origin}
+    for index, stimulus in track(list(enumerate(stimuli)), "writing videos"):
+        said = Provenance(
+            role="reconstruction",
+            stimulus=stimulus,
+            caption=made.captions[index] if made.captions else None,
+            rendered_with=made.together[index] if made.together else [],
+            frames=digest_frames(made.clips[index]),
+            **shared,
+        )
+        write_video(folder / f"{stimulus}.mp4", made.clips[index], study.clips.fps, said)
+
+
+def write_seen(folder: Path, study: Study, clips: NDArray[np.uint8], stimuli: Sequence[str]) -> None:
+    """Write what had been shown beside the reconstructions, as far as its provenance goes."""
+    shared = {"study": study.study, "git_commit": git_commit(), "config": portable(study)}
+    for clip, stimulus in track(list(zip(clips, stimuli, strict=True)), "writing what was seen"):
+        said = Provenance(role="seen", stimulus=stimulus, frames=digest_frames(clip), **shared)
+        write_video(folder / f"{stimulus}.mp4", clip, study.clips.fps, said)
+
+
+def write_video(path: Path, clip: Clip, fps: float, said: Provenance) -> None:
+    """Write a clip with its provenance in the tag `comment`, as canonical JSON, and a line for people in `title`."""
+    write_clip(path, clip, fps, metadata={"title": said.title, "comment": canonical_json(said.to_json())})
+
+
+def read_provenance(video: Path) -> Provenance:
+    """Read what a video says of itself.
+
+    Raises
+    ------
+    SourceMissing, SourceError
+        The file is absent, no video, or carries no provenance that this version reads.
+    """
+    comment = read_metadata(video).get("comment", "")
+    try:
+        content = json.loads(comment)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict) or "schema" not in content:
+        raise SourceError(
+            f"{video}: carries no provenance; expected an mp4 that 'brain2video reconstruct' wrote, as it wrote it"
+        )
+    if content["schema"] != SCHEMA:
+        raise SourceError(
+            f"{video}: its provenance has schema {content['schema']!r}, this version reads {SCHEMA}; update brain2video"
+        )
+    try:
+        return Provenance.model_validate(content)
+    except ValidationError as error:
+        raise SourceError(explain(error, Provenance, f"{video}, provenance")) from error
+
+
+def digest_frames(clip: Clip) -> str:
+    """Return the SHA-256 of a clip's shape and pixels."""
+    return hashlib.sha256(repr(clip.shape).encode() + np.ascontiguousarray(clip).tobytes()).hexdigest()
+
+
+def portable(study: Study) -> dict[str, Any]:
+    """Return what a video needs of its study, as JSON without the paths of this machine.
+
+    A path is relative to the checkout where it lies inside, else its last component.
+    """
+    content = study.model_dump(mode="json", include=KEPT)
+    roles = study.roles.regressed()
+    content["targets"] = {name: content["targets"][name] for name in roles.values()}
+    content["roles"] = roles
+    content["source"]["path"] = _reduced(content["source"]["path"])
+    made: dict[str, Any] = _without_places(content)
+    return made
+
+
+def _without_places(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_places(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_without_places(one) for one in value]
+    return _reduced(value) if isinstance(value, str) and value.startswith(("/", "~", "..")) else value
+
+
+def _reduced(text: str) -> str:
+    path = Path(os.path.normpath(project_root() / Path(text).expanduser()))
+    return path.relative_to(project_root()).as_posix() if path.is_relative_to(project_root()) else path.name
+
+
+def _settings(config: Config | None) -> dict[str, Any] | None:
+    """Return a model's settings without its weights' place; their digest is the revision."""
+    return _without_places(config.model_dump(mode="json", exclude={"weights"})) if config is not None else None
+
+
+def this_machine() -> Machine:
+    """Return what of this machine may show in the last bit."""
+    blas = [one for one in threadpool_info() if one["user_api"] == "blas"]
+    kinds = {str(one.get("architecture", one["internal_api"])) for one in blas}
+    return Machine(
+        torch=torch.__version__,
+        numpy=np.__version__,
+        av=av.__version__,
+        processor=" ".join([torch.backends.cpu.get_cpu_capability(), *sorted(kinds)]),
+        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        threads=torch.get_num_threads(),
+        blas_threads=max((int(one["num_threads"]) for one in blas), default=1),
+    )
+
+
+@contextmanager
+def threads_of(machine: Machine) -> Iterator[None]:
+    """Compute with as many threads as a machine did, for the length of a ``with`` block."""
+    before = torch.get_num_threads()
+    with threadpool_limits({"blas": machine.blas_threads, "openmp": machine.threads}):
+        torch.set_num_threads(machine.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)

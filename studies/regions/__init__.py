@@ -1,0 +1,1 @@
+"""Decoding from each ROI alone and without it."""

@@ -1,0 +1,1 @@
+"""Register, compare, promote and resolve model sets."""

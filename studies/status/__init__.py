@@ -1,0 +1,1 @@
+"""What is up to date, what ran, what is in production."""

@@ -1,0 +1,1 @@
+"""From a source to the feature store: responses, targets, pictures, downloads."""

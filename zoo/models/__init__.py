@@ -1,0 +1,1 @@
+"""The architectures and training stages of the small world's models."""
