@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--targets", type=int, default=999, help="components of the targets")
     parser.add_argument("--voxels", type=int, nargs="+", default=[150, 4000])
     given = parser.parse_args()
-    from models.regressors.ridge.basis import fit_columns
+    from models.regressors.ridge.columns import fit_columns
     from models.regressors.ridge.ridge import fit_ridge
     from models.regressors.settings import RidgeConfig
 

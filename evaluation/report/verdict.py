@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evaluation.report.wording import metric_label, number, ordered_metrics, row_label, space_label
-from evaluation.statistics.table import CONTROLS, MEAN, ORACLE, RECONSTRUCTION, SHUFFLED
+from evaluation.statistics.scores import CONTROLS, MEAN, ORACLE, RECONSTRUCTION, SHUFFLED
 
 ALPHA = 0.05
 """A reconstruction counts as above a control below this p."""

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable
 
 from evaluation.metrics import metric, metric_names
+from evaluation.statistics.scores import REFERENCES
 from evaluation.statistics.spaces import is_centred, plain
-from evaluation.statistics.table import REFERENCES
 
 ROW_LABELS = {
     "reconstruction": "reconstruction",

@@ -1,4 +1,7 @@
-"""From predictions to `metrics.json`: one value a stimulus, means with intervals, comparisons, the report."""
+"""The rows of a report, in the order in which they are shown, and what each of them is.
+
+From predictions to `metrics.json`: one value a stimulus, means with intervals, comparisons, the report.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +14,19 @@ from evaluation.metrics import Array, Groups, Metric, PerStimulus, metric
 from evaluation.metrics.similarity import similarity
 from evaluation.statistics.intervals import bootstrap_interval, holm, paired_interval, paired_p
 from evaluation.statistics.spaces import Spaces, applicable, in_space
-from evaluation.statistics.table import CONTROLS, RECONSTRUCTION, REFERENCES
+
+RECONSTRUCTION = "reconstruction"
+NEAREST, PRIOR = "nearest_training_clip", "prior"
+MEAN, SHUFFLED = "mean_predictor", "shuffled_brain"
+NOISE_CEILING, ORACLE = "noise_ceiling", "oracle"
+
+ROWS = (RECONSTRUCTION, NEAREST, PRIOR, MEAN, SHUFFLED, NOISE_CEILING, ORACLE)
+"""The rows of a reconstruction's report; one that cannot be had is left out, and a note says why."""
+REFERENCES = ROWS[1:]
+"""The rows that are no model's: what a model is held against."""
+CONTROLS = (SHUFFLED, MEAN, PRIOR, NEAREST)
+"""The rows that a reconstruction has to beat, the one that matters most first."""
+
 
 SCHEMA = 1
 Values: TypeAlias = dict[str, dict[str, PerStimulus]]
@@ -275,7 +290,7 @@ def score_rows(
 
     Parameters
     ----------
-    rows : predictions (n, ...) by row (`evaluation.statistics.table.ROWS`, or any other name) and by space
+    rows : predictions (n, ...) by row (`evaluation.statistics.scores.ROWS`, or any other name) and by space
     truth : arrays (n, ...) by space
     metrics : sequence of str
         `space.metric` or bare names; see `applicable`.

@@ -1,7 +1,4 @@
-"""The table of a report as it grows: rows are scored as they come, so that no more than one row's clips are kept.
-
-The rows of a report, in the order in which they are shown, and what each of them is.
-"""
+"""The table of a report as it grows: rows are scored as they come, so that no more than one row's clips are kept."""
 
 from typing import Any
 
@@ -12,6 +9,7 @@ from evaluation.config import EvaluationConfig
 from evaluation.metrics import Groups, metric
 from evaluation.statistics import scores
 from evaluation.statistics.controls import shuffle_stimuli
+from evaluation.statistics.scores import RECONSTRUCTION, ROWS, SHUFFLED
 from evaluation.statistics.spaces import Spaces, applicable, in_space
 
 FEWEST_TO_SHUFFLE = 2
@@ -98,16 +96,3 @@ class Table:
 
 def _place(row: str) -> int:
     return ROWS.index(row) if row in ROWS else len(ROWS)
-
-
-RECONSTRUCTION = "reconstruction"
-NEAREST, PRIOR = "nearest_training_clip", "prior"
-MEAN, SHUFFLED = "mean_predictor", "shuffled_brain"
-NOISE_CEILING, ORACLE = "noise_ceiling", "oracle"
-
-ROWS = (RECONSTRUCTION, NEAREST, PRIOR, MEAN, SHUFFLED, NOISE_CEILING, ORACLE)
-"""The rows of a reconstruction's report; one that cannot be had is left out, and a note says why."""
-REFERENCES = ROWS[1:]
-"""The rows that are no model's: what a model is held against."""
-CONTROLS = (SHUFFLED, MEAN, PRIOR, NEAREST)
-"""The rows that a reconstruction has to beat, the one that matters most first."""

@@ -23,8 +23,8 @@ from core.progress import track
 from evaluation.metrics import metric, metric_names
 from evaluation.report.charts.differences import difference_chart
 from evaluation.statistics.intervals import bootstrap_interval, holm, paired_interval, paired_p
+from evaluation.statistics.scores import RECONSTRUCTION
 from evaluation.statistics.spaces import plain
-from evaluation.statistics.table import RECONSTRUCTION
 from studies.comparison.videos import named
 from studies.runs import SCHEMA, Run, find, made_with, read_run
 

@@ -22,8 +22,9 @@ from evaluation.report.gallery.page import GalleryFigure, GalleryItem, write_gal
 from evaluation.report.sheet import contact_sheet, sheet_png
 from evaluation.report.verdict import verdict
 from evaluation.statistics import scores
+from evaluation.statistics.scores import MEAN, NEAREST, RECONSTRUCTION
 from evaluation.statistics.spaces import OF_A_FOLDER, why_left_out
-from evaluation.statistics.table import MEAN, NEAREST, RECONSTRUCTION, Table
+from evaluation.statistics.table import Table
 from models.classifiers.settings import JudgesConfig
 from studies.comparison.sampling import Clips, Sampling, black_note, read_made, read_shown
 from studies.comparison.training_clips import Diagnosed, Nearest, TrainingClips

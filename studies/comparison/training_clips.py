@@ -12,9 +12,8 @@ from core.progress import track
 from evaluation.diagnoses.dimension import dimension_report
 from evaluation.diagnoses.distance import nearest_training, split_by_distance
 from evaluation.diagnoses.leaks import near_duplicates, shared_stimuli, thumbnails
-from evaluation.statistics.scores import Values
+from evaluation.statistics.scores import RECONSTRUCTION, Values
 from evaluation.statistics.spaces import centre, centred
-from evaluation.statistics.table import RECONSTRUCTION
 from studies.comparison.sampling import Clips, Sampling, read_whole
 from studies.comparison.videos import Film, probe_all, videos_in
 from studies.scoring.views import resized

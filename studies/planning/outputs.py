@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.statistics.table import RECONSTRUCTION
+from evaluation.statistics.scores import RECONSTRUCTION
 from feature_store.schema import CHUNK_BYTES
 from feature_store.sources.base import SPLITS, Split
 from feature_store.sources.bold_moments.dataset import BoldMomentsConfig

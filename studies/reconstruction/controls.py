@@ -11,7 +11,7 @@ from core.checkout import project_root
 from core.progress import report
 from evaluation.diagnoses.distance import nearest_training
 from evaluation.statistics.controls import with_test_noise
-from evaluation.statistics.table import MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION
+from evaluation.statistics.scores import MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION
 from feature_store import Store
 from studies.decoding.predictions import Predictions
 from studies.decoding.render import Rendered, Renderer, Roles

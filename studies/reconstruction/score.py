@@ -10,8 +10,9 @@ from core.checkout import project_root
 from core.progress import report as progress
 from evaluation.diagnoses.dimension import dimension_report
 from evaluation.diagnoses.distance import split_by_distance
+from evaluation.statistics.scores import RECONSTRUCTION
 from evaluation.statistics.spaces import OF_A_STUDY, centred, why_left_out
-from evaluation.statistics.table import RECONSTRUCTION, Table
+from evaluation.statistics.table import Table
 from feature_store import Store
 from models.registry.production import fetch
 from models.registry.sets import ModelSet

@@ -17,15 +17,16 @@ from core.seeds import seed_for
 from evaluation.metrics import PerStimulus
 from evaluation.statistics import scores
 from evaluation.statistics.controls import shuffle_stimuli
+from evaluation.statistics.scores import SHUFFLED
 from evaluation.statistics.spaces import centre, centred
-from evaluation.statistics.table import SHUFFLED
 from feature_store import Store
 from feature_store.views import mean_over_repeats
 from models.decoders.predict import encode_trials
 from models.decoders.rows import TrainingRows
 from models.encoders.settings import StandardiseConfig
 from models.encoders.standardise import Standardise
-from models.regressors.ridge.basis import Basis, fit_columns
+from models.regressors.ridge.basis import Basis
+from models.regressors.ridge.columns import fit_columns
 from models.regressors.ridge.ridge import Ridge
 from models.regressors.settings import RidgeConfig
 from studies.decoding.predictions import Predictions, common_stimuli, predict_test

@@ -16,8 +16,8 @@ from core.progress import track
 from core.seeds import rng_for, seed_for
 from evaluation.statistics import scores
 from evaluation.statistics.controls import shuffle_stimuli
+from evaluation.statistics.scores import MEAN, ORACLE, SHUFFLED
 from evaluation.statistics.spaces import centre, centred
-from evaluation.statistics.table import MEAN, ORACLE, SHUFFLED
 from feature_store import Store
 from feature_store.sources.base import SPLITS
 from models.decoders.predict import predict_stimuli

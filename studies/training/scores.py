@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from core.seeds import seed_for
 from evaluation.statistics import scores
 from evaluation.statistics.controls import prediction_ceiling, shuffle_stimuli
+from evaluation.statistics.scores import MEAN, NOISE_CEILING, SHUFFLED
 from evaluation.statistics.spaces import centre, centred
-from evaluation.statistics.table import MEAN, NOISE_CEILING, SHUFFLED
 from feature_store import Store
 from models.decoders.build import Encoder, Regressor
 from studies.decoding.predictions import Predictions, common_stimuli, predict_test

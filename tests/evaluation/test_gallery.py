@@ -16,8 +16,7 @@ from evaluation.report.gallery.cards import doubts, marked_words
 from evaluation.report.gallery.media import LONGER_SIDE, preview
 from evaluation.report.gallery.page import GalleryFigure, GalleryItem, render_gallery, write_gallery
 from evaluation.report.wording import row_label
-from evaluation.statistics.scores import report, score_rows
-from evaluation.statistics.table import REFERENCES, ROWS
+from evaluation.statistics.scores import REFERENCES, ROWS, report, score_rows
 
 VOID = {"meta", "link", "img", "br", "input"}
 NASTY = "<script>alert(1)</script> & \"quotes\" 'too'"

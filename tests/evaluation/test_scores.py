@@ -14,9 +14,17 @@ from evaluation.config import EvaluationConfig
 from evaluation.metrics import metric, metric_names
 from evaluation.statistics.controls import mean_prediction, shuffle_stimuli
 from evaluation.statistics.intervals import bootstrap_interval
-from evaluation.statistics.scores import average, by_subject, per_stimulus, report, score_rows, scores_of, summarise
+from evaluation.statistics.scores import (
+    ROWS,
+    average,
+    by_subject,
+    per_stimulus,
+    report,
+    score_rows,
+    scores_of,
+    summarise,
+)
 from evaluation.statistics.spaces import applicable
-from evaluation.statistics.table import ROWS
 
 N = 8
 BASIC = ["two_way", "two_way_within_class", "correlation", "ssim", "psnr"]

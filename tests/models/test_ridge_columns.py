@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from core.errors import ModelError
-from models.regressors.ridge.basis import Basis, fit_columns
+from models.regressors.ridge.basis import Basis
+from models.regressors.ridge.columns import fit_columns
 from models.regressors.ridge.ridge import fit_ridge
 from models.regressors.settings import RidgeConfig
 

@@ -20,9 +20,10 @@ from models.training.loop import cosine, fit
 from models.training.muon import Muon, orthogonalise
 from zoo.models.config import BlipStage, TextStage, TextToVideoStage, VaeStage, ZooConfig
 from zoo.models.corpus import Corpus
+from zoo.models.half import round_to_half
 from zoo.models.text import learn_merges, new_text_encoder, train_text_encoder, train_tokenizer
 from zoo.models.text_to_video import new_scheduler, new_unet, without_time
-from zoo.models.train import round_to_half, train_zoo
+from zoo.models.train import train_zoo
 from zoo.models.vae import encode_frames, train_vae
 from zoo.models.vision import train_blip
 

@@ -9,7 +9,7 @@ import pytest
 from core.checkout import project_root as home_folder
 from core.files import read_json
 from evaluation.report.verdict import verdict
-from evaluation.statistics.table import CONTROLS, MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION, SHUFFLED
+from evaluation.statistics.scores import CONTROLS, MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION, SHUFFLED
 from models.registry.client import client
 from studies.reconstruction.run import LOGGED, reconstruct
 from studies.registry.production import resolve_production

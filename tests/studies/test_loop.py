@@ -11,7 +11,7 @@ import pytest
 from core.checkout import project_root as home_folder
 from core.errors import ConfigError, RegistryError, SourceError, StoreCorrupted, StoreError
 from core.files import read_json
-from evaluation.statistics.table import PRIOR, ROWS
+from evaluation.statistics.scores import PRIOR, ROWS
 from feature_store import verify
 from studies.reconstruction.run import reconstruct
 from studies.references import ReconstructionRef

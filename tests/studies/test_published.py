@@ -28,7 +28,7 @@ from transformers import (
 
 from core.clips import ClipConfig, read_clip
 from core.files import read_json
-from evaluation.statistics.table import ROWS
+from evaluation.statistics.scores import ROWS
 from feature_store import Store
 from models.weights.locate import DOWNLOADED
 from simulation.config import SimulationConfig

@@ -9,7 +9,7 @@ import pytest
 from core.checkout import project_root as home_folder
 from core.errors import ModelError, SourceError
 from core.files import read_json
-from evaluation.statistics.table import ROWS
+from evaluation.statistics.scores import ROWS
 from studies.reconstruction.provenance import read_provenance
 from studies.reconstruction.reproduce import reproduce
 from studies.stores.simulate import simulate_source

@@ -17,7 +17,7 @@ from models.training.checkpoints import NO_CHECKPOINTS, Checkpoints
 from zoo.models.attributes import teach_attributes
 from zoo.models.config import TextStage
 from zoo.models.corpus import Corpus
-from zoo.models.train import round_to_half
+from zoo.models.half import round_to_half
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 END_OF_WORD = "</w>"

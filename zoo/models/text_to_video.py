@@ -14,8 +14,8 @@ from models.training.checkpoints import NO_CHECKPOINTS, Checkpoints
 from models.training.loop import fit
 from models.training.muon import Muon
 from zoo.models.config import TextToVideoStage
+from zoo.models.half import round_to_half
 from zoo.models.text import Phrasings
-from zoo.models.train import round_to_half
 
 
 @dataclass(frozen=True)

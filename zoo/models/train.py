@@ -1,7 +1,4 @@
-"""Rounds trained weights to what is shipped.
-
-Trains the small world's models one after the other, and writes them as one folder in the hub's layouts.
-"""
+"""Trains the small world's models one after the other, and writes them as one folder in the hub's layouts."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -21,23 +18,6 @@ from zoo.models.text import Phrasings, tokens_of, train_text_encoder, train_toke
 from zoo.models.text_to_video import train_text_to_video
 from zoo.models.vae import encode_frames, train_vae
 from zoo.models.vision import TrainedVision, train_blip, train_clip
-
-
-@torch.no_grad()  # type: ignore[untyped-decorator]
-def round_to_half(model: torch.nn.Module) -> None:
-    """Round every weight to what float16 holds, as it is shipped, so that later stages are trained on what others get.
-
-    Raises
-    ------
-    ModelError
-        A weight is beyond float16.
-    """
-    for weight in model.parameters():
-        rounded = weight.half().float()
-        if not torch.isfinite(rounded).all():
-            raise ModelError("train-zoo: a weight is beyond float16; lower the stage's lr")
-        weight.copy_(rounded)
-
 
 TEXT_TO_VIDEO, CLIP, BLIP = "text_to_video", "clip", "blip"
 """Folders of the zoo."""

@@ -13,7 +13,7 @@ from models.training.checkpoints import NO_CHECKPOINTS, Checkpoints
 from models.training.loop import fit
 from models.training.muon import Muon
 from zoo.models.config import VaeStage
-from zoo.models.train import round_to_half
+from zoo.models.half import round_to_half
 
 LOG_VARIANCE = -6.0
 """Where the posterior's log-variance starts: at 0 the noise would drown the latents before they carry anything."""

@@ -27,8 +27,8 @@ from models.training.muon import Muon
 from zoo.models.attributes import teach_attributes
 from zoo.models.config import BlipStage, ClipStage, TextStage, VisionStage
 from zoo.models.corpus import Corpus
+from zoo.models.half import round_to_half
 from zoo.models.text import Phrasings, text_config
-from zoo.models.train import round_to_half
 
 NORMAL = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 """Pictures in [-1, 1], as the autoencoder takes them."""

@@ -35,7 +35,7 @@ def print_report(title: str, metrics: Mapping[str, Any]) -> None:
     """
     from evaluation.report.verdict import p_words
     from evaluation.report.wording import metric_label, number, ordered_metrics
-    from evaluation.statistics.table import RECONSTRUCTION, SHUFFLED
+    from evaluation.statistics.scores import RECONSTRUCTION, SHUFFLED
 
     rows = metrics["rows"]
     tests = metrics.get("comparisons", {}).get(SHUFFLED, {})

@@ -20,7 +20,8 @@ from evaluation.metrics import PerStimulus
 from evaluation.report.gallery.page import GalleryFigure
 from evaluation.report.verdict import headline
 from evaluation.report.wording import metric_label, number
-from evaluation.statistics.table import RECONSTRUCTION, Table
+from evaluation.statistics.scores import RECONSTRUCTION
+from evaluation.statistics.table import Table
 
 SIZE, DPI = (12.0, 4.7), 100
 OURS, TRUTH, POINT, WORDS = "#0b4a80", "#c05a00", "#7b98b5", "#3c4046"

@@ -7,8 +7,8 @@ from typing import Any
 
 from evaluation.report.verdict import headline, p_words
 from evaluation.report.wording import metric_label, number, ordered_metrics, ordered_rows, row_label, space_label
+from evaluation.statistics.scores import MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION, SHUFFLED
 from evaluation.statistics.spaces import is_centred, plain
-from evaluation.statistics.table import MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION, SHUFFLED
 
 LEFT, RIGHT = 132.0, 254.0
 """Where the axis begins and ends; the page writes names to its left, values and p-values to its right."""

@@ -6,8 +6,8 @@ from typing import Any
 
 from evaluation.report.charts.style import write_at_foot, write_beside
 from evaluation.report.wording import number
+from evaluation.statistics.scores import SHUFFLED
 from evaluation.statistics.spaces import is_centred
-from evaluation.statistics.table import SHUFFLED
 
 METRIC_WORDS = {"correlation": "Pearson r", "two_way": "two-way identification"}
 WIDTH, DPI = 12.0, 100

@@ -6,8 +6,8 @@ from typing import Any
 
 from evaluation.report.charts.style import write_at_foot, write_beside
 from evaluation.report.wording import number, ordered_rows, row_label
+from evaluation.statistics.scores import NOISE_CEILING, REFERENCES
 from evaluation.statistics.spaces import is_centred, plain
-from evaluation.statistics.table import NOISE_CEILING, REFERENCES
 
 COLUMNS = {"correlation": "Pearson r", "two_way": "two-way identification"}
 """The metrics shown, one column each, in centred spaces where the report has them."""

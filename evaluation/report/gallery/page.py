@@ -21,7 +21,7 @@ from evaluation.report.gallery.cards import GalleryItem, card, doubts, interval_
 from evaluation.report.gallery.media import data_uri
 from evaluation.report.verdict import p_words
 from evaluation.report.wording import ordered_metrics, ordered_rows, row_label, short_label
-from evaluation.statistics.table import MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION, SHUFFLED
+from evaluation.statistics.scores import MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION, SHUFFLED
 
 __all__ = ["GalleryFigure", "GalleryItem", "page_digest", "render_gallery", "write_gallery"]
 

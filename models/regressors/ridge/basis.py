@@ -1,18 +1,8 @@
-r"""Principal components of targets: regressing onto a few of them keeps fits, and the files they go into, small.
+"""Principal components of targets: regressing onto a few of them keeps fits, and the files they go into, small.
 
 A stimulus's target is the same at each repetition and for every subject, so the components are those of the stimuli,
 each counted once. They come from the eigenvectors of the (stimulus, stimulus) Gram matrix (Sirovich 1987, the "method
 of snapshots"), never from a covariance over target values, of which there may be tens of thousands.
-
-Ridge on some of the features, for fits that are repeated with other columns of the same rows.
-
-The same estimate and the same choice of penalty as `models.regressors.ridge.ridge` where one penalty is shared by all
-target values and every stimulus has one row, from the thin decomposition :math:`X_c = U \sqrt{s} V^T`: with
-:math:`w = s / (s + \lambda)` a row's residual, were it left out, is
-
-.. math:: e_i = \frac{(Y_c - U w U^T Y_c)_i}{1 - 1/n - \sum_k w_k U_{ik}^2}
-
-(PRESS, Allen 1974), so a penalty costs a (row, rank) by (rank, target) product: little for regions of few voxels.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,9 +15,6 @@ from numpy.typing import NDArray
 
 from core.errors import ModelError
 from models.decoders.rows import TrainingRows
-from models.regressors.ridge.penalty import Spectrum
-from models.regressors.ridge.ridge import RidgeFit, fit_ridge
-from models.regressors.settings import RidgeConfig
 from models.weights.tensor_file import Stored, Tensors
 
 Array = NDArray[Any]
@@ -160,70 +147,3 @@ def _signs(rotation: Array) -> Array:
     """Return signs (component,) that make each one's largest coefficient positive: eigenvectors leave them open."""
     largest = np.abs(rotation).argmax(axis=0)
     return np.asarray(np.sign(rotation[largest, np.arange(rotation.shape[1])]))
-
-
-"""Eigenvalues below this share of the largest are rounding."""
-
-
-def fit_columns(features: Array, targets: Array, stimuli: Sequence[str], config: RidgeConfig) -> RidgeFit:
-    """Fit what `fit_ridge` fits, faster where its settings and rows allow.
-
-    Parameters
-    ----------
-    features : (row, feature)
-    targets : (row, target)
-        Best turned into few values first: see `models.regressors.ridge.basis`.
-    stimuli : one per row
-    config : RidgeConfig
-
-    Raises
-    ------
-    ModelError
-        As `fit_ridge` does.
-    """
-    shared = config.penalty_per == "role" and config.criterion == "loso" and len(set(stimuli)) == len(stimuli)
-    finite = np.isfinite(features).all() and np.isfinite(targets).all()
-    if not shared or not finite or len(stimuli) < 3 or (features == features[:1]).all():
-        return fit_ridge(
-            features, targets, stimuli, config.penalties, criterion=config.criterion, penalty_per=config.penalty_per
-        )
-    centre, offset = features.mean(axis=0, dtype=np.float64), targets.mean(axis=0, dtype=np.float64)
-    rows = (features - centre).astype(np.float32)
-    aimed = (targets - offset).astype(np.float32)
-    values, vectors = _thin(rows)
-    turned = vectors.T @ aimed
-    candidates = np.asarray(config.penalties, dtype=np.float64)
-    unit = values.sum() / len(rows)
-    spread = float(np.square(aimed, dtype=np.float64).sum())
-    errors = np.array([_left_out_error(values, vectors, aimed, turned, one * unit) for one in candidates])
-    errors /= spread if spread > 0 else 1
-    chosen = candidates[[errors.argmin()]]
-    inner = turned / (values + chosen * unit).astype(np.float32)[:, None]
-    return RidgeFit(
-        centre=centre.astype(np.float32),
-        rows=None,
-        weights=np.asarray(rows.T @ (vectors @ inner)),
-        offset=offset.astype(np.float32),
-        penalties=chosen,
-        errors=errors,
-    )
-
-
-def _thin(rows: Array) -> tuple[Array, Array]:
-    """Return the eigenvalues of ``rows rowsᵀ`` above 0, (rank,) float64, and their vectors (row, rank) float32."""
-    if rows.shape[1] >= len(rows):
-        spectrum = Spectrum.of(rows)
-        kept = spectrum.values > RANK * spectrum.values[-1]
-        return spectrum.values[kept], spectrum.vectors[:, kept].astype(np.float32)
-    exact = rows.astype(np.float64)
-    values, right = scipy.linalg.eigh(exact.T @ exact, driver="evd")
-    kept = values > RANK * values[-1]
-    return values[kept], ((exact @ right[:, kept]) / np.sqrt(values[kept])).astype(np.float32)
-
-
-def _left_out_error(values: Array, vectors: Array, aimed: Array, turned: Array, penalty: float) -> float:
-    """Return the squared error on rows that were left out one by one, summed over rows and target values."""
-    shrunk = vectors * (values / (values + penalty)).astype(np.float32)
-    own = 1 - 1 / len(aimed) - np.einsum("rk,rk->r", shrunk, vectors, dtype=np.float64)
-    squares = np.square(aimed - shrunk @ turned).sum(axis=1, dtype=np.float64)
-    return float((squares / own**2).sum())
