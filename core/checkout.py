@@ -1,13 +1,16 @@
-"""Where the checkout is: relative paths of a study start there."""
+"""Where the checkout is: its code, and the folder that relative paths of a study start from."""
 
 import os
 from pathlib import Path
+
+CODE_ROOT = Path(__file__).resolve().parents[1]
+"""The folder that holds this project's packages."""
 
 
 def project_root() -> Path:
     """Return the checkout's folder: `BRAIN2VIDEO_HOME` where it is set, else the folder above this package."""
     named = os.environ.get("BRAIN2VIDEO_HOME")
-    return Path(named).resolve() if named else Path(__file__).resolve().parents[1]
+    return Path(named).resolve() if named else CODE_ROOT
 
 
 def relative_to_root(path: Path) -> str:

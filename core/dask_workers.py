@@ -16,9 +16,11 @@ from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
-from core.code import ROOT, code_digest
+from core.checkout import CODE_ROOT
+from core.code import code_digest
 from core.errors import Brain2VideoError, ConfigError, ServerError
 from core.files import write_bytes
 from core.progress import listening
@@ -197,7 +199,7 @@ def _done(parcel: Parcel) -> Any:
         )
     if _code_of(parcel.modules) != parcel.code:
         raise ServerError(
-            f"{me}: its code in {ROOT} is not that of the process that asked for the work; bring both to the same "
+            f"{me}: its code in {CODE_ROOT} is not that of the process that asked for the work; bring both to the same "
             "version and start the worker again"
         )
     function, item = pickle.loads(parcel.work)
@@ -229,13 +231,13 @@ def _modules_in(work: bytes) -> tuple[str, ...]:
 
 
 def _is_ours(module: str) -> bool:
-    return ROOT.joinpath(*module.split(".")).with_suffix(".py").is_file()
+    return CODE_ROOT.joinpath(*module.split(".")).with_suffix(".py").is_file()
 
 
 @functools.cache
 def _code_of(modules: tuple[str, ...]) -> str:
     """Return the digest of modules as this process knows them: files that change later are not looked at again."""
-    return code_digest(*modules)
+    return code_digest(*map(ModuleType, modules))
 
 
 def _line_of(error: BaseException) -> str:

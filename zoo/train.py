@@ -50,7 +50,7 @@ def train_zoo(config: SmallWorldConfig, destination: Path) -> Path:
 
 def fingerprint_of(config: SmallWorldConfig) -> str:
     """Return the digest of the settings and of the code that the models are made by."""
-    code = code_digest("zoo.models.train", "models.classifiers.attributes", "simulation.draw", "simulation.world")
+    code = code_digest(train_zoo)
     return digest_json({"settings": config.model_dump(mode="json"), "code": code})
 
 

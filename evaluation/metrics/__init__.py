@@ -3,6 +3,22 @@
 To add one, write a file with a function under `@register(...)` and import it here.
 """
 
+from evaluation.metrics import (
+    bleu,
+    classes,
+    clip_score,
+    correlation,
+    flow,
+    frame_vectors,
+    hue,
+    labels,
+    meteor,
+    psnr,
+    r2,
+    retrieval,
+    ssim,
+    two_way,
+)
 from evaluation.metrics.registry import SPACES_OF, Array, Groups, Metric, PerStimulus, metric, metric_names, register
 
 __all__ = [
@@ -28,5 +44,4 @@ __all__ = [
     "retrieval",
     "ssim",
     "two_way",
-    "two_way_within_class",
 ]

@@ -44,16 +44,6 @@ from studies.runs import EVALUATIONS, file_digests, find_run, git_commit, publis
 from studies.scoring.views import revisions_of
 
 MANIFEST, METRICS, VALUES, CAPTIONS = "manifest.json", "metrics.json", "values.json", "captions.csv"
-CODE = (
-    "studies.comparison.sampling",
-    "evaluation.report.charts.diagnoses",
-    "studies.comparison.videos",
-    "studies.comparison.score",
-    "studies.comparison.training_clips",
-    "evaluation.statistics.spaces",
-    "studies.scoring.views",
-)
-"""Modules that read, score and show a folder."""
 
 
 class EvaluationRequest(Config):
@@ -207,7 +197,7 @@ def _record(request: EvaluationRequest, name: str, paired: Paired, sampling: Sam
         "metrics": list(request.metrics),
         "judges": revisions_of(request.judges),
         "seed": request.seed,
-        "code": code_digest(__name__, *CODE, stop=("studies", "simulation")),
+        "code": code_digest(evaluate_folder, request.judges),
         "page": page_digest(),
     }
     return {**fingerprinted, "fingerprint": digest_json(fingerprinted)}

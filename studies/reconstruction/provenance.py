@@ -35,8 +35,6 @@ from studies.study import Study
 SCHEMA = 1
 VIDEOS, SEEN = "videos", "seen"
 """Folders of a run: what was reconstructed, and what had been shown."""
-CODE = ("studies.decoding.render", "studies.decoding.predictions", "studies.reconstruction.provenance")
-"""Modules that make a video of predictions, with all that they import."""
 KEPT = {"study", "seed", "source", "clips", "targets", "roles", "generator", "captioner"}
 """Sections of a study that a video depends on, once its models are trained."""
 
@@ -171,7 +169,7 @@ def made_from(study: Study, store: Store, chosen: ModelSet, subject: str, given:
         captioner_revision=captioner.revision(project_root()) if captioner else None,
         seed=study.seed,
         strength=study.generator.strength if study.generator else None,
-        code=code_digest(*CODE, stop=("studies", "simulation")),
+        code=code_digest(made_from, study.generator, study.captioner),
         machine=this_machine(),
     )
 

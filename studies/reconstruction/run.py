@@ -28,7 +28,6 @@ from models.registry.sets import ModelSet
 from studies.decoding.render import why_nothing_to_render
 from studies.reconstruction.pictures import GALLERY, GIF, SHEET, write_pictures
 from studies.reconstruction.provenance import (
-    CODE,
     SEEN,
     VIDEOS,
     MadeFrom,
@@ -45,24 +44,12 @@ from studies.regions.run import current_regions
 from studies.registry.production import require_same_targets, require_trained_on
 from studies.runs import file_digests, find_run, git_commit, publish_latest, run_name
 from studies.scoring.views import revisions_of
-from studies.stores.responses import STOP
 from studies.study import Study
 from studies.training.fit import SCORES
 
 MANIFEST, METRICS, VALUES, CAPTIONS = "manifest.json", "metrics.json", "values.json", "captions.csv"
 LOGGED = "mlflow_run.txt"
 """The id of the run's record in MLflow; it says nothing of the run itself, so the manifest does not name it."""
-JUDGING = tuple(
-    f"studies.{name}"
-    for name in (
-        "reconstruction.score",
-        "reconstruction.controls",
-        "scoring.views",
-        "scoring.leaks",
-        "reconstruction.pictures",
-    )
-)
-"""Modules that score and show what was rendered."""
 
 
 def reconstruct(study: Study, chosen: ModelSet) -> ReconstructionRef:
@@ -191,7 +178,7 @@ def _record(study: Study, chosen: ModelSet, origin: MadeFrom, regions: Path | No
         "judges": revisions_of(study.judges),
         "regions": digest_file(regions / REGIONS) if regions is not None else None,
         "clips": study.clips.model_dump(),
-        "code": code_digest(__name__, *CODE, *JUDGING, "studies.stores.targets", stop=(*STOP, "simulation")),
+        "code": code_digest(reconstruct, study.generator, study.captioner, study.judges, study.targets),
         "page": page_digest(),
     }
     shared = {"made_from": origin.model_dump(mode="json"), "config": portable(study)}

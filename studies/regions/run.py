@@ -31,10 +31,6 @@ from studies.training.fit import stored_subjects
 
 FOLDER, RECORD, CHART, BRAIN = "regions", "regions.json", "regions.png", "brain.png"
 DRAWN = "correlation"
-CODE = tuple(
-    f"studies.{name}" for name in ("decoding.predictions", "regions.scores", "regions.voxels", "decoding.training_data")
-)
-"""What of the studies' own code decides what a run holds."""
 MNI = "MNI"
 
 
@@ -203,6 +199,6 @@ def regions_made_from(study: Study, store: Store, subjects: list[str]) -> dict[s
                 "regressor": route.regressor.model_dump(mode="json"),
             },
         },
-        "code": code_digest(__name__, *CODE, stop=("studies",)),
+        "code": code_digest(decode_regions),
     }
     return {**made_from, "fingerprint": digest_json(made_from)}

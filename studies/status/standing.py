@@ -22,7 +22,7 @@ from feature_store.schema import Kind
 from feature_store.versioning import CHANGED, states
 from feature_store.writer import is_published
 from models.registry.sets import ModelSet, find_registered
-from simulation.write import is_there
+from simulation.write import is_there, simulate
 from studies.decoding.render import why_nothing_to_render
 from studies.reconstruction.run import LOGGED, MANIFEST, planned
 from studies.references import TrainingRef
@@ -76,7 +76,7 @@ def asked(look: Callable[P, Standing]) -> Callable[P, Standing]:
 def source_standing(study: Study) -> Standing:
     """Of the simulated recordings."""
     assert study.simulation is not None
-    made_from = [study.simulation.model_dump(mode="json"), study.source.path, code_digest("simulation.write")]
+    made_from = [study.simulation.model_dump(mode="json"), study.source.path, code_digest(simulate)]
     return Standing(digest_json(made_from), is_there(study.simulation, project_root() / study.source.path))
 
 

@@ -35,10 +35,6 @@ Digest = Callable[[Path], str]
 """Returns the SHA-256 of a file's content; whoever writes a group reads the file, `status` may remember it."""
 
 
-STOP = ("studies", "core.executors")
-"""Code that decides nothing of a group's bytes: what hands settings on, and who does the work."""
-
-
 def subjects_of(study: Study) -> list[str]:
     """Return the study's subjects; its source is looked at."""
     return study.source.build(project_root()).subjects
@@ -115,15 +111,15 @@ def responses_made_from(study: Study, source: Source, subject: str, digest: Dige
         raise SourceError(f"{study.study}: no subject '{subject}' in the source; there are {', '.join(known)}")
     parameters = {"subject": subject, "storage": study.storage.model_dump()}
     files = source.response_files(subject)
-    return made_from(study, source, files, ["feature_store.noise_ceiling"], parameters, digest)
+    return made_from(study, files, [ingest], parameters, digest)
 
 
 def made_from(
-    study: Study, source: Source, files: list[Path], code: list[str], parameters: dict[str, Any], digest: Digest
+    study: Study, files: list[Path], code: list[object], parameters: dict[str, Any], digest: Digest
 ) -> dict[str, Any]:
     """Return what a group is made from: the files' contents, the settings, the code that reads them."""
     return {
-        "code": code_digest(type(source).__module__, __name__, "feature_store.writer", *code, stop=STOP),
+        "code": code_digest(*code, study.source),
         "inputs": [(file.name, digest(file)) for file in files if file.is_file()],
         "source": study.source.model_dump(mode="json", exclude={"path", "stimuli", "subjects"}),
         "parameters": parameters,

@@ -89,14 +89,13 @@ def target_made_from(
         What the target's `revision` says of its weights.
     """
     config = study.targets[target]
-    code = [] if isinstance(config, GivenConfig) else [f"models.extractors.{config.extractor}"]
     parameters = {
         "target": target,
         "settings": config.model_dump(mode="json", exclude={"weights"}),
         "clips": study.clips.model_dump(),
         "revision": revision,
     }
-    return made_from(study, source, source.stimulus_files(), [__name__, *code], parameters, digest)
+    return made_from(study, source.stimulus_files(), [extract, config], parameters, digest)
 
 
 def _made_by(source: Source, config: ExtractorConfig, target: str) -> "Given | Extractor":

@@ -42,20 +42,6 @@ SCORES = "scores.json"
 CURVES = "curves.json"
 VALIDATION = "validation.json"
 PICTURES = "pictures"
-CODE = tuple(
-    f"studies.{name}"
-    for name in (
-        "training.cross_validation",
-        "decoding.predictions",
-        "training.routes",
-        "training.scores",
-        "decoding.training_data",
-        "training.validation",
-        "training.pictures",
-        "decoding.voxel_record",
-    )
-)
-"""What of the studies' own code decides what a training gives."""
 
 
 def fit(study: Study) -> TrainingRef:
@@ -225,7 +211,7 @@ def training_made_from(study: Study, store: Store, subjects: list[str]) -> dict[
             "order": list(study.training.routes),  # of equal routes the first is preferred; a digest knows no order
             "evaluation": study.evaluation.model_dump(mode="json"),
         },
-        "code": code_digest(__name__, *CODE, stop=("studies",)),
+        "code": code_digest(fit, study.training, study.generator, study.captioner, study.targets),
     }
     fingerprint = digest_json(made_from)
     described = {role: describe_target(store, name) for role, name in study.roles.regressed().items()}
