@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from core.checkout import project_root
+from core.moved import report_moved_modules
 
 
 def defaults() -> dict[str, str]:
@@ -60,3 +61,4 @@ def quiet(debug: bool) -> None:
 
 
 prepare()
+report_moved_modules()
