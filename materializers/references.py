@@ -13,7 +13,7 @@ from core.checkout import project_root
 from core.config import Config
 from core.files import digest_json
 from models.registry.sets import ModelSet
-from studies.references import GroupRef, ReconstructionRef, RegionsRef, TrainingRef, WantedGroup
+from studies.references import GroupRef, ReconstructionRef, RegionsRef, TrainingRef
 
 FILE = "reference.json"
 NOT_CONTENT = {"fresh", "dvc_state", "pictures"}
@@ -24,7 +24,6 @@ class ReferenceMaterializer(BaseMaterializer):
     """Materializes the references of `studies.references` and registered model sets."""
 
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (
-        WantedGroup,
         GroupRef,
         TrainingRef,
         ReconstructionRef,

@@ -34,19 +34,6 @@ class GroupRef(Config):
     pictures: list[str] = Field(default_factory=list)
 
 
-class WantedGroup(Config):
-    """A group that a run wants to have.
-
-    Attributes
-    ----------
-    name : subject or target
-    made_from : digest of what it would be made from now; empty where nobody can tell
-    """
-
-    name: str
-    made_from: str
-
-
 class TrainingRef(Config):
     """A training run on disk: models, scores.json.
 

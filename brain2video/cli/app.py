@@ -86,7 +86,7 @@ def simulate(
     from studies.study import load_study
 
     with working() as console:
-        folder = simulate_source(load_study(config, overrides or []), destination, replace=replace)
+        folder, _ = simulate_source(load_study(config, overrides or []), destination, replace=replace)
         if not no_commit:
             commit(folder, config, overrides)
         console.print(f"[green]simulated[/] {folder}")

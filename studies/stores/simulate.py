@@ -4,12 +4,17 @@ from pathlib import Path
 
 from core.checkout import project_root
 from core.errors import ConfigError
-from simulation.write import simulate
+from simulation.write import is_there, simulate
 from studies.study import Study
 
 
-def simulate_source(study: Study, destination: Path | None = None, *, replace: bool = False) -> Path:
-    """Write the study's simulated dataset to its source's folder, or elsewhere; at once if it is already there.
+def simulate_source(study: Study, destination: Path | None = None, *, replace: bool = False) -> tuple[Path, bool]:
+    """Write the study's simulated dataset to its source's folder, or elsewhere, unless it is already there.
+
+    Returns
+    -------
+    folder, fresh
+        The dataset's folder, and whether it was already there.
 
     Raises
     ------
@@ -20,4 +25,6 @@ def simulate_source(study: Study, destination: Path | None = None, *, replace: b
     """
     if study.simulation is None:
         raise ConfigError(f"{study.study}: has no 'simulation' section; only a simulated study can be simulated")
-    return simulate(study.simulation, destination or project_root() / study.source.path, replace=replace)
+    folder = destination or project_root() / study.source.path
+    fresh = is_there(study.simulation, folder, replace=replace)
+    return simulate(study.simulation, folder, replace=replace), fresh
