@@ -9,8 +9,8 @@ Imports no torch: whether targets are up to date can be told from the weights' d
 from collections.abc import Sequence
 from pathlib import Path
 
+from core.digests import INPUTS
 from core.errors import ModelError
-from core.files import digest_files
 
 KEPT = ("*.json", "*.safetensors", "*.txt")
 """What is read of a part's folder: settings, weights, vocabulary. Pickled weights run code when loaded, so never."""
@@ -123,9 +123,9 @@ def _from_hub(weights: str, folder: Path, wanted: list[str], otherwise: str) -> 
 
 def revision(folder: Path, parts: Sequence[str]) -> str:
     """Return the SHA-256 over the settings, weights and vocabularies of a model's parts, as 64 hex digits."""
-    return digest_files(folder, [path for part in parts for kind in KEPT for path in (folder / part).glob(kind)])
+    return INPUTS.digest_files(folder, [path for part in parts for kind in KEPT for path in (folder / part).glob(kind)])
 
 
 def revision_of_files(folder: Path, files: Sequence[str]) -> str:
     """Return the SHA-256 over a model's files, as 64 hex digits."""
-    return digest_files(folder, [path for file in (*files, INDEX) for path in folder.glob(file)])
+    return INPUTS.digest_files(folder, [path for file in (*files, INDEX) for path in folder.glob(file)])

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.checkout import project_root
-from core.files import digest_folder
+from core.digests import INPUTS
 from evaluation.statistics.spaces import centre, centred
 from feature_store import Store
 from models.classifiers.attributes import Judge
@@ -96,7 +96,7 @@ class Judges:
 def revisions_of(config: JudgesConfig) -> dict[str, str]:
     """Return what changes whenever a judge may say something else: the digests of their weights, by name."""
     root = project_root()
-    made = {"small_world": digest_folder(root / config.small_world)} if config.small_world else {}
+    made = {"small_world": INPUTS.digest_folder(root / config.small_world)} if config.small_world else {}
     others = {"clip": config.clip, "frames": config.frames, "videos": config.videos}
     return made | {name: one.revision(root) for name, one in others.items() if one is not None}
 

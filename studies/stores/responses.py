@@ -4,7 +4,6 @@ Work is spread subject by subject: reading a subject's recordings, be it a GLM o
 rows without every worker reading all of it.
 """
 
-from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -14,9 +13,10 @@ import pandas as pd
 
 from core.checkout import project_root, relative_to_root
 from core.code import code_digest
+from core.digests import INPUTS
 from core.errors import ServerError, SourceError
 from core.executors import HERE, ExecutorConfig, opened
-from core.files import digest_file, digest_json
+from core.files import digest_json
 from core.progress import report
 from feature_store import versioning
 from feature_store.chunks.codecs import Compression
@@ -30,9 +30,6 @@ from feature_store.writer import GroupWriter, is_published
 from studies.references import GroupRef
 from studies.stores.pictures import picture_of_responses
 from studies.study import Study
-
-Digest = Callable[[Path], str]
-"""Returns the SHA-256 of a file's content; whoever writes a group reads the file, `status` may remember it."""
 
 
 def subjects_of(study: Study) -> list[str]:
@@ -98,7 +95,7 @@ def _ingest(study: Study, subject: str) -> GroupRef:
     return group_ref(group, fresh=fresh, pictures=picture_of_responses(study, group))
 
 
-def responses_made_from(study: Study, source: Source, subject: str, digest: Digest = digest_file) -> dict[str, Any]:
+def responses_made_from(study: Study, source: Source, subject: str) -> dict[str, Any]:
     """Return what one subject's responses would be made from now; its digest is the group's fingerprint.
 
     Raises
@@ -111,16 +108,14 @@ def responses_made_from(study: Study, source: Source, subject: str, digest: Dige
         raise SourceError(f"{study.study}: no subject '{subject}' in the source; there are {', '.join(known)}")
     parameters = {"subject": subject, "storage": study.storage.model_dump()}
     files = source.response_files(subject)
-    return made_from(study, files, [ingest], parameters, digest)
+    return made_from(study, files, [ingest], parameters)
 
 
-def made_from(
-    study: Study, files: list[Path], code: list[object], parameters: dict[str, Any], digest: Digest
-) -> dict[str, Any]:
+def made_from(study: Study, files: list[Path], code: list[object], parameters: dict[str, Any]) -> dict[str, Any]:
     """Return what a group is made from: the files' contents, the settings, the code that reads them."""
     return {
         "code": code_digest(*code, study.source),
-        "inputs": [(file.name, digest(file)) for file in files if file.is_file()],
+        "inputs": [(file.name, INPUTS.digest(file)) for file in files if file.is_file()],
         "source": study.source.model_dump(mode="json", exclude={"path", "stimuli", "subjects"}),
         "parameters": parameters,
         "encoding": ENCODING_VERSION,

@@ -25,7 +25,7 @@ from core.clips import Clip, ClipConfig
 from core.config import nearest
 from core.errors import ConfigError, SourceError
 from core.executors import HERE, ExecutorConfig, opened
-from core.files import digest_file, digest_json
+from core.files import digest_json
 from core.progress import report
 from feature_store.sources.base import SPLITS, Source, Split
 from feature_store.writer import GroupWriter, HandOut, is_published
@@ -33,7 +33,7 @@ from models.extractors.base import CountsCut, Extractor
 from models.extractors.settings import ExtractorConfig, GivenConfig
 from studies.references import GroupRef
 from studies.stores.pictures import picture_of_targets
-from studies.stores.responses import Digest, group_ref, made_from, require_home
+from studies.stores.responses import group_ref, made_from, require_home
 from studies.study import Study
 
 _loading = threading.Lock()
@@ -64,8 +64,8 @@ def extract(study: Study, target: str, executor: ExecutorConfig = HERE) -> Group
     """
     if target not in study.targets:
         raise ConfigError(f"{study.study}: no target '{target}'{nearest(target, list(study.targets))}")
-    source, config = study.source.build(project_root()), study.targets[target]
-    fingerprint = digest_json(target_made_from(study, source, target, config.revision(project_root())))
+    source = study.source.build(project_root())
+    fingerprint = digest_json(target_made_from(study, source, target))
     group = study.store / "targets" / target
     fresh = is_published(group, fingerprint)
     if fresh:
@@ -78,24 +78,16 @@ def extract(study: Study, target: str, executor: ExecutorConfig = HERE) -> Group
     return group_ref(group, fresh=fresh, pictures=pictures)
 
 
-def target_made_from(
-    study: Study, source: Source, target: str, revision: str, digest: Digest = digest_file
-) -> dict[str, Any]:
-    """Return what one extractor's targets would be made from now; its digest is the group's fingerprint.
-
-    Parameters
-    ----------
-    revision : str
-        What the target's `revision` says of its weights.
-    """
+def target_made_from(study: Study, source: Source, target: str) -> dict[str, Any]:
+    """Return what one extractor's targets would be made from now; its digest is the group's fingerprint."""
     config = study.targets[target]
     parameters = {
         "target": target,
         "settings": config.model_dump(mode="json", exclude={"weights"}),
         "clips": study.clips.model_dump(),
-        "revision": revision,
+        "revision": config.revision(project_root()),
     }
-    return made_from(study, source.stimulus_files(), [extract, config], parameters, digest)
+    return made_from(study, source.stimulus_files(), [extract, config], parameters)
 
 
 def _made_by(source: Source, config: ExtractorConfig, target: str) -> "Given | Extractor":
