@@ -42,7 +42,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def lines_of(study: Study, *, full: bool = False) -> dict[str, Line]:
-    digests.INPUTS._files.clear()  # each look is by a process of its own
+    vars(digests.INPUTS).update(vars(digests.DigestCache()))  # each look is by a process of its own
     return {line.what: line for line in stores_status(study, full=full)}
 
 
