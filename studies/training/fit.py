@@ -128,7 +128,8 @@ def _fit_into(
             baselines = _score_baselines(study, store, data, fitted, name, context)
         if held_out := fitted.encoder.state()[0].get("held_out"):
             pretrained[name] = held_out
-        _picture_of_filling_in(study, data, name, fitted.encoder, folder)
+        if workers().is_main_process:
+            _picture_of_filling_in(study, data, name, fitted.encoder, folder)
         kept = fitted if name == choice.chosen else kept
     report("fitting and scoring routes", len(study.training.routes), len(study.training.routes))
     assert kept is not None
@@ -140,9 +141,10 @@ def _fit_into(
     if study.evaluation.folds is not None:
         scored["cross_validation"] = cross_validate(study, store, subjects)
     write_json(folder / SCORES, scored)
-    write_bytes(folder / PICTURES / "routes.png", route_table_png(scored))
-    _write_curves(folder, curves)
-    _write_validation(study, store, choice, subjects, folder)
+    if workers().is_main_process:  # what the others write is not kept
+        write_bytes(folder / PICTURES / "routes.png", route_table_png(scored))
+        _write_curves(folder, curves)
+        _write_validation(study, store, choice, subjects, folder)
     parts: dict[str, Encoder | Regressor] = {"encoder": kept.encoder}
     parts |= {f"regressor-{role}": regressor for role, regressor in kept.regressors.items()}
     return {name: save_part(folder / name, part, route=choice.chosen) for name, part in parts.items()}
@@ -156,7 +158,7 @@ def _write_curves(folder: Path, curves: dict[str, History]) -> None:
 
 def _write_validation(study: Study, store: Store, choice: Choice, subjects: list[str], folder: Path) -> None:
     """Write what promotion compares by, and what a person may look at before it."""
-    if choice.validation is None or not workers().is_main_process:
+    if choice.validation is None:
         return
     write_json(folder / VALIDATION, choice.validation.record(choice.chosen, subjects))
     sheet = validation_sheet(study, store, choice.validation)
