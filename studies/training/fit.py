@@ -42,6 +42,7 @@ from studies.runs import (
     RECORD,
     SCORES,
     TRAINING,
+    UNFINISHED,
     VALIDATION,
     file_digests,
     find_run,
@@ -70,13 +71,17 @@ def fit(study: Study) -> TrainingRef:
     runs = study.outputs / TRAINING
     found = find_run(runs, RECORD, record["fingerprint"])
     folder = found or runs / run_name(record["fingerprint"])
-    unfinished = runs / f".unfinished-{record['fingerprint'][:12]}"
+    unfinished = runs / f"{UNFINISHED}{record['fingerprint'][:12]}"
     if found is None:
         sources = {name: record[name] for name in ("stores", "settings", "code")}
         context = Context(study.seed, checkpoints=Checkpoints(unfinished, made_from=sources), scratch=runs)
         with _destination(folder, unfinished.with_name(f"{unfinished.name}.staging")) as building:
             record["digests"] = _fit_into(study, store, record["subjects"], building, folder.name, context)
-            record |= {"processes": workers().num_processes, "voxels": _voxels(study, store, record["subjects"])}
+            stimuli = stimuli_trained_on(store, record["subjects"], study.training.stimuli, study.seed)
+            record |= {"processes": workers().num_processes, "voxels": {}}
+            for subject in record["subjects"]:
+                voxels = record_voxels(store, subject, study.training.rois, stimuli)
+                record["voxels"][subject] = voxels.model_dump(mode="json")
             write_json(building / RECORD, {**record, "files": file_digests(building)})
     else:
         report(f"training {found.name} is up to date", 1, 1)
@@ -255,10 +260,3 @@ def training_made_from(study: Study, store: Store, subjects: list[str]) -> dict[
     described = {role: describe_target(store, name) for role, name in study.roles.regressed().items()}
     more = {"subjects": subjects, "targets": described, "git_commit": git_commit()}
     return {**made_from, "fingerprint": fingerprint, **more}
-
-
-def _voxels(study: Study, store: Store, subjects: list[str]) -> dict[str, Any]:
-    """Return what later responses of each subject are checked against."""
-    training = study.training
-    stimuli = stimuli_trained_on(store, subjects, training.stimuli, study.seed)
-    return {s: record_voxels(store, s, training.rois, stimuli).model_dump(mode="json") for s in subjects}
