@@ -147,7 +147,8 @@ def _fit_into(
             baselines[target] = scorer.report(name, name) | {"chosen": None}
         if held_out := fitted.encoder.state()[0].get("held_out"):
             pretrained[name] = held_out
-        _write_filled_in(folder / PICTURES / f"{name}-filled-in.png", fitted.encoder, data, study.seed)
+        if workers().is_main_process:
+            _write_filled_in(folder / PICTURES / f"{name}-filled-in.png", fitted.encoder, data, study.seed)
         kept = fitted if name == choice.chosen else kept
     report("fitting and scoring routes", len(training.routes), len(training.routes))
     assert kept is not None
@@ -164,9 +165,10 @@ def _fit_into(
         folds = CrossValidation(evaluation.folds, training, evaluation, study.roles.align, study.seed)
         table["cross_validation"] = folds.run(store, subjects, roles, study.spaces)
     write_json(folder / SCORES, table)
-    write_bytes(folder / PICTURES / "routes.png", route_table_png(table))
-    _write_curves(folder, curves)
-    _write_validation(study, store, choice, subjects, folder)
+    if workers().is_main_process:  # what the others write is not kept
+        write_bytes(folder / PICTURES / "routes.png", route_table_png(table))
+        _write_curves(folder, curves)
+        _write_validation(study, store, choice, subjects, folder)
     parts: dict[str, Encoder | Regressor] = {"encoder": kept.encoder}
     parts |= {f"regressor-{role}": regressor for role, regressor in kept.regressors.items()}
     return {name: save_part(folder / name, part, route=choice.chosen) for name, part in parts.items()}
@@ -200,7 +202,7 @@ def _write_filled_in(file: Path, encoder: Encoder, data: TrainingData, seed: int
 
 def _write_validation(study: Study, store: Store, choice: Choice, subjects: list[str], folder: Path) -> None:
     """Write what promotion compares by, and a picture to look at before it."""
-    if choice.validation is None or not workers().is_main_process:
+    if choice.validation is None:
         return
     write_json(folder / VALIDATION, choice.validation.record(choice.chosen, subjects))
     picture = _held_out(study, store, choice.validation)
