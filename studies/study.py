@@ -156,25 +156,25 @@ class Study(Config):
             return self
         states = self.generator.conditioning == "states"
         for role, kinds in (("z", ["latents"]), ("b", ["text"] if states else ["text", "blip"])):
-            found = self._made_by(role)
-            if found not in kinds:
+            extractor = self._extractor_of(role)
+            if extractor not in kinds:
                 raise ValueError(
                     f"generator: needs a target of the extractor {' or '.join(map(repr, kinds))} in roles.{role}, "
-                    f"found {'none' if found is None else repr(found)}; name one, or remove 'generator'"
+                    f"found {'none' if extractor is None else repr(extractor)}; name one, or remove 'generator'"
                 )
         return self
 
     @model_validator(mode="after")
     def _check_captioner(self) -> Self:
-        found = self._made_by("b")
-        if isinstance(self.captioner, BlipCaptionerConfig) and found != "blip":
+        extractor = self._extractor_of("b")
+        if isinstance(self.captioner, BlipCaptionerConfig) and extractor != "blip":
             raise ValueError(
                 f"captioner: BLIP writes captions of targets of the extractor 'blip' in roles.b, found "
-                f"{'none' if found is None else repr(found)}; name one, or take captioner.kind: nearest"
+                f"{'none' if extractor is None else repr(extractor)}; name one, or take captioner.kind: nearest"
             )
         return self
 
-    def _made_by(self, role: str) -> str | None:
+    def _extractor_of(self, role: str) -> str | None:
         name = getattr(self.roles, role)
         return None if name is None else self.targets[name].extractor
 
