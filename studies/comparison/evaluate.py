@@ -40,10 +40,20 @@ from studies.comparison.videos import (
     read_captions,
     videos_in,
 )
-from studies.runs import EVALUATIONS, file_digests, find_run, git_commit, publish_latest, run_name
+from studies.runs import (
+    CAPTIONS,
+    EVALUATIONS,
+    MANIFEST,
+    METRICS,
+    VALUES,
+    VIDEOS,
+    file_digests,
+    find_run,
+    git_commit,
+    publish_latest,
+    run_name,
+)
 from studies.scoring.views import revisions_of
-
-MANIFEST, METRICS, VALUES, CAPTIONS = "manifest.json", "metrics.json", "values.json", "captions.csv"
 
 
 class EvaluationRequest(Config):
@@ -137,7 +147,7 @@ def evaluate_folder(request: EvaluationRequest) -> EvaluationRef:
 def name_of(folder: Path) -> str:
     """Return what an evaluation of a folder is called: its name, with the study's before it for one of our runs."""
     path = folder.resolve()
-    path = path.parent if path.name == "videos" else path
+    path = path.parent if path.name == VIDEOS else path
     parts = [path.parent.name, path.name] if (path / METRICS).is_file() else [path.name]
     return _plain("-".join(parts))
 

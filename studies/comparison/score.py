@@ -29,7 +29,7 @@ from models.classifiers.settings import JudgesConfig
 from studies.comparison.sampling import Clips, Sampling, black_note, read_made, read_shown
 from studies.comparison.training_clips import Diagnosed, Nearest, TrainingClips
 from studies.comparison.videos import Captions, Paired
-from studies.reconstruction.provenance import SEEN, VIDEOS
+from studies.runs import GALLERY, SEEN, SHEET, VIDEOS
 from studies.scoring.views import Judges, Viewer
 
 Array = NDArray[Any]
@@ -160,7 +160,6 @@ class _View:
         return arrays if self._training is None else self._training.views(arrays)
 
 
-GALLERY, SHEET = "gallery.html", "sheet.png"
 SHOWN = 24
 """Clips on the contact sheet, the first by name."""
 

@@ -17,7 +17,7 @@ from PIL import Image
 from core.clips import IMAGE_SUFFIXES
 from core.errors import ConfigError, SourceError, SourceMissing
 from core.progress import track
-from studies.reconstruction.provenance import SEEN, VIDEOS
+from studies.runs import SEEN, VIDEOS
 from studies.stores.targets import READERS
 
 VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".gif", ".webp"}

@@ -20,7 +20,6 @@ from models.footprint import Footprint, of_masked_brain_model, of_perceptron
 from models.generator.footprint import of_generator, of_model
 from models.generator.settings import AnimateDiffConfig, TextToVideoConfig
 from models.regressors.settings import RidgeConfig
-from studies.decoding.render import why_nothing_to_render
 from studies.planning.facts import StudyFacts
 from studies.planning.store_size import Shapes, components_of, features_of
 from studies.study import RouteConfig, Study
@@ -89,7 +88,7 @@ def networks_of(study: Study, facts: StudyFacts, shapes: Shapes) -> tuple[list[N
         if isinstance(route.encoder, MbmConfig) or not isinstance(route.regressor, RidgeConfig)
     }
     found = [*(one for one in made if one is not None), *(one for one, _ in trained.values())]
-    if why_nothing_to_render(study) is None:
+    if study.why_nothing_to_render() is None:
         brain = max((own for _, own in trained.values()), default=0)
         parts = [*_rendering(study, shapes, notes), Network("reconstruct", "encoder and regressors", brain, 0, 0)]
         found += [*parts, _sum(TOGETHER, parts)]
@@ -194,7 +193,7 @@ def peaks_of(study: Study, facts: StudyFacts, shapes: Shapes, networks: Sequence
         "extract": (writing + looking, "the largest network and one clip, not clips or subjects"),
         "train": (held, f"all subjects' trials, in {names}" if trained else "one subject's trials and the targets"),
     }
-    if why_nothing_to_render(study) is None:
+    if study.why_nothing_to_render() is None:
         clips = 3 * facts.count("test") * study.clips.frames * study.clips.height * study.clips.width
         together = sum(_loaded(one) for one in networks if one.part == TOGETHER)
         sizes["reconstruct"] = 8 * clips + together, "the models, and two rows of test clips as floats, not subjects"

@@ -20,7 +20,6 @@ from feature_store.sources.bold_moments.request import how_to_get_clips
 from models.extractors.settings import GivenConfig
 from models.weights.download import choose
 from models.weights.locate import DOWNLOADED, PUBLISHED
-from studies.decoding.render import why_nothing_to_render
 from studies.planning.facts import StudyFacts, find_facts
 from studies.planning.memory import Network, Peak, networks_of, peaks_of
 from studies.planning.store_size import Shapes, group_sizes, parts_size, responses_size
@@ -217,7 +216,7 @@ def _outputs(study: Study, facts: StudyFacts, shapes: Shapes) -> list[Output]:
         Output(f"route {name}: encoder and regressors", parts_size(study, route, facts, shapes), len(study.parts))
         for name, route in study.training.routes.items()
     ]
-    if why_nothing_to_render(study) is None:
+    if study.why_nothing_to_render() is None:
         made.append(Output(f"videos, seen and {RECONSTRUCTION}", None, 2 * facts.count("test")))
     return made
 

@@ -10,7 +10,7 @@ from core.files import digest_file, read_json
 from models.registry.client import local_database
 from models.registry.production import aliased
 from studies.reconstruction.provenance import Machine, MadeFrom, Provenance, read_provenance
-from studies.reconstruction.run import MANIFEST
+from studies.runs import MANIFEST
 
 Lines = list[tuple[str, str]]
 AS_WRITTEN = "as written"

@@ -27,18 +27,26 @@ from models.decoders.build import Encoder
 from models.registry.production import fetch
 from models.registry.sets import ModelSet
 from studies.decoding.predictions import predict_roles
-from studies.decoding.render import Rendered, Renderer, why_nothing_to_render
+from studies.decoding.render import Rendered, renderer_of
 from studies.decoding.voxel_record import VoxelRecord, VoxelScale
-from studies.reconstruction.provenance import VIDEOS, Input, MadeFrom, made_from, portable, write_videos
+from studies.reconstruction.provenance import Input, MadeFrom, made_from, portable, write_videos
 from studies.reconstruction.response_file import IMAGES, NewResponses, read_responses
-from studies.reconstruction.run import MANIFEST, reference_to, subject_of
+from studies.reconstruction.run import reference_to, subject_of
 from studies.references import ReconstructionRef
 from studies.registry.production import require_same_targets
-from studies.runs import file_digests, find_run, git_commit, publish_latest, run_name
+from studies.runs import (
+    CAPTIONS,
+    MANIFEST,
+    NEW,
+    SHEET,
+    VIDEOS,
+    file_digests,
+    find_run,
+    git_commit,
+    publish_latest,
+    run_name,
+)
 from studies.study import Study
-
-FOLDER = "new"
-CAPTIONS = "captions.csv"
 
 
 class NewFile(Config):
@@ -93,7 +101,7 @@ def reconstruct_file(study: Study, file: NewFile, chosen: ModelSet) -> NewVideos
     SourceError
         The file is not what the encoder was trained on, which one line says.
     """
-    nothing = why_nothing_to_render(study)
+    nothing = study.why_nothing_to_render()
     if nothing is not None:
         raise ConfigError(nothing)
     subject, store = subject_of(study, chosen), Store(study.store)
@@ -103,7 +111,7 @@ def reconstruct_file(study: Study, file: NewFile, chosen: ModelSet) -> NewVideos
     for note in new.notes:
         report(f"note: {note}", 1, 1)
     names, roles = predict_roles(encoder, regressors, subject, new.values, new.names)
-    made = Renderer(study, store).render_row(roles, names)
+    made = renderer_of(study, store).render_row(roles, names)
     given = Input(kind="file", name=file.path.name, digest=new.digest)
     folder, fresh = _write(study, made_from(study, store, chosen, subject, given), file, new, names, made)
     reference = reference_to(study, folder, MANIFEST, fresh=fresh)
@@ -140,7 +148,7 @@ def _write(
     study: Study, origin: MadeFrom, file: NewFile, new: NewResponses, names: list[str], made: Rendered
 ) -> tuple[Path, bool]:
     """Write the run, or find it as it was; return its folder, and whether it was there."""
-    runs = study.outputs / FOLDER
+    runs = study.outputs / NEW
     record = {"study": study.study, "made_from": origin.model_dump(mode="json"), "config": portable(study)}
     record |= {"trials": new.names, "notes": new.notes}
     fingerprint = digest_json(record)
@@ -151,7 +159,7 @@ def _write(
             write_videos(building / VIDEOS, study, origin, made, names)
             captions = {"name": names, "decoded": made.captions or "", "nearest": made.nearest or ""}
             pd.DataFrame(captions).to_csv(building / CAPTIONS, index=False)
-            write_bytes(building / "sheet.png", _sheet(made.clips, made.captions))
+            write_bytes(building / SHEET, _sheet(made.clips, made.captions))
             _keep(file, new, building)
             more = {"fingerprint": fingerprint, "run": folder.name, "git_commit": git_commit()}
             write_json(building / MANIFEST, {**record, **more, "files": file_digests(building)})

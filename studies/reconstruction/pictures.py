@@ -10,12 +10,11 @@ from evaluation.report.gallery.page import GalleryFigure, GalleryItem, write_gal
 from evaluation.report.sheet import animated_sheet, contact_sheet, sheet_png
 from evaluation.report.verdict import verdict
 from evaluation.statistics import scores
-from studies.reconstruction.provenance import SEEN, VIDEOS, MadeFrom
+from studies.reconstruction.provenance import MadeFrom
 from studies.reconstruction.score import Judged
-from studies.regions.run import BRAIN, CHART
+from studies.runs import BRAIN, GALLERY, GIF, REGIONS_CHART, SEEN, SHEET, VIDEOS
 from studies.study import Study
 
-GALLERY, SHEET, GIF = "gallery.html", "sheet.png", "sheet.gif"
 SHOWN, MOVING = 24, 10
 """Test clips on the contact sheet and on the moving one, the first in test order."""
 NOT_SHOWN = {"cross_validation"}
@@ -88,7 +87,7 @@ def _diagnoses(folder: Path, made: Judged) -> list[GalleryFigure]:
 def _regions(folder: Path | None) -> list[GalleryFigure]:
     """Return the pictures of which regions the targets can be decoded from."""
     shown = {
-        CHART: (
+        REGIONS_CHART: (
             "Where does it come from?",
             "Bars of how well each region alone predicts the targets, and of what is lost without it.",
             "Test stimuli, by ridge; intervals are over stimuli, and not adjusted for the number of regions.",

@@ -33,8 +33,6 @@ from studies.runs import git_commit
 from studies.study import Study
 
 SCHEMA = 1
-VIDEOS, SEEN = "videos", "seen"
-"""Folders of a run: what was reconstructed, and what had been shown."""
 KEPT = {"study", "seed", "source", "clips", "targets", "roles", "generator", "captioner"}
 """Sections of a study that a video depends on, once its models are trained."""
 

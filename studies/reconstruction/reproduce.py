@@ -22,8 +22,8 @@ from feature_store import Store
 from models.registry.client import versions_of
 from models.registry.production import fetch
 from models.registry.sets import ModelSet, model_name, set_of_versions
-from studies.decoding.predictions import predict_roles, predict_test_roles
-from studies.decoding.render import Rendered, Renderer, Roles
+from studies.decoding.predictions import predict_roles, predict_test_roles, stimuli_trained_on
+from studies.decoding.render import Rendered, Roles, renderer_of
 from studies.reconstruction.explain import AS_WRITTEN, run_folder, written_as
 from studies.reconstruction.new import NewFile, read_new
 from studies.reconstruction.provenance import (
@@ -39,11 +39,9 @@ from studies.reconstruction.provenance import (
     write_video,
 )
 from studies.reconstruction.response_file import IMAGES, RESPONSES, TRIALS, VOXELS
-from studies.reconstruction.run import MANIFEST
-from studies.runs import git_commit
+from studies.runs import MANIFEST, REPRODUCED, git_commit
 from studies.study import Study
 
-FOLDER = "reproduced"
 SHORT = 12
 REGISTRY = "set MLFLOW_TRACKING_URI to the registry that it was made with"
 CHECKOUT = "run 'dvc checkout'"
@@ -235,14 +233,17 @@ def _rendered(asked: _Asked, store: Store, chosen: ModelSet, file: NewFile | Non
             f"{asked.video}: stimulus {asked.said.stimulus}, rendered with {', '.join(batch[:4])}, is not so among "
             f"what {asked.told.input.name} holds ({', '.join(names[:4])}, …); bring its table of trials back"
         )
-    return Renderer(asked.study, store).render_again(roles, names, asked.said.stimulus, asked.said.rendered_with)
+    return renderer_of(asked.study, store).render_again(roles, names, asked.said.stimulus, asked.said.rendered_with)
 
 
 def _predicted(asked: _Asked, store: Store, chosen: ModelSet, file: NewFile | None) -> tuple[list[str], Roles]:
     subject, rois = asked.told.subject, chosen.record["rois"]
     encoder, regressors = fetch(chosen)
     if file is None:
-        made = predict_test_roles(asked.study, store, encoder, regressors, subject, rois)
+        trained_on = stimuli_trained_on(
+            store, chosen.record["subjects"], asked.study.training.stimuli, asked.study.seed
+        )
+        made = predict_test_roles(store, encoder, regressors, subject, rois, trained_on)
         return next(iter(made.values())).stimuli, {role: one.predicted for role, one in made.items()}
     new = read_new(store, file, chosen, encoder, subject)
     return predict_roles(encoder, regressors, subject, new.values, new.names)
@@ -252,7 +253,7 @@ def _output(asked: _Asked, output: Path | None) -> Path:
     """Return where to write, which is no file of a run."""
     if Path(asked.said.stimulus).name != asked.said.stimulus:
         raise SourceError(f"{asked.video}: its stimulus {asked.said.stimulus!r} cannot name a file; it was changed")
-    chosen = output or asked.study.outputs / FOLDER / f"{asked.said.stimulus}.mp4"
+    chosen = output or asked.study.outputs / REPRODUCED / f"{asked.said.stimulus}.mp4"
     if chosen.is_dir() or chosen.suffix.lower() != ".mp4":
         raise SourceError(f"{chosen}: is no name of an mp4; name the file to write, such as again.mp4")
     if any(folder.exists() and not folder.is_dir() for folder in chosen.parents):

@@ -25,11 +25,8 @@ from feature_store import Store
 from models.registry.production import read_artifact
 from models.registry.register import log_reconstruction
 from models.registry.sets import ModelSet
-from studies.decoding.render import why_nothing_to_render
-from studies.reconstruction.pictures import GALLERY, GIF, SHEET, write_pictures
+from studies.reconstruction.pictures import write_pictures
 from studies.reconstruction.provenance import (
-    SEEN,
-    VIDEOS,
     MadeFrom,
     made_from,
     portable,
@@ -39,22 +36,34 @@ from studies.reconstruction.provenance import (
 )
 from studies.reconstruction.score import Judged, judge
 from studies.references import ReconstructionRef
-from studies.regions.run import RECORD as REGIONS
 from studies.regions.run import current_regions
 from studies.registry.production import require_same_targets, require_trained_on
-from studies.runs import file_digests, find_run, git_commit, publish_latest, run_name
+from studies.runs import (
+    CAPTIONS,
+    GALLERY,
+    GIF,
+    LOGGED,
+    MANIFEST,
+    METRICS,
+    REGIONS_RECORD,
+    SCORES,
+    SEEN,
+    SHEET,
+    VALUES,
+    VIDEOS,
+    file_digests,
+    find_run,
+    git_commit,
+    publish_latest,
+    run_name,
+)
 from studies.scoring.views import revisions_of
 from studies.study import Study
-from studies.training.fit import SCORES
-
-MANIFEST, METRICS, VALUES, CAPTIONS = "manifest.json", "metrics.json", "values.json", "captions.csv"
-LOGGED = "mlflow_run.txt"
-"""The id of the run's record in MLflow; it says nothing of the run itself, so the manifest does not name it."""
 
 
 def reconstruct(study: Study, chosen: ModelSet) -> ReconstructionRef:
     """Render and score the test stimuli with a model set, unless a run made from the same is already there."""
-    nothing = why_nothing_to_render(study)
+    nothing = study.why_nothing_to_render()
     if nothing is not None:
         return ReconstructionRef(study=study.study, run="", folder="", digest="", note=nothing, fresh=True)
     plan = planned(study, chosen)
@@ -101,7 +110,7 @@ def planned(study: Study, chosen: ModelSet) -> Planned:
     store = Store(study.store)
     subject = subject_of(study, chosen)
     require_same_targets(study, chosen)
-    require_trained_on(study, store, chosen, subject)
+    require_trained_on(chosen, store, subject, study.roles.regressed().values())
     origin = made_from(study, store, chosen, subject, stored_input(store, subject))
     regions = current_regions(study, store)
     return Planned(origin, _record(study, chosen, origin, regions), regions)
@@ -176,7 +185,7 @@ def _record(study: Study, chosen: ModelSet, origin: MadeFrom, regions: Path | No
         "extractor_revision": origin.extractors[study.roles.z or ""],
         "evaluation": study.evaluation.model_dump(),
         "judges": revisions_of(study.judges),
-        "regions": digest_file(regions / REGIONS) if regions is not None else None,
+        "regions": digest_file(regions / REGIONS_RECORD) if regions is not None else None,
         "clips": study.clips.model_dump(),
         "code": code_digest(reconstruct, study.generator, study.captioner, study.judges, study.targets),
         "page": page_digest(),

@@ -17,7 +17,7 @@ from feature_store import Store
 from models.registry.production import fetch
 from models.registry.sets import ModelSet
 from studies.decoding.predictions import Predictions, predict_test_roles, stimuli_trained_on
-from studies.decoding.render import Rendered, Renderer
+from studies.decoding.render import Rendered, renderer_of
 from studies.reconstruction.controls import ControlRows, Nearest
 from studies.scoring.leaks import find_leaks
 from studies.scoring.views import Judges, Viewer, views_of_targets
@@ -58,13 +58,15 @@ class Judged:
 def judge(study: Study, store: Store, chosen: ModelSet, subject: str) -> Judged:
     """Render and score every row; nothing is written."""
     encoder, regressors = fetch(chosen)
-    made = predict_test_roles(study, store, encoder, regressors, subject, chosen.record["rois"], halves=True)
-    z, training = made["z"], stimuli_trained_on(study, store, regressors["z"].subjects)
-    leaks = find_leaks(study, store, z.stimuli, sorted(training))
-    seen = read_clips(study.source.build(project_root()), z.stimuli, study.clips)
+    training = stimuli_trained_on(store, regressors["z"].subjects, study.training.stimuli, study.seed)
+    made = predict_test_roles(store, encoder, regressors, subject, chosen.record["rois"], training, halves=True)
+    z, source = made["z"], study.source.build(project_root())
+    target = store.target(next(iter(study.roles.regressed().values())))
+    leaks = find_leaks(source, study.clips, target, z.stimuli, sorted(training))
+    seen = read_clips(source, z.stimuli, study.clips)
     captions = true_captions(study, store, z.stimuli)
-    rows = ControlRows(study, store, Renderer(study, store), made, training)
-    targets = views_of_targets(study, store, z.stimuli, training)
+    rows = ControlRows(study, store, renderer_of(study, store), made, training)
+    targets = views_of_targets(study.targets, store, z.stimuli, training)
     viewer = Viewer(Judges(study.judges), targets, rows.training_captions)
     truth = viewer.truth(seen, captions)
     table = Table(truth, study.evaluation, seed=study.seed, groups=z.groups)
@@ -105,9 +107,9 @@ def _diagnoses(
     by_distance = split_by_distance(values, nearest.distance, seed=study.seed, chances=chances, groups=groups)
     return {
         "dimension": {
-            study.space(named[role]): dimension_report(one.predicted, one.truth) for role, one in made.items()
+            study.spaces[named[role]]: dimension_report(one.predicted, one.truth) for role, one in made.items()
         },
-        "distance": {"space": centred(study.space(named["z"])), "metrics": by_distance},
+        "distance": {"space": centred(study.spaces[named["z"]]), "metrics": by_distance},
     }
 
 

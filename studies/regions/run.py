@@ -21,15 +21,23 @@ from evaluation.statistics import scores
 from feature_store import Store
 from models.encoders.standardise import Standardise
 from models.training.stage import Context
-from studies.decoding.training_data import read_training_data
+from studies.decoding.training_data import read_training_data, stored_subjects
 from studies.references import RegionsRef
 from studies.regions.scores import RidgeRoute, RoleDecoder, decode_role, ridge_route
 from studies.regions.voxels import Regions, find_regions, why_no_regions
-from studies.runs import file_digests, find_run, git_commit, publish_latest, run_name
+from studies.runs import (
+    BRAIN,
+    REGIONS,
+    REGIONS_CHART,
+    REGIONS_RECORD,
+    file_digests,
+    find_run,
+    git_commit,
+    publish_latest,
+    run_name,
+)
 from studies.study import Study
-from studies.training.fit import stored_subjects
 
-FOLDER, RECORD, CHART, BRAIN = "regions", "regions.json", "regions.png", "brain.png"
 DRAWN = "correlation"
 MNI = "MNI"
 
@@ -54,13 +62,13 @@ def decode_regions(study: Study, *, require: bool = True) -> RegionsRef:
         A store is absent or has too few stimuli, or the ridge cannot be fitted.
     """
     store = Store(study.store)
-    subjects = stored_subjects(study, store)
+    subjects = stored_subjects(store, study.source.named_subjects)
     nothing = why_no_regions(study, store, subjects)
     if nothing is not None:
         return _none(study, nothing)
     record = regions_made_from(study, store, subjects)
-    runs = study.outputs / FOLDER
-    found = find_run(runs, RECORD, record["fingerprint"])
+    runs = study.outputs / REGIONS
+    found = find_run(runs, REGIONS_RECORD, record["fingerprint"])
     folder = found or runs / run_name(record["fingerprint"])
     if found is None:
         try:
@@ -76,7 +84,7 @@ def decode_regions(study: Study, *, require: bool = True) -> RegionsRef:
         study=study.study,
         run=folder.name,
         folder=relative_to_root(folder),
-        digest=digest_file(folder / RECORD),
+        digest=digest_file(folder / REGIONS_RECORD),
         note="",
         fresh=found is not None,
     )
@@ -88,20 +96,27 @@ def _none(study: Study, why: str) -> RegionsRef:
 
 def current_regions(study: Study, store: Store) -> Path | None:
     """Return the folder of the run that was made from the stores as they are, or None where there is none."""
-    subjects = stored_subjects(study, store)
+    subjects = stored_subjects(store, study.source.named_subjects)
     if why_no_regions(study, store, subjects) is not None:
         return None
-    return find_run(study.outputs / FOLDER, RECORD, regions_made_from(study, store, subjects)["fingerprint"])
+    return find_run(study.outputs / REGIONS, REGIONS_RECORD, regions_made_from(study, store, subjects)["fingerprint"])
 
 
 def nothing_to_decode(study: Study) -> str | None:
     """Return why there is nothing to decode from region by region, or None where there is something."""
     store = Store(study.store)
-    return why_no_regions(study, store, stored_subjects(study, store))
+    return why_no_regions(study, store, stored_subjects(store, study.source.named_subjects))
 
 
 def _write(study: Study, store: Store, folder: Path, record: dict[str, Any], route: RidgeRoute) -> None:
-    data = read_training_data(_roles_alone(study), store, record["subjects"])
+    data = read_training_data(
+        store,
+        record["subjects"],
+        list(study.roles.regressed().values()),
+        rois=study.training.rois,
+        count=study.training.stimuli,
+        seed=study.seed,
+    )
     encoder = Standardise.fit(route.encoder, data.brains, Context(study.seed))
     rois = {s: list(np.array(one.rois, dtype=object)[encoder.kept[s]]) for s, one in data.brains.items()}
     regions = find_regions(study.regions, rois, study.training.rois)
@@ -124,13 +139,13 @@ def _write(study: Study, store: Store, folder: Path, record: dict[str, Any], rou
         "notes": [*_route_notes(route), *regions.notes],
     }
     with staged_folder(folder) as building:
-        write_bytes(building / CHART, region_chart_png(report, DRAWN))
+        write_bytes(building / REGIONS_CHART, region_chart_png(report, DRAWN))
         picture, why = _brain(study, store, encoder, regions, report)
         if picture is not None:
             write_bytes(building / BRAIN, picture)
         report["brain"] = {"picture": None if picture is None else BRAIN, "why": why}
         more = {"git_commit": git_commit(), "files": file_digests(building)}
-        write_json(building / RECORD, {**record, **report, **more})
+        write_json(building / REGIONS_RECORD, {**record, **report, **more})
 
 
 def _brain(
@@ -164,12 +179,6 @@ def _table(study: Study, store: Store, subject: str) -> pd.DataFrame:
     return group.voxels if rois is None else group.voxels.iloc[group.voxels_in(rois)]
 
 
-def _roles_alone(study: Study) -> Study:
-    """Return the study without the targets that are not decoded here, so that they are not read."""
-    training = study.training.model_copy(update={"baselines": ()})
-    return study.model_copy(update={"training": training, "roles": study.roles.model_copy(update={"align": ()})})
-
-
 def _route_notes(route: RidgeRoute) -> list[str]:
     if route.name is not None:
         return []
@@ -188,7 +197,7 @@ def regions_made_from(study: Study, store: Store, subjects: list[str]) -> dict[s
         "config": {
             "seed": study.seed,
             "roles": roles,
-            "spaces": {role: study.space(target) for role, target in roles.items()},
+            "spaces": {role: study.spaces[target] for role, target in roles.items()},
             "rois": study.training.rois,
             "stimuli": study.training.stimuli,
             "permutations": study.evaluation.permutations,

@@ -104,14 +104,14 @@ class RoleDecoder:
         self, study: Study, store: Store, route: RidgeRoute, encoder: Standardise, data: TrainingData, target: str
     ) -> None:
         self._study, self._config = study, route.regressor
-        self.space, self.target = centred(study.space(target)), target
+        self.space, self.target = centred(study.spaces[target]), target
         rows = data.roles(route.regressor, encoder, {"role": target})["role"][1]
         self._basis = _basis(route.regressor, rows)
         values = {s: self._projected(one) for s, one in rows.items()}
         fits = {s: fit_columns(one.features, values[s], one.stimuli, route.regressor) for s, one in rows.items()}
         ridge = Ridge(target, next(iter(rows.values())).shape, fits, self._basis)
-        rois = study.training.rois
-        self._made = {s: predict_test(study, store, encoder, ridge, s, rois) for s in rows}
+        rois, trained_on = study.training.rois, set(data.stimuli)
+        self._made = {s: predict_test(store, encoder, ridge, s, rois, trained_on) for s in rows}
         self._first = self._made[common_stimuli({s: one.stimuli for s, one in self._made.items()})]
         self._truth = centre(self._first.truth, self._first.mean)
         self._subjects = {
