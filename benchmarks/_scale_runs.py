@@ -133,7 +133,7 @@ def ingest_job(job: dict[str, Any]) -> list[float]:
     spent = []
     for folder in map(Path, warmed_up(job["sources"])):
         study = study_of(folder)
-        names = subjects_of(study)
+        names = subjects_of(study.source)
         undo = lambda s=study: empty(s.folder, s.outputs)  # noqa: E731
         spent.append(median_of(job["rounds"], lambda s=study, n=names: [ingest(s, name) for name in n], undo))
     return spent[1:]
@@ -184,7 +184,7 @@ def fit_job(job: dict[str, Any]) -> list[float]:
     spent = []
     for folder, routes in zip(map(Path, warmed_up(job["sources"])), warmed_up(job["routes"]), strict=True):
         study = study_of(folder, routes=routes)
-        for name in subjects_of(study):
+        for name in subjects_of(study.source):
             ingest(study, name)
         extract(study, "given")
         undo = lambda s=study: empty(s.outputs / "training")  # noqa: E731

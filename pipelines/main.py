@@ -45,7 +45,7 @@ def main(
     if source is not None:
         answered(simulate_source, source, study=config)
     groups = gathered(
-        Fanned(ingest_responses, config, chosen, "responses", subjects_of(chosen), executor),
+        Fanned(ingest_responses, config, chosen, "responses", subjects_of(chosen.source), executor),
         Fanned(extract_targets, config, chosen, "targets", list(chosen.targets), executor),
     )
     if commit and not overrides:

@@ -18,7 +18,7 @@ from core.config import Config
 from core.errors import ConfigError, SourceError
 from core.progress import track
 from studies.comparison.videos import Film, Paired, named
-from studies.stores.targets import READERS
+from studies.stores.clip_reading import READERS
 
 FPS = 8.0
 """Frames per second that a clip is shown with where nothing says how long it lasts."""

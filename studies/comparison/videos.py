@@ -18,7 +18,7 @@ from core.clips import IMAGE_SUFFIXES
 from core.errors import ConfigError, SourceError, SourceMissing
 from core.progress import track
 from studies.reconstruction.provenance import SEEN, VIDEOS
-from studies.stores.targets import READERS
+from studies.stores.clip_reading import READERS
 
 VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".gif", ".webp"}
 NAMED = 3

@@ -15,7 +15,7 @@ from evaluation.statistics.scores import MEAN, NEAREST, NOISE_CEILING, ORACLE, P
 from feature_store import Store
 from studies.decoding.predictions import Predictions
 from studies.decoding.render import Rendered, Renderer, Roles
-from studies.stores.targets import read_clips
+from studies.stores.clip_reading import read_clips
 from studies.study import Study
 
 Array = NDArray[Any]

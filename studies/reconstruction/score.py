@@ -21,7 +21,7 @@ from studies.decoding.render import Rendered, Renderer
 from studies.reconstruction.controls import ControlRows, Nearest
 from studies.scoring.leaks import find_leaks
 from studies.scoring.views import Judges, Viewer, views_of_targets
-from studies.stores.targets import read_clips
+from studies.stores.clip_reading import read_clips
 from studies.study import Study
 
 Array = NDArray[Any]

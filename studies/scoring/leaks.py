@@ -13,7 +13,7 @@ from core.progress import track
 from evaluation.diagnoses.leaks import near_duplicates, shared_captions, shared_stimuli, thumbnails
 from feature_store import Store
 from feature_store.sources.base import Source, Split
-from studies.stores.targets import READERS
+from studies.stores.clip_reading import READERS
 from studies.study import Study
 
 FRAMES, SIDE = 8, 32

@@ -133,9 +133,10 @@ def _made_from(study: Study, source: Source, group: Path, digests: Memory | Glan
     try:
         _look_for(study)
         if group.parent.name == "responses":
-            return responses_made_from(study, source, group.name, digests.digest)
-        revision = digests.revision(study.targets[group.name])
-        return target_made_from(study, source, group.name, revision, digests.digest)
+            return responses_made_from(study.source, study.storage, source, group.name, digests.digest)
+        config = study.targets[group.name]
+        revision = digests.revision(config)
+        return target_made_from(study.source, source, group.name, config, study.clips, revision, digests.digest)
     except (Brain2VideoError, OSError) as error:
         state = _state_of(error)
         return Freshness(state, str(error), "bad" if state == "source unreadable" else "note")

@@ -87,11 +87,12 @@ def group_standing(study: Study, kind: Kind, name: str) -> Standing:
         return NOTHING_STANDS
     source, group = study.source.build(project_root()), study.store / kind / name
     if kind == "responses":
-        made_from = responses_made_from(study, source, name)
+        config, made_from = None, responses_made_from(study.source, study.storage, source, name)
     else:
-        made_from = target_made_from(study, source, name, study.targets[name].revision(project_root()))
+        config = study.targets[name]
+        made_from = target_made_from(study.source, source, name, config, study.clips, config.revision(project_root()))
     fingerprint = digest_json(made_from)
-    stands = is_published(group, fingerprint) and pictures_stand(study, group)
+    stands = is_published(group, fingerprint) and pictures_stand(study.outputs / "stores", group, config)
     if stands:
         report(f"{kind}/{name} is as it was", 1, 1)
     return Standing(fingerprint, stands)

@@ -94,7 +94,7 @@ def test_a_changed_setting_is_named(made: Study) -> None:
 
 def test_changed_code_is_told_from_the_rest(made: Study, arrays_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     states_of(made)
-    monkeypatch.setattr("studies.stores.responses.code_digest", lambda *modules, stop: "other code")
+    monkeypatch.setattr("studies.stores.responses.code_digest", lambda *parts: "other code")
     assert set(states_of(made).values()) == {"stale: code changed"}
     overwrite(arrays_folder / "sub-01" / "responses.npy")
     assert states_of(made)[RESPONSES] == "stale: source files and code changed"
