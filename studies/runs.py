@@ -74,9 +74,23 @@ def _git(*command: str) -> str:
     return done.stdout.strip()
 
 
+TRAINING, REGIONS, NEW, REPRODUCED, LATEST = "training", "regions", "new", "reproduced", "latest"
+"""Folders of ``outputs/<study>/``: trainings, decodings from each ROI, reconstructions of files, and videos made again;
+and the link to the newest run."""
 EVALUATIONS = "evaluations"
-VALUES, MANIFEST = "values.json", "manifest.json"
+"""The folder of ``outputs/`` with the scores of folders of videos."""
+MANIFEST, METRICS, VALUES, CAPTIONS = "manifest.json", "metrics.json", "values.json", "captions.csv"
+"""Of a reconstruction or an evaluation: its inputs, its scores, those of every stimulus, and captions."""
+VIDEOS, SEEN = "videos", "seen"
+"""Folders of a reconstruction: what was reconstructed, and what had been shown."""
+GALLERY, SHEET, GIF = "gallery.html", "sheet.png", "sheet.gif"
+LOGGED = "mlflow_run.txt"
+"""The id of a reconstruction's record in MLflow; written after the manifest, which does not name it."""
+SCORES = "scores.json"
+REGIONS_RECORD, REGIONS_CHART, BRAIN = "regions.json", "regions.png", "brain.png"
+"""Of a decoding from each ROI: its inputs and scores, and its pictures."""
 SCHEMA = 1
+"""Of `values.json`."""
 JUDGED = {
     "clip": ("clip", "clip_frames", "caption_clip", "text"),
     "frames": ("frame_classes",),

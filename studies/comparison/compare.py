@@ -1,8 +1,8 @@
 """Compares two runs stimulus by stimulus, by their `values.json`: paired differences, intervals, permutation tests.
 
-    from studies.compare_runs import compare_runs
-    made = compare_runs("demo/20260314-092653-1a2b3c", "demo/latest")
-    made.report["metrics"]["pixels.two_way"]
+    from studies.comparison.compare import compare_runs
+    comparison = compare_runs("demo/20260314-092653-1a2b3c", "demo/latest")
+    comparison.report["metrics"]["pixels.two_way"]
 
 Writes ``outputs/comparisons/<first>--<second>/`` with `comparison.json` and `differences.png`.
 """
@@ -28,7 +28,7 @@ from evaluation.statistics.spaces import plain
 from studies.comparison.videos import named
 from studies.runs import SCHEMA, Run, find, made_with, read_run
 
-FOLDER = "comparisons"
+COMPARISONS = "comparisons"
 COMPARISON, PICTURE = "comparison.json", "differences.png"
 EXAMPLES = 3
 OF_SIZE = ("pixels", "frames")
@@ -75,7 +75,7 @@ def compare_runs(
     report = compare_values(one, other, row=row, seed=seed)
     if output is not None and output.exists() and not (output / COMPARISON).is_file():
         raise ConfigError(f"{output}: holds something else than a comparison; name another folder")
-    folder = output.resolve() if output else project_root() / "outputs" / FOLDER / _name(one, other, row)
+    folder = output.resolve() if output else project_root() / "outputs" / COMPARISONS / _name(one, other, row)
     with staged_folder(folder) as building:
         write_json(building / COMPARISON, report)
         write_bytes(building / PICTURE, difference_chart(report))
@@ -96,7 +96,7 @@ def compare_values(one: Run, other: Run, *, row: str = RECONSTRUCTION, seed: int
         ``{"schema", "runs": [first, second], "row", "n", "metrics": {METRIC: {"first", "second", "value", "ci95", "p",
         "p_adjusted", "higher_is_better", "n"}}, "only": {"first": {"count", "examples"}, "second": …}, "notes"}``. `p`
         is two-sided; `p_adjusted` is Holm's over all metrics. Stimuli without a value in either run are left out of a
-        metric, and `n` says how many were compared.
+        metric, and `n` counts those that were compared.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def compare_values(one: Run, other: Run, *, row: str = RECONSTRUCTION, seed: int
     only = {place: _only(run, against) for place, run, against in (("first", one, other), ("second", other, one))}
     return {
         "schema": SCHEMA,
-        "runs": [_told(run) for run in (one, other)],
+        "runs": [_described(run) for run in (one, other)],
         "row": row,
         "n": len(shared),
         "metrics": {name: {**entry, "p_adjusted": _number(adjusted[name])} for name, entry in compared.items()},
@@ -180,7 +180,7 @@ def _summary(values: Floats, seed: int) -> dict[str, Any]:
     return {"value": _number(float(values.mean())) if len(values) else None, "ci95": [_number(b) for b in interval]}
 
 
-def _told(run: Run) -> dict[str, Any]:
+def _described(run: Run) -> dict[str, Any]:
     return {"study": run.values["study"], "run": run.values["run"], "subject": run.subject}
 
 
@@ -194,7 +194,7 @@ def _number(value: float) -> float | None:
 
 
 def _apart(one: Run, other: Run) -> tuple[set[str], list[str]]:
-    """Return the spaces whose scores mean something else in one run than in the other, and notes that say so."""
+    """Return the spaces whose scores mean something else in one run than in the other, and notes on them."""
     ours, theirs = made_with(one), made_with(other)
     weights = {space for space in ours if space in theirs and ours[space] != theirs[space]}
     sizes = _sampling(one), _sampling(other)
@@ -205,8 +205,8 @@ def _apart(one: Run, other: Run) -> tuple[set[str], list[str]]:
         "looked at with other weights in the two runs": weights,
         f"clips of other sizes, {sizes[0]} and {sizes[1]}": looked,
     }
-    told = [(why, ", ".join(sorted(spaces & scored))) for why, spaces in reasons.items() if spaces & scored]
-    return weights | looked, [f"{why}, so left out: {names}" for why, names in told]
+    listed = {why: ", ".join(sorted(spaces & scored)) for why, spaces in reasons.items() if spaces & scored}
+    return weights | looked, [f"{why}, so not compared: {names}" for why, names in listed.items()]
 
 
 def _notes(one: Run, other: Run, only: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> list[str]:
@@ -219,32 +219,28 @@ def _notes(one: Run, other: Run, only: Mapping[str, Any], rows: list[Mapping[str
     ):
         if ours != theirs and ours and theirs:
             notes.append(f"the {what} differ: {ours} and {theirs}")
-    for place, found in only.items():
-        if found["count"]:
-            are = "stimulus is" if found["count"] == 1 else "stimuli are"
-            notes.append(f"{found['count']} {are} in the {place} run alone and not compared: {_listed(found)}")
+    for place, stimuli in only.items():
+        if count := stimuli["count"]:
+            more = f" and {count - EXAMPLES} more" if count > EXAMPLES else ""
+            examples = ", ".join(stimuli["examples"])
+            notes.append(f"in the {place} run alone and not compared, {count} of its stimuli: {examples}{more}")
     single = sorted(set(rows[0]) ^ set(rows[1]))
     return [*notes, *([f"scored in one of the runs alone: {', '.join(single)}"] if single else [])]
 
 
-def _listed(found: Mapping[str, Any]) -> str:
-    more = found["count"] - len(found["examples"])
-    return ", ".join(found["examples"]) + (f" and {more} more" if more else "")
-
-
 def _sampling(run: Run) -> str:
-    said = run.manifest.get("clips") or run.manifest.get("sampling")
-    return f"{said['frames']} × {said['height']} × {said['width']}" if said else ""
+    clips = run.manifest.get("clips") or run.manifest.get("sampling")
+    return f"{clips['frames']} × {clips['height']} × {clips['width']}" if clips else ""
 
 
 def _undefined(compared: Mapping[str, Mapping[str, Any]], n: int) -> list[str]:
-    """Return what is said of stimuli that have no value in one of the runs."""
+    """Return notes on stimuli that have no value in one of the runs."""
     by_count: dict[int, list[str]] = {}
     for name, entry in compared.items():
         if entry["n"] < n:
             by_count.setdefault(n - entry["n"], []).append(name)
     return [
-        f"{count} of {n} stimuli have no value in one of the runs and are left out: "
+        f"without a value in one of the runs and not compared, {count} of {n} stimuli: "
         + (", ".join(names) if len(names) < len(compared) else "all metrics")
         for count, names in sorted(by_count.items())
     ]

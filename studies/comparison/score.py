@@ -1,9 +1,7 @@
-"""Scores paired clips with every metric and control that applies to a folder of videos.
-
-The pictures of an evaluated folder: the gallery page, a contact sheet, the diagnoses, the clips as scored.
+"""Scores paired clips with every metric and control that applies to a folder of videos, and draws what came out: the
+gallery page, a contact sheet, the diagnoses, the clips as scored.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,23 +15,26 @@ from core.files import canonical_json, write_bytes
 from core.progress import report as progress
 from core.progress import track
 from evaluation.config import EvaluationConfig
+from evaluation.diagnoses.distance import Nearest
 from evaluation.report.charts.diagnoses import diagnosis_figures
-from evaluation.report.gallery.page import GalleryFigure, GalleryItem, write_gallery
+from evaluation.report.gallery.cards import gallery_items
+from evaluation.report.gallery.page import GalleryFigure, write_gallery
 from evaluation.report.sheet import contact_sheet, sheet_png
 from evaluation.report.verdict import verdict
-from evaluation.statistics import scores
 from evaluation.statistics.scores import MEAN, NEAREST, RECONSTRUCTION
 from evaluation.statistics.spaces import OF_A_FOLDER, why_left_out
 from evaluation.statistics.table import Table
 from models.classifiers.settings import JudgesConfig
 from studies.comparison.sampling import Clips, Sampling, black_note, read_made, read_shown
-from studies.comparison.training_clips import Diagnosed, Nearest, TrainingClips
+from studies.comparison.training_clips import Diagnosed, TrainingClips
 from studies.comparison.videos import Captions, Paired
-from studies.reconstruction.provenance import SEEN, VIDEOS
+from studies.runs import GALLERY, SEEN, SHEET, VIDEOS
 from studies.scoring.views import Judges, Viewer
 
 Array = NDArray[Any]
 NO_MODEL = "no prior, oracle and noise ceiling: they take the generator and the responses, which a folder does not hold"
+SHOWN = 24
+"""Clips on the contact sheet, the first by name."""
 NO_TRAINING = "no mean predictor, nearest training clip and leak checks: name the training clips with --training"
 
 
@@ -90,7 +91,9 @@ def score_pairs(
         No metric applies.
     """
     looking = Judges(judges)
-    known = _training(training, sampling, looking)
+    clip = looking.clip
+    embed = None if clip is None else lambda clips: clip.frames(clips).mean(axis=1)
+    known = None if training is None else TrainingClips(training, sampling, embed)
     made, seen = read_made(paired, sampling, whole=whole), read_shown(paired, sampling)
     viewer = _View(Viewer(looking), known)
     config = EvaluationConfig(metrics=metrics) if metrics else EvaluationConfig()
@@ -114,30 +117,24 @@ def score_pairs(
     return Scored(paired.stimuli, made, seen, captions, table, report, diagnosed, like)
 
 
-def _training(folder: Path | None, sampling: Sampling, looking: Judges) -> TrainingClips | None:
-    if folder is None:
-        return None
-    clip = looking.clip
-    return TrainingClips(folder, sampling, None if clip is None else lambda clips: clip.frames(clips).mean(axis=1))
-
-
 def _add_rows(
     table: Table, viewer: "_View", made: Clips, captions: Captions | None, known: TrainingClips | None
 ) -> Nearest | None:
     """Score the reconstruction and, with training clips, the rows that take no brain."""
-    _add(table, RECONSTRUCTION, viewer.look(made, captions))
+
+    def add(row: str, clips: Clips, words: Captions | None) -> None:
+        arrays = viewer.look(clips, words)
+        progress(f"scoring the row {row}", 0, 1)
+        table.add(row, arrays)
+        progress(f"scoring the row {row}", 1, 1)
+
+    add(RECONSTRUCTION, made, captions)
     if known is None:
         return None
     like = known.nearest(made)
-    _add(table, NEAREST, viewer.look(known.read(like.rows.tolist()), None))
-    _add(table, MEAN, viewer.look(np.broadcast_to(known.mean, made.shape), None))
+    add(NEAREST, known.read(like.rows.tolist()), None)
+    add(MEAN, np.broadcast_to(known.mean, made.shape), None)
     return like
-
-
-def _add(table: Table, row: str, arrays: dict[str, Array]) -> None:
-    progress(f"scoring the row {row}", 0, 1)
-    table.add(row, arrays)
-    progress(f"scoring the row {row}", 1, 1)
 
 
 class _View:
@@ -150,9 +147,9 @@ class _View:
         return self._centred(self._viewer.look(clips, captions.decoded if captions else None))
 
     def truth(self, seen: Clips, captions: Captions | None) -> dict[str, Array]:
-        told = captions.references if captions else None
-        arrays = self._viewer.truth(seen, [[one] for one in told] if told else [[] for _ in seen])
-        if "clip_frames" in arrays:  # a decoded caption can be held against the frames where none was written of them
+        references = captions.references if captions else None
+        arrays = self._viewer.truth(seen, [[caption] for caption in references] if references else [[] for _ in seen])
+        if "clip_frames" in arrays:  # a decoded caption can be compared with the frames where none was written of them
             arrays.setdefault("caption_clip", arrays["clip_frames"])
         return self._centred(arrays)
 
@@ -160,70 +157,54 @@ class _View:
         return arrays if self._training is None else self._training.views(arrays)
 
 
-GALLERY, SHEET = "gallery.html", "sheet.png"
-SHOWN = 24
-"""Clips on the contact sheet, the first by name."""
-
-
-def write_folder_pictures(folder: Path, name: str, made: Scored, metrics: dict[str, Any], *, fps: float) -> None:
+def write_folder_pictures(folder: Path, name: str, scored: Scored, metrics: dict[str, Any], *, fps: float) -> None:
     """Write an evaluation's gallery and pictures into its folder."""
-    write_bytes(folder / SHEET, sheet_png(contact_sheet(made.seen[:SHOWN], made.made[:SHOWN])))
+    write_bytes(folder / SHEET, sheet_png(contact_sheet(scored.seen[:SHOWN], scored.made[:SHOWN])))
+    diagnosed, captions, figures = scored.diagnosed, scored.captions, list[GalleryFigure]()
+    if diagnosed is not None:
+        distance = diagnosed.nearest_to_truth.distance
+        figures = diagnosis_figures(
+            folder,
+            scored.table,
+            scored.report,
+            predicted=diagnosed.predicted,
+            truth=diagnosed.truth,
+            distance=distance,
+        )
+    items = gallery_items(
+        scored.stimuli,
+        scored.seen,
+        scored.made,
+        scored.table.values,
+        folders=(SEEN, VIDEOS),
+        true_captions=captions.seen if captions else None,
+        decoded_captions=captions.decoded if captions else None,
+        facts=[_facts(scored, index) for index in range(len(scored.stimuli))],
+    )
     write_gallery(
         folder / GALLERY,
         title=name,
         verdict=verdict(metrics),
         report=metrics,
-        items=_items(made),
+        items=items,
         fps=fps,
-        figures=_diagnoses(folder, made),
+        figures=figures,
     )
 
 
-def write_scored(folder: Path, made: Scored, sampling: Sampling, *, fps: float) -> None:
-    """Write the clips as they were scored; each says how it is to be read, should it be scored again."""
-    for name, clips in ((VIDEOS, made.made), (SEEN, made.seen)):
-        _write_clips(folder / name, made.stimuli, clips, sampling, fps)
-
-
-def _write_clips(folder: Path, stimuli: Sequence[str], clips: Clips, sampling: Sampling, fps: float) -> None:
-    said = {"comment": canonical_json({"config": {"clips": sampling.model_dump()}})}
-    for stimulus, clip in track(list(zip(stimuli, clips, strict=True)), f"writing {folder.name}"):
-        write_clip(folder / f"{stimulus}.mp4", clip, fps, metadata=said)
-
-
-def _items(made: Scored) -> list[GalleryItem]:
-    captions = made.captions
-    return [
-        GalleryItem(
-            stimulus=stimulus,
-            seen=made.seen[index],
-            reconstructed=made.made[index],
-            seen_file=f"{SEEN}/{stimulus}.mp4",
-            reconstructed_file=f"{VIDEOS}/{stimulus}.mp4",
-            true_caption=(captions.seen[index] or None) if captions and captions.seen else None,
-            decoded_caption=(captions.decoded[index] or None) if captions else None,
-            scores=scores.scores_of(made.table.values, index),
-            facts=_facts(made, index),
-        )
-        for index, stimulus in enumerate(made.stimuli)
-    ]
-
-
-def _facts(made: Scored, index: int) -> dict[str, str]:
-    if made.diagnosed is None or made.like is None:
+def _facts(scored: Scored, index: int) -> dict[str, str]:
+    if scored.diagnosed is None or scored.like is None:
         return {}
-    near = made.diagnosed.nearest_to_truth
+    near = scored.diagnosed.nearest_to_truth
     return {
         "nearest training clip": f"{near.stimuli[index]} (1 − r = {near.distance[index]:.2f})",
-        "training clip most like the prediction": made.like.stimuli[index],
+        "training clip most like the prediction": scored.like.stimuli[index],
     }
 
 
-def _diagnoses(folder: Path, made: Scored) -> list[GalleryFigure]:
-    if made.diagnosed is None:
-        return []
-    found = made.diagnosed
-    distance = found.nearest_to_truth.distance
-    return diagnosis_figures(
-        folder, made.table, made.report, predicted=found.predicted, truth=found.truth, distance=distance
-    )
+def write_scored(folder: Path, scored: Scored, sampling: Sampling, *, fps: float) -> None:
+    """Write the clips as they were scored; each records how it is to be read, should it be scored again."""
+    metadata = {"comment": canonical_json({"config": {"clips": sampling.model_dump()}})}
+    for name, clips in ((VIDEOS, scored.made), (SEEN, scored.seen)):
+        for stimulus, clip in track(list(zip(scored.stimuli, clips, strict=True)), f"writing {name}"):
+            write_clip(folder / name / f"{stimulus}.mp4", clip, fps, metadata=metadata)

@@ -1,4 +1,4 @@
-"""What a folder of training clips adds to an evaluation: the rows without a brain, the leak checks, the diagnoses."""
+"""Training clips of an evaluation: the rows without a brain, the leak checks and the diagnoses that they allow."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from core.progress import track
 from evaluation.diagnoses.dimension import dimension_report
-from evaluation.diagnoses.distance import nearest_training, split_by_distance
+from evaluation.diagnoses.distance import Nearest, split_by_distance
 from evaluation.diagnoses.leaks import near_duplicates, shared_stimuli, thumbnails
 from evaluation.statistics.scores import RECONSTRUCTION, Values
 from evaluation.statistics.spaces import centre, centred
 from studies.comparison.sampling import Clips, Sampling, read_whole
-from studies.comparison.videos import Film, probe_all, videos_in
+from studies.comparison.videos import probe_all, videos_in
 from studies.scoring.views import resized
 
 Array = NDArray[Any]
@@ -23,22 +23,6 @@ SMALL = (8, 32, 32)
 """Frames, height and width at which clips are compared with training clips."""
 BATCH = 32
 Embed = Callable[[Clips], Array]
-
-
-@dataclass(frozen=True)
-class Nearest:
-    """The training clip that is most like each of some clips.
-
-    Attributes
-    ----------
-    stimuli : its name
-    rows : (n,) its place among the training clips
-    distance : (n,) 1 − Pearson's r of what they are compared by, less its training mean
-    """
-
-    stimuli: list[str]
-    rows: NDArray[np.int64]
-    distance: NDArray[np.float64]
 
 
 class TrainingClips:
@@ -55,20 +39,19 @@ class TrainingClips:
 
     def __init__(self, folder: Path, sampling: Sampling, embed: Embed | None = None) -> None:
         self._sampling, self._embed = sampling, embed
-        found = videos_in(folder)
-        self.names = list(found)
-        self.films: list[Film] = probe_all(list(found.values()), "looking at training clips")
+        self.names, paths = map(list, zip(*videos_in(folder).items(), strict=True))
+        self._infos = probe_all(paths, "looking at training clips")
         total = np.zeros((sampling.frames, sampling.height, sampling.width, 3))
         vectors, looks, waiting = [], [], []
-        for row, clip in enumerate(track(read_whole(self.films, sampling), "reading training clips", len(found))):
+        for row, clip in enumerate(track(read_whole(self._infos, sampling), "reading training clips", len(paths))):
             total += clip
             waiting.append(clip)
-            if len(waiting) == BATCH or row == len(found) - 1:
+            if len(waiting) == BATCH or row == len(paths) - 1:
                 clips = np.stack(waiting)
                 vectors.append(self._vectors(clips))
                 looks.append(thumbnails(resized(clips, SMALL)))
                 waiting = []
-        self.mean: Clips = np.rint(total / len(found)).astype(np.uint8)
+        self.mean: Clips = np.rint(total / len(paths)).astype(np.uint8)
         """(frame, height, width, 3)"""
         self._rows, self._thumbnails = np.concatenate(vectors), np.concatenate(looks)
 
@@ -82,25 +65,24 @@ class TrainingClips:
 
     def views(self, arrays: dict[str, Array]) -> dict[str, Array]:
         """Return arrays of clips with those less their training mean beside them."""
-        made = {centred("pixels"): centre(arrays["pixels"], self.mean)}
+        views = {centred("pixels"): centre(arrays["pixels"], self.mean)}
         if self._embed is not None and "clip" in arrays:
-            made[centred("clip")] = centre(arrays["clip"], self._rows.mean(axis=0))
-        return arrays | made
+            views[centred("clip")] = centre(arrays["clip"], self._rows.mean(axis=0))
+        return arrays | views
 
     def nearest(self, clips: Clips) -> Nearest:
         """Return the training clips that are most like some clips."""
-        rows, distance = nearest_training(self._vectors(clips), self._rows)
-        return Nearest([self.names[row] for row in rows], rows, distance)
+        return Nearest.among(self._vectors(clips), self._rows, self.names)
 
     def read(self, rows: Sequence[int]) -> Clips:
         """Return training clips in full, (n, frame, height, width, 3)."""
-        return np.stack(list(read_whole([self.films[row] for row in rows], self._sampling)))
+        return np.stack(list(read_whole([self._infos[row] for row in rows], self._sampling)))
 
     def leaks(self, stimuli: Sequence[str], seen: Clips) -> dict[str, Any]:
-        """Return what `metrics.json` says of test clips that are training clips; captions are not known of these."""
+        """Return the part of `metrics.json` on test clips that are training clips; their captions are not known."""
         ours = thumbnails(resized(seen, SMALL))
-        found = near_duplicates(ours, self._thumbnails, test_names=stimuli, train_names=self.names)
-        return {"stimuli": shared_stimuli(stimuli, self.names), "clips": found}
+        clips = near_duplicates(ours, self._thumbnails, test_names=stimuli, train_names=self.names)
+        return {"stimuli": shared_stimuli(stimuli, self.names), "clips": clips}
 
     def diagnoses(
         self, made: Clips, seen: Clips, values: Values, chances: dict[str, float | None], *, seed: int
@@ -119,7 +101,7 @@ class TrainingClips:
 
 @dataclass(frozen=True)
 class Diagnosed:
-    """What `TrainingClips.diagnoses` found.
+    """The diagnoses of an evaluation; see `TrainingClips.diagnoses`.
 
     Attributes
     ----------

@@ -24,14 +24,12 @@ from feature_store.writer import is_published
 from models.registry.sets import ModelSet, find_registered
 from simulation.write import is_there, simulate
 from studies.decoding.render import why_nothing_to_render
-from studies.reconstruction.run import LOGGED, MANIFEST, planned
+from studies.reconstruction.run import planned
 from studies.references import TrainingRef
-from studies.regions.run import FOLDER as REGIONS_FOLDER
-from studies.regions.run import RECORD as REGIONS_RECORD
 from studies.regions.run import nothing_to_decode, regions_made_from
 from studies.registry.compare import promotion_rules
 from studies.registry.promote import compare_with_production
-from studies.runs import find_run
+from studies.runs import LOGGED, MANIFEST, REGIONS, REGIONS_RECORD, find_run
 from studies.stores.pictures import pictures_stand
 from studies.stores.responses import responses_made_from
 from studies.stores.targets import target_made_from
@@ -138,7 +136,7 @@ def regions_standing(study: Study) -> Standing:
         return Standing(digest_json([study.study, nothing]), True)
     store = Store(study.store)
     record = regions_made_from(study, store, stored_subjects(study, store))
-    return _of_run(study.outputs / REGIONS_FOLDER, REGIONS_RECORD, str(record["fingerprint"]), "regions")
+    return _of_run(study.outputs / REGIONS, REGIONS_RECORD, str(record["fingerprint"]), "regions")
 
 
 @asked

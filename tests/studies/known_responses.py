@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from feature_store import Responses, Store
 from studies.decoding.voxel_record import VoxelRecord, record_voxels
-from studies.reconstruction.response_file import NewResponses, read_responses
+from studies.reconstruction.checks import NewResponses, read_responses
 from studies.stores.responses import ingest
 from studies.study import load_study
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from core.errors import SourceError, SourceMissing
 from feature_store import Store
 from studies.decoding.voxel_record import record_voxels, voxel_scale
-from studies.reconstruction.response_file import read_responses
+from studies.reconstruction.checks import read_responses
 from studies.stores.responses import ingest
 from studies.study import load_study
 

@@ -128,9 +128,9 @@ def show_reconstruction(study: "Study") -> None:
 
 def show_new_videos(study: "Study") -> None:
     """Show what was decoded of responses that were never stored, and where the videos are."""
-    from studies.reconstruction.new import FOLDER
+    from studies.runs import NEW
 
-    latest = study.outputs / FOLDER / "latest"
+    latest = study.outputs / NEW / "latest"
     console = Console(soft_wrap=True)
     manifest = read_json(latest / "manifest.json")
     count = len(list((latest / "videos").glob("*.mp4")))
