@@ -1,4 +1,4 @@
-"""A study: one YAML, composed of the rooms' own configs, that every pipeline takes."""
+"""A study: one YAML, composed of the configs of what it uses, that every pipeline takes."""
 
 import difflib
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from feature_store.sources.bold_moments.dataset import BoldMomentsConfig
 from models.captioners.settings import BlipCaptionerConfig, CaptionerConfig, NearestCaptionerConfig
 from models.classifiers.settings import JudgesConfig
 from models.encoders.settings import EncoderConfig, MbmConfig, StandardiseConfig
-from models.extractors.settings import BlipStatesConfig, ExtractorConfig, TextConfig
+from models.extractors.settings import BlipStatesConfig, ExtractorConfig, LatentsConfig, PixelsConfig, TextConfig
 from models.generator.settings import GeneratorConfig
 from models.registry.sets import part_names
 from models.regressors.settings import MlpConfig, RegressorConfig, RidgeConfig
@@ -233,15 +233,28 @@ class Study(Config):
         """Where runs are written."""
         return project_root() / "outputs" / self.study
 
-    def space(self, target: str) -> str:
-        """Return the space a target is scored in: its extractor's name, or its own where it was made elsewhere."""
-        made_by = self.targets[target].extractor
-        return target if made_by == "given" else made_by
+    @property
+    def spaces(self) -> dict[str, str]:
+        """The space that each target is scored in: its extractor's name, or its own where it was made elsewhere."""
+        extractors = {name: config.extractor for name, config in self.targets.items()}
+        return {name: name if extractor == "given" else extractor for name, extractor in extractors.items()}
 
     @property
     def parts(self) -> list[str]:
         """The parts of the study's model set, the encoder first."""
         return part_names(list(self.roles.regressed()))
+
+    def why_nothing_to_render(self) -> str | None:
+        """Return, in one line, why the study renders no video, or None where it does."""
+        z = self.roles.z
+        if z is None:
+            return f"{self.study}: nothing to render: roles.z is not given, so there is no target that becomes a video"
+        if isinstance(self.targets[z], PixelsConfig | LatentsConfig):
+            return None
+        return (
+            f"{self.study}: nothing to render: z is '{z}' of the extractor '{self.targets[z].extractor}', which "
+            "nothing decodes to a video; its scores are in training/latest/scores.json"
+        )
 
 
 def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:

@@ -26,13 +26,20 @@ from evaluation.statistics.intervals import bootstrap_interval, holm, paired_int
 from evaluation.statistics.scores import RECONSTRUCTION
 from evaluation.statistics.spaces import plain
 from studies.comparison.videos import named
-from studies.runs import SCHEMA, Run, find, made_with, read_run
+from studies.runs import SCHEMA, Run, find, read_run
 
 COMPARISONS = "comparisons"
 COMPARISON, PICTURE = "comparison.json", "differences.png"
 EXAMPLES = 3
 OF_SIZE = ("pixels", "frames")
 """Spaces in which scores depend on how large the clips are."""
+SPACES_OF_JUDGES = {
+    "clip": ("clip", "clip_frames", "caption_clip", "text"),
+    "frames": ("frame_classes",),
+    "videos": ("video_classes",),
+    "small_world": ("video_attributes", "caption_attributes", "video_classes"),
+}
+"""The spaces that each judge makes."""
 Floats = NDArray[np.float64]
 
 
@@ -195,7 +202,7 @@ def _number(value: float) -> float | None:
 
 def _apart(one: Run, other: Run) -> tuple[set[str], list[str]]:
     """Return the spaces whose scores mean something else in one run than in the other, and notes on them."""
-    ours, theirs = made_with(one), made_with(other)
+    ours, theirs = _weights_of_spaces(one), _weights_of_spaces(other)
     weights = {space for space in ours if space in theirs and ours[space] != theirs[space]}
     sizes = _sampling(one), _sampling(other)
     looked = set(OF_SIZE) if all(sizes) and sizes[0] != sizes[1] else set()
@@ -207,6 +214,20 @@ def _apart(one: Run, other: Run) -> tuple[set[str], list[str]]:
     }
     listed = {why: ", ".join(sorted(spaces & scored)) for why, spaces in reasons.items() if spaces & scored}
     return weights | looked, [f"{why}, so not compared: {names}" for why, names in listed.items()]
+
+
+def _weights_of_spaces(run: Run) -> dict[str, str]:
+    """Return the digest of the weights that make each space, as far as the run has it: of judges and extractors."""
+    judges: dict[str, str] = run.manifest.get("judges") or {}
+    digests: dict[str, str] = {}
+    for judge, spaces in SPACES_OF_JUDGES.items():
+        if judge in judges:
+            digests = {space: str(judges[judge]) for space in spaces} | digests
+    targets = (run.manifest.get("config") or {}).get("targets", {})
+    for target, revision in (run.manifest.get("made_from") or {}).get("extractors", {}).items():
+        extractor = str(targets.get(target, {}).get("extractor", target))
+        digests[target if extractor == "given" else extractor] = str(revision)
+    return digests
 
 
 def _notes(one: Run, other: Run, only: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> list[str]:

@@ -12,7 +12,6 @@ from feature_store.sources.bold_moments.dataset import BoldMomentsConfig
 from models.encoders.settings import MbmConfig, PcaConfig
 from models.extractors.settings import LatentsConfig, TextConfig
 from models.regressors.settings import RidgeConfig
-from studies.decoding.render import why_nothing_to_render
 from studies.planning.facts import StudyFacts, SubjectFacts
 from studies.planning.models import FILES, settings_of
 from studies.planning.rates import Rates
@@ -68,7 +67,7 @@ def outputs_of(study: Study, facts: StudyFacts, shapes: Shapes, rates: Rates | N
         Output(f"route {name}: encoder and regressors", int(_parts(study, route, facts, shapes)), each=True)
         for name, route in study.training.routes.items()
     ]
-    if why_nothing_to_render(study) is None and rates is not None:
+    if study.why_nothing_to_render() is None and rates is not None:
         frames, height, width = study.clips.frames, study.clips.height, study.clips.width
         zoom = max(1, -(-SMALLEST_SIDE // min(height, width)))
         clips = facts.count("test")
@@ -160,7 +159,7 @@ def _held(study: Study, facts: StudyFacts, shapes: Shapes) -> Iterator[tuple[Sta
             f"all subjects' trials, in {', '.join(networks)}" if networks else "one subject's trials and the targets"
         )
         yield stage, held, trials["train"] if networks else 0.0, grows
-    if why_nothing_to_render(study) is None:
+    if study.why_nothing_to_render() is None:
         clips = 3.0 * facts.count("test") * study.clips.frames * study.clips.height * study.clips.width
         yield "reconstruct", _networks(study) + 2 * clips, 0.0, "the generator and the test clips, not subjects"
         yield "evaluate", _networks(study) + 8 * clips, 0.0, "two rows of test clips as floats, not subjects"

@@ -19,7 +19,7 @@ from studies.planning.outputs import Output, Peak, outputs_of, peaks_of
 from studies.planning.rates import Found, Gpu, Rates
 from studies.planning.store_size import GroupSize, group_sizes, responses_size
 from studies.planning.work import STAGES, Shapes, Stage, Work, seconds_of, work_of
-from studies.runs import find_run
+from studies.runs import LATEST, MANIFEST, RECORD, TRAINING, find_run
 from studies.status.freshness import freshness
 from studies.study import Study
 
@@ -234,17 +234,18 @@ def _done(study: Study, groups: Sequence[GroupPlan]) -> dict[Stage, float]:
         of_kind = [one for one in groups if one.name.startswith(kind)]
         parts[stage] = sum(one.size for one in of_kind if one.done) / max(1, sum(one.size for one in of_kind))
     trained = float(all(one.done for one in groups) and _is_trained(study))
-    rendered = float(bool(trained) and (study.outputs / "latest" / "manifest.json").is_file())
+    rendered = float(bool(trained) and (study.outputs / LATEST / MANIFEST).is_file())
     return {**parts, "select": trained, "train": trained, "reconstruct": rendered, "evaluate": rendered}
 
 
 def _is_trained(study: Study) -> bool:
     """Say whether there is a training run made from the stores, settings and code as they are now."""
-    from studies.training.fit import RECORD, stored_subjects, training_made_from
+    from studies.decoding.training_data import stored_subjects
+    from studies.training.fit import training_made_from
 
     store = Store(study.store)
-    made_from = training_made_from(study, store, stored_subjects(study, store))
-    return find_run(study.outputs / "training", RECORD, made_from["fingerprint"]) is not None
+    made_from = training_made_from(study, store, stored_subjects(store, study.source.named_subjects))
+    return find_run(study.outputs / TRAINING, RECORD, made_from["fingerprint"]) is not None
 
 
 def _hours(

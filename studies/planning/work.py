@@ -11,7 +11,6 @@ from models.encoders.settings import MbmConfig, PcaConfig, StandardiseConfig
 from models.extractors.settings import LatentsConfig, PixelsConfig, TextConfig
 from models.regressors.settings import MlpConfig, RidgeConfig
 from models.training.settings import LoopConfig
-from studies.decoding.render import why_nothing_to_render
 from studies.planning.facts import StudyFacts, SubjectFacts
 from studies.planning.models import decode_flops, denoise_flops, extract_flops, transformer_flops, vision_flops
 from studies.planning.rates import Gpu, Rates
@@ -86,7 +85,7 @@ def work_of(study: Study, facts: StudyFacts, shapes: Shapes) -> dict[Stage, Work
     trained = _training(study, facts, shapes, 1.0)
     chosen = _training(study, facts, shapes, 1 - study.training.selection.validation)
     folds = (study.evaluation.folds or 0) * study.evaluation.fold_repeats
-    rendered = why_nothing_to_render(study) is None
+    rendered = study.why_nothing_to_render() is None
     return {
         "ingest": Work(
             subjects=len(facts.subjects),

@@ -29,7 +29,7 @@ from models.decoders.build import Encoder
 from models.registry.production import fetch
 from models.registry.sets import ModelSet
 from studies.decoding.predictions import predict_roles
-from studies.decoding.render import Rendered, Renderer, why_nothing_to_render
+from studies.decoding.render import Rendered, renderer_of
 from studies.decoding.voxel_record import VoxelRecord, VoxelScale
 from studies.reconstruction.checks import NewResponses, read_responses
 from studies.reconstruction.provenance import Input, MadeFrom, made_from, portable, subject_of, write_videos
@@ -103,7 +103,7 @@ def reconstruct_file(study: Study, file: NewFile, chosen: ModelSet) -> NewVideos
     SourceError
         The file is not what the encoder was trained on.
     """
-    nothing = why_nothing_to_render(study)
+    nothing = study.why_nothing_to_render()
     if nothing is not None:
         raise ConfigError(nothing)
     subject, store = subject_of(chosen, study.reconstruction.subject), Store(study.store)
@@ -113,7 +113,7 @@ def reconstruct_file(study: Study, file: NewFile, chosen: ModelSet) -> NewVideos
     for note in new.notes:
         report(f"note: {note}", 1, 1)
     names, roles = predict_roles(encoder, regressors, subject, new.values, new.names)
-    rendered = Renderer(study, store).render_row(roles, names)
+    rendered = renderer_of(study, store).render_row(roles, names)
     responses = Input(kind="file", name=file.path.name, digest=new.digest)
     origin = made_from(study, store, chosen, subject, responses)
     folder, fresh = _write(study.outputs / NEW, portable(study), origin, file, new, names, rendered)

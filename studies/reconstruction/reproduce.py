@@ -22,8 +22,8 @@ from feature_store.sources.response_file import IMAGES, RESPONSES, TRIALS, VOXEL
 from models.registry.client import versions_of
 from models.registry.production import fetch
 from models.registry.sets import ModelSet, model_name, set_of_versions
-from studies.decoding.predictions import predict_roles, predict_test_roles
-from studies.decoding.render import Rendered, Renderer, Roles
+from studies.decoding.predictions import predict_roles, predict_test_roles, stimuli_trained_on
+from studies.decoding.render import Rendered, Roles, renderer_of
 from studies.reconstruction.explain import AS_WRITTEN, run_folder, written_as
 from studies.reconstruction.new import NewFile, read_new
 from studies.reconstruction.provenance import (
@@ -237,14 +237,16 @@ def _rendered(original: _Original, store: Store, chosen: ModelSet, file: NewFile
             f"{original.video}: stimulus {stimulus}, rendered with {', '.join(batch[:4])}, is not so among what "
             f"{original.origin.input.name} holds ({', '.join(names[:4])}, …); bring its table of trials back"
         )
-    return Renderer(original.study, store).render_again(roles, names, stimulus, rendered_with)
+    return renderer_of(original.study, store).render_again(roles, names, stimulus, rendered_with)
 
 
 def _predicted(original: _Original, store: Store, chosen: ModelSet, file: NewFile | None) -> tuple[list[str], Roles]:
     subject, rois = original.origin.subject, chosen.record["rois"]
     encoder, regressors = fetch(chosen)
     if file is None:
-        predictions = predict_test_roles(original.study, store, encoder, regressors, subject, rois)
+        study = original.study
+        trained_on = stimuli_trained_on(store, chosen.record["subjects"], study.training.stimuli, study.seed)
+        predictions = predict_test_roles(store, encoder, regressors, subject, rois, trained_on)
         stimuli = next(iter(predictions.values())).stimuli
         return stimuli, {role: own.predicted for role, own in predictions.items()}
     new = read_new(store, file, chosen, encoder, subject)

@@ -20,7 +20,6 @@ from evaluation.statistics import scores
 from feature_store import Store
 from models.registry.production import read_artifact
 from models.registry.sets import ModelSet
-from studies.decoding.render import why_nothing_to_render
 from studies.reconstruction.pictures import log_run, write_pictures
 from studies.reconstruction.provenance import (
     MadeFrom,
@@ -56,7 +55,7 @@ from studies.study import Study
 
 def reconstruct(study: Study, chosen: ModelSet) -> ReconstructionRef:
     """Render and score the test stimuli with a model set, unless there is a run that is up to date."""
-    nothing = why_nothing_to_render(study)
+    nothing = study.why_nothing_to_render()
     if nothing is not None:
         return ReconstructionRef(study=study.study, run="", folder="", digest="", note=nothing, fresh=True)
     plan = planned(study, chosen)
@@ -107,7 +106,7 @@ def planned(study: Study, chosen: ModelSet) -> Planned:
     store = Store(study.store)
     subject = subject_of(chosen, study.reconstruction.subject)
     require_same_targets(study, chosen)
-    require_trained_on(study, store, chosen, subject)
+    require_trained_on(chosen, store, subject, study.roles.regressed().values())
     origin = made_from(study, store, chosen, subject, stored_input(store, subject))
     regions = current_regions(study, store)
     same = {"subject", "targets", "generator", "generator_revision", "captioner", "captioner_revision", "seed"}

@@ -23,7 +23,7 @@ from feature_store.groups import Targets
 from models.registry.production import fetch
 from models.registry.sets import ModelSet
 from studies.decoding.predictions import Predictions, predict_test_roles, stimuli_trained_on
-from studies.decoding.render import Rendered, Renderer, Roles
+from studies.decoding.render import Rendered, Renderer, Roles, renderer_of
 from studies.scoring.leaks import find_leaks
 from studies.scoring.views import Judges, Viewer, views_of_targets
 from studies.stores.clip_reading import read_clips
@@ -66,19 +66,19 @@ class Judged:
 def judge(study: Study, store: Store, chosen: ModelSet, subject: str) -> Judged:
     """Render and score every row of a subject's test stimuli; nothing is written."""
     encoder, regressors = fetch(chosen)
-    predictions = predict_test_roles(study, store, encoder, regressors, subject, chosen.record["rois"], halves=True)
-    z, training = predictions["z"], stimuli_trained_on(study, store, regressors["z"].subjects)
-    leaks = find_leaks(study, store, z.stimuli, sorted(training))
-    source, roles = study.source.build(project_root()), study.roles.regressed()
-    spaces = {role: study.space(target) for role, target in roles.items()}
-    stored = store.target(roles["z"])
+    training = stimuli_trained_on(store, regressors["z"].subjects, study.training.stimuli, study.seed)
+    rois, roles, source = chosen.record["rois"], study.roles.regressed(), study.source.build(project_root())
+    predictions = predict_test_roles(store, encoder, regressors, subject, rois, training, halves=True)
+    z, stored = predictions["z"], store.target(roles["z"])
+    leaks = find_leaks(source, study.clips, stored, z.stimuli, sorted(training))
+    spaces = {role: study.spaces[target] for role, target in roles.items()}
 
     def read(stimuli: list[str]) -> Clips:
         return read_clips(source, stimuli, study.clips)
 
     seen, captions = read(z.stimuli), true_captions(stored, z.stimuli)
-    rows = ControlRows(stored, read, Renderer(study, store), predictions, training)
-    targets = views_of_targets(study, store, z.stimuli, training)
+    rows = ControlRows(stored, read, renderer_of(study, store), predictions, training)
+    targets = views_of_targets(study.targets, store, z.stimuli, training)
     viewer = Viewer(Judges(study.judges), targets, [caption for caption in rows.captions.values() if caption])
     truth = viewer.truth(seen, captions)
     table = Table(truth, study.evaluation, seed=study.seed, groups=z.groups)

@@ -20,10 +20,9 @@ from evaluation.report.charts.regions import METRIC_WORDS, region_chart_png
 from evaluation.statistics import scores
 from feature_store import Store
 from models.encoders.standardise import Standardise
-from models.regressors.ridge.ridge import Ridge
 from models.training.stage import Context
-from studies.decoding.predictions import Predictions, predict_test
-from studies.decoding.training_data import read_training_data
+from studies.decoding.predictions import stimuli_trained_on
+from studies.decoding.training_data import read_training_data, stored_subjects
 from studies.references import RegionsRef
 from studies.regions.scores import Decoding, RoleDecoder, decode_role, ridge_route
 from studies.regions.voxels import Regions, find_regions, why_no_regions
@@ -39,7 +38,6 @@ from studies.runs import (
     run_name,
 )
 from studies.study import RegionsConfig, Study
-from studies.training.fit import stored_subjects
 
 DRAWN = "correlation"
 MNI = "MNI"
@@ -66,7 +64,7 @@ def decode_regions(study: Study, *, require: bool = True) -> RegionsRef:
         A store is absent or has too few stimuli, or the ridge cannot be fitted.
     """
     store = Store(study.store)
-    subjects = stored_subjects(study, store)
+    subjects = stored_subjects(store, study.source.named_subjects)
     nothing = why_no_regions(study.study, store, subjects)
     if nothing is not None:
         return _none(study.study, nothing)
@@ -75,15 +73,25 @@ def decode_regions(study: Study, *, require: bool = True) -> RegionsRef:
     current = find_run(runs, REGIONS_RECORD, record["fingerprint"])
     folder = current or runs / run_name(record["fingerprint"])
     if current is None:
-        rois, route = study.training.rois, ridge_route(study.training.routes)
-        data = read_training_data(_roles_alone(study), store, subjects)
-        encoder = Standardise.fit(route.encoder, data.brains, Context(study.seed))
-
-        def predict(ridge: Ridge, subject: str) -> Predictions:
-            return predict_test(study, store, encoder, ridge, subject, rois)
-
-        permutations = study.evaluation.permutations
-        decoding = Decoding(store, rois, data, encoder, route.regressor, predict, permutations, study.seed)
+        training, route = study.training, ridge_route(study.training.routes)
+        data = read_training_data(
+            store,
+            subjects,
+            list(study.roles.regressed().values()),
+            rois=training.rois,
+            count=training.stimuli,
+            seed=study.seed,
+        )
+        decoding = Decoding(
+            store=store,
+            rois=training.rois,
+            data=data,
+            encoder=Standardise.fit(route.encoder, data.brains, Context(study.seed)),
+            regressor=route.regressor,
+            trained_on=stimuli_trained_on(store, subjects, training.stimuli, study.seed),
+            permutations=study.evaluation.permutations,
+            seed=study.seed,
+        )
         try:
             _write(folder, study.study, study.regions, decoding, record)
         except ConfigError as error:
@@ -109,7 +117,7 @@ def _none(study: str, why: str) -> RegionsRef:
 
 def current_regions(study: Study, store: Store) -> Path | None:
     """Return the folder of the run that is up to date with the stores, or None where there is none."""
-    subjects = stored_subjects(study, store)
+    subjects = stored_subjects(store, study.source.named_subjects)
     if why_no_regions(study.study, store, subjects) is not None:
         return None
     return find_run(study.outputs / REGIONS, REGIONS_RECORD, regions_made_from(study, store, subjects)["fingerprint"])
@@ -118,13 +126,7 @@ def current_regions(study: Study, store: Store) -> Path | None:
 def nothing_to_decode(study: Study) -> str | None:
     """Return why there is nothing to decode from region by region, or None where there is something."""
     store = Store(study.store)
-    return why_no_regions(study.study, store, stored_subjects(study, store))
-
-
-def _roles_alone(study: Study) -> Study:
-    """Return the study without the targets that are not decoded here, so that they are not read."""
-    training = study.training.model_copy(update={"baselines": ()})
-    return study.model_copy(update={"training": training, "roles": study.roles.model_copy(update={"align": ()})})
+    return why_no_regions(study.study, store, stored_subjects(store, study.source.named_subjects))
 
 
 def _write(folder: Path, study: str, config: RegionsConfig, decoding: Decoding, record: dict[str, Any]) -> None:
@@ -203,7 +205,7 @@ def regions_made_from(study: Study, store: Store, subjects: list[str]) -> dict[s
         "config": {
             "seed": study.seed,
             "roles": roles,
-            "spaces": {role: study.space(target) for role, target in roles.items()},
+            "spaces": {role: study.spaces[target] for role, target in roles.items()},
             "rois": study.training.rois,
             "stimuli": study.training.stimuli,
             "permutations": study.evaluation.permutations,

@@ -5,7 +5,7 @@ turned into their own principal components first, all of them: this changes neit
 is predicted, and a fit then costs what its rows do, however many values a target has.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ from models.regressors.ridge.basis import Basis
 from models.regressors.ridge.columns import fit_columns
 from models.regressors.ridge.ridge import Ridge
 from models.regressors.settings import RidgeConfig
-from studies.decoding.predictions import Predictions, common_stimuli
+from studies.decoding.predictions import common_stimuli, predict_test
 from studies.decoding.training_data import TrainingData
 from studies.regions.voxels import Index, Region, outside, same_voxels
 from studies.study import RouteConfig
@@ -92,7 +92,7 @@ class Decoding:
     data : TrainingData
     encoder : fitted on `data`
     regressor : RidgeConfig
-    predict : returns what a ridge predicts of a subject's test stimuli from all voxels
+    trained_on : the training stimuli, whose targets' mean is the control
     permutations : of the test stimuli, for the shuffled brain
     seed : the study's
     """
@@ -102,7 +102,7 @@ class Decoding:
     data: TrainingData
     encoder: Standardise
     regressor: RidgeConfig
-    predict: Callable[[Ridge, str], Predictions]
+    trained_on: set[str]
     permutations: int
     seed: int
 
@@ -132,7 +132,8 @@ class RoleDecoder:
         values = {s: self._projected(own) for s, own in rows.items()}
         fits = {s: fit_columns(own.features, values[s], own.stimuli, self._config) for s, own in rows.items()}
         ridge = Ridge(target, next(iter(rows.values())).shape, fits, self._basis)
-        self._whole = {s: decoding.predict(ridge, s) for s in rows}
+        store, rois, trained_on = decoding.store, decoding.rois, decoding.trained_on
+        self._whole = {s: predict_test(store, decoding.encoder, ridge, s, rois, trained_on) for s in rows}
         self._first = self._whole[common_stimuli({s: own.stimuli for s, own in self._whole.items()})]
         self._truth = centre(self._first.truth, self._first.mean)
         self._subjects = {

@@ -23,18 +23,17 @@ from feature_store.versioning import CHANGED, states
 from feature_store.writer import is_published
 from models.registry.sets import ModelSet, find_registered
 from simulation.write import is_there, simulate
-from studies.decoding.render import why_nothing_to_render
+from studies.decoding.training_data import stored_subjects
 from studies.reconstruction.run import planned
 from studies.references import TrainingRef
 from studies.regions.run import nothing_to_decode, regions_made_from
-from studies.registry.compare import promotion_rules
-from studies.registry.promote import compare_with_production
-from studies.runs import LOGGED, MANIFEST, REGIONS, REGIONS_RECORD, find_run
+from studies.registry.promote import compare_with_production, promotion_rules
+from studies.runs import LATEST, LOGGED, MANIFEST, RECORD, REGIONS, REGIONS_RECORD, TRAINING, find_run
 from studies.stores.pictures import pictures_stand
 from studies.stores.responses import responses_made_from
 from studies.stores.targets import target_made_from
 from studies.study import Study
-from studies.training.fit import RECORD, stored_subjects, training_made_from
+from studies.training.fit import training_made_from
 
 P = ParamSpec("P")
 
@@ -107,8 +106,8 @@ def versions_standing(made_from: list[str], paths: list[str]) -> Standing:
 def training_standing(study: Study) -> Standing:
     """Of the training run."""
     store = Store(study.store)
-    record = training_made_from(study, store, stored_subjects(study, store))
-    return _of_run(study.outputs / "training", RECORD, str(record["fingerprint"]), "training")
+    record = training_made_from(study, store, stored_subjects(store, study.source.named_subjects))
+    return _of_run(study.outputs / TRAINING, RECORD, str(record["fingerprint"]), "training")
 
 
 @asked
@@ -135,7 +134,7 @@ def regions_standing(study: Study) -> Standing:
     if nothing is not None:
         return Standing(digest_json([study.study, nothing]), True)
     store = Store(study.store)
-    record = regions_made_from(study, store, stored_subjects(study, store))
+    record = regions_made_from(study, store, stored_subjects(store, study.source.named_subjects))
     return _of_run(study.outputs / REGIONS, REGIONS_RECORD, str(record["fingerprint"]), "regions")
 
 
@@ -148,7 +147,7 @@ def resolved_standing(models: ModelSet) -> Standing:
 @asked
 def reconstruction_standing(study: Study, models: ModelSet) -> Standing:
     """Of the test stimuli's videos, and of their record in the registry."""
-    nothing = why_nothing_to_render(study)
+    nothing = study.why_nothing_to_render()
     if nothing is not None:
         return Standing(digest_json([study.study, nothing]), True)
     return _of_run(study.outputs, MANIFEST, planned(study, models).fingerprint, "reconstruction", LOGGED)
@@ -162,7 +161,7 @@ def _registry() -> str:
 def _of_run(runs: Path, record: str, fingerprint: str, what: str, *beside: str) -> Standing:
     """Of a run on disk: its files as they were written, `latest` pointing at it, and what lies beside its record."""
     found = find_run(runs, record, fingerprint)
-    if found is None or (runs / "latest").resolve() != found.resolve():
+    if found is None or (runs / LATEST).resolve() != found.resolve():
         return Standing(fingerprint, False)
     if not all((found / name).is_file() for name in beside):
         return Standing(fingerprint, False)

@@ -24,9 +24,10 @@ from core.files import canonical_json, disk_explained, read_json, write_json
 from core.progress import listening, report
 from feature_store import Store
 from models.training.distributed import require_alike, require_world, workers
+from studies.decoding.training_data import stored_subjects
 from studies.references import TrainingRef
 from studies.study import Study, load_study
-from studies.training.fit import fit, stored_subjects, training_made_from
+from studies.training.fit import fit, training_made_from
 
 LOST = re.compile(r"connection (closed|reset|refused)|broken pipe|timed out|gloo|nccl|socket|store", re.IGNORECASE)
 """What a process says that hears no more of the others."""
@@ -73,7 +74,7 @@ def fit_in_step(study: Study, world: int | None = None) -> TrainingRef:
     with disk_explained(project_root()):
         require_world(workers().num_processes if world is None else world)
         store = Store(study.store)
-        made_from = training_made_from(study, store, stored_subjects(study, store))
+        made_from = training_made_from(study, store, stored_subjects(store, study.source.named_subjects))
         own = {part: made_from[part] for part in ("settings", "stores", "code")}
         require_alike("training before it", own, "run the same study, stores and code on every node")
         device = workers().device

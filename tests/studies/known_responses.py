@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from feature_store import Responses, Store
-from studies.decoding.voxel_record import VoxelRecord, record_voxels
+from studies.decoding.voxel_record import VoxelRecord, VoxelScale, record_voxels
 from studies.reconstruction.checks import NewResponses, read_responses
 from studies.stores.responses import ingest
 from studies.study import load_study
@@ -85,6 +85,14 @@ def make_known(folder: Path) -> Known:
     record = record_voxels(store, "sub-01", ["V1"]).model_copy(update={"affine": AFFINE.tolist(), "grid": list(GRID)})
     group = store.responses("sub-01")
     return Known(store, record, group, np.asarray(group.values("train")[0]))
+
+
+def scale_of(group: Responses, rois: list[str] | None = None) -> VoxelScale:
+    """Every voxel's scale over the training trials, by NumPy; a window's time points are averaged first."""
+    values = np.asarray(group.values("train", rois=rois)[0], np.float64)
+    rows = values.mean(axis=1) if values.ndim == 3 else values
+    mean, sd = rows.mean(axis=0), rows.std(axis=0)
+    return VoxelScale(mean, sd, np.isfinite(sd) & (sd > 1e-8))
 
 
 def save(folder: Path, values: NDArray[Any], name: str = "new.npy") -> Path:

@@ -203,7 +203,7 @@ def test_a_run_is_found_by_folder_by_name_and_as_latest(
     for name in ("peer/latest", "evaluations/peer/latest", "20260102-000000-bbbbbb"):
         assert find(name) == peer
     with pytest.raises(
-        ConfigError, match="latest: several runs are called so; name one of demo/latest, evaluations/peer/latest"
+        ConfigError, match="latest: several runs have this name; name one of demo/latest, evaluations/peer/latest"
     ):
         find("latest")
     with pytest.raises(SourceMissing, match="no such run under outputs/; did you mean 'demo/20260101-000000-aaaaaa'"):
@@ -228,7 +228,7 @@ def test_runs_without_values_say_what_to_do(write: Write, home: Path) -> None:
     with pytest.raises(SourceError, match="has schema 2, expected 1"):
         compare_runs("demo/one", "demo/one")
     write("demo/one", scored(pixels__correlation=[0.5] * 11))
-    with pytest.raises(SourceError, match="a metric has not one value a stimulus"):
+    with pytest.raises(SourceError, match="a metric lacks the value of a stimulus"):
         compare_runs("demo/one", "demo/one")
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from brain2video.cli.tables.scores import WIDTH
 from core.checkout import relative_to_root
 from core.files import read_json
+from studies.runs import BRAIN, LATEST, REGIONS, REGIONS_CHART, REGIONS_RECORD
 
 if TYPE_CHECKING:
     from studies.study import Study
@@ -21,14 +22,13 @@ CAPTION = "lost: all voxels less all but this ROI's; bold: the interval excludes
 def show_regions(study: "Study") -> None:
     """Show the latest decoding by ROI, best first, and where its pictures are, or why there is none."""
     from studies.regions.run import nothing_to_decode
-    from studies.runs import BRAIN, REGIONS, REGIONS_CHART, REGIONS_RECORD
 
     console = Console(soft_wrap=True)
     nothing = nothing_to_decode(study)
     if nothing is not None:
         console.print(escape(nothing), highlight=False)
         return
-    latest = study.outputs / REGIONS / "latest"
+    latest = study.outputs / REGIONS / LATEST
     report = read_json(latest / REGIONS_RECORD)
     for role in study.roles.regressed():
         target = report["targets"][role]
