@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from core.errors import SourceError
-from feature_store.sources.bids.images import Grid, check_grid, grid_of, open_image, read_values
+from feature_store.sources.bids.images import Grid, grid_of, open_image, read_values
 from feature_store.sources.bold_moments.voxels import read_mask
 from feature_store.sources.tables import NAME, present, read_csv, whole_numbers
 
@@ -25,13 +25,7 @@ INDICES = ("i", "j", "k")
 
 @dataclass(frozen=True)
 class VoxelTable:
-    """What a file lists of the voxels, one row each.
-
-    Attributes
-    ----------
-    table : columns such as `roi`, `i`, `j`, `k`
-    where : the file
-    """
+    """What a file lists of the voxels, one row each, with columns such as `roi`, `i`, `j` and `k`."""
 
     table: pd.DataFrame
     where: Path
@@ -117,33 +111,25 @@ def read_array(file: Path) -> NDArray[Any]:
     return values
 
 
-@dataclass(frozen=True)
-class BetaImage:
-    """An image of betas, (x, y, z) of one trial or (x, y, z, trial), not read yet."""
+def open_betas(file: Path) -> tuple[Grid, int]:
+    """Return the grid of an image of betas, (x, y, z) of one trial or (x, y, z, trial), and its number of trials.
 
-    file: Path
-    grid: Grid
-    trials: int
+    Raises
+    ------
+    SourceError
+        It is no image, or not of real numbers in three or four dimensions.
+    """
+    image = open_image(file)
+    _check_numbers(file, image.get_data_dtype())
+    if len(image.shape) not in (3, 4):
+        raise SourceError(f"{file}: has the shape {image.shape}; expected (x, y, z, trial), or (x, y, z) of one trial")
+    return grid_of(image), image.shape[3] if len(image.shape) == 4 else 1
 
-    @classmethod
-    def of(cls, file: Path) -> "BetaImage":
-        """Open an image; raises `SourceError` where it is none, or not of real numbers in three or four dimensions."""
-        image = open_image(file)
-        _check_numbers(file, image.get_data_dtype())
-        if len(image.shape) not in (3, 4):
-            raise SourceError(
-                f"{file}: has the shape {image.shape}; expected (x, y, z, trial), or (x, y, z) of one trial"
-            )
-        return cls(file, grid_of(image), image.shape[3] if len(image.shape) == 4 else 1)
 
-    def require_grid_of(self, mask: Path) -> None:
-        """Raise `SourceError` where a mask has another grid."""
-        check_grid(self.grid, self.file, grid_of(open_image(mask)), mask.name, "give the mask of these betas")
-
-    def read(self, indices: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the betas (trial, voxel) at the indices (3, voxel); all within the grid."""
-        values = read_values(self.file)
-        return np.asarray((values if values.ndim == 4 else values[..., None])[tuple(indices)].T)
+def read_betas(file: Path, indices: NDArray[np.int64]) -> NDArray[Any]:
+    """Return the betas (trial, voxel) of an image at indices (3, voxel), all within its grid."""
+    values = read_values(file)
+    return np.asarray((values if values.ndim == 4 else values[..., None])[tuple(indices)].T)
 
 
 def _check_numbers(file: Path, dtype: np.dtype[Any]) -> None:
@@ -151,8 +137,8 @@ def _check_numbers(file: Path, dtype: np.dtype[Any]) -> None:
         raise SourceError(f"{file}: holds {dtype}, expected real numbers; save float32")
 
 
-def trial_names(named: Path | None, file: Path, count: int) -> list[str] | None:
-    """Return the stimulus of every trial, ``trial-0001``, … where it is empty; None where there is no table.
+def trial_names(named: Path | None, file: Path, count: int) -> tuple[list[str], list[str]]:
+    """Return the stimulus of every trial, else ``trial-0001``, …, and notes.
 
     Parameters
     ----------
@@ -164,18 +150,14 @@ def trial_names(named: Path | None, file: Path, count: int) -> list[str] | None:
     SourceError
         The table has not one row a trial, or a name cannot be a file's.
     """
+    numbers = [f"trial-{number:04d}" for number in range(1, count + 1)]
     where = named or file.parent / TRIALS
     if named is None and not where.is_file():
-        return None
+        return numbers, [f"no {TRIALS} beside {file.name}: trials are numbered, and none is averaged with another"]
     stimuli = list(read_csv(where, ["stimulus_id"])["stimulus_id"])
     if len(stimuli) != count:
         raise SourceError(f"{where}: has {len(stimuli)} rows and {file.name} {count} trials; name one stimulus a trial")
     for name in filter(None, stimuli):
         if not NAME.fullmatch(name):
             raise SourceError(f"{where}: stimulus '{name}' cannot name a file; use letters, digits, '.', '_' and '-'")
-    return [name or number for name, number in zip(stimuli, numbered(count), strict=True)]
-
-
-def numbered(count: int) -> list[str]:
-    """Return ``trial-0001``, ``trial-0002`` and so on."""
-    return [f"trial-{number:04d}" for number in range(1, count + 1)]
+    return [name or number for name, number in zip(stimuli, numbers, strict=True)], []

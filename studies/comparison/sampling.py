@@ -20,7 +20,7 @@ from studies.comparison.videos import Paired, named, plural
 from studies.stores.clip_reading import READERS
 
 FPS = 8.0
-"""Frames per second that a clip is shown with where nothing says how long it lasts."""
+"""Frames per second that a clip is shown with where its duration is unknown."""
 TOLERANCE = 0.1
 """The part by which a video may last longer or shorter than the truth without a note."""
 BLACK = 8

@@ -13,21 +13,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from core.config import Config
 from core.errors import SourceError, StoreError
 from core.files import digest_file
 from feature_store.groups import voxels_in
-from feature_store.sources.bids.images import Grid, check_grid
+from feature_store.sources.bids.images import Grid, check_grid, grid_of, open_image
 from feature_store.sources.response_file import (
     INDICES,
-    TRIALS,
     VOXELS,
-    BetaImage,
     VoxelTable,
     find_responses,
     is_image,
     masked_voxels,
-    numbered,
+    open_betas,
     read_array,
+    read_betas,
     trial_names,
     voxel_table,
 )
@@ -44,6 +44,24 @@ MIN_TRIALS = 4
 
 Array = NDArray[Any]
 Columns = slice | NDArray[np.int64]
+
+
+class NewFile(Config):
+    """A file of responses with what belongs to it.
+
+    Attributes
+    ----------
+    path : `.npy`, a folder with `responses.npy`, or a NIfTI image of betas, (x, y, z) or (x, y, z, trial)
+    voxels, trials : tables of its voxels (roi, …) and trials (stimulus_id); by default those beside it
+    mask : for an image: its voxels are those where the mask is not zero, in C order
+    check_scale : False takes values of another scale than training's
+    """
+
+    path: Path
+    voxels: Path | None = None
+    trials: Path | None = None
+    mask: Path | None = None
+    check_scale: bool = True
 
 
 @dataclass(frozen=True)
@@ -98,23 +116,18 @@ class _File:
 
 
 def read_responses(
-    path: Path,
+    file: NewFile,
     subject: str,
     record: VoxelRecord,
     *,
     scale: VoxelScale | None = None,
     table: pd.DataFrame | None = None,
-    voxels: Path | None = None,
-    trials: Path | None = None,
-    mask: Path | None = None,
-    check_scale: bool = True,
 ) -> NewResponses:
     """Read a file of responses and check it against what training recorded.
 
     Parameters
     ----------
-    path : Path
-        A `.npy` file, a folder with `responses.npy`, or a NIfTI image of betas, (x, y, z) or (x, y, z, trial).
+    file : NewFile
     subject : str
     record : VoxelRecord
         Of this subject.
@@ -123,12 +136,6 @@ def read_responses(
     table : DataFrame, optional
         The voxels of the store's whole group: chooses the regions out of a file of all voxels, locates the voxels of an
         image, and makes messages more precise.
-    voxels, trials : Path, optional
-        Tables of the file's voxels (roi, …) and trials (stimulus_id); by default `voxels.csv` and `trials.csv` beside.
-    mask : Path, optional
-        For an image: its voxels are those where the mask is not zero, in C order.
-    check_scale : bool
-        False takes values of another scale.
 
     Raises
     ------
@@ -137,23 +144,20 @@ def read_responses(
     StoreError
         `table` is not of the store that the encoder was trained on.
     """
-    file = find_responses(path)
-    listed = voxel_table(voxels, file.parent / VOXELS)
-    ours = _File(file, record, listed, masked_voxels(file, mask), table, _trained(table, record, subject))
+    path = find_responses(file.path)
+    listed, masked = voxel_table(file.voxels, path.parent / VOXELS), masked_voxels(path, file.mask)
+    ours = _File(path, record, listed, masked, table, _trained(table, record, subject))
     notes: list[str] = []
-    raw = _read_image(ours, notes) if is_image(file) else read_array(file)
-    _check_shape(file, raw.shape, record)
+    raw = _read_image(ours, notes) if is_image(path) else read_array(path)
+    _check_shape(path, raw.shape, record)
     chosen = _choose(ours, raw.shape[-1])
     notes += _check_listed(ours, raw.shape[-1], chosen)
     with np.errstate(over="ignore"):  # what float32 cannot hold is found below
         values = np.array(raw[..., chosen], dtype=np.float32, order="C")
-    names = trial_names(trials, file, len(values))
-    if names is None:
-        notes.append(f"no {TRIALS} beside {file.name}: trials are numbered, and none is averaged with another")
-        names = numbered(len(values))
-    notes += _check_values(file, values, record, scale)
-    notes += _check_scale(file, values, record, scale) if check_scale else ["the scale was not checked, as asked"]
-    return NewResponses(subject, values, names, digest_file(file), [*notes, *_odd_trials(values, names)])
+    names, unnamed = trial_names(file.trials, path, len(values))
+    notes += [*unnamed, *_check_values(path, values, record, scale)]
+    notes += _check_scale(path, values, record, scale) if file.check_scale else ["the scale was not checked, as asked"]
+    return NewResponses(subject, values, names, digest_file(path), [*notes, *_odd_trials(values, names)])
 
 
 def _trained(table: pd.DataFrame | None, record: VoxelRecord, subject: str) -> pd.DataFrame | None:
@@ -174,16 +178,15 @@ def _read_image(ours: _File, notes: list[str]) -> Array:
     file, record = ours.path, ours.record
     if record.time_points is not None:
         raise SourceError(f"{file}: windows of BOLD are not read from images; save (trial, time, voxel) as .npy")
-    image, indices = BetaImage.of(file), ours.indices()
+    (grid, trials), indices = open_betas(file), ours.indices()
     if ours.masked is not None:
-        image.require_grid_of(ours.masked.where)
-    notes += _check_place(file, image.grid, record)
-    if (indices.max(axis=1, initial=-1) >= image.grid.shape).any():
-        raise SourceError(
-            f"{file}: has {image.grid.shape} voxels, and the table's lie outside; give betas of its space"
-        )
-    _check_shape(file, (image.trials, indices.shape[1]), record)
-    return image.read(indices)
+        mask = ours.masked.where
+        check_grid(grid, file, grid_of(open_image(mask)), mask.name, "give the mask of these betas")
+    notes += _check_place(file, grid, record)
+    if (indices.max(axis=1, initial=-1) >= grid.shape).any():
+        raise SourceError(f"{file}: has {grid.shape} voxels, and the table's lie outside; give betas of its space")
+    _check_shape(file, (trials, indices.shape[1]), record)
+    return read_betas(file, indices)
 
 
 def _check_place(file: Path, grid: Grid, record: VoxelRecord) -> list[str]:
@@ -321,15 +324,15 @@ def scale_fault(values: NDArray[Any], record: VoxelRecord, scale: VoxelScale | N
     )
 
 
-def check_order(found: pd.DataFrame, order: VoxelOrder, expected: pd.DataFrame | None, where: Path) -> list[str]:
+def check_order(listed: pd.DataFrame, order: VoxelOrder, expected: pd.DataFrame | None, where: Path) -> list[str]:
     """Compare a voxel table with the order of voxels in training, as far as the table has its columns.
 
     Parameters
     ----------
-    found : one row a voxel, as many as `order` was made of
+    listed : one row a voxel, as many as `order` was made of
     order : VoxelOrder
     expected : the table behind `order`, where the store has it: then the first difference is named
-    where : the file of `found`, for messages
+    where : the file of `listed`, for messages
 
     Returns
     -------
@@ -340,16 +343,16 @@ def check_order(found: pd.DataFrame, order: VoxelOrder, expected: pd.DataFrame |
     SourceError
         The same voxels in another order, or others.
     """
-    common = [name for name in order.columns if name in found]
-    lacking = [name for name in order.columns if name not in found]
+    common = [name for name in order.columns if name in listed]
+    lacking = [name for name in order.columns if name not in listed]
     if not common:
         return [f"{where.name} has none of the columns {', '.join(lacking)}: the order of voxels cannot be checked"]
-    own = VoxelOrder.of(found, common)
+    own = VoxelOrder.of(listed, common)
     wrong = [name for name in common if own.columns[name] != order.columns[name]]
     if wrong:
         known = None if expected is None else expected[common]
         wanted = order.unordered if not lacking else None if known is None else VoxelOrder.of(known, common).unordered
-        raise _disorder(found, known, wrong, where, same=own.unordered == wanted)
+        raise _disorder(listed, known, wrong, where, same=own.unordered == wanted)
     notes = []
     if lacking:
         notes.append(f"{where.name} lacks {', '.join(lacking)}: the order was checked by {', '.join(common)} alone")
@@ -359,9 +362,9 @@ def check_order(found: pd.DataFrame, order: VoxelOrder, expected: pd.DataFrame |
 
 
 def _disorder(
-    found: pd.DataFrame, expected: pd.DataFrame | None, wrong: list[str], where: Path, *, same: bool
+    listed: pd.DataFrame, expected: pd.DataFrame | None, wrong: list[str], where: Path, *, same: bool
 ) -> SourceError:
-    place = "" if expected is None else f": first difference at {_first_difference(found, expected, wrong)}"
+    place = "" if expected is None else f": first difference at {_first_difference(listed, expected, wrong)}"
     if same:
         return SourceError(f"{where}: the same voxels in another order{place}; bring them into the order of training")
     columns = f"{', '.join(wrong)} differ{'s' if len(wrong) == 1 else ''}"
@@ -370,8 +373,8 @@ def _disorder(
     )
 
 
-def _first_difference(found: pd.DataFrame, expected: pd.DataFrame, columns: list[str]) -> str:
-    rows = [list(zip(*canonical(table, columns).values(), strict=True)) for table in (found, expected)]
+def _first_difference(listed: pd.DataFrame, expected: pd.DataFrame, columns: list[str]) -> str:
+    rows = [list(zip(*canonical(table, columns).values(), strict=True)) for table in (listed, expected)]
     row, (own, wanted) = next(
         (n, pair) for n, pair in enumerate(zip(*rows, strict=True), start=1) if pair[0] != pair[1]
     )

@@ -18,7 +18,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from core.clips import Clip
-from core.config import Config
 from core.errors import ConfigError, RegistryError
 from core.files import digest_json, staged_folder, write_bytes, write_json
 from core.progress import report
@@ -31,7 +30,7 @@ from models.registry.sets import ModelSet
 from studies.decoding.predictions import predict_roles
 from studies.decoding.render import Rendered, renderer_of
 from studies.decoding.voxel_record import VoxelRecord, VoxelScale
-from studies.reconstruction.checks import NewResponses, read_responses
+from studies.reconstruction.checks import NewFile, NewResponses, read_responses
 from studies.reconstruction.provenance import Input, MadeFrom, made_from, portable, subject_of, write_videos
 from studies.reconstruction.run import reference_to
 from studies.references import ReconstructionRef
@@ -50,23 +49,7 @@ from studies.runs import (
 )
 from studies.study import Study
 
-
-class NewFile(Config):
-    """A file of responses with what belongs to it; see `studies.reconstruction.checks.read_responses`.
-
-    Attributes
-    ----------
-    path : `.npy`, a folder with `responses.npy`, or a NIfTI image
-    voxels, trials : tables of its voxels and trials; by default those beside it
-    mask : for an image, where its voxels lie
-    check_scale : False takes values of another scale than training's
-    """
-
-    path: Path
-    voxels: Path | None = None
-    trials: Path | None = None
-    mask: Path | None = None
-    check_scale: bool = True
+__all__ = ["NewFile", "NewVideos", "read_new", "reconstruct_file"]
 
 
 @dataclass(frozen=True)
@@ -126,25 +109,11 @@ def read_new(store: Store, file: NewFile, chosen: ModelSet, encoder: Encoder, su
     record = chosen.record.get("voxels", {}).get(subject)
     if record is None:
         raise RegistryError(f"{chosen}: no record of the voxels of {subject}; train again, then promote")
-    return read_responses(
-        file.path,
-        subject,
-        VoxelRecord.model_validate(record),
-        scale=VoxelScale.of_encoder(encoder, subject),
-        table=_table(store, chosen, subject),
-        voxels=file.voxels,
-        trials=file.trials,
-        mask=file.mask,
-        check_scale=file.check_scale,
-    )
-
-
-def _table(store: Store, chosen: ModelSet, subject: str) -> pd.DataFrame | None:
-    """Return the store's table of voxels where it is the one that the encoder was trained on."""
-    if subject not in store.names("responses"):
-        return None
-    group = store.responses(subject)
-    return group.voxels if group.digest == chosen.record["stores"].get(f"responses/{subject}") else None
+    group = store.responses(subject) if subject in store.names("responses") else None
+    same = group is not None and group.digest == chosen.record["stores"].get(f"responses/{subject}")
+    table = group.voxels if group is not None and same else None
+    scale = VoxelScale.of_encoder(encoder, subject)
+    return read_responses(file, subject, VoxelRecord.model_validate(record), scale=scale, table=table)
 
 
 def _write(

@@ -301,8 +301,8 @@ def _settings(config: Config | None) -> dict[str, Any] | None:
 
 def this_machine() -> Machine:
     """Return what of this machine may show in the last bit."""
-    blas = [one for one in threadpool_info() if one["user_api"] == "blas"]
-    kinds = {str(one.get("architecture", one["internal_api"])) for one in blas}
+    blas = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    kinds = {str(pool.get("architecture", pool["internal_api"])) for pool in blas}
     return Machine(
         torch=torch.__version__,
         numpy=np.__version__,
@@ -310,7 +310,7 @@ def this_machine() -> Machine:
         processor=" ".join([torch.backends.cpu.get_cpu_capability(), *sorted(kinds)]),
         gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         threads=torch.get_num_threads(),
-        blas_threads=max((int(one["num_threads"]) for one in blas), default=1),
+        blas_threads=max((int(pool["num_threads"]) for pool in blas), default=1),
     )
 
 

@@ -24,8 +24,9 @@ from models.registry.production import fetch
 from models.registry.sets import ModelSet, model_name, set_of_versions
 from studies.decoding.predictions import predict_roles, predict_test_roles, stimuli_trained_on
 from studies.decoding.render import Rendered, Roles, renderer_of
+from studies.reconstruction.checks import NewFile
 from studies.reconstruction.explain import AS_WRITTEN, run_folder, written_as
-from studies.reconstruction.new import NewFile, read_new
+from studies.reconstruction.new import read_new
 from studies.reconstruction.provenance import (
     MadeFrom,
     Provenance,
@@ -45,24 +46,26 @@ REGISTRY = "set MLFLOW_TRACKING_URI to the registry that it was made with"
 
 @dataclass(frozen=True)
 class Reproduced:
-    """A video and its reproduction.
+    """The reproduction of a video.
 
     Attributes
     ----------
-    video, output : the original and the new file
-    identical : whether both have the same bytes
-    video_sha256, output_sha256 : of either
-    difference : the first one, of the metadata, of a frame or of the encoding only; empty where there is none
+    output : the new file
+    output_sha256 : its SHA-256
+    difference : the first one, of the metadata, of a frame or of the encoding only; empty where both files have the
+        same bytes
     notes : what changed since the video was made: code, commit, machine, the file itself
     """
 
-    video: Path
     output: Path
-    identical: bool
-    video_sha256: str
     output_sha256: str
     difference: str
     notes: list[str]
+
+    @property
+    def identical(self) -> bool:
+        """Whether both files have the same bytes."""
+        return not self.difference
 
 
 @dataclass(frozen=True)
@@ -110,16 +113,9 @@ def reproduce(video: Path, output: Path | None = None, *, responses: Path | None
     again = original.provenance.model_copy(update={"caption": caption, "frames": digest_frames(rendered.clips[0])})
     with disk_explained(output.parent):
         write_video(output, rendered.clips[0], again)
-    before, after = digest_file(video), digest_file(output)
-    return Reproduced(
-        video=video,
-        output=output,
-        identical=before == after,
-        video_sha256=before,
-        output_sha256=after,
-        difference="" if before == after else _first_difference(original, again, output),
-        notes=_notes(original, now),
-    )
+    digest = digest_file(output)
+    difference = "" if digest == digest_file(video) else _first_difference(original, again, output)
+    return Reproduced(output, digest, difference, _notes(original, now))
 
 
 def _original(video: Path) -> _Original:
@@ -169,27 +165,27 @@ def _registered(original: _Original) -> ModelSet:
 
 def _responses_file(original: _Original, given: Path | None) -> NewFile | None:
     """Return the file that the video was made from, None where the responses are the store's."""
-    video, told = original.video, original.origin.input
-    if told.kind == "store":
+    video, origin = original.video, original.origin.input
+    if origin.kind == "store":
         if given is not None:
-            raise SourceError(f"{video}: was made from {told.name} of the feature store; leave {given} out")
+            raise SourceError(f"{video}: was made from {origin.name} of the feature store; leave {given} out")
         return None
     run = run_folder(video)
     kept = [run / f"responses{suffix}" for suffix in (".npy", *IMAGES)] + [run / "responses" / RESPONSES]
     path = given or next((path for path in kept if path.is_file()), None)
     if path is None:
         raise SourceMissing(
-            f"{video}: was made from responses that were never stored ({told.name}), and no copy lies in {run}; give "
+            f"{video}: was made from responses that were never stored ({origin.name}), and no copy lies in {run}; give "
             "the file: --responses FILE"
         )
     file = path / RESPONSES if path.is_dir() else path
     if not file.is_file():
-        raise SourceMissing(f"{file}: no such file; name the responses that {video} was made from ({told.name})")
+        raise SourceMissing(f"{file}: no such file; name the responses that {video} was made from ({origin.name})")
     digest = digest_file(file)
-    if digest != told.digest:
+    if digest != origin.digest:
         raise SourceError(
-            f"{file}: has the SHA-256 {digest[:SHORT]}, {video} was made from {told.name} with {told.digest[:SHORT]}; "
-            "give that file: --responses FILE"
+            f"{file}: has the SHA-256 {digest[:SHORT]}, {video} was made from {origin.name} with "
+            f"{origin.digest[:SHORT]}; give that file: --responses FILE"
         )
     tables = [("trials", TRIALS), ("voxels", VOXELS), *(("mask", f"mask{suffix}") for suffix in IMAGES)]
     is_run = (run / MANIFEST).is_file()

@@ -39,7 +39,7 @@ def _draw(title: str, voxels: Mapping[str, int], ceilings: Mapping[str, Sequence
     left.set_xlabel("voxels")
     shifts = (0.16, -0.16)
     for (label, values), shift, colour, marker in zip(ceilings.items(), shifts, COLOURS, MARKERS, strict=True):
-        low, middle, high = np.array([_quartiles(one) for one in values]).T
+        low, middle, high = np.array([_quartiles(percent) for percent in values]).T
         right.hlines(places + shift, low, high, color=colour, lw=1.5, alpha=0.6)
         right.plot(middle, places + shift, marker, color=colour, ms=4, label=label)
     right.set_xlim(0, 100)
