@@ -2,6 +2,7 @@
 gallery page, a contact sheet, the diagnoses, the clips as scored.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,27 +16,49 @@ from core.files import canonical_json, write_bytes
 from core.progress import report as progress
 from core.progress import track
 from evaluation.config import EvaluationConfig
-from evaluation.diagnoses.distance import Nearest
+from evaluation.diagnoses.dimension import dimension_report
+from evaluation.diagnoses.distance import Nearest, split_by_distance
+from evaluation.diagnoses.leaks import near_duplicates, shared_stimuli, thumbnails
 from evaluation.report.charts.diagnoses import diagnosis_figures
 from evaluation.report.gallery.cards import gallery_items
 from evaluation.report.gallery.page import GalleryFigure, write_gallery
 from evaluation.report.sheet import contact_sheet, sheet_png
 from evaluation.report.verdict import verdict
-from evaluation.statistics.scores import MEAN, NEAREST, RECONSTRUCTION
-from evaluation.statistics.spaces import OF_A_FOLDER, why_left_out
+from evaluation.statistics.scores import MEAN, NEAREST, RECONSTRUCTION, Values
+from evaluation.statistics.spaces import OF_A_FOLDER, centre, centred, why_left_out
 from evaluation.statistics.table import Table
 from models.classifiers.settings import JudgesConfig
-from studies.comparison.sampling import Clips, Sampling, black_note, read_made, read_shown
-from studies.comparison.training_clips import Diagnosed, TrainingClips
-from studies.comparison.videos import Captions, Paired
+from studies.comparison.sampling import Clips, Sampling, black_note, read_made, read_shown, read_whole
+from studies.comparison.videos import Captions, Paired, probe_all, videos_in
 from studies.runs import GALLERY, SEEN, SHEET, VIDEOS
-from studies.scoring.views import Judges, Viewer
+from studies.scoring.views import Judges, Viewer, resized
 
 Array = NDArray[Any]
+Embed = Callable[[Clips], Array]
 NO_MODEL = "no prior, oracle and noise ceiling: they take the generator and the responses, which a folder does not hold"
 SHOWN = 24
 """Clips on the contact sheet, the first by name."""
 NO_TRAINING = "no mean predictor, nearest training clip and leak checks: name the training clips with --training"
+SMALL = (8, 32, 32)
+"""Frames, height and width at which clips are compared with training clips."""
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Diagnosed:
+    """The diagnoses of an evaluation; see `TrainingClips.diagnoses`.
+
+    Attributes
+    ----------
+    report : `dimension` and `distance`, as `metrics.json` holds them
+    nearest_to_truth : the training clip that is most like what was shown
+    predicted, truth : (n, …) what clips are compared by, less its training mean
+    """
+
+    report: dict[str, Any]
+    nearest_to_truth: Nearest
+    predicted: Array
+    truth: Array
 
 
 @dataclass(frozen=True)
@@ -118,7 +141,7 @@ def score_pairs(
 
 
 def _add_rows(
-    table: Table, viewer: "_View", made: Clips, captions: Captions | None, known: TrainingClips | None
+    table: Table, viewer: "_View", made: Clips, captions: Captions | None, known: "TrainingClips | None"
 ) -> Nearest | None:
     """Score the reconstruction and, with training clips, the rows that take no brain."""
 
@@ -140,7 +163,7 @@ def _add_rows(
 class _View:
     """Looks at clips and captions with the judges and, with training clips, less their mean as well."""
 
-    def __init__(self, viewer: Viewer, training: TrainingClips | None) -> None:
+    def __init__(self, viewer: Viewer, training: "TrainingClips | None") -> None:
         self._viewer, self._training = viewer, training
 
     def look(self, clips: Clips, captions: Captions | None) -> dict[str, Array]:
@@ -155,6 +178,80 @@ class _View:
 
     def _centred(self, arrays: dict[str, Array]) -> dict[str, Array]:
         return arrays if self._training is None else self._training.views(arrays)
+
+
+class TrainingClips:
+    """The clips that a model was trained on, each read once; what is kept of them is small.
+
+    Parameters
+    ----------
+    folder : Path
+        Of videos; see `studies.comparison.videos.videos_in`.
+    sampling : Sampling
+    embed : callable, optional
+        Clips (n, frame, height, width, 3) to embeddings (n, width), by which they are compared; by pixels without.
+    """
+
+    def __init__(self, folder: Path, sampling: Sampling, embed: Embed | None = None) -> None:
+        self._sampling, self._embed = sampling, embed
+        self.names, paths = map(list, zip(*videos_in(folder).items(), strict=True))
+        self._infos = probe_all(paths, "looking at training clips")
+        total = np.zeros((sampling.frames, sampling.height, sampling.width, 3))
+        vectors, looks, waiting = [], [], []
+        for row, clip in enumerate(track(read_whole(self._infos, sampling), "reading training clips", len(paths))):
+            total += clip
+            waiting.append(clip)
+            if len(waiting) == BATCH or row == len(paths) - 1:
+                clips = np.stack(waiting)
+                vectors.append(self._vectors(clips))
+                looks.append(thumbnails(resized(clips, SMALL)))
+                waiting = []
+        self.mean: Clips = np.rint(total / len(paths)).astype(np.uint8)
+        """(frame, height, width, 3)"""
+        self._rows, self._thumbnails = np.concatenate(vectors), np.concatenate(looks)
+
+    @property
+    def space(self) -> str:
+        """What clips are compared by."""
+        return "pixels" if self._embed is None else "clip"
+
+    def _vectors(self, clips: Clips) -> Array:
+        return resized(clips, SMALL) if self._embed is None else self._embed(clips)
+
+    def views(self, arrays: dict[str, Array]) -> dict[str, Array]:
+        """Return arrays of clips with those less their training mean beside them."""
+        views = {centred("pixels"): centre(arrays["pixels"], self.mean)}
+        if self._embed is not None and "clip" in arrays:
+            views[centred("clip")] = centre(arrays["clip"], self._rows.mean(axis=0))
+        return arrays | views
+
+    def nearest(self, clips: Clips) -> Nearest:
+        """Return the training clips that are most like some clips."""
+        return Nearest.among(self._vectors(clips), self._rows, self.names)
+
+    def read(self, rows: Sequence[int]) -> Clips:
+        """Return training clips in full, (n, frame, height, width, 3)."""
+        return np.stack(list(read_whole([self._infos[row] for row in rows], self._sampling)))
+
+    def leaks(self, stimuli: Sequence[str], seen: Clips) -> dict[str, Any]:
+        """Return the part of `metrics.json` on test clips that are training clips; their captions are not known."""
+        ours = thumbnails(resized(seen, SMALL))
+        clips = near_duplicates(ours, self._thumbnails, test_names=stimuli, train_names=self.names)
+        return {"stimuli": shared_stimuli(stimuli, self.names), "clips": clips}
+
+    def diagnoses(
+        self, made: Clips, seen: Clips, values: Values, chances: dict[str, float | None], *, seed: int
+    ) -> Diagnosed:
+        """Return how predictions spread, and how scores depend on the distance to the training clips."""
+        near = self.nearest(seen)
+        split = split_by_distance(values[RECONSTRUCTION], near.distance, seed=seed, chances=chances)
+        mean = self._rows.mean(axis=0, dtype=np.float64)
+        ours, truth = (centre(self._vectors(clips), mean) for clips in (made, seen))
+        report = {
+            "dimension": {self.space: dimension_report(ours, truth)},
+            "distance": {"space": centred(self.space), "metrics": split},
+        }
+        return Diagnosed(report, near, ours, truth)
 
 
 def write_folder_pictures(folder: Path, name: str, scored: Scored, metrics: dict[str, Any], *, fps: float) -> None:
