@@ -34,7 +34,7 @@ def main(
     if chosen.simulation is not None:
         simulate_source(study=config)
     groups = gathered(
-        Fanned(ingest_responses, config, "responses", subjects_of(chosen), executor),
+        Fanned(ingest_responses, config, "responses", subjects_of(chosen.source), executor),
         Fanned(extract_targets, config, "targets", list(chosen.targets), executor),
     )
     if commit and not overrides:

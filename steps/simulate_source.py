@@ -6,7 +6,7 @@ from zenml import step
 
 from core.checkout import relative_to_root
 from steps.study import StudyJson, account, at_work
-from studies.stores.simulate import simulate_source as simulate
+from studies.stores.responses import simulate_source as simulate
 
 
 @step(enable_cache=False)

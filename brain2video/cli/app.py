@@ -82,7 +82,7 @@ def simulate(
 ) -> None:
     """Write the study's simulated dataset, in BOLD Moments' layout."""
     from brain2video.cli.launch import commit, working
-    from studies.stores.simulate import simulate_source
+    from studies.stores.responses import simulate_source
     from studies.study import load_study
 
     with working() as console:

@@ -12,7 +12,7 @@ from core.progress import track
 from evaluation.diagnoses.leaks import near_duplicates, shared_captions, shared_stimuli, thumbnails
 from feature_store.groups import Targets
 from feature_store.sources.base import Source, Split
-from studies.stores.targets import READERS
+from studies.stores.clip_reading import READERS
 
 FRAMES, SIDE = 8, 32
 """Frames and pixels a side of the clips that are compared; see `evaluation.diagnoses.leaks.near_duplicates`."""

@@ -139,9 +139,10 @@ def _made_from(study: Study, source: Source, group: Path) -> dict[str, Any] | Fr
     try:
         _require_here(study)
         if group.parent.name == "responses":
-            return responses_made_from(study, source, group.name)
-        _require_weights(study.targets[group.name])
-        return target_made_from(study, source, group.name)
+            return responses_made_from(study.source, study.storage, source, group.name)
+        config = study.targets[group.name]
+        _require_weights(config)
+        return target_made_from(study.source, source, group.name, config, study.clips)
     except (Brain2VideoError, OSError) as error:
         state = _state_of(error)
         return Freshness(state, str(error), "bad" if state == "source unreadable" else "note")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from feature_store import Responses, Store
 from studies.decoding.voxel_record import VoxelRecord, VoxelScale, record_voxels
-from studies.reconstruction.response_file import NewResponses, read_responses
+from studies.reconstruction.checks import NewFile, NewResponses, read_responses
 from studies.stores.responses import ingest
 from studies.study import load_study
 
@@ -101,7 +101,9 @@ def save(folder: Path, values: NDArray[Any], name: str = "new.npy") -> Path:
 
 
 def read(known: Known, path: Path, **more: Any) -> NewResponses:
-    return read_responses(path, "sub-01", more.pop("record", known.record), **more)
+    named = {name: more.pop(name) for name in ("voxels", "trials", "mask", "check_scale") if name in more}
+    file = NewFile.model_validate({"path": path, **named})
+    return read_responses(file, "sub-01", more.pop("record", known.record), **more)
 
 
 def has_note(made: NewResponses, pattern: str) -> bool:

@@ -15,8 +15,7 @@ from core.files import digest_folder
 from core.progress import listening
 from feature_store import schema, verify
 from studies.stores import responses as ingest_module
-from studies.stores.responses import ingest
-from studies.stores.simulate import simulate_source
+from studies.stores.responses import ingest, simulate_source
 from studies.stores.targets import extract
 from studies.study import Study, load_study
 
@@ -46,9 +45,9 @@ def world(home: Path) -> Study:
 def subjects(home: Path, tmp_path: Path, rng, monkeypatch: pytest.MonkeyPatch) -> Study:
     """Two subjects, ingested in small chunks, by workers too."""
     monkeypatch.syspath_prepend(CHECKOUT)
-    from tests.studies.fan_out_work import ingest_for
+    from tests.studies.fan_out_work import ingest_subject
 
-    monkeypatch.setattr(ingest_module, "_ingest_for", ingest_for)
+    monkeypatch.setattr(ingest_module, "_ingest_subject", ingest_subject)
     monkeypatch.setattr(schema, "CHUNK_BYTES", schema.CHUNK_BYTES)  # what workers do here is undone
     return load_study(write_study(home, write_arrays(tmp_path / "two", rng, subjects=SUBJECTS)))
 

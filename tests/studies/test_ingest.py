@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +13,7 @@ from core.checkout import project_root as home_folder
 from core.errors import SourceError
 from core.progress import listening
 from feature_store import Store, verify
-from studies.stores.responses import ingest
-from studies.stores.simulate import simulate_source
+from studies.stores.responses import ingest, simulate_source
 from studies.stores.targets import extract
 from studies.study import Study, load_study
 
@@ -131,9 +129,9 @@ def test_the_code_that_writes_is_part_of_what_a_group_is_made_from(
     assert ingest(study, "sub-01").fresh
     read = code._read
 
-    def edited(name: str) -> Any:
+    def edited(name: str) -> code._Module:
         module = read(name)
-        return replace(module, tree="edited") if name == "studies.stores.responses" else module
+        return replace(module, tree="edited") if name == "studies.stores.ingestion" else module
 
     monkeypatch.setattr(code, "_read", edited)
     assert not ingest(study, "sub-01").fresh

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from core.errors import SourceError, SourceMissing
 from feature_store import Store
 from studies.decoding.voxel_record import record_voxels
-from studies.reconstruction.response_file import read_responses
+from studies.reconstruction.checks import NewFile, read_responses
 from studies.stores.responses import ingest
 from studies.study import load_study
 
@@ -199,9 +199,10 @@ def test_a_real_image_is_read_as_its_voxels_were_stored(home: Path, shared_data:
     affine = nibabel.load(runs[0]).affine.tolist()
     record = record_voxels(store, "sub-01", None).model_copy(update={"affine": affine})
     group = store.responses("sub-01")
-    for more in ({"mask": mask}, {"table": group.voxels}):
-        made = read_responses(runs[2], "sub-01", record, scale=scale_of(group), **more)
+    for named, table in (({"mask": mask}, None), ({}, group.voxels)):
+        file = NewFile(path=runs[2], **named)
+        made = read_responses(file, "sub-01", record, scale=scale_of(group), table=table)
         np.testing.assert_array_equal(made.values, series[2])
     scores = (series[2] - series[2].mean(axis=0)) / series[2].std(axis=0)
     with pytest.raises(SourceError, match=r"values of .* ± 1 where training had .*; likely z-scores"):
-        read_responses(save(tmp_path, np.nan_to_num(scores)), "sub-01", record)
+        read_responses(NewFile(path=save(tmp_path, np.nan_to_num(scores))), "sub-01", record)

@@ -176,7 +176,7 @@ def test_values_that_are_not_finite_are_refused(known: Known, tmp_path: Path, va
     with pytest.raises(SourceError, match=match):
         read(known, save(tmp_path, values), scale=scale)
     if with_scale:
-        with pytest.raises(SourceError, match="first in trial 3, voxel 6; mend or fill them"):
+        with pytest.raises(SourceError, match="first in trial 3, voxel 6; correct or fill them"):
             read(known, save(tmp_path, values), scale=scale)
     with pytest.raises(SourceError, match="NaN or infinity"):
         read(known, save(tmp_path, np.nan_to_num(known.new).astype(np.float64) + 1e300 * (known.new == known.new)))

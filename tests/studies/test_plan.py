@@ -22,8 +22,7 @@ from studies.planning.memory import STAGES, TOGETHER, Network
 from studies.planning.plan import Plan, plan, shapes_of
 from studies.planning.store_size import array_size, group_sizes
 from studies.status.freshness import freshness
-from studies.stores.responses import ingest, subjects_of
-from studies.stores.simulate import simulate_source
+from studies.stores.responses import ingest, simulate_source, subjects_of
 from studies.stores.targets import extract
 from studies.study import Study, load_study
 from studies.training.fit import fit
@@ -46,7 +45,7 @@ def written(group: Path) -> tuple[int, int, int, int]:
 def hold_against_disk(study: Study) -> None:
     """Plan, write every group, and compare: chunks and their bytes are exact, metadata within a tenth."""
     sizes = {one.name: one for one in group_sizes(find_facts(study), shapes_of(study))}
-    for subject in subjects_of(study):
+    for subject in subjects_of(study.source):
         ingest(study, subject)
     for target in study.targets:
         extract(study, target)
