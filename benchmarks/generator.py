@@ -35,7 +35,7 @@ from models.generator.base import LatentDiffusion
 from models.generator.settings import TextToVideoConfig
 from simulation.draw import draw_clips
 from simulation.world import WORLDS
-from studies.stores.targets import read_ahead
+from studies.stores.clip_reading import read_ahead
 from zoo.models.text import train_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]

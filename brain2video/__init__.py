@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from studies.registry.promote import promote_run as promote
     from studies.registry.register import register_training as register
     from studies.stores.responses import ingest, subjects_of
-    from studies.stores.simulate import simulate_source as simulate
+    from studies.stores.responses import simulate_source as simulate
     from studies.stores.targets import extract
     from studies.study import Study, load_study
     from studies.training.fit import fit
@@ -44,7 +44,7 @@ PLACES = {
     "reconstruct_file": "studies.reconstruction.new:reconstruct_file",
     "register": "studies.registry.register:register_training",
     "resolve_production": "studies.registry.production:resolve_production",
-    "simulate": "studies.stores.simulate:simulate_source",
+    "simulate": "studies.stores.responses:simulate_source",
     "subjects_of": "studies.stores.responses:subjects_of",
     "verify": "feature_store:verify",
 }

@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brain2video.cli.progress import working as working
+from brain2video.cli.progress import working
 from core.checkout import project_root
 from core.errors import ConfigError
 from core.progress import WORK, report
@@ -92,10 +92,8 @@ def take_part(study: "Study", together: dict[str, Any]) -> None:
 
 def _account(run: Any, seconds: float) -> str:
     """Return what of a run was work and what orchestration: ZenML's own time, and the imports that it needs."""
-    states = [step.status.value for step in run.steps.values()]
-    cached = states.count("cached")
-    share = max(0.0, seconds - WORK.seconds)
-    told = f"{len(states) - cached} steps worked, {cached} were answered from the cache"
+    steps, share = len(run.steps), max(0.0, seconds - WORK.seconds)
+    told = f"{steps - WORK.up_to_date} of {steps} steps had work to do, {WORK.up_to_date} results were up to date"
     return f"[dim]{run.name}: {told}; {seconds:.1f} s, orchestration {share:.1f} s of it ({share / seconds:.0%})[/]"
 
 

@@ -1,5 +1,6 @@
 """The pixels of a clip, averaged over areas: the plainest target, decoded without any model."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -25,8 +26,7 @@ class Pixels:
 
     def __init__(self, config: "PixelsConfig") -> None:
         self.config = config
-        channels = 3 if config.channels == "rgb" else 1
-        self.shape: tuple[int, ...] = (config.frames, channels, config.height, config.width)
+        self.shape = config.shape(Path())
 
     def extract(self, batch: Any) -> Values:
         """Return clips (n, frame, height, width, 3) of any size as float16 (n, frame, channel, height, width).

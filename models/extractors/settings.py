@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, PositiveInt
 
 from core.config import Config
+from core.files import read_json
 from models.weights import locate
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ class PixelsConfig(Config):
         del root
         return Pixels(self)
 
+    def shape(self, root: Path) -> tuple[int, ...]:
+        """Return the shape of one stimulus's values."""
+        del root
+        return (self.frames, 3 if self.channels == "rgb" else 1, self.height, self.width)
+
     def revision(self, root: Path) -> str:
         """Return what changes whenever the same clip may give other values."""
         from models.extractors.pixels import Pixels
@@ -82,6 +88,13 @@ class LatentsConfig(Config):
 
         return Latents.load(self, root)
 
+    def shape(self, root: Path) -> tuple[int, ...]:
+        """Return the shape of one stimulus's values, by the autoencoder's `config.json` alone."""
+        from models.extractors.latents import latent_shape
+
+        vae = read_json(locate.settings_folder(self.weights, root, "vae") / "config.json")
+        return latent_shape(vae, (self.frames, self.height, self.width))
+
     def revision(self, root: Path) -> str:
         """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
         return locate.revision(locate.locate(self.weights, root, locate.VAE), locate.VAE)
@@ -107,6 +120,11 @@ class TextConfig(Config):
         from models.extractors.text import Text
 
         return Text.load(self, root)
+
+    def shape(self, root: Path) -> tuple[int, ...]:
+        """Return the shape of one stimulus's values, by the text encoder's `config.json` alone."""
+        text = read_json(locate.settings_folder(self.weights, root, "text_encoder") / "config.json")
+        return (text["max_position_embeddings"], text["hidden_size"])
 
     def revision(self, root: Path) -> str:
         """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
@@ -143,7 +161,7 @@ class ClipStatesConfig(Config):
         """Return the shape of one stimulus's values, read from `config.json` alone."""
         from models.extractors.clip import shape_in
 
-        return shape_in(locate.locate_files(self.weights, root, locate.SETTINGS), self)
+        return shape_in(locate.settings_folder(self.weights, root), self)
 
     def revision(self, root: Path) -> str:
         """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
@@ -183,7 +201,7 @@ class BlipStatesConfig(Config):
         """Return the shape of one stimulus's values, read from `config.json` alone."""
         from models.extractors.blip import shape_in
 
-        return shape_in(locate.locate_files(self.weights, root, locate.SETTINGS), self)
+        return shape_in(locate.settings_folder(self.weights, root), self)
 
     def revision(self, root: Path) -> str:
         """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""

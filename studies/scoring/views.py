@@ -1,9 +1,9 @@
-"""What is looked at of clips and captions: the arrays, by space, that metrics compare.
+"""Views of clips and captions: the arrays, by space, that metrics compare.
 
-The models that look belong to the study (its targets' extractors) or to its `judges`; each of them is optional.
+They are made by the extractors of a study's targets and by its `judges`; each of them is optional.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.checkout import project_root
-from core.files import digest_folder
+from core.digests import INPUTS
 from evaluation.statistics.spaces import centre, centred
 from feature_store import Store
 from models.classifiers.attributes import Judge
 from models.classifiers.settings import JudgesConfig
 from models.extractors.base import Extractor
-from models.extractors.settings import GivenConfig, PixelsConfig
+from models.extractors.settings import ExtractorConfig, GivenConfig, PixelsConfig
 from simulation.world import Combination
-from studies.study import Study
 
 Array = NDArray[Any]
 Clips = NDArray[np.uint8]
@@ -96,13 +95,13 @@ class Judges:
 def revisions_of(config: JudgesConfig) -> dict[str, str]:
     """Return what changes whenever a judge may say something else: the digests of their weights, by name."""
     root = project_root()
-    made = {"small_world": digest_folder(root / config.small_world)} if config.small_world else {}
+    made = {"small_world": INPUTS.digest_folder(root / config.small_world)} if config.small_world else {}
     others = {"clip": config.clip, "frames": config.frames, "videos": config.videos}
     return made | {name: one.revision(root) for name, one in others.items() if one is not None}
 
 
 class Viewer:
-    """Looks at clips and captions with everything that a study has to look with.
+    """Makes the arrays of clips and captions with all judges and extractors that a study has.
 
     Parameters
     ----------
@@ -123,14 +122,14 @@ class Viewer:
         made: dict[str, Array] = {"pixels": clips, **self._judges.of_clips(clips)}
         if captions:
             made |= self._of_captions(captions)
-        for one in self._targets:
-            if one.extractor.reads == "clips":
-                values = one.extractor.extract(clips)
+        for target in self._targets:
+            if target.extractor.reads == "clips":
+                values = target.extractor.extract(clips)
             elif captions:
-                values = one.extractor.extract([[caption or " "] for caption in captions])
+                values = target.extractor.extract([[caption or " "] for caption in captions])
             else:
                 continue
-            made |= {one.space: values.astype(np.float32), centred(one.space): centre(values, one.mean)}
+            made |= {target.space: values.astype(np.float32), centred(target.space): centre(values, target.mean)}
         return made
 
     def _of_captions(self, captions: Sequence[str]) -> dict[str, Array]:
@@ -140,7 +139,7 @@ class Viewer:
         return made
 
     def truth(self, seen: Clips, captions: Sequence[Sequence[str]]) -> dict[str, Array]:
-        """Return the arrays of what was shown: clips, and one or more captions of each, empty where there is none."""
+        """Return the arrays of what was shown: clips, and one or more captions of each, empty without captions."""
         made: dict[str, Array] = {"pixels": seen, **self._judges.of_clips(seen)}
         if all(captions):
             first = [several[0] for several in captions]
@@ -150,23 +149,27 @@ class Viewer:
                 made["caption_clip"] = made["clip_frames"]
             if "caption_attributes" in made and (made["caption_attributes"] >= 0).all():
                 made["video_attributes"] = made["caption_attributes"]
-        for one in self._targets:
-            made |= {one.space: one.truth, centred(one.space): centre(one.truth, one.mean)}
+        for target in self._targets:
+            made |= {target.space: target.truth, centred(target.space): centre(target.truth, target.mean)}
         return made
 
 
-def views_of_targets(study: Study, store: Store, stimuli: Sequence[str], training: set[str]) -> list[TargetView]:
-    """Return the study's targets by which rendered clips and captions can be compared, in the study's order.
+def views_of_targets(
+    targets: Mapping[str, ExtractorConfig], store: Store, stimuli: Sequence[str], training: set[str]
+) -> list[TargetView]:
+    """Return the targets by which rendered clips and captions can be compared, in the order of `targets`.
 
-    Pixels are left out, which clips have themselves, and embeddings made elsewhere, which nothing here can make.
+    Pixels are not among them, because clips hold them already, nor are embeddings made elsewhere, because nothing here
+    can make them; nor is a target that lacks one of the stimuli.
 
     Parameters
     ----------
+    targets : by name, what makes them
     stimuli : test stimuli that are scored
     training : the stimuli that the models were trained on
     """
     views = []
-    for name, config in study.targets.items():
+    for name, config in targets.items():
         if isinstance(config, PixelsConfig | GivenConfig):
             continue
         target = store.target(name)
@@ -175,11 +178,8 @@ def views_of_targets(study: Study, store: Store, stimuli: Sequence[str], trainin
         if not all(stimulus in row_of for stimulus in stimuli):
             continue
         truth = values[np.array([row_of[stimulus] for stimulus in stimuli])].astype(np.float32)
-        views.append(
-            TargetView(
-                study.space(name), config.build(project_root()), _mean_of(target.values("train"), training), truth
-            )
-        )
+        mean = _mean_of(target.values("train"), training)
+        views.append(TargetView(config.extractor, config.build(project_root()), mean, truth))
     return views
 
 

@@ -31,7 +31,7 @@ def test_it_shows_every_region_and_where_the_pictures_are(stored: Here, cli_home
     assert "pictures outputs/regional/regions/latest/regions.png" in done.stdout
     assert (cli_home / "outputs" / "regional" / "regions" / "latest" / "regions.png").is_file()
     again = stored("regions", *STUDY)
-    assert "is as it was" in again.stderr
+    assert "is up to date" in again.stderr
     assert again.stdout == done.stdout
 
 

@@ -10,13 +10,12 @@ import torch
 from PIL import Image
 
 from core.errors import ServerError, SourceError
-from core.executors import HERE, ExecutorConfig, opened
+from core.executors import IN_PROCESS, ExecutorConfig, open_executor
 from core.files import digest_folder
 from core.progress import listening
 from feature_store import schema, verify
 from studies.stores import responses as ingest_module
-from studies.stores.responses import ingest
-from studies.stores.simulate import simulate_source
+from studies.stores.responses import ingest, simulate_source
 from studies.stores.targets import extract
 from studies.study import Study, load_study
 
@@ -46,9 +45,9 @@ def world(home: Path) -> Study:
 def subjects(home: Path, tmp_path: Path, rng, monkeypatch: pytest.MonkeyPatch) -> Study:
     """Two subjects, ingested in small chunks, by workers too."""
     monkeypatch.syspath_prepend(CHECKOUT)
-    from tests.studies.fan_out_work import ingest_for
+    from tests.studies.fan_out_work import ingest_subject
 
-    monkeypatch.setattr(ingest_module, "_ingest_for", ingest_for)
+    monkeypatch.setattr(ingest_module, "_ingest_subject", ingest_subject)
     monkeypatch.setattr(schema, "CHUNK_BYTES", schema.CHUNK_BYTES)  # what workers do here is undone
     return load_study(write_study(home, write_arrays(tmp_path / "two", rng, subjects=SUBJECTS)))
 
@@ -72,8 +71,8 @@ def test_extraction_gives_the_same_bytes_whoever_does_it(
     before = torch.get_num_threads()
     torch.set_num_threads(2)  # more than a worker has by itself: latents would differ in their last bits
     try:
-        expected = {target: extracted(world, target, HERE) for target in ("latents", "clip", "blip")}
-        with opened(TWO):
+        expected = {target: extracted(world, target, IN_PROCESS) for target in ("latents", "clip", "blip")}
+        with open_executor(TWO):
             assert {target: extracted(world, target, TWO) for target in expected} == expected
         with dask_cluster(tmp_path / "cluster", BRAIN2VIDEO_HOME=str(home)) as running:
             dask = ExecutorConfig(kind="dask", address=running.address)
@@ -89,7 +88,7 @@ def test_a_clip_in_both_splits_is_found_over_all_workers(
     with Image.open(arrays_folder / "stimuli" / "s003.png") as image:
         image.copy().save(arrays_folder / "stimuli" / "s045.png")
     message = r"'s045' \(test\) shows the same pixels as 's003' \(train\)"
-    for executor in (HERE, TWO):
+    for executor in (IN_PROCESS, TWO):
         with pytest.raises(SourceError, match=message):
             extract(study, "pixels", executor)
         assert not [path for path in (study.folder / ".staging").rglob("*") if path.is_file()]
@@ -135,7 +134,7 @@ def chunks_written(home: Path) -> list[str]:
 def test_ingest_gives_the_same_bytes_whoever_does_it_and_whoever_dies(
     subjects: Study, home: Path, tmp_path: Path
 ) -> None:
-    expected, heard = ingested(subjects, HERE), list[str]()
+    expected, heard = ingested(subjects, IN_PROCESS), list[str]()
     written = sorted(chunks_written(home))
     assert len([name for name in written if "betas" in name]) > 20
     with listening(lambda what, done, total, note: heard.append(what)):

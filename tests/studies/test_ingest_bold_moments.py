@@ -11,8 +11,7 @@ from feature_store import Responses, Store, verify
 from feature_store.sources.base import SPLITS
 from feature_store.sources.bold_moments.dataset import ROIS
 from feature_store.sources.bold_moments.dataset import Responses as Kind
-from studies.stores.responses import ingest
-from studies.stores.simulate import simulate_source
+from studies.stores.responses import ingest, simulate_source
 from studies.study import load_study
 
 from .test_simulated import CONFIG, TINY

@@ -11,8 +11,9 @@ from core.files import read_json
 from evaluation.report.verdict import verdict
 from evaluation.statistics.scores import CONTROLS, MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION, SHUFFLED
 from models.registry.client import client
-from studies.reconstruction.run import LOGGED, reconstruct
+from studies.reconstruction.run import reconstruct
 from studies.registry.production import resolve_production
+from studies.runs import LOGGED
 from studies.study import Study, load_study
 
 from ..conftest import write_arrays

@@ -209,7 +209,7 @@ def test_subjects_are_averaged_by_stimulus(home: Path, tmp_path: Path, rng: np.r
     trials[keep].to_csv(source / "sub-02" / "trials.csv", index=False)
     np.save(source / "sub-02" / "responses.npy", np.load(source / "sub-02" / "responses.npy")[keep])
     make_stores(study)
-    with pytest.raises(StoreError, match="sub-01 and sub-02 saw other test stimuli .1 differ, such as 's047'"):
+    with pytest.raises(StoreError, match="sub-01 and sub-02 saw different test stimuli .1 differ, such as 's047'"):
         fit(study)
 
 

@@ -53,10 +53,10 @@ def test_the_same_clip_with_the_same_words_has_the_same_bytes(run: Path, tmp_pat
     said = read_provenance(run / "videos" / "s042.mp4")
     clip = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3)).astype(np.uint8)
     for name in ("one", "two"):
-        write_video(tmp_path / f"{name}.mp4", clip, 3.0, said)
+        write_video(tmp_path / f"{name}.mp4", clip, said)
     assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "two.mp4").read_bytes()
     other = said.model_copy(update={"frames": digest_frames(clip)})
-    write_video(tmp_path / "three.mp4", clip, 3.0, other)
+    write_video(tmp_path / "three.mp4", clip, other)
     assert (tmp_path / "three.mp4").read_bytes() != (tmp_path / "one.mp4").read_bytes()
     assert read_provenance(tmp_path / "three.mp4") == other
 

@@ -12,7 +12,7 @@ from core.files import read_json
 from evaluation.statistics.scores import ROWS
 from studies.reconstruction.provenance import read_provenance
 from studies.reconstruction.reproduce import reproduce
-from studies.stores.simulate import simulate_source
+from studies.stores.responses import simulate_source
 from studies.stores.targets import extract
 from studies.study import Study, load_study
 

@@ -99,7 +99,7 @@ def test_vision_states_take_any_role_but_the_generators(home: Path, tmp_path: Pa
     }
     roles, training = {"z": "latents", "b": "blip", "align": "clip"}, {"baselines": ["blip", "clip"]}
     study = load_study(write_study(home, tmp_path, targets=targets, roles=roles, training=training))
-    assert [study.space(target) for target in ("clip", "blip")] == ["clip", "blip"]
+    assert study.spaces == {"latents": "latents", "clip": "clip", "blip": "blip"}
     path = write_study(home, tmp_path, targets=targets, roles={**roles, "b": "clip"}, generator={"weights": "zoo"})
     with pytest.raises(ConfigError, match="a target of the extractor 'text' or 'blip' in roles.b, found 'clip'"):
         load_study(path)

@@ -27,10 +27,10 @@ def weights(
     """Download the published weights that a study names into data/weights; run again, it continues."""
     from brain2video.cli.progress import working
     from brain2video.cli.tables.stores import show_weights
-    from studies.stores.download import download_weights, find_weights
+    from studies.stores.download import download_weights, find_weights, published_weights
 
     with working():
-        models = find_weights(study.load())
+        models = find_weights(published_weights(study.load()))
     show_weights(models)
     if not dry_run:
         with working():

@@ -27,10 +27,10 @@ def simulate(
     """Write the study's simulated dataset, in BOLD Moments' layout."""
     from brain2video.cli.launch import commit
     from brain2video.cli.progress import working
-    from studies.stores.simulate import simulate_source
+    from studies.stores.responses import simulate_source
 
     with working() as console:
-        folder = simulate_source(study.load(), destination, replace=replace)
+        folder, _ = simulate_source(study.load(), destination, replace=replace)
         if not no_commit:
             commit(folder, study.config, study.overrides)
         console.print(f"[green]simulated[/] {folder}")
@@ -115,7 +115,7 @@ def show_training_run(training: "TrainingRef") -> None:
     from brain2video.cli.tables.scores import show_training
     from core.checkout import project_root
     from core.files import read_json
-    from studies.training.fit import SCORES
+    from studies.runs import SCORES
 
     folder = project_root() / training.folder
     show_training(training.study, folder, read_json(folder / SCORES))
@@ -127,7 +127,7 @@ def regions(study: StudyOptions) -> None:
     from brain2video.cli.tables.regions import show_regions
     from core.checkout import project_root
     from core.files import read_json
-    from studies.regions.run import BRAIN, CHART, RECORD
+    from studies.runs import BRAIN, REGIONS_CHART, REGIONS_RECORD
 
     study.load()
     decoded = launch("regions", study.config, study.overrides).regions
@@ -135,8 +135,8 @@ def regions(study: StudyOptions) -> None:
         typer.echo(decoded.note)
         return
     folder = project_root() / decoded.folder
-    pictures = [path for path in (folder / CHART, folder / BRAIN) if path.is_file()]
-    show_regions(decoded.study, read_json(folder / RECORD), pictures)
+    pictures = [path for path in (folder / REGIONS_CHART, folder / BRAIN) if path.is_file()]
+    show_regions(decoded.study, read_json(folder / REGIONS_RECORD), pictures)
 
 
 def verify(

@@ -48,7 +48,7 @@ def show_reconstruction_run(reconstruction: "ReconstructionRef") -> None:
     from brain2video.cli.tables.scores import show_reconstruction
     from core.checkout import project_root
     from core.files import read_json
-    from studies.reconstruction.run import METRICS
+    from studies.runs import METRICS
 
     if not reconstruction.run:
         typer.echo(reconstruction.note)
@@ -61,8 +61,7 @@ def _show_new_videos(reconstruction: "ReconstructionRef") -> None:
     from brain2video.cli.tables.videos import show_new_videos
     from core.checkout import project_root
     from core.files import read_json
-    from studies.reconstruction.provenance import VIDEOS
-    from studies.reconstruction.run import MANIFEST
+    from studies.runs import MANIFEST, VIDEOS
 
     folder = project_root() / reconstruction.folder
     notes = read_json(folder / MANIFEST)["notes"]

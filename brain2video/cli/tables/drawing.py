@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from core.checkout import relative_to_root
+from studies.runs import LATEST
 
 WIDTH = 120
 """Columns of a table that goes into a file or a pipe."""
@@ -38,5 +39,5 @@ def print_notes(notes: Sequence[str]) -> None:
 
 def shown_path(folder: Path, name: str = "") -> str:
     """Return the path of a run, or of a file in it, relative to the checkout; by its `latest` link where that fits."""
-    latest = folder.parent / "latest"
+    latest = folder.parent / LATEST
     return relative_to_root((latest if latest.resolve() == folder.resolve() else folder) / name)

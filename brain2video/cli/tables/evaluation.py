@@ -9,6 +9,7 @@ from rich.table import Table
 from brain2video.cli.tables.drawing import print_line, print_notes, print_table
 from brain2video.cli.tables.scores import print_report
 from core.checkout import relative_to_root
+from studies.runs import GALLERY
 
 if TYPE_CHECKING:
     from studies.comparison.compare import RunComparison
@@ -25,7 +26,7 @@ def show_evaluation(evaluation: "EvaluationRef") -> None:
     n = metrics["n_test"]
     print_report(f"{evaluation.name}: {n} {'video' if n == 1 else 'videos'}", metrics)
     print_line("", verdict(metrics))
-    print_line("gallery", relative_to_root(evaluation.path / "gallery.html"))
+    print_line("gallery", relative_to_root(evaluation.path / GALLERY))
 
 
 def show_run_comparison(comparison: "RunComparison") -> None:

@@ -9,10 +9,10 @@ from brain2video.cli.tables.drawing import print_line, print_table
 
 if TYPE_CHECKING:
     from models.registry.sets import ModelSet
-    from studies.registry.compare import Comparison
+    from studies.registry.promote import PromotionDecision
 
 
-def show_decision(study: str, decision: "Comparison") -> None:
+def show_decision(study: str, decision: "PromotionDecision") -> None:
     """Show a candidate beside production, metric by metric, and the outcome by the rules of promotion."""
     beside = f" beside {decision.production}" if decision.production is not None else ""
     title = f"{study}: {decision.candidate} (training {decision.candidate.run}){beside}"

@@ -8,8 +8,8 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from brain2video.cli.tables.drawing import WIDTH as WIDTH
 from brain2video.cli.tables.drawing import print_line, print_notes, print_table, shown_path, table_console
+from studies.runs import GALLERY, PICTURES
 
 REPORT_WIDTH = 150
 """Columns of a report that goes into a file or a pipe; a narrower screen gets the rows of `NARROW` alone."""
@@ -46,7 +46,7 @@ def show_training(study: str, folder: Path, scores: Mapping[str, Any]) -> None:
     selection = scores["selection"]
     grounds = f", by {selection['criterion']} of {selection['n']} held-out training stimuli" if selection["n"] else ""
     print_line("registered route", f"{selection['chosen']}{grounds}")
-    print_line("pictures", shown_path(folder, "pictures"))
+    print_line("pictures", shown_path(folder, PICTURES))
 
 
 def show_reconstruction(study: str, folder: Path, metrics: Mapping[str, Any]) -> None:
@@ -62,7 +62,7 @@ def show_reconstruction(study: str, folder: Path, metrics: Mapping[str, Any]) ->
     print_report(f"{study}: {metrics['subject']}, {metrics['n_test']} test stimuli", metrics)
     print_folds(metrics)
     print_line("", verdict(metrics))
-    print_line("gallery", shown_path(folder, "gallery.html"))
+    print_line("gallery", shown_path(folder, GALLERY))
 
 
 def print_report(title: str, metrics: Mapping[str, Any]) -> None:
