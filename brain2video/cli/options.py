@@ -91,7 +91,7 @@ def _checked(config: Any, options: dict[str, Any], option: str) -> dict[str, Any
 
 def flat(command: Callable[..., None]) -> Callable[..., None]:
     """Return a command whose groups of options, parameters that are dataclasses above, are single options for typer."""
-    groups = {
+    groups: dict[str, Any] = {
         name: parameter.annotation
         for name, parameter in inspect.signature(command).parameters.items()
         if is_dataclass(parameter.annotation)
