@@ -9,10 +9,10 @@ from pydantic import Field, PositiveInt, ValidationError
 from core.clips import ClipConfig
 from core.config import Config, explain
 from core.errors import ConfigError
-from evaluation.config import JudgeConfig
 from simulation.config import WorldName
 from simulation.draw import draw_clips
 from simulation.world import ATTRIBUTES, WORLDS, Pool
+from zoo.judge import JudgeConfig
 from zoo.models.config import ZooConfig
 from zoo.models.corpus import Corpus
 

@@ -15,7 +15,7 @@ from core.seeds import rng_for, seed_for
 from evaluation.metrics.psnr import psnr
 from evaluation.report.sheet import contact_sheet, sheet_png
 from models.captioners.settings import BlipCaptionerConfig
-from models.classifiers.attributes import Judge
+from models.classifiers.attributes import AttributeClassifier
 from models.extractors.settings import BlipStatesConfig, ClipStatesConfig, LatentsConfig, OverFrames
 from models.generator.settings import TextToVideoConfig
 from simulation.world import ATTRIBUTES, Combination
@@ -41,7 +41,7 @@ class Bench:
     Attributes
     ----------
     folder : Path
-    judge : Judge
+    judge : AttributeClassifier
     generator : VideoGenerator
     judged : Corpus
         Clips of the test stimuli's pool, which no model of the zoo was trained on.
@@ -50,7 +50,7 @@ class Bench:
     """
 
     folder: Path
-    judge: Judge
+    judge: AttributeClassifier
     generator: "VideoGenerator"
     judged: Corpus
     z: NDArray[Any]
@@ -78,7 +78,7 @@ def score_zoo(config: SmallWorldConfig, folder: Path, pictures: Path | None = No
         The folder lacks a model, or one is damaged.
     """
     frame = (config.clips.frames, config.clips.height, config.clips.width)
-    judge = Judge.load(folder / JUDGE)
+    judge = AttributeClassifier.load(folder / JUDGE)
     generator = TextToVideoConfig(weights=TEXT_TO_VIDEO, steps=STEPS, guidance=GUIDANCE).build(folder)
     latents = LatentsConfig(weights=TEXT_TO_VIDEO, frames=frame[0], height=frame[1], width=frame[2]).build(folder)
     seed = config.zoo.seed

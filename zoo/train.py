@@ -10,9 +10,9 @@ from core.code import code_digest
 from core.errors import ModelError
 from core.files import digest_json, publish_folder, read_json, write_bytes, write_json
 from core.seeds import seed_for
-from models.classifiers.attributes import train_judge
 from zoo.card import curves_png, model_card
 from zoo.config import JUDGE, SmallWorldConfig
+from zoo.judge import train_judge
 from zoo.models.train import TRAINING
 from zoo.models.train import train_zoo as train_models
 from zoo.score import score_zoo

@@ -6,20 +6,20 @@ judges:
   videos: {weights: MCG-NJU/videomae-base-finetuned-kinetics}
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import PositiveInt
 
 from core.config import Config
-from core.files import digest_json
-from models.extractors.settings import Device
+from core.files import digest_folder, digest_json
 from models.weights import locate
+from models.weights.locate import Device
 
 if TYPE_CHECKING:
-    from models.classifiers.clip_frames import ClipFrames
-    from models.classifiers.frames import FrameClassifier
-    from models.classifiers.videos import VideoClassifier
+    from models.classifiers.judges import Judges
+    from models.classifiers.vision import ClipFrames, FrameClassifier, VideoClassifier
 
 CLIP_FILES = (*locate.VISION, *locate.TOKENIZER)
 """What is read of a CLIP whose images and words are both looked at."""
@@ -42,9 +42,9 @@ class FrameClassifierConfig(Config):
         ModelError
             The weights are not there, pickled, or another kind of model's.
         """
-        from models.classifiers.frames import FrameClassifier
+        from models.classifiers.vision import FrameClassifier
 
-        return FrameClassifier.load(self, root)
+        return FrameClassifier.load(self.weights, root, batch=self.batch, device=self.device)
 
     def revision(self, root: Path) -> str:
         """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
@@ -65,9 +65,9 @@ class VideoClassifierConfig(Config):
 
     def build(self, root: Path) -> "VideoClassifier":
         """Load the classifier; as `FrameClassifierConfig.build`."""
-        from models.classifiers.videos import VideoClassifier
+        from models.classifiers.vision import VideoClassifier
 
-        return VideoClassifier.load(self, root)
+        return VideoClassifier.load(self.weights, root, frames=self.frames, batch=self.batch, device=self.device)
 
     def revision(self, root: Path) -> str:
         """Return the digest of the weights, and of `frames` where given; as `FrameClassifierConfig.revision`."""
@@ -86,9 +86,9 @@ class ClipFramesConfig(Config):
 
     def build(self, root: Path) -> "ClipFrames":
         """Load the model; as `FrameClassifierConfig.build`."""
-        from models.classifiers.clip_frames import ClipFrames
+        from models.classifiers.vision import ClipFrames
 
-        return ClipFrames.load(self, root)
+        return ClipFrames.load(self.weights, root, batch=self.batch, device=self.device)
 
     def revision(self, root: Path) -> str:
         """Return the digest of the weights; as `FrameClassifierConfig.revision`."""
@@ -103,3 +103,22 @@ class JudgesConfig(Config):
     clip: ClipFramesConfig | None = None
     frames: FrameClassifierConfig | None = None
     videos: VideoClassifierConfig | None = None
+
+    def build(self, root: Path, read_caption: Callable[[str], Any]) -> "Judges":
+        """Load the models; see `Judges` for `read_caption`, and `FrameClassifierConfig.build` for errors."""
+        from models.classifiers.attributes import AttributeClassifier
+        from models.classifiers.judges import Judges
+
+        return Judges(
+            read_caption,
+            AttributeClassifier.load(root / self.small_world) if self.small_world else None,
+            self.clip.build(root) if self.clip else None,
+            self.frames.build(root) if self.frames else None,
+            self.videos.build(root) if self.videos else None,
+        )
+
+    def revisions(self, root: Path) -> dict[str, str]:
+        """Return what changes whenever a judge may give other values: the digests of their weights, by name."""
+        made = {"small_world": digest_folder(root / self.small_world)} if self.small_world else {}
+        others = {"clip": self.clip, "frames": self.frames, "videos": self.videos}
+        return made | {name: config.revision(root) for name, config in others.items() if config is not None}

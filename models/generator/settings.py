@@ -12,13 +12,14 @@ from pydantic import Discriminator, Field, PositiveInt, Tag
 from core.config import Config
 from core.files import digest_json
 from models.weights import locate
+from models.weights.locate import Device, Precision
 
 if TYPE_CHECKING:
-    from models.generator.base import VideoGenerator
+    from models.generator.base import Rendering, VideoGenerator
 
 
 class DiffusionConfig(Config):
-    """What every generator is asked for: latents renoised to `strength`, then denoised under the caption.
+    """What all generators do: latents are renoised to `strength`, then denoised under the caption.
 
     The defaults suit the small world's own model.
     """
@@ -38,9 +39,15 @@ class DiffusionConfig(Config):
     """Clips rendered together, halved where memory does not hold them; changes speed and memory, not the videos."""
     decoded: PositiveInt = 8
     """Frames that the autoencoder decodes together."""
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Precision = "float32"
+    device: Device = "auto"
     """`auto` takes a GPU where there is one."""
+
+    def rendering(self) -> "Rendering":
+        """Return what a loaded generator has to know of these settings."""
+        from models.generator.base import Rendering
+
+        return Rendering(self.strength, self.guidance, self.steps, self.batch, self.decoded)
 
 
 class TextToVideoConfig(DiffusionConfig):
@@ -56,9 +63,10 @@ class TextToVideoConfig(DiffusionConfig):
         ModelError
             The weights are not there, or their parts do not fit each other.
         """
-        from models.generator.text_to_video import load_text_to_video
+        from models.generator.load import load_text_to_video
 
-        return load_text_to_video(self, root)
+        how, revision = self.rendering(), self.revision(root)
+        return load_text_to_video(self.weights, root, how, device=self.device, dtype=self.dtype, revision=revision)
 
     def revision(self, root: Path) -> str:
         """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
@@ -80,9 +88,12 @@ class AnimateDiffConfig(DiffusionConfig):
         ModelError
             The weights are not there, or their parts do not fit each other.
         """
-        from models.generator.animatediff import load_animatediff
+        from models.generator.load import load_animatediff
 
-        return load_animatediff(self, root)
+        how, revision = self.rendering(), self.revision(root)
+        return load_animatediff(
+            self.weights, self.motion, root, how, device=self.device, dtype=self.dtype, revision=revision
+        )
 
     def revision(self, root: Path) -> str:
         """Return the digest of both weights, without loading them; raises as `build` does where they are absent."""
@@ -92,7 +103,7 @@ class AnimateDiffConfig(DiffusionConfig):
 
 
 def _kind(content: Any) -> str | None:
-    """Return what `kind` says; the first kind where it says nothing."""
+    """Return the key `kind`; the first kind where it is absent."""
     return content.get("kind", "text_to_video") if isinstance(content, dict) else getattr(content, "kind", None)
 
 

@@ -8,9 +8,16 @@ Imports no torch: whether targets are up to date can be told from the weights' d
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from core.errors import ModelError
 from core.files import digest_files
+
+Device = Literal["auto", "cpu", "cuda"]
+"""`auto` takes a GPU where there is one. Values of the two may differ in the last bit."""
+
+Precision = Literal["float32", "float16", "bfloat16"]
+"""What a network's products are computed in; sums that need it stay in float32. Weights are kept in float32."""
 
 KEPT = ("*.json", "*.safetensors", "*.txt")
 """What is read of a part's folder: settings, weights, vocabulary. Pickled weights run code when loaded, so never."""

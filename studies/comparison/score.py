@@ -25,12 +25,13 @@ from evaluation.statistics import scores
 from evaluation.statistics.scores import MEAN, NEAREST, RECONSTRUCTION
 from evaluation.statistics.spaces import OF_A_FOLDER, why_left_out
 from evaluation.statistics.table import Table
+from models.classifiers.judges import Judges
 from models.classifiers.settings import JudgesConfig
 from studies.comparison.sampling import Clips, Sampling, black_note, read_made, read_shown
 from studies.comparison.training_clips import Diagnosed, Nearest, TrainingClips
 from studies.comparison.videos import Captions, Paired
 from studies.reconstruction.provenance import SEEN, VIDEOS
-from studies.scoring.views import Judges, Viewer
+from studies.scoring.views import Viewer, load_judges
 
 Array = NDArray[Any]
 NO_MODEL = "no prior, oracle and noise ceiling: they take the generator and the responses, which a folder does not hold"
@@ -89,7 +90,7 @@ def score_pairs(
     ConfigError
         No metric applies.
     """
-    looking = Judges(judges)
+    looking = load_judges(judges)
     known = _training(training, sampling, looking)
     made, seen = read_made(paired, sampling, whole=whole), read_shown(paired, sampling)
     viewer = _View(Viewer(looking), known)

@@ -14,9 +14,9 @@ from evaluation.diagnoses.distance import nearest_training, split_by_distance
 from evaluation.diagnoses.leaks import near_duplicates, shared_stimuli, thumbnails
 from evaluation.statistics.scores import RECONSTRUCTION, Values
 from evaluation.statistics.spaces import centre, centred
+from models.classifiers.judges import resized
 from studies.comparison.sampling import Clips, Sampling, read_whole
 from studies.comparison.videos import Film, probe_all, videos_in
-from studies.scoring.views import resized
 
 Array = NDArray[Any]
 SMALL = (8, 32, 32)

@@ -20,7 +20,7 @@ from studies.decoding.predictions import Predictions, predict_test_roles, stimul
 from studies.decoding.render import Rendered, Renderer
 from studies.reconstruction.controls import ControlRows, Nearest
 from studies.scoring.leaks import find_leaks
-from studies.scoring.views import Judges, Viewer, views_of_targets
+from studies.scoring.views import Viewer, load_judges, views_of_targets
 from studies.stores.targets import read_clips
 from studies.study import Study
 
@@ -65,7 +65,7 @@ def judge(study: Study, store: Store, chosen: ModelSet, subject: str) -> Judged:
     captions = true_captions(study, store, z.stimuli)
     rows = ControlRows(study, store, Renderer(study, store), made, training)
     targets = views_of_targets(study, store, z.stimuli, training)
-    viewer = Viewer(Judges(study.judges), targets, rows.training_captions)
+    viewer = Viewer(load_judges(study.judges), targets, rows.training_captions)
     truth = viewer.truth(seen, captions)
     table = Table(truth, study.evaluation, seed=study.seed, groups=z.groups)
     ours: Rendered | None = None

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from evaluation.config import JudgeConfig
-from models.classifiers.attributes import train_judge
 from studies.registry.promote import promote_run
 from studies.registry.register import register_training
 from studies.study import Study, load_study
 from studies.training.fit import fit
 from zoo.config import JUDGE, SmallWorldConfig
+from zoo.judge import JudgeConfig, train_judge
 from zoo.models.config import ZooConfig
 from zoo.models.train import train_zoo
 

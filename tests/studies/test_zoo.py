@@ -10,7 +10,7 @@ import yaml
 from core.checkout import project_root as home_folder
 from core.errors import ConfigError, ModelError
 from core.files import digest_folder, read_json
-from models.classifiers.attributes import Judge
+from models.classifiers.attributes import AttributeClassifier
 from models.generator.settings import TextToVideoConfig
 from simulation.world import ATTRIBUTES, WORLDS, Combination
 from studies.study import load_study
@@ -119,7 +119,7 @@ def test_the_shipped_models_are_what_the_demo_and_the_card_say() -> None:
 
 
 def test_the_shipped_judge_reads_real_clips() -> None:
-    judge = Judge.load(SHIPPED / "judge")
+    judge = AttributeClassifier.load(SHIPPED / "judge")
     corpus = load_small_world(CONFIG).draw("test", 200, 77)
     accuracy = judge.accuracy(corpus.clips, corpus.labels)
     assert min(accuracy.values()) >= 0.96, accuracy  # .97 and more on the clips of the card
@@ -128,7 +128,7 @@ def test_the_shipped_judge_reads_real_clips() -> None:
 def test_the_shipped_models_hold_what_they_promise() -> None:
     """Half a minute of the real thing: shape and motion survive captions, generation and the way there and back."""
     config = load_small_world(CONFIG)
-    judge, corpus = Judge.load(SHIPPED / "judge"), config.draw("test", 24, 78)
+    judge, corpus = AttributeClassifier.load(SHIPPED / "judge"), config.draw("test", 24, 78)
     generator = TextToVideoConfig(weights="text_to_video", steps=STEPS, guidance=GUIDANCE).build(SHIPPED)
     noise = np.zeros((24, 8, 4, 8, 8), dtype=np.float32)
     made = generator.render(noise, corpus.canonical, list(range(24)), strength=1.0)
