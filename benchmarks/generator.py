@@ -36,7 +36,7 @@ from models.generator.settings import TextToVideoConfig
 from simulation.draw import draw_clips
 from simulation.world import WORLDS
 from studies.stores.targets import read_ahead
-from zoo.models.text import train_tokenizer
+from zoo.text_to_video import train_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
 ZOO = ROOT / "models" / "small_world"

@@ -77,8 +77,8 @@ MISTAKES = [
     (["explain", "videos/none.mp4"], "videos/none.mp4: no such video"),
     (["reproduce", "configs/small.yaml"], "configs/small.yaml: not a video that can be read"),
     (["simulate", "world", "-c", "configs/small.yaml"], "has no 'simulation' section"),
-    (["train-zoo", "outputs/zoo", "-c", "configs/small.yaml"], "unknown key"),
-    (["score-zoo", "outputs/zoo", "-c", "configs/none.yaml"], "cannot be read as YAML"),
+    (["train-zoo", "outputs/zoo", "-c", "configs/small.yaml"], "train-zoo: is now 'python -m zoo train'"),
+    (["score-zoo", "--pictures", "docs"], "score-zoo: is now 'python -m zoo score'"),
 ]
 
 

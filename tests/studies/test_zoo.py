@@ -14,8 +14,8 @@ from models.classifiers.attributes import AttributeClassifier
 from models.generator.settings import TextToVideoConfig
 from simulation.world import ATTRIBUTES, WORLDS, Combination
 from studies.study import load_study
-from zoo.config import SmallWorldConfig, load_small_world
 from zoo.score import GUIDANCE, STEPS, named_attributes
+from zoo.settings import SmallWorldConfig, load_small_world
 from zoo.train import score, train_zoo
 
 from .conftest import TINY_WORLD
@@ -76,7 +76,7 @@ def test_what_was_not_trained_here_is_never_replaced(home: Path, tmp_path: Path)
     assert (theirs / "precious.safetensors").is_file()
     with pytest.raises(ModelError, match="is a file; name a folder"):
         train_zoo(TINY_WORLD, theirs / "precious.safetensors")
-    with pytest.raises(ModelError, match=r"holds no training\.json; name a folder that 'brain2video train-zoo' made"):
+    with pytest.raises(ModelError, match=r"holds no training\.json; name a folder that 'python -m zoo train' made"):
         score(TINY_WORLD, theirs)
 
 
