@@ -34,9 +34,8 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.encoders.mbm.network import Attention, MaskedBrainModel, compiled
-from models.encoders.mbm.patches import kept_of
-from models.encoders.mbm.pretrain import Twins, masked_error
+from models.encoders.mbm.network import Attention, MaskedBrainModel, compiled, kept_of
+from models.encoders.mbm.stages import Twins, masked_error
 from models.encoders.settings import PretrainConfig
 from models.training.checkpoints import Checkpoints
 from models.training.distributed import workers

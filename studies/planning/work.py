@@ -204,7 +204,7 @@ def _one_fit(route: RouteConfig, subject: SubjectFacts, facts: StudyFacts, outpu
     tested, kept = facts.count("test"), _kept(route, outputs, stimuli)
     algebra = 2 * 3.0 * tested**2 * outputs * SCORE_ORDERS / 10
     if not isinstance(config, MlpConfig):
-        algebra += 2 * rows**2 * kept * (2 + len(config.penalties)) + 2 * tested * rows * (features + kept)
+        algebra += 2 * rows**2 * kept * (2 + len(config.alphas)) + 2 * tested * rows * (features + kept)
     if isinstance(config, RidgeConfig):
         return Work(fits=1, algebra=algebra)
     parameters = features * config.hidden + config.hidden**2 + config.hidden * kept

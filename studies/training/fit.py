@@ -170,7 +170,7 @@ def _score_baselines(
     """Regress and score the targets that are there for comparison alone, by the first route."""
     config, made = study.training.routes[name].regressor, {}
     for target in study.training.baselines:
-        roles = data.roles(config, fitted.encoder, {target: target})
+        roles = data.roles(config, data.features(config, fitted.encoder), {target: target})
         regressor = fit_regressors(config, roles, context.within(name).within("baselines"))[target]
         gathered = RoleScores(study, target)
         gathered.add(name, regressor, predict_role(study, store, fitted.encoder, regressor))

@@ -60,8 +60,10 @@ class Choice:
 def fit_route(study: Study, route: RouteConfig, data: TrainingData, context: Context) -> FittedRoute:
     """Fit one route on training data; `study.roles` says which targets are regressed."""
     encoder = fit_encoder(route.encoder, data.brains, context.within("encoder"))
-    roles = data.roles(route.regressor, encoder, study.roles.regressed())
-    return FittedRoute(encoder, fit_regressors(route.regressor, roles, context, joint=route.joint))
+    features = data.features(route.regressor, encoder)
+    roles = data.roles(route.regressor, features, study.roles.regressed())
+    regressors = fit_regressors(route.regressor, roles, context, joint=route.joint, features=features)
+    return FittedRoute(encoder, regressors)
 
 
 def choose_route(study: Study, data: TrainingData, context: Context, *, score_alone: bool = False) -> Choice:

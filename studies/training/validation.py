@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from evaluation.statistics.intervals import bootstrap_interval
 from evaluation.statistics.scores import per_stimulus
 from evaluation.statistics.spaces import centre, centred
-from models.decoders.build import Encoder, Regressor
-from models.decoders.predict import predict_stimuli
+from models.decoders.build import Encoder, Regressor, predict_stimuli
 from studies.decoding.training_data import TrainingData
 from studies.study import Study
 

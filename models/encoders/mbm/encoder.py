@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 from core.errors import ModelError
 from core.seeds import rng_for, seed_for
 from models.decoders.rows import BrainRows, array_of, in_memory
-from models.encoders.mbm.align import align
-from models.encoders.mbm.network import Aligned, MaskedBrainModel
-from models.encoders.mbm.patches import Patches, rois_of
-from models.encoders.mbm.pretrain import Twins, fill_in, pretrain
+from models.encoders.mbm.network import Aligned, MaskedBrainModel, Patches, rois_of
+from models.encoders.mbm.stages import Twins, align, fill_in, pretrain
 from models.encoders.settings import MbmConfig, StandardiseConfig
 from models.encoders.standardise import Standardise, mean_over_time, signal_share
 from models.training.distributed import workers
@@ -185,7 +183,7 @@ class Mbm:
         return np.concatenate([betas, weight * embedding], axis=1).astype(np.float32)
 
     def fill_in(self, subject: str, responses: Array, seed: int) -> dict[str, Any]:
-        """Return what the network makes of masked rows; see `models.encoders.mbm.pretrain.fill_in`."""
+        """Return what the network makes of masked rows; see `models.encoders.mbm.stages.fill_in`."""
         masked = self.config.pretraining.masked if self.config.pretraining else 0.75
         made: dict[str, Any] = fill_in(self.brain, subject, self.inputs(subject, responses), masked, seed)
         return made
