@@ -27,7 +27,7 @@ without a download. They know nothing else of the world and are good for nothing
 attributes belong to the pool "zoo": no study shows one of them as a training or a test stimulus. **Steps**: {steps}.
 Weights are rounded to float16. Settings and losses: `training.json`.
 
-## What the judge says
+## What the judge reads
 
 A classifier of attributes, trained on real clips alone, reads {judged} fresh clips whose combinations (pool "test") no
 model was trained on. Its own accuracy on real clips that it has not seen stands first.

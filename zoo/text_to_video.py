@@ -309,7 +309,7 @@ def train_text_to_video(
     latents : Tensor, shape (clip, frame, channel, height, width), of unit variance
     phrasings : Phrasings
     text_encoder : CLIPTextModel
-        Stays as it is.
+        Not changed.
     empty : Tensor, shape (1, token)
         Tokens of the empty caption.
     seed : int

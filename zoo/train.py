@@ -132,7 +132,7 @@ def train_models(
     Raises
     ------
     ModelError
-        The clips are not of a form that the models can halve as often as their settings say, a stage diverged, or the
+        The clips are not of a form that the models can halve as often as their settings ask, a stage diverged, or the
         checkpoints are of other settings.
     """
     corpus = draw(config.clips, seed_for(config.seed, "zoo", "train"))
@@ -203,7 +203,7 @@ def _described(part: Any) -> dict[str, Any]:
 
 
 def _thinned(losses: list[float], max_points: int = 200) -> list[float]:
-    """Return a curve as at most so many means over equal parts."""
+    """Return a curve as the means over at most `max_points` equal parts."""
     return [round(float(part.mean()), 5) for part in np.array_split(np.asarray(losses), min(max_points, len(losses)))]
 
 

@@ -1,4 +1,4 @@
-"""Settings of the captioners, told apart by the key `kind`; imports no torch."""
+"""Settings of the captioners, distinguished by the key `kind`; imports no torch."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -36,7 +36,7 @@ class BlipCaptionerConfig(Config):
     beams: PositiveInt = 1
     """Captions that are followed at once; 1 takes the likeliest token each time."""
     max_tokens: PositiveInt = 20
-    """Tokens of a caption at most."""
+    """Largest number of tokens of a caption."""
     repetition_penalty: float = 1.0
     """What the scores of tokens already written are divided by, negative ones multiplied, 1 to 1.2; 1 leaves them."""
     batch: PositiveInt = 32
@@ -73,4 +73,4 @@ class BlipCaptionerConfig(Config):
 
 
 CaptionerConfig = Annotated[NearestCaptionerConfig | BlipCaptionerConfig, Field(discriminator="kind")]
-"""Any of them, told apart by `kind`."""
+"""Any captioner's config, by its `kind`."""

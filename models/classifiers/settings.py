@@ -25,38 +25,38 @@ CLIP_FILES = (*locate.VISION, *locate.TOKENIZER)
 """What is read of a CLIP whose images and words are both looked at."""
 
 
-class FrameClassifierConfig(Config):
-    """A classifier of images, ViT, asked of every frame."""
+class _LookingConfig(Config):
+    """What the models that look at clips have in common.
+
+    `build` loads one; a relative path in `weights` is resolved against `root`. It raises `ModelError` where the weights
+    are not there, pickled, or another kind of model's, and so does `revision` where they are not there.
+    """
 
     weights: str
-    """A folder with `config.json`, `preprocessor_config.json` and safetensors, or a model's name on the hub."""
+    """A folder with `config.json`, `preprocessor_config.json` and safetensors (for CLIP, a tokenizer too), or a model's
+    name on the hub."""
     device: Device = "auto"
     batch: PositiveInt = 64
-    """Frames that go through the network together."""
+    """Frames, or captions, that go through the network together."""
+
+    def revision(self, root: Path) -> str:
+        """Return the digest of the weights, without loading them."""
+        return locate.revision_of_files(locate.locate_files(self.weights, root, locate.VISION), locate.VISION)
+
+
+class FrameClassifierConfig(_LookingConfig):
+    """A classifier of images, ViT, asked of every frame."""
 
     def build(self, root: Path) -> "FrameClassifier":
-        """Load the classifier; a relative path in `weights` is resolved against `root`.
-
-        Raises
-        ------
-        ModelError
-            The weights are not there, pickled, or another kind of model's.
-        """
+        """Load the classifier."""
         from models.classifiers.vision import FrameClassifier
 
         return FrameClassifier.load(self.weights, root, batch=self.batch, device=self.device)
 
-    def revision(self, root: Path) -> str:
-        """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
-        return locate.revision_of_files(locate.locate_files(self.weights, root, locate.VISION), locate.VISION)
 
-
-class VideoClassifierConfig(Config):
+class VideoClassifierConfig(_LookingConfig):
     """A classifier of whole clips, VideoMAE."""
 
-    weights: str
-    """A folder with `config.json`, `preprocessor_config.json` and safetensors, or a model's name on the hub."""
-    device: Device = "auto"
     batch: PositiveInt = 4
     """Clips that go through the network together."""
     frames: PositiveInt | None = None
@@ -64,34 +64,28 @@ class VideoClassifierConfig(Config):
     who follow its code show it 6, all that their clips have."""
 
     def build(self, root: Path) -> "VideoClassifier":
-        """Load the classifier; as `FrameClassifierConfig.build`."""
+        """Load the classifier."""
         from models.classifiers.vision import VideoClassifier
 
         return VideoClassifier.load(self.weights, root, frames=self.frames, batch=self.batch, device=self.device)
 
     def revision(self, root: Path) -> str:
-        """Return the digest of the weights, and of `frames` where given; as `FrameClassifierConfig.revision`."""
-        weights = locate.revision_of_files(locate.locate_files(self.weights, root, locate.VISION), locate.VISION)
+        """Return the digest of the weights, and of `frames` where given."""
+        weights = super().revision(root)
         return weights if self.frames is None else digest_json({"weights": weights, "frames": self.frames})
 
 
-class ClipFramesConfig(Config):
+class ClipFramesConfig(_LookingConfig):
     """A CLIP, by which frames are compared with frames and with captions."""
 
-    weights: str
-    """A folder with `config.json`, `preprocessor_config.json`, a tokenizer and safetensors, or a name on the hub."""
-    device: Device = "auto"
-    batch: PositiveInt = 64
-    """Frames, or captions, that go through the network together."""
-
     def build(self, root: Path) -> "ClipFrames":
-        """Load the model; as `FrameClassifierConfig.build`."""
+        """Load the model."""
         from models.classifiers.vision import ClipFrames
 
         return ClipFrames.load(self.weights, root, batch=self.batch, device=self.device)
 
     def revision(self, root: Path) -> str:
-        """Return the digest of the weights; as `FrameClassifierConfig.revision`."""
+        """Return the digest of the weights and the vocabulary."""
         return locate.revision_of_files(locate.locate_files(self.weights, root, CLIP_FILES), CLIP_FILES)
 
 
@@ -105,7 +99,7 @@ class JudgesConfig(Config):
     videos: VideoClassifierConfig | None = None
 
     def build(self, root: Path, read_caption: Callable[[str], Any]) -> "Judges":
-        """Load the models; see `Judges` for `read_caption`, and `FrameClassifierConfig.build` for errors."""
+        """Load the models; see `Judges` for `read_caption`."""
         from models.classifiers.attributes import AttributeClassifier
         from models.classifiers.judges import Judges
 

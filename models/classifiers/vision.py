@@ -71,9 +71,7 @@ class FrameClassifier:
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def _look(self, frames: NDArray[Any]) -> torch.Tensor:
-        pixels = prepared(self.processor, list(frames)).to(self.model.device)
-        logits: torch.Tensor = self.model(pixel_values=pixels).logits
-        return logits.float().log_softmax(dim=-1)
+        return _log_probabilities(self.model, prepared(self.processor, list(frames)))
 
 
 @dataclass(frozen=True)
@@ -130,9 +128,7 @@ class VideoClassifier:
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def _look(self, clips: Clips) -> torch.Tensor:
-        pixels = prepared(self.processor, [list(clip) for clip in clips]).to(self.model.device)
-        logits: torch.Tensor = self.model(pixel_values=pixels).logits
-        return logits.float().log_softmax(dim=-1)
+        return _log_probabilities(self.model, prepared(self.processor, [list(clip) for clip in clips]))
 
 
 @dataclass(frozen=True)
@@ -205,6 +201,11 @@ class ClipFrames:
         tokens = self.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
         embeddings = self.text(input_ids=tokens.to(self.text.device)).text_embeds.float()
         return torch.nn.functional.normalize(embeddings, dim=1)
+
+
+def _log_probabilities(model: Any, pixels: torch.Tensor) -> torch.Tensor:
+    logits: torch.Tensor = model(pixel_values=pixels.to(model.device)).logits
+    return logits.float().log_softmax(dim=-1)
 
 
 def load_processor(cls: type, folder: Path, size: int) -> Any:

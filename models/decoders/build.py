@@ -21,8 +21,8 @@ from models.training.stage import ALONE, Context
 from models.weights.tensor_file import Tensors, load_weights, save_weights
 
 
-class Encoder(Protocol):
-    """Turns a subject's responses into features."""
+class Part(Protocol):
+    """What encoders and regressors have in common."""
 
     @property
     def subjects(self) -> list[str]:
@@ -31,11 +31,7 @@ class Encoder(Protocol):
 
     @property
     def widths(self) -> tuple[int, int]:
-        """Voxels that go in and features that come out; -1 where subjects differ."""
-        ...
-
-    def encode(self, subject: str, responses: NDArray[Any]) -> NDArray[Any]:
-        """Return features (trial, feature) float32."""
+        """Values of a row that go in and come out; -1 where subjects differ."""
         ...
 
     def state(self) -> tuple[dict[str, Any], Tensors]:
@@ -43,7 +39,15 @@ class Encoder(Protocol):
         ...
 
 
-class Regressor(Protocol):
+class Encoder(Part, Protocol):
+    """Turns a subject's responses into features."""
+
+    def encode(self, subject: str, responses: NDArray[Any]) -> NDArray[Any]:
+        """Return features (trial, feature) float32."""
+        ...
+
+
+class Regressor(Part, Protocol):
     """Turns features into one role's targets."""
 
     @property
@@ -56,22 +60,8 @@ class Regressor(Protocol):
         """Shape of one stimulus's target."""
         ...
 
-    @property
-    def subjects(self) -> list[str]:
-        """The subjects it knows."""
-        ...
-
-    @property
-    def widths(self) -> tuple[int, int]:
-        """Features that go in and target values that come out; -1 where subjects differ."""
-        ...
-
     def predict(self, subject: str, features: NDArray[Any]) -> NDArray[Any]:
         """Return predictions (row, *shape) float32."""
-        ...
-
-    def state(self) -> tuple[dict[str, Any], Tensors]:
-        """Return config and tensors."""
         ...
 
 
@@ -114,12 +104,6 @@ def fit_regressors(
         return dict(Ridge.fit_roles(config, roles, context, features))
     kind = REGRESSORS[config.kind]
     return {role: kind.fit(config, target, data, context.within(role)) for role, (target, data) in roles.items()}
-
-
-def load_part(folder: Path) -> Encoder | Regressor:
-    """Load a part, whichever it is."""
-    config, _ = load_weights(folder)
-    return load_encoder(folder) if config.get("part") == "encoder" else load_regressor(folder)
 
 
 def save_part(folder: Path, part: Encoder | Regressor, **record: Any) -> str:

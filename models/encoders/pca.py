@@ -137,9 +137,9 @@ def _components(rows: _StandardisedVoxels, count: int) -> tuple[NDArray[np.float
     for block in rows.blocks():
         gram = gram + (block @ block.T if wide else block.T @ block).astype(np.float64)
     kept = min(count, rows.shape[0] - 1, rows.shape[1])
-    values, found = scipy.linalg.eigh(gram, subset_by_index=(len(gram) - kept, len(gram) - 1))
-    values, found = values[::-1].clip(1e-12), found[:, ::-1]
+    values, vectors = scipy.linalg.eigh(gram, subset_by_index=(len(gram) - kept, len(gram) - 1))
+    values, vectors = values[::-1].clip(1e-12), vectors[:, ::-1]
     if wide:
-        found = np.concatenate([block.T @ (found / np.sqrt(values)).astype(np.float32) for block in rows.blocks()])
-    signs = np.sign(found[np.abs(found).argmax(axis=0), np.arange(kept)])
-    return (found * signs).astype(np.float32), (values / np.trace(gram)).astype(np.float32)
+        vectors = np.concatenate([block.T @ (vectors / np.sqrt(values)).astype(np.float32) for block in rows.blocks()])
+    signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(kept)])
+    return (vectors * signs).astype(np.float32), (values / np.trace(gram)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Settings of the extractors, told apart by the key `extractor`; imports no torch.
+"""Settings of the extractors, distinguished by the key `extractor`; imports no torch.
 
 targets:
   latents: {extractor: latents, weights: models/small_world/text_to_video}
@@ -161,7 +161,7 @@ class BlipStatesConfig(KeyFrameStatesConfig):
 
     extractor: Literal["blip"] = "blip"
     image_size: PositiveInt | None = None
-    """Height and width of what the model is shown, in pixels; by default what its own `config.json` says.
+    """Height and width of what the model is shown, in pixels; by default the size in its own `config.json`.
 
     At another size its position embeddings are interpolated. With patches of 16, 240 gives 226 tokens, 384 gives 577.
     """
@@ -201,7 +201,7 @@ class GivenConfig(Config):
 BuildableConfig = PixelsConfig | LatentsConfig | TextConfig | ClipStatesConfig | BlipStatesConfig
 
 ExtractorConfig = Annotated[BuildableConfig | GivenConfig, Field(discriminator="extractor")]
-"""Any of them, told apart by `extractor`; `pydantic.TypeAdapter(ExtractorConfig)` reads one."""
+"""Any extractor's config, by its key `extractor`; `pydantic.TypeAdapter(ExtractorConfig)` reads one."""
 
 EXTRACTORS: dict[str, type[BuildableConfig] | type[GivenConfig]] = {
     "pixels": PixelsConfig,

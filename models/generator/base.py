@@ -148,8 +148,8 @@ class LatentDiffusion:
 
     def _report_cut(self, captions: list[str]) -> None:
         if cut := count_cut(self.tokenizer, captions):
-            most = self.tokenizer.model_max_length
-            report(f"{cut} of {len(captions)} captions are longer than {most} tokens and are cut", 1, 1)
+            max_tokens = self.tokenizer.model_max_length
+            report(f"{cut} of {len(captions)} captions are longer than {max_tokens} tokens and are cut", 1, 1)
 
     def _states(self, captions: list[str]) -> NDArray[np.float32]:
         """Return the states of a batch's captions, each different one encoded once, (caption, token, width)."""

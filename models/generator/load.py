@@ -4,7 +4,6 @@ Text-to-video models of ModelScope's form, zeroscope and the small world's own a
 text-to-image denoiser with a motion adapter between its layers (Guo et al. 2024).
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,34 +19,47 @@ from models.weights.load import FAULTS, load, load_folder, pick_device
 from models.weights.locate import MOTION, TEXT_TO_VIDEO, Device, Precision, locate, locate_files
 
 
-def load_text_to_video(
-    weights: str, root: Path, rendering: Rendering, *, device: Device, dtype: Precision, revision: str
+def load_generator(
+    weights: str,
+    root: Path,
+    rendering: Rendering,
+    *,
+    motion: str | None,
+    device: Device,
+    dtype: Precision,
+    revision: str,
 ) -> LatentDiffusion:
-    """Load a text-to-video model of a folder or of the hub; see `TextToVideoConfig.build`."""
-    parts = _load_parts(weights, root, device, dtype)
-    unet = load(UNet3DConditionModel, parts.folder, "unet", torch_dtype=parts.dtype).to(parts.device)
-    parts.check(unet)
-    return LatentDiffusion(config=rendering, unet=unet, revision=revision, **parts.around())
+    """Load a model of a folder or of the hub, with a motion adapter where one is named; see `DiffusionConfig.build`."""
+    folder, where, precision = locate(weights, root, TEXT_TO_VIDEO), pick_device(device), getattr(torch, dtype)
+    vae = load(AutoencoderKL, folder, "vae", torch_dtype=precision).to(where)
+    text_encoder = load(CLIPTextModel, folder, "text_encoder", dtype=precision).to(where)
+    tokenizer = load(CLIPTokenizer, folder, "tokenizer")
+    scheduler = load(_scheduler_class(folder / "scheduler"), folder, "scheduler")
+    if motion is None:
+        unet: Any = load(UNet3DConditionModel, folder, "unet", torch_dtype=precision).to(where)
+    else:
+        unet = _with_motion(folder, locate_files(motion, root, MOTION), precision).to(where, precision)
+    states, wanted = unet.config.cross_attention_dim, text_encoder.config.hidden_size
+    if states != wanted or unet.config.in_channels != vae.config.latent_channels:
+        raise ModelError(
+            f"{folder}: the denoiser takes states {states} wide and {unet.config.in_channels} channels, the text "
+            f"encoder gives {wanted}, the autoencoder {vae.config.latent_channels}; fix the folder"
+        )
+    return LatentDiffusion(rendering, vae, unet, text_encoder, tokenizer, scheduler, revision)
 
 
-def load_animatediff(
-    weights: str, motion: str, root: Path, rendering: Rendering, *, device: Device, dtype: Precision, revision: str
-) -> LatentDiffusion:
-    """Load a text-to-image model and join its denoiser with a motion adapter; see `AnimateDiffConfig.build`."""
-    parts, adapter_folder = _load_parts(weights, root, device, dtype), locate_files(motion, root, MOTION)
-    base = load(UNet2DConditionModel, parts.folder, "unet", torch_dtype=parts.dtype)
-    adapter = load_folder(MotionAdapter, adapter_folder, torch_dtype=parts.dtype)
+def _with_motion(folder: Path, adapter_folder: Path, dtype: torch.dtype) -> "MotionDenoiser":
+    base = load(UNet2DConditionModel, folder, "unet", torch_dtype=dtype)
+    adapter = load_folder(MotionAdapter, adapter_folder, torch_dtype=dtype)
     try:
-        unet = MotionDenoiser(UNetMotionModel.from_unet2d(base, adapter).to(parts.device, parts.dtype))
+        unet = MotionDenoiser(UNetMotionModel.from_unet2d(base, adapter))
     except FAULTS as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
-            f"{adapter_folder}: a motion adapter that does not fit the denoiser of {parts.folder} ({reason}); name two "
+            f"{adapter_folder}: a motion adapter that does not fit the denoiser of {folder} ({reason}); name two "
             "of the same family"
         ) from error
-    unet.eval().requires_grad_(False)
-    parts.check(unet)
-    return LatentDiffusion(config=rendering, unet=unet, revision=revision, **parts.around())
+    return unet.eval().requires_grad_(False)
 
 
 class MotionDenoiser(torch.nn.Module):  # type: ignore[misc]
@@ -73,52 +85,10 @@ class MotionDenoiser(torch.nn.Module):  # type: ignore[misc]
         return self.unet(sample, time, states.repeat_interleave(sample.shape[2], dim=0))
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The parts around a denoiser, and where the denoiser is to be loaded from and to."""
-
-    folder: Path
-    device: torch.device
-    dtype: torch.dtype
-    vae: AutoencoderKL
-    text_encoder: CLIPTextModel
-    tokenizer: CLIPTokenizer
-    scheduler: Any
-
-    def around(self) -> dict[str, Any]:
-        """Return the parts as `LatentDiffusion` names them."""
-        names = ("vae", "text_encoder", "tokenizer", "scheduler")
-        return {name: getattr(self, name) for name in names}
-
-    def check(self, unet: Any) -> None:
-        """Raise where a denoiser does not fit the parts around it."""
-        found, wanted = unet.config.cross_attention_dim, self.text_encoder.config.hidden_size
-        if found != wanted or unet.config.in_channels != self.vae.config.latent_channels:
-            raise ModelError(
-                f"{self.folder}: the denoiser takes states {found} wide and {unet.config.in_channels} channels, the "
-                f"text encoder gives {wanted}, the autoencoder {self.vae.config.latent_channels}; fix the folder"
-            )
-
-
-def _load_parts(weights: str, root: Path, device_name: Device, precision: Precision) -> Parts:
-    """Load everything but the denoiser."""
-    folder = locate(weights, root, TEXT_TO_VIDEO)
-    device, dtype = pick_device(device_name), getattr(torch, precision)
-    return Parts(
-        folder=folder,
-        device=device,
-        dtype=dtype,
-        vae=load(AutoencoderKL, folder, "vae", torch_dtype=dtype).to(device),
-        text_encoder=load(CLIPTextModel, folder, "text_encoder", dtype=dtype).to(device),
-        tokenizer=load(CLIPTokenizer, folder, "tokenizer"),
-        scheduler=load(_scheduler_class(folder / "scheduler"), folder, "scheduler"),
-    )
-
-
 def _scheduler_class(folder: Path) -> type[Any]:
     path = folder / "scheduler_config.json"
     name = read_json(path).get("_class_name", "") if path.is_file() else ""
-    found = getattr(diffusers, name, None)
-    if not name.endswith("Scheduler") or found is None:
+    scheduler: type[Any] | None = getattr(diffusers, name, None)
+    if not name.endswith("Scheduler") or scheduler is None:
         raise ModelError(f"{path}: names no scheduler of diffusers (found '{name}'); fetch or train the model again")
-    return found  # type: ignore[no-any-return]
+    return scheduler

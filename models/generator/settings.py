@@ -1,4 +1,4 @@
-"""Settings of the video generators, told apart by the key `kind`; imports no torch.
+"""Settings of the video generators, distinguished by the key `kind`; imports no torch.
 
 generator: {kind: text_to_video, weights: cerspense/zeroscope_v2_576w, strength: 0.8, guidance: 15.0, steps: 20}
 generator: {kind: animatediff, weights: OWNER/MODEL, motion: guoyww/animatediff-motion-adapter-v1-5-2}
@@ -49,28 +49,38 @@ class DiffusionConfig(Config):
 
         return Rendering(self.strength, self.guidance, self.steps, self.batch, self.decoded)
 
-
-class TextToVideoConfig(DiffusionConfig):
-    """A text-to-video model whose denoiser is a `UNet3DConditionModel`, such as zeroscope and ModelScope's."""
-
-    kind: Literal["text_to_video"] = "text_to_video"
-
     def build(self, root: Path) -> "VideoGenerator":
-        """Load the generator; a relative path in `weights` is resolved against `root`.
+        """Load the generator; relative paths in `weights` and `motion` are resolved against `root`.
 
         Raises
         ------
         ModelError
             The weights are not there, or their parts do not fit each other.
         """
-        from models.generator.load import load_text_to_video
+        from models.generator.load import load_generator
 
-        how, revision = self.rendering(), self.revision(root)
-        return load_text_to_video(self.weights, root, how, device=self.device, dtype=self.dtype, revision=revision)
+        return load_generator(
+            self.weights,
+            root,
+            self.rendering(),
+            motion=self._motion_adapter(),
+            device=self.device,
+            dtype=self.dtype,
+            revision=self.revision(root),
+        )
 
     def revision(self, root: Path) -> str:
         """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
         return locate.revision(locate.locate(self.weights, root, locate.TEXT_TO_VIDEO), locate.TEXT_TO_VIDEO)
+
+    def _motion_adapter(self) -> str | None:
+        return None
+
+
+class TextToVideoConfig(DiffusionConfig):
+    """A text-to-video model whose denoiser is a `UNet3DConditionModel`, such as zeroscope and ModelScope's."""
+
+    kind: Literal["text_to_video"] = "text_to_video"
 
 
 class AnimateDiffConfig(DiffusionConfig):
@@ -80,26 +90,13 @@ class AnimateDiffConfig(DiffusionConfig):
     motion: str
     """The motion adapter: a folder with `config.json` and safetensors, or a model's name on the hub."""
 
-    def build(self, root: Path) -> "VideoGenerator":
-        """Load the generator; relative paths in `weights` and `motion` are resolved against `root`.
-
-        Raises
-        ------
-        ModelError
-            The weights are not there, or their parts do not fit each other.
-        """
-        from models.generator.load import load_animatediff
-
-        how, revision = self.rendering(), self.revision(root)
-        return load_animatediff(
-            self.weights, self.motion, root, how, device=self.device, dtype=self.dtype, revision=revision
-        )
-
     def revision(self, root: Path) -> str:
-        """Return the digest of both weights, without loading them; raises as `build` does where they are absent."""
-        base = locate.revision(locate.locate(self.weights, root, locate.TEXT_TO_VIDEO), locate.TEXT_TO_VIDEO)
+        """Return the digest of both weights; as for other generators."""
         motion = locate.revision_of_files(locate.locate_files(self.motion, root, locate.MOTION), locate.MOTION)
-        return digest_json([base, motion])
+        return digest_json([super().revision(root), motion])
+
+    def _motion_adapter(self) -> str | None:
+        return self.motion
 
 
 def _kind(content: Any) -> str | None:
@@ -111,4 +108,4 @@ GeneratorConfig = Annotated[
     Annotated[TextToVideoConfig, Tag("text_to_video")] | Annotated[AnimateDiffConfig, Tag("animatediff")],
     Discriminator(_kind),
 ]
-"""Any of them, told apart by `kind`, which may be left out for a text-to-video model."""
+"""Any generator's config, by its `kind`, which may be left out for a text-to-video model."""

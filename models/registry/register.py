@@ -189,9 +189,9 @@ def _signature(trained: TrainedSet, part: str) -> ModelSignature:
         shape = tuple(-1 if axis == 0 or axis in axes else length for axis, length in enumerate(np.shape(rows)))
         return Schema([TensorSpec(np.dtype(np.float32), shape)])
 
-    given, made = trained.examples[part]
+    rows_in, rows_out = trained.examples[part]
     subject: Any = ParamSchema([ParamSpec("subject", "string", default="")])
-    return ModelSignature(tensor(given, free[0]), tensor(made, free[1]), subject)
+    return ModelSignature(tensor(rows_in, free[0]), tensor(rows_out, free[1]), subject)
 
 
 SHORT = 12
@@ -232,7 +232,7 @@ def description(trained: TrainedSet, part: str, mlflow_run: str) -> str:
 
 
 def _scores(trained: TrainedSet, part: str) -> dict[str, Score]:
-    """Return the scores that say something of a part: a regressor's are its role's, the encoder's are all."""
+    """Return the scores of a part: a regressor's are its role's, the encoder's are all."""
     return {
         name: score
         for name, score in trained.validation.items()

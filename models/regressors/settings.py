@@ -87,4 +87,4 @@ class ResidualConfig(_RidgeSettings, NetworkConfig):
 
 
 RegressorConfig = Annotated[RidgeConfig | MlpConfig | ResidualConfig, Field(discriminator="kind")]
-"""Any regressor's config, told apart by `kind`."""
+"""Any regressor's config, by its `kind`."""

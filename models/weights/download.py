@@ -28,7 +28,7 @@ class Model:
     name : str
         "owner/name".
     commit : str
-        What the name stands for today.
+        The commit that the name refers to today.
     files : dict
         Bytes of every file that is wanted, by its path.
     pickled : list of str
@@ -63,13 +63,13 @@ def find_model(name: str, wanted: Iterable[str]) -> Model:
             f"{name}: the hub does not answer for it ({type(error).__name__}: {_short(error)}); check the name and the "
             "network, log in with 'hf auth login' where it asks for that, and run again"
         ) from error
-    sizes = {one.rfilename: int(one.size or 0) for one in info.siblings or []}
+    sizes = {file.rfilename: int(file.size or 0) for file in info.siblings or []}
     files, pickled = choose(name, sizes, wanted)
     return Model(name, str(info.sha), files, pickled)
 
 
 def choose(name: str, sizes: dict[str, int], wanted: Iterable[str]) -> tuple[dict[str, int], list[str]]:
-    """Return the files that match the patterns, with their bytes, and which of them are pickled for want of others.
+    """Return the files that match the patterns, with their bytes, and which are pickled as there are no others.
 
     Raises
     ------
@@ -103,7 +103,9 @@ def _matching(sizes: dict[str, int], pattern: str) -> list[str]:
     return [
         file
         for file in sizes
-        if file.count("/") == level and fnmatch(file, pattern) and not any(fnmatch(file, one) for one in VARIANTS)
+        if file.count("/") == level
+        and fnmatch(file, pattern)
+        and not any(fnmatch(file, variant) for variant in VARIANTS)
     ]
 
 

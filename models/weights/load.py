@@ -87,7 +87,7 @@ def load_settings(cls: type[T], folder: Path, *kinds: str) -> T:
     Raises
     ------
     ModelError
-        The file is damaged, or describes none of the `kinds` of model, as its `model_type` says.
+        The file is damaged, or describes none of the `kinds` of model, by its `model_type`.
     """
     settings: T = _read(cls, folder)
     if (found := read_json(folder / "config.json").get("model_type")) not in kinds:
@@ -125,5 +125,5 @@ def pick_device(device: Device) -> torch.device:
 
 
 def autocast(device: torch.device, dtype: Precision) -> torch.autocast:
-    """Return a context in which products are computed in a precision; float32 leaves everything as it is."""
+    """Return a context in which products are computed in a precision; float32 changes nothing."""
     return torch.autocast(device.type, dtype=getattr(torch, dtype), enabled=dtype != "float32")

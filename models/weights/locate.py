@@ -3,7 +3,7 @@
 A pipeline of diffusers has a folder for each part (`locate`, `revision`). A model of transformers, such as CLIP or
 BLIP, has its files beside each other (`locate_files`, `revision_of_files`).
 
-Imports no torch: whether targets are up to date can be told from the weights' digest without loading them.
+Imports no torch: the weights' digest shows whether targets are up to date, without loading them.
 """
 
 from collections.abc import Sequence

@@ -93,7 +93,7 @@ def kept_of(patches: Patches, masked: float) -> int:
     """
     if patches.count < 2:
         raise ModelError(
-            f"mbm: {patches.voxels} voxels are one patch of {patches.size}, and nothing can be told of it from others; "
+            f"mbm: {patches.voxels} voxels are one patch of {patches.size}, which cannot be predicted from others; "
             "make the encoder's patch smaller"
         )
     return min(max(1, round((1 - masked) * patches.count)), patches.count - 1)

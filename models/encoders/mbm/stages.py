@@ -210,7 +210,7 @@ def info_nce(embeddings: torch.Tensor, targets: torch.Tensor, temperature: float
 
 
 def soft_clip(embeddings: torch.Tensor, targets: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Return SoftCLIP: as InfoNCE, held against how similar the targets are to each other (Scotti et al. 2023)."""
+    """Return SoftCLIP: as InfoNCE, towards how similar the targets are to each other (Scotti et al. 2023)."""
     towards = normalize(targets, dim=1)
     logits = normalize(embeddings, dim=1) @ towards.T / temperature
     wanted = (towards @ towards.T / temperature).softmax(dim=1)
@@ -248,7 +248,7 @@ Targets = dict[str, NDArray[np.float32]]
 def align(
     model: Aligned, config: AlignConfig, rows: dict[str, Twins], targets: dict[str, Targets], context: Context
 ) -> None:
-    """Fine-tune a network in place; a batch holds no stimulus twice, or repetitions would be told to differ.
+    """Fine-tune a network in place; a batch holds no stimulus twice: repetitions would be pushed apart.
 
     Parameters
     ----------
@@ -276,7 +276,7 @@ def align(
             parts.append(_contrast(model, config, "soft_clip", name, rows[name], targets[name], chosen, rng))
         return torch.stack(parts).mean()
 
-    # one stimulus can be told from no other: its loss is 0 whatever is learned
+    # with a single stimulus there is nothing to contrast: its loss is 0 whatever is learned
     enough = all(len(np.unique(rows[name].codes[rows[name].held])) > 1 for name in subjects)
     look = held_out if enough else None
     optimiser = optimiser_of(config, model, slower=model.brain, by=config.rate_below)

@@ -110,18 +110,9 @@ def penalty_errors(
 
 
 def gcv_errors(spectrum: Spectrum, squares: Array, penalties: Sequence[float]) -> Array:
-    """Return the generalised cross-validation error, summed over rows, for each penalty and target.
+    """Return the generalised cross-validation error, summed over rows, (penalty, target); see `penalty_errors`.
 
-    Parameters
-    ----------
-    spectrum : of the centred features
-    squares : (row, target)
-        Squares of the rotated targets.
-    penalties : absolute values of λ, above 0
-
-    Returns
-    -------
-    errors : (penalty, target)
+    `squares` (row, target) are those of the rotated targets.
     """
     kept = np.array([spectrum.kept(penalty) for penalty in penalties])
     mean_diagonal = (kept.sum(axis=1, keepdims=True) - 1) / len(spectrum.values)
@@ -129,19 +120,9 @@ def gcv_errors(spectrum: Spectrum, squares: Array, penalties: Sequence[float]) -
 
 
 def left_out_errors(spectrum: Spectrum, outer: Array, stimuli: Sequence[str], penalties: Sequence[float]) -> Array:
-    """Return the leave-one-stimulus-out squared error, summed over rows and targets, for each penalty.
+    """Return the leave-one-stimulus-out squared error, summed over rows and targets, (penalty,) float64.
 
-    Parameters
-    ----------
-    spectrum : of the centred features
-    outer : (row, row)
-        Gram matrix of the rotated targets, ``R Rᵀ``.
-    stimuli : one per row
-    penalties : absolute values of λ, above 0
-
-    Returns
-    -------
-    errors : (penalty,) float64
+    `outer` (row, row) is the Gram matrix ``R Rᵀ`` of the rotated targets; the others are as for `penalty_errors`.
     """
     groups, outer = _rows_by_size(stimuli), outer.astype(np.float64)
     return np.array([_left_out_error(spectrum, outer, groups, penalty) for penalty in penalties])
@@ -150,19 +131,7 @@ def left_out_errors(spectrum: Spectrum, outer: Array, stimuli: Sequence[str], pe
 def left_out_errors_per_target(
     spectrum: Spectrum, rotated: Array, stimuli: Sequence[str], penalties: Sequence[float]
 ) -> Array:
-    """Return the leave-one-stimulus-out squared error, summed over rows, for each penalty and target.
-
-    Parameters
-    ----------
-    spectrum : of the centred features
-    rotated : (row, target)
-    stimuli : one per row
-    penalties : absolute values of λ, above 0
-
-    Returns
-    -------
-    errors : (penalty, target)
-    """
+    """Return the leave-one-stimulus-out squared error, summed over rows, (penalty, target); see `penalty_errors`."""
     errors = np.empty((len(penalties), rotated.shape[1]), rotated.dtype)
     for error, penalty in zip(errors, penalties, strict=True):
         residuals = left_out_residuals(spectrum, rotated, stimuli, penalty)
@@ -171,18 +140,9 @@ def left_out_errors_per_target(
 
 
 def left_out_residuals(spectrum: Spectrum, rotated: Array, stimuli: Sequence[str], penalty: float) -> Array:
-    """Return what is left of the targets when each row is predicted from all other stimuli's rows.
+    """Return what is left of the targets when each row is predicted from all other stimuli's rows, (row, target).
 
-    Parameters
-    ----------
-    spectrum : of the centred features
-    rotated : (row, target)
-    stimuli : one per row
-    penalty : absolute value of λ, above 0
-
-    Returns
-    -------
-    residuals : (row, target), in the precision of `rotated`
+    The residuals have the precision of `rotated`; see `penalty_errors` for the parameters.
     """
     shrunk = spectrum.vectors * spectrum.kept(penalty)
     inverses = [
@@ -251,14 +211,7 @@ class Centred:
         return cls(centre, rows, Spectrum.of(rows))
 
     def dual(self, rotated: Array, penalties: Array) -> NDArray[np.float32]:
-        """Return the weights of rows, (row, target).
-
-        Parameters
-        ----------
-        rotated : (row, target)
-            Centred targets, rotated by the spectrum.
-        penalties : (1,) or (target,) absolute values of λ
-        """
+        """Return the weights of rows, (row, target), for rotated targets and absolute λ, (1,) or (target,)."""
         return self._weights(self.spectrum.vectors, rotated, penalties)
 
     def primal(self, rotated: Array, penalties: Array) -> NDArray[np.float32]:
