@@ -59,7 +59,8 @@ def _with_motion(folder: Path, adapter_folder: Path, dtype: torch.dtype) -> "Mot
             f"{adapter_folder}: a motion adapter that does not fit the denoiser of {folder} ({reason}); name two "
             "of the same family"
         ) from error
-    return unet.eval().requires_grad_(False)
+    unet.eval().requires_grad_(False)
+    return unet
 
 
 class MotionDenoiser(torch.nn.Module):  # type: ignore[misc]

@@ -26,8 +26,8 @@ Index = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Twins:
-    """One subject's rows and, for each, the other trials of its stimulus.
+class RepeatPairs:
+    """One subject's rows and, for each, the other repetitions of its stimulus.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Twins:
     held: Index
 
     @classmethod
-    def of(cls, rows: NDArray[np.float32], stimuli: list[str], share: float, rng: np.random.Generator) -> "Twins":
+    def of(cls, rows: NDArray[np.float32], stimuli: list[str], share: float, rng: np.random.Generator) -> "RepeatPairs":
         """Hold out a share of the stimuli; rows without one are trained on."""
         held = np.zeros(len(rows), dtype=bool)
         held[: len(stimuli)] = split_stimuli(stimuli, share, rng)
@@ -74,7 +74,7 @@ class Twins:
 
 
 def pretrain(
-    brain: MaskedBrainModel, config: PretrainConfig, rows: dict[str, Twins], context: Context
+    brain: MaskedBrainModel, config: PretrainConfig, rows: dict[str, RepeatPairs], context: Context
 ) -> dict[str, dict[str, float]]:
     """Pretrain a network in place.
 
@@ -116,7 +116,7 @@ def masked_error(
     brain: MaskedBrainModel,
     config: PretrainConfig,
     name: str,
-    data: Twins,
+    data: RepeatPairs,
     chosen: Index,
     rng: np.random.Generator,
     part: Index | None = None,
@@ -145,7 +145,7 @@ def _mean_over(error: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
 
 
 def _held_out(
-    brain: MaskedBrainModel, config: PretrainConfig, name: str, data: Twins, seed: int
+    brain: MaskedBrainModel, config: PretrainConfig, name: str, data: RepeatPairs, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the error of the masked patches of held-out rows, and that of predicting zero, the training mean."""
     rng, sums = rng_for(seed, "mbm", "held out", name), torch.zeros(3, device=workers().device)
@@ -161,7 +161,7 @@ def _errors(
     brain: MaskedBrainModel,
     config: PretrainConfig,
     name: str,
-    data: Twins,
+    data: RepeatPairs,
     chosen: Index,
     rng: np.random.Generator,
     part: Index | None = None,
@@ -246,7 +246,7 @@ Targets = dict[str, NDArray[np.float32]]
 
 
 def align(
-    model: Aligned, config: AlignConfig, rows: dict[str, Twins], targets: dict[str, Targets], context: Context
+    model: Aligned, config: AlignConfig, rows: dict[str, RepeatPairs], targets: dict[str, Targets], context: Context
 ) -> None:
     """Fine-tune a network in place; a batch holds no stimulus twice: repetitions would be pushed apart.
 
@@ -284,7 +284,7 @@ def align(
         train_stage("align", "contrastive alignment", model, config, loss, look, context, optimiser)
 
 
-def _draw(rows: dict[str, Twins], batch: int, rng: np.random.Generator) -> dict[str, NDArray[np.int64]]:
+def _draw(rows: dict[str, RepeatPairs], batch: int, rng: np.random.Generator) -> dict[str, NDArray[np.int64]]:
     """Draw stimuli without replacement, for each subject of an equal part of the batch, and one trial of each."""
     drawn, share = {}, max(2, batch // len(rows))
     for name in sorted(rows):
@@ -300,7 +300,7 @@ def _contrast(
     config: AlignConfig,
     kind: str,
     name: str,
-    data: Twins,
+    data: RepeatPairs,
     targets: Targets,
     chosen: NDArray[np.int64],
     rng: np.random.Generator,
