@@ -1,5 +1,6 @@
 """Configs of the regressors; to add a kind, write its file and name its config here."""
 
+import warnings
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
@@ -21,7 +22,9 @@ class _RidgeSettings(Config):
     def _accept_old_names(cls, content: Any) -> Any:
         content = renamed(content, "penalties", "alphas")
         if isinstance(content, dict) and content.get("criterion") == "loso":
-            return {**content, "criterion": "leave_one_stimulus_out"}
+            now = "leave_one_stimulus_out"
+            warnings.warn(f"criterion 'loso' is now called '{now}'; this release still reads 'loso'", FutureWarning, 2)
+            return {**content, "criterion": now}
         return content
 
 

@@ -325,6 +325,9 @@ def test_roles_share_what_their_features_decide_and_are_fitted_as_alone(monkeypa
 
 
 def test_the_names_of_the_last_release_are_read_with_a_warning() -> None:
-    with pytest.warns(FutureWarning, match="'penalties' is now called 'alphas'"):
+    with (
+        pytest.warns(FutureWarning, match="'penalties' is now called 'alphas'"),
+        pytest.warns(FutureWarning, match="criterion 'loso' is now called 'leave_one_stimulus_out'"),
+    ):
         old = RidgeConfig.model_validate({"kind": "ridge", "penalties": [0.5], "criterion": "loso"})
     assert old == RidgeConfig(alphas=[0.5], criterion="leave_one_stimulus_out")

@@ -1,12 +1,14 @@
 """The small world's models as a whole: what they are trained on, and what is published of them with which scores."""
 
 import itertools
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+import core.environment as environment
 from core.checkout import project_root as home_folder
 from core.errors import ConfigError, ModelError
 from core.files import digest_folder, read_json
@@ -14,6 +16,7 @@ from models.classifiers.attributes import AttributeClassifier
 from models.generator.settings import TextToVideoConfig
 from simulation.world import ATTRIBUTES, WORLDS, Combination
 from studies.study import load_study
+from zoo.__main__ import main
 from zoo.score import GUIDANCE, STEPS, named_attributes
 from zoo.settings import SmallWorldConfig, load_small_world
 from zoo.train import score, train_zoo
@@ -89,6 +92,29 @@ def test_wrong_settings_are_one_line(tmp_path: Path) -> None:
         load_small_world(file)
     file.write_text("")
     assert load_small_world(file) == SmallWorldConfig()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "outputs/zoo", "-c", "configs/small.yaml"], "unknown key"),
+        (["score", "outputs/zoo", "-c", "configs/none.yaml"], "cannot be read as YAML"),
+    ],
+)
+def test_a_mistake_on_its_command_line_is_one_line_and_exit_code_2(
+    home: Path, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(home)
+    (home / "configs").mkdir(exist_ok=True)
+    (home / "configs" / "small.yaml").write_text("study: small")
+    monkeypatch.setattr(sys, "argv", ["zoo", *arguments])
+    monkeypatch.setattr(environment, "quiet", lambda _: None)
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 1
+    assert errors[0].startswith("error: ")
+    assert message in errors[0]
 
 
 def test_captions_are_read_attribute_by_attribute() -> None:
