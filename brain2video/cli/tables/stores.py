@@ -162,21 +162,6 @@ def show_reproduced(made: "Reproduced") -> None:
     sys.exit(2)
 
 
-def show_zoo(scores: dict[str, Any]) -> None:
-    """Show what the judge says of the small world's models."""
-    from zoo.card import rows_of
-
-    rows = rows_of(scores)
-    table = Table(title=f"read by the judge, {scores['clips']} clips", title_justify="left")
-    table.add_column("")
-    names = list(scores["judge"])
-    for name in names:
-        table.add_column(name, justify="right")
-    for row, values in rows.items():
-        table.add_row(row, *("" if name not in values else f"{values[name]:.3f}" for name in names))
-    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
-
-
 def verify_store(store: Path) -> None:
     """Print one line per finding and exit with 2 where there is one."""
     from feature_store import verify
