@@ -1,6 +1,6 @@
 """Atomic files and folders, and digests: nothing this project writes is ever seen half-written.
 
-Files mapped into memory: the pages that were touched count as the process's own until they are let go of.
+Files mapped into memory: the pages that were touched count as the process's own until they are released.
 """
 
 import ctypes
@@ -227,7 +227,7 @@ def disk_explained(folder: Path) -> Iterator[None]:
         raise
 
 
-def let_go(values: NDArray[Any]) -> None:
+def release_pages(values: NDArray[Any]) -> None:
     """Take a mapped file's pages out of the process's memory; touched again, they come from the file again.
 
     Nothing is lost: an array that is not mapped, or that may be written to, is left alone, and so is everything where

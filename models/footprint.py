@@ -19,10 +19,9 @@ from torch.utils._pytree import tree_leaves
 from transformers.initialization import no_init_weights
 
 from models.encoders.mbm.encoder import ROWS
-from models.encoders.mbm.network import Aligned, MaskedBrainModel
-from models.encoders.mbm.patches import Patches, kept_of
+from models.encoders.mbm.network import Aligned, MaskedBrainModel, Patches, kept_of
 from models.encoders.settings import AlignConfig, MbmConfig, PretrainConfig
-from models.regressors.network import Perceptron
+from models.regressors.mlp import Perceptron
 from models.regressors.settings import MlpConfig, ResidualConfig
 from models.training.settings import LoopConfig
 from models.weights.load import autocast

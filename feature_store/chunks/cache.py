@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from core.files import let_go
+from core.files import release_pages
 
 
 class Chunk:
@@ -38,7 +38,7 @@ class Chunk:
     def let_go(self) -> None:
         """Hold nothing of it any more; arrays that were handed out stay as they are."""
         if self._mapped and self._values is not None:
-            let_go(self._values)
+            release_pages(self._values)
         else:
             self._values = None
 

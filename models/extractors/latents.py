@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -11,10 +11,7 @@ from diffusers import AutoencoderKL
 from core.errors import ModelError
 from models.extractors.base import Clips, Values, check_clips, check_values
 from models.weights.load import autocast, load, pick_device
-from models.weights.locate import VAE, locate, revision
-
-if TYPE_CHECKING:
-    from models.extractors.settings import LatentsConfig, Precision
+from models.weights.locate import VAE, Device, Precision, locate, revision
 
 
 class Latents:
@@ -37,18 +34,19 @@ class Latents:
     dtype: np.dtype[Any] = np.dtype(np.float16)
 
     def __init__(
-        self, vae: AutoencoderKL, *, frame: tuple[int, int, int], revision: str, precision: "Precision" = "float32"
+        self, vae: AutoencoderKL, *, frame: tuple[int, int, int], revision: str, precision: Precision = "float32"
     ) -> None:
         self.vae, self.frame, self.revision, self.precision = vae, frame, revision, precision
         self.shape = latent_shape(vae.config, frame)
 
     @classmethod
-    def load(cls, config: "LatentsConfig", root: Path) -> "Latents":
-        """Load the autoencoder that the settings name; see `LatentsConfig.build`."""
-        folder = locate(config.weights, root, VAE)
-        vae = load(AutoencoderKL, folder, "vae", torch_dtype=torch.float32).to(pick_device(config.device))
-        frame = (config.frames, config.height, config.width)
-        return cls(vae, frame=frame, revision=revision(folder, VAE), precision=config.dtype)
+    def load(
+        cls, weights: str, root: Path, frame: tuple[int, int, int], *, precision: Precision, device: Device
+    ) -> Self:
+        """Load the autoencoder of a folder or of the hub; see `LatentsConfig.build`."""
+        folder = locate(weights, root, VAE)
+        vae = load(AutoencoderKL, folder, "vae", torch_dtype=torch.float32).to(pick_device(device))
+        return cls(vae, frame=frame, revision=revision(folder, VAE), precision=precision)
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def extract(self, batch: Any) -> Values:

@@ -16,7 +16,7 @@ from models.classifiers.settings import ClipFramesConfig, FrameClassifierConfig,
 from models.extractors.latents import decode_pictures
 from models.extractors.settings import BlipStatesConfig, ClipStatesConfig, ExtractorConfig, LatentsConfig, TextConfig
 from models.footprint import Footprint, trace
-from models.generator.animatediff import MotionDenoiser
+from models.generator.load import MotionDenoiser
 from models.generator.settings import AnimateDiffConfig, GeneratorConfig
 from models.weights.locate import settings_folder
 

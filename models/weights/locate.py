@@ -3,15 +3,22 @@
 A pipeline of diffusers has a folder for each part (`locate`, `revision`). A model of transformers, such as CLIP or
 BLIP, has its files beside each other (`locate_files`, `revision_of_files`).
 
-Imports no torch: whether targets are up to date can be told from the weights' digest without loading them.
+Imports no torch: the weights' digest shows whether targets are up to date, without loading them.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from core.config import nearest
 from core.digests import INPUTS
 from core.errors import ModelError
+
+Device = Literal["auto", "cpu", "cuda"]
+"""`auto` takes a GPU where there is one. Values of the two may differ in the last bit."""
+
+Precision = Literal["float32", "float16", "bfloat16"]
+"""What a network's products are computed in; sums that need it stay in float32. Weights are kept in float32."""
 
 KEPT = ("*.json", "*.safetensors", "*.txt")
 """What is read of a part's folder: settings, weights, vocabulary. Pickled weights run code when loaded, so never."""
@@ -38,7 +45,7 @@ INDEX = "model*.index.json"
 DOWNLOADED = "data/weights"
 """Where `brain2video download weights` puts models, by their names on the hub, below the study's root."""
 
-PUBLISHED = Path(__file__).with_name("published")
+PUBLISHED = Path(__file__).parents[1] / "published"
 """Settings of the published models that the shipped studies name, and in `files.json` the bytes of their weights."""
 
 SHIPPED = "the small world's models come with the project, in models/small_world"

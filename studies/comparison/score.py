@@ -27,11 +27,12 @@ from evaluation.report.verdict import verdict
 from evaluation.statistics.scores import MEAN, NEAREST, RECONSTRUCTION, Values
 from evaluation.statistics.spaces import OF_A_FOLDER, centre, centred, why_left_out
 from evaluation.statistics.table import Table
+from models.classifiers.judges import resized
 from models.classifiers.settings import JudgesConfig
 from studies.comparison.sampling import Clips, Sampling, black_note, read_made, read_shown, read_whole
 from studies.comparison.videos import Captions, Paired, probe_all, videos_in
 from studies.runs import GALLERY, SEEN, SHEET, VIDEOS
-from studies.scoring.views import Judges, Viewer, resized
+from studies.scoring.views import Viewer, load_judges
 
 Array = NDArray[Any]
 Embed = Callable[[Clips], Array]
@@ -113,7 +114,7 @@ def score_pairs(
     ConfigError
         No metric applies.
     """
-    looking = Judges(judges)
+    looking = load_judges(judges)
     clip = looking.clip
     embed = None if clip is None else lambda clips: clip.frames(clips).mean(axis=1)
     known = None if training is None else TrainingClips(training, sampling, embed)

@@ -148,7 +148,7 @@ def _note(together: list[list[str]], batch: list[str]) -> None:
 
 def _written(writer: "BlipCaptioner", b: NDArray[Any], rows: slice) -> list[str]:
     """Return the captions of some rows, written in the same batches as when all rows are captioned."""
-    batch = writer.config.batch
+    batch = writer.decoding.batch
     start, stop = rows.start // batch * batch, -(-rows.stop // batch) * batch
     return writer.caption(b[start:stop])[rows.start - start : rows.stop - start]
 

@@ -3,7 +3,7 @@
 Where they are large they stay in the store's files, and features are made of one subject at a time.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,16 +16,13 @@ from core.errors import ConfigError, StoreError, StoreMissing
 from core.seeds import rng_for
 from feature_store import Store
 from feature_store.views import group_by_name, mean_of_runs, select
-from models.decoders.build import Encoder
-from models.decoders.predict import TRIALS, encode_trials
-from models.decoders.rows import BrainRows, LazyRows, Roles, in_memory, row_blocks
+from models.decoders.build import TRIALS, Encoder, encode_trials
+from models.decoders.rows import BrainRows, FeatureCache, LazyTrainingRows, RowsByRole, in_memory, row_blocks
 from models.regressors.settings import RegressorConfig
 
 Array = NDArray[Any]
 RESPONSES_BYTES = 256 * 2**20
 """Responses of all subjects up to this size are read into memory; fixed, so that no result depends on the machine."""
-FEATURES_BYTES = 64 * 2**20
-"""Features of so many bytes are kept, and in any case those of the subject asked for last."""
 
 
 @dataclass(frozen=True)
@@ -85,50 +82,37 @@ class TrainingData:
         wanted = set(stimuli)
         return replace(self, brains={subject: _only(brain, wanted) for subject, brain in self.brains.items()})
 
-    def roles(self, config: RegressorConfig, encoder: Encoder, named: Mapping[str, str]) -> Roles:
-        """Return what regressors are fitted on: trials' features, or their mean over a stimulus's repetitions.
+    def features(self, config: RegressorConfig, encoder: Encoder) -> FeatureCache:
+        """Return what regressors read: features of trials, or their means over a stimulus's repetitions."""
+        means = config.repeats == "mean"
+        return FeatureCache(lambda subject: _features(encoder, subject, self.brains[subject], means=means))
 
-        Features are made when they are asked for, the same for every role.
+    def roles(self, config: RegressorConfig, features: FeatureCache, named: Mapping[str, str]) -> RowsByRole:
+        """Return what regressors are fitted on, made when it is asked for.
 
         Parameters
         ----------
+        features : as `features` returns them for the same config
         named : by role, the target's name
         """
         means = config.repeats == "mean"
-        made = _Features(lambda subject: _features(encoder, subject, self.brains[subject], means=means))
-        targets = {name: self.targets[name] for name in named.values()}
         seen = {s: list(dict.fromkeys(one.stimuli)) if means else one.stimuli for s, one in self.brains.items()}
-        return {
-            role: (
-                target,
+        roles: RowsByRole = {}
+        for role, name in named.items():
+            target = self.targets[name]
+            roles[role] = (
+                name,
                 {
-                    subject: LazyRows(
-                        partial(made.of, subject),
-                        partial(targets[target].of_trials, stimuli),
+                    subject: LazyTrainingRows(
+                        partial(features.features_of, subject),
+                        partial(target.of_trials, stimuli),
                         stimuli,
-                        targets[target].values.shape[1:],
+                        target.values.shape[1:],
                     )
                     for subject, stimuli in seen.items()
                 },
             )
-            for role, target in named.items()
-        }
-
-
-class _Features:
-    """Every subject's features, made when they are asked for; see `FEATURES_BYTES`."""
-
-    def __init__(self, make: Callable[[str], Array]) -> None:
-        self._make = make
-        self._kept: dict[str, Array] = {}
-
-    def of(self, subject: str) -> Array:
-        """Return one subject's features, (row, feature)."""
-        if subject not in self._kept:
-            if sum(values.nbytes for values in self._kept.values()) > FEATURES_BYTES:
-                self._kept.clear()
-            self._kept[subject] = self._make(subject)
-        return self._kept[subject]
+        return roles
 
 
 def _features(encoder: Encoder, subject: str, one: BrainRows, *, means: bool) -> Array:

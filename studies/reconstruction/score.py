@@ -25,7 +25,7 @@ from models.registry.sets import ModelSet
 from studies.decoding.predictions import Predictions, predict_test_roles, stimuli_trained_on
 from studies.decoding.render import Rendered, Renderer, Roles, renderer_of
 from studies.scoring.leaks import find_leaks
-from studies.scoring.views import Judges, Viewer, views_of_targets
+from studies.scoring.views import Viewer, load_judges, views_of_targets
 from studies.stores.clip_reading import read_clips
 from studies.study import Study
 
@@ -79,7 +79,7 @@ def judge(study: Study, store: Store, chosen: ModelSet, subject: str) -> Judged:
     seen, captions = read(z.stimuli), true_captions(stored, z.stimuli)
     rows = ControlRows(stored, read, renderer_of(study, store), predictions, training)
     targets = views_of_targets(study.targets, store, z.stimuli, training)
-    viewer = Viewer(Judges(study.judges), targets, [caption for caption in rows.captions.values() if caption])
+    viewer = Viewer(load_judges(study.judges), targets, [caption for caption in rows.captions.values() if caption])
     truth = viewer.truth(seen, captions)
     table = Table(truth, study.evaluation, seed=study.seed, groups=z.groups)
     ours: Rendered | None = None

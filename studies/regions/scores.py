@@ -21,13 +21,12 @@ from evaluation.statistics.scores import SHUFFLED
 from evaluation.statistics.spaces import centre, centred
 from feature_store import Store
 from feature_store.views import mean_over_repeats
-from models.decoders.predict import encode_trials
-from models.decoders.rows import TrainingRows
+from models.decoders.build import encode_trials
+from models.decoders.rows import RegressorRows, flat_targets
 from models.encoders.settings import StandardiseConfig
 from models.encoders.standardise import Standardise
 from models.regressors.ridge.basis import Basis
-from models.regressors.ridge.columns import fit_columns
-from models.regressors.ridge.ridge import Ridge
+from models.regressors.ridge.ridge import Ridge, fit_columns
 from models.regressors.settings import RidgeConfig
 from studies.decoding.predictions import common_stimuli, predict_test
 from studies.decoding.training_data import TrainingData
@@ -127,7 +126,8 @@ class RoleDecoder:
     def __init__(self, decoding: Decoding, target: str, space: str) -> None:
         self._decoding, self._config = decoding, decoding.regressor
         self.space, self.target = centred(space), target
-        rows = decoding.data.roles(self._config, decoding.encoder, {"role": target})["role"][1]
+        features = decoding.data.features(self._config, decoding.encoder)
+        rows = decoding.data.roles(self._config, features, {"role": target})["role"][1]
         self._basis = _basis(self._config, rows)
         values = {s: self._projected(own) for s, own in rows.items()}
         fits = {s: fit_columns(own.features, values[s], own.stimuli, self._config) for s, own in rows.items()}
@@ -184,8 +184,8 @@ class RoleDecoder:
         ridge = Ridge(self.target, self._first.truth.shape[1:], {subject: fit}, self._basis)
         return ridge.predict(subject, own.test[:, voxels])
 
-    def _projected(self, rows: TrainingRows) -> Array:
-        return rows.flat_targets if self._basis is None else self._basis.project(rows.flat_targets)
+    def _projected(self, rows: RegressorRows) -> Array:
+        return flat_targets(rows) if self._basis is None else self._basis.project(flat_targets(rows))
 
     def _scored(self, predicted: dict[str, Array]) -> dict[str, PerStimulus]:
         """Score predictions by subject; (stimulus,) of one subject, (subject, stimulus) of several."""
@@ -214,7 +214,7 @@ def decode_role(decoder: RoleDecoder, regions: Sequence[Region], role: str) -> d
     return {"target": decoder.target, "metrics": metrics, "rows": decoder.everything(), "regions": scored}
 
 
-def _basis(config: RidgeConfig, rows: dict[str, TrainingRows]) -> Basis | None:
+def _basis(config: RidgeConfig, rows: dict[str, RegressorRows]) -> Basis | None:
     """Return the basis of the targets: the route's components, or all there are, which leaves a common penalty."""
     if config.components is not None:
         return Basis.fit_rows(rows, config.components)

@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from core.checkout import project_root
-from core.digests import INPUTS
 from evaluation.statistics.spaces import centre, centred
 from feature_store import Store
-from models.classifiers.attributes import Judge
+from models.classifiers.judges import Judges
 from models.classifiers.settings import JudgesConfig
 from models.extractors.base import Extractor
 from models.extractors.settings import ExtractorConfig, GivenConfig, PixelsConfig
@@ -45,59 +43,14 @@ class TargetView:
     truth: Array
 
 
-class Judges:
-    """The models that a study's `judges` name, loaded once."""
-
-    def __init__(self, config: JudgesConfig) -> None:
-        root = project_root()
-        self.small_world = Judge.load(root / config.small_world) if config.small_world else None
-        self.clip = config.clip.build(root) if config.clip else None
-        self.frames = config.frames.build(root) if config.frames else None
-        self.videos = config.videos.build(root) if config.videos else None
-
-    def of_clips(self, clips: Clips) -> dict[str, Array]:
-        """Return what the models say of clips (n, frame, height, width, 3) uint8, by space."""
-        made: dict[str, Array] = {}
-        if self.clip is not None:
-            made["clip_frames"] = self.clip.frames(clips)
-            made["clip"] = made["clip_frames"].mean(axis=1)
-        if self.frames is not None:
-            made["frame_classes"] = self.frames.scores(clips)
-        if self.videos is not None:
-            made["video_classes"] = self.videos.scores(clips)
-        if self.small_world is not None:
-            shown = resized(clips, self.small_world.frame)
-            made["video_attributes"] = self.small_world.read(shown)
-            made.setdefault("video_classes", self.small_world.classes(shown))
-        return made
-
-    def of_captions(self, captions: Sequence[str]) -> dict[str, Array]:
-        """Return what the models say of captions, one a stimulus, by space."""
-        made: dict[str, Array] = {"captions": np.array(captions, dtype=object)}
-        if self.clip is not None:
-            made["text"] = made["caption_clip"] = self.clip.words(list(captions))
-        if self.small_world is not None:
-            made["caption_attributes"] = self.attributes(captions)
-        return made
-
-    def attributes(self, captions: Sequence[str]) -> NDArray[np.int64]:
-        """Return which word of each attribute captions of the small world name, (n, attribute); −1 for none."""
-        assert self.small_world is not None
-        known = self.small_world.attributes
-        read = np.full((len(captions), len(known)), -1, np.int64)
-        for row, caption in enumerate(captions):
-            said = Combination.read(caption)
-            if said is not None:
-                read[row] = [words.index(getattr(said, name)) for name, words in known.items()]
-        return read
+def load_judges(config: JudgesConfig) -> Judges:
+    """Load the models that a study's `judges` name."""
+    return config.build(project_root(), Combination.read)
 
 
 def revisions_of(config: JudgesConfig) -> dict[str, str]:
-    """Return what changes whenever a judge may say something else: the digests of their weights, by name."""
-    root = project_root()
-    made = {"small_world": INPUTS.digest_folder(root / config.small_world)} if config.small_world else {}
-    others = {"clip": config.clip, "frames": config.frames, "videos": config.videos}
-    return made | {name: one.revision(root) for name, one in others.items() if one is not None}
+    """Return what changes whenever a judge may give other values; see `JudgesConfig.revisions`."""
+    return config.revisions(project_root())
 
 
 class Viewer:
@@ -197,16 +150,3 @@ def _padded(captions: Sequence[Sequence[str]]) -> Array:
     """Return captions as (n, reference), empty where a stimulus has fewer than others."""
     most = max(len(several) for several in captions)
     return np.array([[*several, *[""] * (most - len(several))] for several in captions], dtype=object)
-
-
-def resized(clips: Clips, frame: tuple[int, int, int]) -> Clips:
-    """Return clips at another number of frames and size, by time and by area; as they are where they have it."""
-    frames, height, width = frame
-    if clips.shape[1:4] == frame:
-        return clips
-    chosen = (2 * np.arange(frames) + 1) * clips.shape[1] // (2 * frames)
-    made = np.empty((len(clips), frames, height, width, 3), np.uint8)
-    for row, clip in enumerate(clips):
-        for place, at in enumerate(chosen):
-            made[row, place] = cv2.resize(clip[at], (width, height), interpolation=cv2.INTER_AREA)
-    return made

@@ -22,7 +22,7 @@ from evaluation.statistics.scores import MEAN, ORACLE, SHUFFLED
 from evaluation.statistics.spaces import centre, centred
 from feature_store import Store
 from feature_store.sources.base import SPLITS
-from models.decoders.predict import predict_stimuli
+from models.decoders.build import predict_stimuli
 from models.decoders.rows import BrainRows
 from models.training.stage import Context
 from studies.decoding.predictions import common_stimuli

@@ -181,7 +181,7 @@ def _require_folds(store: Store, targets: Iterable[str], folds: int | None) -> N
 
 def _fit_baseline(route: RouteConfig, encoder: Encoder, data: TrainingData, target: str, context: Context) -> Regressor:
     """Fit a target that is there for comparison alone."""
-    rows = data.roles(route.regressor, encoder, {target: target})
+    rows = data.roles(route.regressor, data.features(route.regressor, encoder), {target: target})
     return fit_regressors(route.regressor, rows, context.within("baselines"))[target]
 
 

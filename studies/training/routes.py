@@ -16,8 +16,7 @@ from core.seeds import rng_for
 from evaluation.statistics.intervals import bootstrap_interval, paired_interval
 from evaluation.statistics.scores import per_stimulus
 from evaluation.statistics.spaces import centre, centred
-from models.decoders.build import Encoder, Regressor, fit_encoder, fit_regressors
-from models.decoders.predict import predict_stimuli
+from models.decoders.build import Encoder, Regressor, fit_encoder, fit_regressors, predict_stimuli
 from models.decoders.rows import split_stimuli
 from models.training.stage import Context
 from studies.decoding.training_data import TrainingData
@@ -103,8 +102,10 @@ class Choice:
 def fit_route(route: RouteConfig, roles: Mapping[str, str], data: TrainingData, context: Context) -> FittedRoute:
     """Fit one route on training data; `roles` names the target that is regressed for each role."""
     encoder = fit_encoder(route.encoder, data.brains, context.within("encoder"))
-    rows = data.roles(route.regressor, encoder, roles)
-    return FittedRoute(encoder, fit_regressors(route.regressor, rows, context, joint=route.joint))
+    features = data.features(route.regressor, encoder)
+    rows = data.roles(route.regressor, features, roles)
+    regressors = fit_regressors(route.regressor, rows, context, joint=route.joint, features=features)
+    return FittedRoute(encoder, regressors)
 
 
 def choose_route(

@@ -19,8 +19,8 @@ from models.generator.base import LatentDiffusion
 from models.generator.footprint import of_generator
 from models.generator.loop import renoise_and_denoise
 from models.generator.settings import AnimateDiffConfig, TextToVideoConfig
-from zoo.models.config import TextStage
-from zoo.models.text import new_text_encoder, train_tokenizer
+from zoo.settings import TextStage
+from zoo.text_to_video import new_text_encoder, train_tokenizer
 
 CAPTIONS = ["a red circle", "a blue square moving left"]
 WIDTHS = (8, 16)

@@ -156,7 +156,7 @@ def in_production() -> dict[str, int]:
 def test_a_candidate_is_looked_at_promoted_and_taken_back(here: Here, cli_home: Path) -> None:
     here("run", "-c", "configs/small.yaml")
     assert here("promote", "-c", "configs/small.yaml", "--version", "encoder=1", "--force").code == 0
-    blind = ["--set", "training.routes={blind: {regressor: {kind: ridge, penalties: [1.0e+9]}}}"]
+    blind = ["--set", "training.routes={blind: {regressor: {kind: ridge, alphas: [1.0e+9]}}}"]
     done = here("train", "-c", "configs/small.yaml", *blind, "--promote")
     assert done.code == 0, done.stderr
     assert "worse" in done.stdout

@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from evaluation.config import JudgeConfig
-from models.classifiers.attributes import train_judge
 from studies.registry.promote import promote_run
 from studies.registry.register import register_training
 from studies.study import Study, load_study
 from studies.training.fit import fit
-from zoo.config import JUDGE, SmallWorldConfig
-from zoo.models.config import ZooConfig
-from zoo.models.train import train_zoo
+from zoo.judge import JudgeConfig, train_judge
+from zoo.settings import JUDGE, SmallWorldConfig, ZooConfig
+from zoo.train import train_models
 
 if TYPE_CHECKING:
     from .known_responses import Known
@@ -62,7 +60,7 @@ TINY_WORLD = SmallWorldConfig(
 def small_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small world's models, hardly trained, at the size of the demo's clips."""
     folder = tmp_path_factory.mktemp("zoo") / "small_world"
-    train_zoo(TINY_WORLD.zoo, lambda n, seed: TINY_WORLD.draw("zoo", n, seed), folder)
+    train_models(TINY_WORLD.zoo, lambda n, seed: TINY_WORLD.draw("zoo", n, seed), folder)
     shown = TINY_WORLD.draw("zoo", TINY_WORLD.judge.clips, 0)
     train_judge(TINY_WORLD.judge, shown.clips, shown.labels, shown.attributes).save(folder / JUDGE)
     return folder

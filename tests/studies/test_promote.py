@@ -39,7 +39,7 @@ from studies.training.fit import fit
 from ..conftest import write_arrays
 from .conftest import STUDY, write_study
 
-BLIND = {"regressor": {"kind": "ridge", "penalties": [1e9]}}
+BLIND = {"regressor": {"kind": "ridge", "alphas": [1e9]}}
 """Predicts next to nothing."""
 ROLES = {"targets": {**STUDY["targets"], "patches": {"extractor": "given"}}, "roles": {"z": "pixels", "b": "patches"}}
 

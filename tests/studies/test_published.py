@@ -36,8 +36,8 @@ from simulation.world import ATTRIBUTES, GRAMMAR
 from simulation.write import simulate
 from studies.stores.download import published_weights
 from studies.study import Study, load_study
-from zoo.models.config import TextStage
-from zoo.models.text import new_text_encoder, train_tokenizer
+from zoo.settings import TextStage
+from zoo.text_to_video import new_text_encoder, train_tokenizer
 
 from .test_loop import loop
 

@@ -15,6 +15,7 @@ import yaml
 from core.checkout import project_root as home_folder
 from core.files import digest_file, read_json
 from feature_store import Store
+from models.decoders import rows
 from models.weights import spill
 from studies.decoding import training_data
 from studies.runs import RECORD
@@ -115,7 +116,7 @@ def test_what_lies_on_disk_gives_the_same_to_the_last_bit(
     within = digests(study)
     for module, name in (
         (training_data, "RESPONSES_BYTES"),
-        (training_data, "FEATURES_BYTES"),
+        (rows, "FEATURES_BYTES"),
         (spill, "MEMORY_BYTES"),
     ):
         monkeypatch.setattr(module, name, 0)

@@ -1,10 +1,23 @@
-"""Settings of the training of the small world's own models, counted in steps; imports no torch."""
+"""Settings of the training of the small world's own models, counted in steps, and the clips that they see."""
 
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, PositiveFloat, PositiveInt
+import numpy as np
+import yaml
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError
 
-from core.config import Config
+from core.clips import ClipConfig
+from core.config import Config, explain
+from core.errors import ConfigError
+from simulation.config import WorldName
+from simulation.draw import draw_clips
+from simulation.world import ATTRIBUTES, WORLDS, Pool
+from zoo.corpus import Corpus
+from zoo.judge import JudgeConfig
+
+TEXT_TO_VIDEO, CLIP, BLIP, JUDGE = "text_to_video", "clip", "blip", "judge"
+"""Folders of the models."""
 
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=2)]
 
@@ -41,7 +54,7 @@ class TextStage(Config):
 
 
 class TextToVideoStage(Config):
-    """How the denoiser is trained, under the states of a text encoder that stays as it is."""
+    """How the denoiser is trained, under the states of a text encoder that is not changed."""
 
     widths: Widths = (32, 64)
     groups: PositiveInt = 8
@@ -123,3 +136,44 @@ class ZooConfig(Config):
             clip=ClipStage.model_validate({**vision, "steps": 2, "batch": 4, "projection": 8}),
             blip=BlipStage.model_validate({**vision, "steps": 2, "batch": 2, "text_layers": 1}),
         )
+
+
+class SmallWorldConfig(Config):
+    """Everything that the small world's own models are made from."""
+
+    world: WorldName = "full"
+    clips: ClipConfig = ClipConfig()
+    """How many frames of which size; clips are drawn at that size, not read."""
+    zoo: ZooConfig = ZooConfig()
+    judge: JudgeConfig = JudgeConfig()
+    judged: PositiveInt = 200
+    """Clips of combinations never trained on that the models are judged by."""
+    blurred: float = Field(default=0.7, gt=0, lt=1)
+    """Correlation of blurred with true latents where video-to-video starts: about what ridge regression reaches."""
+
+    def draw(self, pool: Pool, n: int, seed: int) -> Corpus:
+        """Return n fresh clips of a pool with all their captions and attributes."""
+        size = (self.clips.frames, self.clips.height, self.clips.width)
+        clips, combinations = draw_clips(WORLDS[self.world], pool, n, seed, *size)
+        names = list(ATTRIBUTES)
+        labels = [[ATTRIBUTES[name].index(getattr(drawn, name)) for name in names] for drawn in combinations]
+        captions = [drawn.captions() for drawn in combinations]
+        return Corpus(clips, captions, np.asarray(labels, dtype=np.int64), dict(ATTRIBUTES))
+
+
+def load_small_world(path: Path) -> SmallWorldConfig:
+    """Read the settings from a YAML.
+
+    Raises
+    ------
+    ConfigError
+        The file is absent or not YAML, or a key or value is wrong.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())}); correct it") from error
+    try:
+        return SmallWorldConfig.model_validate(content or {})
+    except ValidationError as error:
+        raise ConfigError(explain(error, SmallWorldConfig, str(path))) from error

@@ -24,11 +24,9 @@ from models.extractors.latents import to_pictures
 from models.training.checkpoints import NO_CHECKPOINTS, Checkpoints
 from models.training.loop import fit
 from models.training.muon import Muon
-from zoo.models.attributes import teach_attributes
-from zoo.models.config import BlipStage, ClipStage, TextStage, VisionStage
-from zoo.models.corpus import Corpus
-from zoo.models.half import round_to_half
-from zoo.models.text import Phrasings, text_config
+from zoo.corpus import Corpus, round_to_half, teach_attributes
+from zoo.settings import BlipStage, ClipStage, TextStage, VisionStage
+from zoo.text_to_video import Phrasings, text_config
 
 NORMAL = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 """Pictures in [-1, 1], as the autoencoder takes them."""
