@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.seeds import rng_for
-from feature_store.sources.bold_moments.dataset import GENERAL, ROIS
+from feature_store.sources.bold_moments.layout import GENERAL, ROIS
 from simulation.config import SimulationConfig
 
 VOXEL_MM = 3.0

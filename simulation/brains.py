@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.seeds import rng_for
-from feature_store.sources.bold_moments.dataset import ROI_VOXELS, ROIS
+from feature_store.sources.bold_moments.layout import ROI_VOXELS, ROIS
 from simulation.config import SimulationConfig
 from simulation.features import (
     Fields,

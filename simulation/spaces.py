@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.seeds import rng_for
-from feature_store.sources.bold_moments.dataset import (
+from feature_store.sources.bold_moments.layout import (
     BETAS,
     BETAS_KEYS,
     CEILING,

@@ -11,7 +11,7 @@ from core.errors import SourceError
 from core.files import read_json, staged_folder, write_json
 from core.progress import track
 from core.seeds import rng_for, seed_for
-from feature_store.sources.bold_moments.dataset import (
+from feature_store.sources.bold_moments.layout import (
     ANNOTATIONS,
     BETAS,
     BETAS_KEYS,

@@ -11,7 +11,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from core.checkout import project_root, relative_to_root
-from feature_store.sources.bold_moments.dataset import MNI_VOXELS, STIMULI, BoldMomentsConfig, Counts
+from feature_store.sources.bold_moments.dataset import BoldMomentsConfig
+from feature_store.sources.bold_moments.layout import MNI_VOXELS, STIMULI, Counts
 from feature_store.sources.bold_moments.request import how_to_get_clips, request
 from studies.planning.facts import published_voxels
 from studies.planning.models import Weights, weights_of

@@ -20,7 +20,8 @@ from feature_store.groups import Responses, Targets, open_group
 from feature_store.manifest import read_manifest
 from feature_store.schema import MANIFEST, UNLABELLED
 from feature_store.sources.base import SPLITS, Recording, Source, Split
-from feature_store.sources.bold_moments.dataset import (
+from feature_store.sources.bold_moments.dataset import BoldMomentsConfig
+from feature_store.sources.bold_moments.layout import (
     FSAVERAGE_VERTICES,
     FSLR_VOXELS,
     GENERAL,
@@ -32,7 +33,6 @@ from feature_store.sources.bold_moments.dataset import (
     WHOLE,
     WINDOW_ROIS,
     WINDOW_VOXELS,
-    BoldMomentsConfig,
     Counts,
 )
 from feature_store.sources.digits69 import Digits69, Digits69Config

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from core.clips import ClipConfig, write_clip
 from core.errors import SourceError, SourceMissing
 from core.files import read_json, write_json
-from feature_store.sources.bold_moments.dataset import (
+from feature_store.sources.bold_moments.dataset import BoldMomentsConfig
+from feature_store.sources.bold_moments.layout import (
     ANNOTATIONS,
     FSAVERAGE_VERTICES,
     FSLR_CORTEX,
@@ -26,7 +27,6 @@ from feature_store.sources.bold_moments.dataset import (
     ROIS,
     WINDOW_ROIS,
     WINDOW_VOXELS,
-    BoldMomentsConfig,
     Counts,
 )
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from sklearn.linear_model import Ridge
 
 from core.seeds import seed_for
-from feature_store.sources.bold_moments.dataset import ROIS
+from feature_store.sources.bold_moments.layout import ROIS
 from simulation.brains import Seen, SimulatedSubject, simulate_subject
 from simulation.config import SimulationConfig
 from simulation.draw import draw_jitter, render

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from core.errors import SourceError
 from core.files import digest_folder, read_json
 from feature_store.sources.base import Recording
-from feature_store.sources.bold_moments.dataset import (
+from feature_store.sources.bold_moments.dataset import BoldMomentsConfig
+from feature_store.sources.bold_moments.layout import (
     BETAS,
     GENERAL,
     GROUP_MASK,
@@ -19,7 +20,6 @@ from feature_store.sources.bold_moments.dataset import (
     ROIS,
     SUBJECT_MASK,
     WINDOW_ROIS,
-    BoldMomentsConfig,
 )
 from feature_store.sources.pickles.unpickle import load_pickle
 from simulation.anatomy import Anatomy, Volume, place_regions

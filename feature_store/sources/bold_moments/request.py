@@ -15,7 +15,7 @@ from core.config import nearest
 from core.errors import SourceError, SourceMissing
 from core.progress import track
 from feature_store.sources.base import SPLITS, Split
-from feature_store.sources.bold_moments.dataset import (
+from feature_store.sources.bold_moments.layout import (
     ANNOTATIONS,
     BETAS,
     BETAS_FOLDER,
@@ -39,11 +39,11 @@ from feature_store.sources.bold_moments.dataset import (
     WINDOWS,
     WINDOWS_FOLDER,
     Counts,
-    Responses,
+    ResponseKind,
 )
 
 BUCKET, PREFIX, REGION = "openneuro.org", "ds005165/", "us-east-1"
-KINDS: tuple[Responses, ...] = get_args(Responses)
+KINDS: tuple[ResponseKind, ...] = get_args(ResponseKind)
 ALWAYS = ("dataset_description.json", "participants.tsv", ANNOTATIONS)
 SPACES = ("MNI152", "fsLR32k", "fsaverage")
 CEILINGS: tuple[tuple[Split, int], ...] = (("train", 1), ("train", 3), ("test", 1), ("test", 10))
@@ -73,7 +73,7 @@ class Request:
     """
 
     subjects: tuple[str, ...]
-    kinds: tuple[Responses, ...]
+    kinds: tuple[ResponseKind, ...]
     rois: tuple[str, ...] = ()
     coordinates: bool = False
     everything: bool = False
@@ -138,7 +138,7 @@ def request(
     for kind in responses:
         if kind not in KINDS:
             raise SourceError(f"--responses {kind}: no such responses{nearest(kind, list(KINDS))}")
-    kinds = cast(tuple[Responses, ...], tuple(dict.fromkeys(responses)))
+    kinds = cast(tuple[ResponseKind, ...], tuple(dict.fromkeys(responses)))
     if rois and not {"rois", "windows"} & set(kinds):
         kinds = ("rois", *kinds)
     everyone = tuple(f"sub-{number:02d}" for number in PUBLISHED_SUBJECTS)

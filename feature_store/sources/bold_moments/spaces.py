@@ -1,7 +1,7 @@
 """BOLD Moments in a whole space: version B's betas of all voxels, one pickle of 0.7 to 3.9 GB per subject and split.
 
 Training rows are read when a recording is opened, because their file says which voxels there are; test rows when they
-are first asked for. Whoever drops the training rows before asking for the test rows never holds both.
+are first asked for. A caller that drops the training rows before asking for the test rows never holds both.
 """
 
 import re
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from core.errors import SourceError, SourceMissing
 from feature_store.sources.base import NO_ROI, Recording, Rows, Split
-from feature_store.sources.bold_moments.dataset import (
+from feature_store.sources.bold_moments.layout import (
     DOWNLOAD,
     FSAVERAGE_VERTICES,
     FSLR_CORTEX,
@@ -31,13 +31,16 @@ from feature_store.sources.bold_moments.dataset import (
     ROI_INDICES,
     ROIS,
     STIMULUS_NAME,
-    BoldMomentsConfig,
+    Counts,
 )
-from feature_store.sources.bold_moments.files import Reader, Stored, StoredRows, check_finite
-from feature_store.sources.bold_moments.voxels import (
+from feature_store.sources.bold_moments.reader import (
     Ceilings,
     Indices,
     Mask,
+    Reader,
+    Stored,
+    StoredRows,
+    check_finite,
     find_mask,
     mask_files,
     read_roi,
@@ -55,9 +58,9 @@ _NUMBER = re.compile(r"\D*(\d{4})(?:\.mp4)?")
 class SpaceBetas(Reader):
     """Betas of all voxels of a space, (trial, voxel), in the order of the files."""
 
-    def __init__(self, config: BoldMomentsConfig, path: Path, rois: tuple[str, ...]) -> None:
-        super().__init__(config, path, rois)
-        self.space = config.responses
+    def __init__(self, path: Path, counts: Counts, rois: tuple[str, ...], space: str) -> None:
+        super().__init__(path, counts, rois)
+        self.space = space
         self.folder = path / GLM_FOLDER.format(space=self.space)
         self.ceilings = Ceilings(self, self.space)
 
@@ -87,7 +90,7 @@ class SpaceBetas(Reader):
     def _betas(self, subject: str, split: Split) -> list[Path]:
         folder = self.folder / subject
         if not folder.is_dir():
-            raise SourceMissing(f"{folder}: no such subject; download it or mend source.subjects")
+            raise SourceMissing(f"{folder}: no such subject; download it or fix source.subjects")
         names = {"space": self.space, "subject": subject, "split": split}
         whole = self.space != "fsaverage"
         relative = [ORGANIZED.format(**names)] if whole else self._by_hemisphere(names)

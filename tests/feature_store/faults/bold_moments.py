@@ -12,7 +12,7 @@ import numpy as np
 
 from core.files import read_json, write_json
 from feature_store.sources.base import Split
-from feature_store.sources.bold_moments.dataset import ANNOTATIONS, GROUP_MASK, SUBJECT_MASK
+from feature_store.sources.bold_moments.layout import ANNOTATIONS, GROUP_MASK, SUBJECT_MASK
 
 from ..bold_moments_disk import (
     CELLS,

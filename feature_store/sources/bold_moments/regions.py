@@ -1,9 +1,11 @@
-"""BOLD Moments by region: version B's betas in MNI152, one pickle per subject and region.
+"""BOLD Moments by region: version B's betas and version A's responses at each TR, one pickle a region (and TR).
 
 A simulated dataset may hold rows of rest in a second pickle per region. The published one has raw runs of rest but no
 betas of them, so it has no such file.
 """
 
+import glob
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pandas as pd
 
 from core.errors import SourceError, SourceMissing
 from feature_store.sources.base import SPLITS, Recording, Rows, Split
-from feature_store.sources.bold_moments.dataset import (
+from feature_store.sources.bold_moments.layout import (
     BETAS,
     BETAS_FOLDER,
     DOWNLOAD,
@@ -23,18 +25,27 @@ from feature_store.sources.bold_moments.dataset import (
     ROI_INDICES,
     ROI_VOXELS,
     SUBJECT_MASK,
+    TR_S,
     WHOLE,
-    BoldMomentsConfig,
+    WINDOW_VOXELS,
+    WINDOWS,
+    WINDOWS_FOLDER,
+    Counts,
 )
-from feature_store.sources.bold_moments.files import Floats, Reader, check_finite
-from feature_store.sources.bold_moments.voxels import (
+from feature_store.sources.bold_moments.reader import (
     Ceilings,
+    Floats,
+    LazyRows,
     Places,
+    Reader,
+    check_finite,
     find_mask,
     join_places,
     mask_files,
     read_mask,
     read_roi,
+    room_for,
+    rows_of,
     with_places,
 )
 from feature_store.sources.pickles.unpickle import load_pickle
@@ -47,8 +58,8 @@ class RoiBetas(Reader):
     A voxel that lies in two of the regions comes twice, as the files have it.
     """
 
-    def __init__(self, config: BoldMomentsConfig, path: Path, rois: tuple[str, ...]) -> None:
-        super().__init__(config, path, rois)
+    def __init__(self, path: Path, counts: Counts, rois: tuple[str, ...]) -> None:
+        super().__init__(path, counts, rois)
         self.folder = path / BETAS_FOLDER
         self.ceilings = Ceilings(self, "MNI152")
 
@@ -165,3 +176,83 @@ def _read_rest(path: Path, rows: int | None, voxels: int) -> Floats:
 
 def _side(roi: str) -> str:
     return "" if roi in (GENERAL, WHOLE) else roi[0]
+
+
+class Windows(Reader):
+    """BOLD windows of regions, (trial, time, voxel), region by region in the order asked for."""
+
+    def __init__(self, path: Path, counts: Counts, rois: tuple[str, ...], trs: list[int]) -> None:
+        super().__init__(path, counts, rois)
+        self.trs = trs
+        self.folder = path / WINDOWS_FOLDER / f"TR{trs[0]}"
+
+    def subjects(self) -> list[str]:
+        """Return the subjects of whom there are responses, sorted."""
+        return sorted(entry.name for entry in self.folder.glob("sub-*"))
+
+    def responses(self, subject: str) -> Recording:
+        """Return one subject's windows; the first TR is read to know the voxels, the rest when rows are asked for."""
+        paths = {roi: [self._path(subject, tr, roi) for tr in self.trs] for roi in self.rois}
+        sizes = {roi: self._size(subject, roi, of_roi[0]) for roi, of_roi in paths.items()}
+        trials = self.trials()
+        length, voxels = len(self.trs), sum(sizes.values())
+        rows: dict[Split, Rows] = {
+            split: WindowRows((len(trials[split]), length, voxels), partial(self._fill, paths, sizes, split))
+            for split in SPLITS
+        }
+        table = pd.DataFrame(
+            {
+                "roi": np.repeat(self.rois, list(sizes.values())).astype(object),
+                "index": np.concatenate([np.arange(size) for size in sizes.values()]),
+            }
+        )
+        return Recording(subject, rows, trials, table, {"space": "MNI152", "tr_s": TR_S, "trs": self.trs})
+
+    def files(self, subject: str) -> list[Path]:
+        """Return the regions' files of every TR, region by region."""
+        return [self._path(subject, tr, roi) for roi in self.rois for tr in self.trs]
+
+    def _path(self, subject: str, tr: int, roi: str) -> Path:
+        """Return the one file of a region at a TR; the middle of its name says what was averaged, in several ways."""
+        pattern = WINDOWS.format(tr=tr, subject=glob.escape(subject), roi=glob.escape(roi), label="*")
+        folder = self.path / Path(pattern).parent
+        if not folder.is_dir():
+            raise SourceMissing(f"{folder}: no such folder; download it, or mend source.trs or source.subjects")
+        found = sorted(folder.glob(Path(pattern).name))
+        if len(found) > 1:
+            names = ", ".join(path.name for path in found)
+            raise SourceError(
+                f"{folder}: {len(found)} files of region {roi} ({names}), expected one; remove the others"
+            )
+        mend = "download it, or name the regions that are there in source.rois"
+        return present(found[0] if found else folder / Path(pattern).name, mend, or_run=DOWNLOAD)
+
+    def _size(self, subject: str, roi: str, first: Path) -> int:
+        """Return a region's voxels, which version A has differently in each subject."""
+        declared = WINDOW_VOXELS.get(subject, {}).get(roi) if self.published else None
+        return int(self.read_pair(first, declared)["train"].shape[-1])
+
+    def _fill(self, paths: dict[str, list[Path]], sizes: dict[str, int], split: Split) -> Floats:
+        """Read a split's windows, one file at a time."""
+        trials = len(self.counts.stimuli(split)) * self.counts.repeats(split)
+        windows = room_for((trials, len(self.trs), sum(sizes.values())))
+        start = 0
+        for roi, size in sizes.items():
+            for time, path in enumerate(paths[roi]):
+                windows[:, time, start : start + size] = rows_of(self.read_pair(path, size)[split], 0, trials)
+            start += size
+        return windows
+
+
+class WindowRows(LazyRows):
+    """Windows of one split; all of them are gathered, as float32, when the first is asked for; see `room_for`."""
+
+    def __init__(self, shape: tuple[int, ...], fill: partial[Floats]) -> None:
+        super().__init__(shape)
+        self._fill = fill
+        self._windows: Floats | None = None
+
+    def _block(self, start: int, stop: int) -> Floats:
+        if self._windows is None:
+            self._windows = self._fill()
+        return self._windows[start:stop]
