@@ -115,7 +115,7 @@ def _shown(frames: Iterable[Any], wanted_s: list[float], start_s: float, path: P
         raise SourceError(f"{path}: holds no video frame; replace the file")
     if start_s > time:
         raise SourceError(
-            f"{path}: its last frame is at {time:g} s, the window begins at {start_s:g} s; mend clips.start_s"
+            f"{path}: its last frame is at {time:g} s, the window begins at {start_s:g} s; fix clips.start_s"
         )
     yield from (current for _ in chain([instant], waiting))
 

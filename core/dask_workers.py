@@ -80,7 +80,7 @@ class DaskWorkers:
             self._client = distributed.Client(address, timeout=ANSWER_S, set_as_default=False)
         except (OSError, ValueError) as error:
             raise ServerError(
-                f"{address}: no dask scheduler answers there; start one with 'dask scheduler', or mend the address"
+                f"{address}: no dask scheduler answers there; start one with 'dask scheduler', or fix the address"
             ) from error
         self._killed: type[Exception] = distributed.KilledWorker
         self._executor = self._client.get_executor(pure=False)

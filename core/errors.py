@@ -1,4 +1,4 @@
-"""The errors a user can mend: each carries one line saying what was found, where, what was expected and what to do.
+"""The errors a user can fix: each carries one line saying what was found, where, what was expected and what to do.
 
 The command line prints that line and exits with code 2; every class also inherits the builtin it refines, so library
 users may catch either.
@@ -6,7 +6,7 @@ users may catch either.
 
 
 class Brain2VideoError(Exception):
-    """Something the user can mend; `str(error)` is the whole message, on one line."""
+    """Something the user can fix; `str(error)` is the whole message, on one line."""
 
 
 class ConfigError(Brain2VideoError, ValueError):

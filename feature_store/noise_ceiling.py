@@ -18,7 +18,7 @@ import psutil
 from numpy.typing import NDArray
 
 from core.progress import report
-from feature_store.views import group_by_name
+from feature_store.rows import group_by_name
 
 Floats = NDArray[np.float32]
 BLOCK_BYTES = 64 * 2**20

@@ -22,7 +22,7 @@ from core.clips import ClipConfig
 from core.config import Config, explain, nearest
 from core.errors import ConfigError
 from evaluation.config import EvaluationConfig
-from feature_store.chunks.codecs import StorageConfig
+from feature_store.chunks import StorageConfig
 from feature_store.sources.bold_moments.dataset import BoldMomentsConfig
 from feature_store.sources.settings import SourceConfig
 from models.captioners.settings import BlipCaptionerConfig, CaptionerConfig, NearestCaptionerConfig

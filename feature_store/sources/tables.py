@@ -13,17 +13,17 @@ import pandas as pd
 
 from core.config import nearest
 from core.errors import SourceError, SourceMissing
-from feature_store.columns import fault_of_columns
+from feature_store.schema import fault_of_columns
 from feature_store.sources.base import SPLITS
 
 
-def present(path: Path, mend: str, *, or_run: str = "") -> Path:
+def present(path: Path, remedy: str, *, or_run: str = "") -> Path:
     """Return the path of a file that is there.
 
     Parameters
     ----------
     path : Path
-    mend : str
+    remedy : str
         What to do where there is no such file.
     or_run : str, optional
         A command that fetches the content of a link as well as datalad does.
@@ -37,7 +37,7 @@ def present(path: Path, mend: str, *, or_run: str = "") -> Path:
         other = f" or '{or_run}'" if or_run else ""
         raise SourceMissing(f"{path}: a link without its content (git-annex); run 'datalad get {path}'{other}")
     if not path.is_file():
-        raise SourceMissing(f"{path}: no such file; {mend}")
+        raise SourceMissing(f"{path}: no such file; {remedy}")
     return path
 
 
@@ -120,7 +120,7 @@ def numbers_or_nan(column: pd.Series, where: Path) -> pd.Series:
     numbers = pd.to_numeric(column.mask(missing), errors="coerce").astype("float64")
     for row in np.flatnonzero(~np.isfinite(numbers) & ~missing):
         raise SourceError(
-            f"{where} row {row + 1}: {column.name} '{column.iloc[row]}' is no number; mend it, or leave it empty"
+            f"{where} row {row + 1}: {column.name} '{column.iloc[row]}' is no number; fix it, or leave it empty"
         )
     return numbers
 

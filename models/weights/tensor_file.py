@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from core.errors import ModelError
-from core.files import digest_folder, let_go, read_json, staged_folder, write_json
+from core.files import digest_folder, read_json, release_pages, staged_folder, write_json
 
 ALIGNMENT = 8  # bytes: what the header is filled up to
 LENGTH_BYTES = 8  # a file begins with the length of its header
@@ -98,7 +98,7 @@ def write_array(file: Any, values: Array) -> None:
     """Write values, little-endian in C order; those of a mapped file are let go of."""
     little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
     file.write(little.reshape(-1).view(np.uint8).data)
-    let_go(values)
+    release_pages(values)
 
 
 CONFIG = "config.json"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from core.errors import ConfigError, StoreError
 from core.seeds import rng_for
 from feature_store import Store
-from feature_store.views import group_by_name, mean_of_runs, select
+from feature_store.rows import group_by_name, mean_of_runs, select
 from models.decoders.build import Encoder
 from models.decoders.predict import TRIALS, encode_trials
 from models.decoders.rows import BrainRows, LazyRows, Roles, in_memory, row_blocks

@@ -19,11 +19,11 @@ from core.executors import HERE, ExecutorConfig, opened
 from core.files import digest_file, digest_json
 from core.progress import report
 from feature_store import versioning
-from feature_store.chunks.codecs import Compression
-from feature_store.chunks.rows import ChunkedRows
-from feature_store.groups import open_group
+from feature_store.chunks import Compression
 from feature_store.manifest import read_manifest
 from feature_store.noise_ceiling import agreement, missing_values, ncsnr
+from feature_store.reader import open_group
+from feature_store.rows import ChunkedRows
 from feature_store.schema import ENCODING_VERSION, UNLABELLED
 from feature_store.sources.base import ROI_SEPARATOR, SPLITS, Recording, Rows, Source
 from feature_store.writer import GroupWriter, is_published

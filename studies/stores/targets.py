@@ -153,7 +153,7 @@ def _write(study: Study, target: str, fingerprint: str, hand_out: HandOut | None
             for split in SPLITS:
                 here = workshop.split(split)
                 rows, shape = TargetRows(order, split), (len(here), *made_by.shape)
-                group.array(f"{split}/values", shape, dtype, rows, axes, told=known.add, hand_out=hand_out)
+                group.array(f"{split}/values", shape, dtype, rows, axes, on_summary=known.add, hand_out=hand_out)
                 columns = [name for name in ("stimulus", "caption", "group") if name in here]
                 group.table(f"{split}/stimuli", here[columns])
     finally:
@@ -210,7 +210,7 @@ class TargetRows:
         with _computing(self.order.threads):
             return workshop_of(self.order).make(self.split, start, stop)
 
-    def tell(self, start: int, stop: int, /) -> list["Seen"]:
+    def summary(self, start: int, stop: int, /) -> list["Seen"]:
         """Return the pixels' digests of some of the split's clips; nothing where the target is not made from clips."""
         return workshop_of(self.order).seen(self.split, start, stop)
 

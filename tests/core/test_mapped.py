@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.files import let_go
+from core.files import release_pages
 
 SIZE = 2**25
 
@@ -25,7 +25,7 @@ def test_pages_of_a_mapped_file_leave_and_come_back(tmp_path: Path) -> None:
     part = values[256:].reshape(-1, 256)
     total = int(part.sum(dtype=np.int64))
     before = resident()
-    let_go(part)
+    release_pages(part)
     assert before - resident() > SIZE / 2
     assert int(part.sum(dtype=np.int64)) == total
 
@@ -34,8 +34,8 @@ def test_what_may_be_written_to_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "values").write_bytes(bytes(2**14))
     own = np.memmap(tmp_path / "values", np.uint8, "c")  # changes stay with the process
     own[:] = 7
-    let_go(own)
+    release_pages(own)
     assert (own == 7).all()
     plain = np.ones(5)
-    let_go(plain)
+    release_pages(plain)
     assert (plain == 1).all()

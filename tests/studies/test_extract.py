@@ -12,7 +12,7 @@ from core.checkout import project_root as home_folder
 from core.clips import ClipConfig
 from core.errors import SourceError
 from core.progress import listening
-from feature_store.groups import open_group
+from feature_store.reader import open_group
 from studies.stores.simulate import simulate_source
 from studies.stores.targets import AHEAD, extract, read_ahead
 from studies.study import load_study

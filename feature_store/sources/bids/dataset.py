@@ -30,12 +30,28 @@ from feature_store.sources.bids.events import (
     read_trials,
 )
 from feature_store.sources.bids.files import Layout, Run, bare, hint
-from feature_store.sources.bids.images import Scan, open_scans
-from feature_store.sources.bids.voxels import AtlasConfig, Voxels, find_voxels, mask_files, read_series
+from feature_store.sources.bids.images import (
+    AtlasConfig,
+    Scan,
+    Voxels,
+    find_voxels,
+    mask_files,
+    open_scans,
+    read_series,
+)
 from feature_store.sources.tables import check_stimuli, check_trials, present, stays_inside
-from feature_store.sources.timeseries.glm import GlmConfig, check_covered, read_confounds, trial_betas, trial_regressors
-from feature_store.sources.timeseries.scaling import Events
-from feature_store.sources.timeseries.windows import WindowConfig, first_volumes, trial_windows, window_volumes
+from feature_store.sources.timeseries import (
+    Events,
+    GlmConfig,
+    WindowConfig,
+    check_covered,
+    first_volumes,
+    read_confounds,
+    trial_betas,
+    trial_regressors,
+    trial_windows,
+    window_volumes,
+)
 
 STIMULI = "stimuli"
 """BIDS's folder of stimulus files."""
@@ -102,7 +118,7 @@ class Bids:
         for subject in self.config.named_subjects or []:
             if subject not in there:
                 raise SourceMissing(
-                    f"{self.layout.images / subject}: no such subject{nearest(subject, there)}; mend source.subjects"
+                    f"{self.layout.images / subject}: no such subject{nearest(subject, there)}; fix source.subjects"
                 )
         return self.config.named_subjects or there
 

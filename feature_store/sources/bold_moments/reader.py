@@ -26,8 +26,7 @@ from feature_store.sources.bold_moments.layout import (
     SUBJECT_MASK,
     Counts,
 )
-from feature_store.sources.pickles.images import PickledImage
-from feature_store.sources.pickles.unpickle import load_pickle
+from feature_store.sources.pickles import PickledImage, load_pickle
 
 Floats = NDArray[np.float32]
 Stored = NDArray[np.floating[Any]]

@@ -48,7 +48,7 @@ from feature_store.sources.bold_moments.reader import (
     rows_of,
     with_places,
 )
-from feature_store.sources.pickles.unpickle import load_pickle
+from feature_store.sources.pickles import load_pickle
 from feature_store.sources.tables import present
 
 
@@ -89,17 +89,17 @@ class RoiBetas(Reader):
     def _betas(self, subject: str) -> list[Path]:
         folder = self.folder / subject
         if not folder.is_dir():
-            raise SourceMissing(f"{folder}: no such subject; download it or mend source.subjects")
-        mend = "download it, or name the regions that are there in source.rois"
+            raise SourceMissing(f"{folder}: no such subject; download it or fix source.subjects")
+        remedy = "download it, or name the regions that are there in source.rois"
         paths = [self.path / BETAS.format(subject=subject, roi=roi) for roi in self.rois]
-        return [present(path, mend, or_run=DOWNLOAD) for path in paths]
+        return [present(path, remedy, or_run=DOWNLOAD) for path in paths]
 
     def _rest(self, subject: str) -> list[Path]:
         """Return the regions' files of rest: none where nobody wrote any, or a region without a side is asked for."""
         if not any(self.path.glob(REST.format(subject=subject, roi="*"))) or {GENERAL, WHOLE} & set(self.rois):
             return []
-        mend = "other regions have rest: simulate again, or remove theirs as well"
-        return [present(self.path / REST.format(subject=subject, roi=roi), mend) for roi in self.rois]
+        remedy = "other regions have rest: simulate again, or remove theirs as well"
+        return [present(self.path / REST.format(subject=subject, roi=roi), remedy) for roi in self.rois]
 
     def _read_rest(self, subject: str, sizes: list[int]) -> Floats | None:
         """Return rows of rest of all regions, (row, voxel), or None where the subject has none.
@@ -217,15 +217,15 @@ class Windows(Reader):
         pattern = WINDOWS.format(tr=tr, subject=glob.escape(subject), roi=glob.escape(roi), label="*")
         folder = self.path / Path(pattern).parent
         if not folder.is_dir():
-            raise SourceMissing(f"{folder}: no such folder; download it, or mend source.trs or source.subjects")
+            raise SourceMissing(f"{folder}: no such folder; download it, or fix source.trs or source.subjects")
         found = sorted(folder.glob(Path(pattern).name))
         if len(found) > 1:
             names = ", ".join(path.name for path in found)
             raise SourceError(
                 f"{folder}: {len(found)} files of region {roi} ({names}), expected one; remove the others"
             )
-        mend = "download it, or name the regions that are there in source.rois"
-        return present(found[0] if found else folder / Path(pattern).name, mend, or_run=DOWNLOAD)
+        remedy = "download it, or name the regions that are there in source.rois"
+        return present(found[0] if found else folder / Path(pattern).name, remedy, or_run=DOWNLOAD)
 
     def _size(self, subject: str, roi: str, first: Path) -> int:
         """Return a region's voxels, which version A has differently in each subject."""

@@ -47,8 +47,7 @@ from feature_store.sources.bold_moments.reader import (
     region_names,
     with_places,
 )
-from feature_store.sources.pickles.images import PickledImage
-from feature_store.sources.pickles.unpickle import load_pickle
+from feature_store.sources.pickles import PickledImage, load_pickle
 from feature_store.sources.tables import present
 
 _NUMBER = re.compile(r"\D*(\d{4})(?:\.mp4)?")
@@ -94,8 +93,8 @@ class SpaceBetas(Reader):
         names = {"space": self.space, "subject": subject, "split": split}
         whole = self.space != "fsaverage"
         relative = [ORGANIZED.format(**names)] if whole else self._by_hemisphere(names)
-        mend = "download it: both splits and hemispheres are needed"
-        return [present(self.path / one, mend, or_run=DOWNLOAD) for one in relative]
+        remedy = "download it: both splits and hemispheres are needed"
+        return [present(self.path / one, remedy, or_run=DOWNLOAD) for one in relative]
 
     @staticmethod
     def _by_hemisphere(names: dict[str, str]) -> list[str]:
@@ -183,10 +182,10 @@ class VolumeBetas(SpaceBetas):
 
     def _index_files(self, subject: str) -> dict[str, Path]:
         """Return the index files of the regions asked for, which must be there, or of all that are there."""
-        mend = "download it, or name the regions that are there in source.rois"
+        remedy = "download it, or name the regions that are there in source.rois"
         if self.rois:
             paths = {roi: self.path / ROI_INDICES.format(subject=subject, roi=roi) for roi in self.rois}
-            return {roi: present(path, mend, or_run=DOWNLOAD) for roi, path in paths.items()}
+            return {roi: present(path, remedy, or_run=DOWNLOAD) for roi, path in paths.items()}
         found = {roi: self.there(ROI_INDICES.format(subject=subject, roi=roi)) for roi in (*ROIS, GENERAL)}
         return {roi: path for roi, path in found.items() if path is not None}
 

@@ -1,6 +1,7 @@
-"""Trials as betas of a general linear model: least squares separate, each trial against all others of its run.
+"""From a run's time series to one response a trial: windows of the BOLD signal, or betas of a general linear model.
 
-For trial t of a run::
+Windows are the volumes that follow each onset, as they are or averaged. Betas are estimated by least squares separate,
+each trial against all others of its run. For trial t of a run::
 
     y = x_t β_t + (Σ_{s≠t} x_s) γ_t + N ν_t + ε
 
@@ -8,22 +9,216 @@ with x_s the trial's event convolved with the haemodynamic response, and N the c
 responses are the β_t (Mumford et al. 2012; Turner et al. 2012, "LS-S"). Regressors are nilearn's.
 """
 
-from collections.abc import Sequence
-from fnmatch import fnmatchcase
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field, FiniteFloat, PositiveInt
+from pydantic import Field, FiniteFloat, PositiveInt, model_validator
 
 from core.config import Config
-from core.errors import SourceError, SourceMissing
-from feature_store.sources.bids.events import read_tsv
-from feature_store.sources.bids.files import hint
-from feature_store.sources.tables import present
-from feature_store.sources.timeseries.scaling import Events, Standardise, Timing, refuse_outside, standardised
+from core.errors import SourceError
+
+Standardise = Literal["none", "psc", "zscore"]
+"""Per run and voxel: as it is, per cent of the run's mean, or standard deviations from it."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When a run's volumes were taken.
+
+    Attributes
+    ----------
+    volumes : how many there are
+    tr_s : the repetition time in seconds
+    start_s : the time of the first volume; not 0 where slice timing was corrected to a later slice
+    """
+
+    volumes: int
+    tr_s: float
+    start_s: float = 0.0
+
+    @property
+    def times_s(self) -> NDArray[np.float64]:
+        """The volumes' times, shape (volumes,)."""
+        return self.start_s + self.tr_s * np.arange(self.volumes, dtype=np.float64)
+
+    @property
+    def length_s(self) -> float:
+        """The run's length."""
+        return self.volumes * self.tr_s
+
+
+@dataclass(frozen=True)
+class Events:
+    """The trials of one run.
+
+    Attributes
+    ----------
+    onset_s, duration_s : seconds, shape (trial,); a duration that is not known is NaN
+    places : where each trial stands, for messages, such as ``"…_events.tsv line 5"``
+    """
+
+    onset_s: NDArray[np.float64]
+    duration_s: NDArray[np.float64]
+    places: list[str]
+
+
+def detrended(series: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return series without their linear trend, their mean kept: (time, voxel), as `scipy.signal.detrend` plus mean."""
+    line = np.linspace(-1, 1, len(series), dtype=np.float32)
+    slope = line @ (series - series.mean(axis=0, dtype=np.float64).astype(np.float32)) / (line @ line)
+    return np.asarray(series - np.outer(line, slope), dtype=np.float32)
+
+
+def standardised(series: NDArray[np.float32], how: Standardise, where: object) -> NDArray[np.float32]:
+    """Return series scaled per voxel; one without a scale (it never varies, or has no mean above 0 for psc) becomes 0.
+
+    Parameters
+    ----------
+    series : array of shape (time, voxel)
+    how : str
+        ``"psc"`` is ``100 · (y − mean) / mean``, ``"zscore"`` is ``(y − mean) / sd``, ``"none"`` leaves all as it is.
+    where : what the series was read from, for messages
+
+    Returns
+    -------
+    array of shape (time, voxel), float32
+
+    Raises
+    ------
+    SourceError
+        Per cent of the mean are asked for, and the series were centred before.
+    """
+    if how == "none":
+        return series
+    mean = series.mean(axis=0, dtype=np.float64).astype(np.float32)
+    centred = series - mean
+    spread = centred.std(axis=0, dtype=np.float64).astype(np.float32)
+    # A constant voxel's mean is off by rounding, which must not be blown up to unit variance.
+    constant = np.ptp(series, axis=0) == 0
+    if how == "psc":
+        _refuse_centred(mean[~constant], spread[~constant], where)
+    scale = mean / 100 if how == "psc" else spread
+    still = (scale <= 0) | constant
+    return np.where(still, np.float32(0), centred / np.where(still, np.float32(1), scale))
+
+
+def _refuse_centred(mean: NDArray[np.float32], spread: NDArray[np.float32], where: object) -> None:
+    """Raise `SourceError` where a signal's mean says nothing of its strength: most means lie within one spread of 0."""
+    near = int((np.abs(mean) < spread).sum())
+    if 2 * near > len(mean):
+        raise SourceError(
+            f"{where}: already centred: in {near:,} of {len(mean):,} voxels the mean is smaller than the standard "
+            "deviation, and per cent of such a mean have no meaning; set source.response.standardise to zscore or none"
+        )
+
+
+def refuse_outside(inside: NDArray[np.bool_], events: Events, timing: Timing, what: str) -> None:
+    """Raise `SourceError` for the first event that the run does not cover.
+
+    Parameters
+    ----------
+    inside : array of shape (trial,)
+        Whether the run covers it.
+    what : str
+        What of the event is outside, with room for its onset, for example ``"its onset, {onset:g} s,"``.
+    """
+    for index in np.flatnonzero(~inside):
+        found = what.format(onset=events.onset_s[index])
+        raise SourceError(
+            f"{events.places[index]}: {found} is outside the run, which has {timing.volumes} volumes of "
+            f"{timing.tr_s:g} s ({timing.length_s:g} s); fix the onset, or check that the image is whole"
+        )
+
+
+ROUNDING_S = 1e-3
+"""Onsets and volume times are equal within this; events are written in milliseconds."""
+
+
+class WindowConfig(Config):
+    """Which volumes make a trial, in seconds after its onset, and what the run goes through before."""
+
+    kind: Literal["window"] = "window"
+    start_s: FiniteFloat = 4.0
+    stop_s: FiniteFloat = 10.0
+    average: bool = True
+    """Average the volumes into one response, or keep them as (time, voxel)."""
+    detrend: bool = True
+    """Take each run's linear trend out of every voxel."""
+    standardise: Standardise = "psc"
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.stop_s <= self.start_s:
+            raise ValueError(f"stop_s {self.stop_s:g} is not after start_s {self.start_s:g}; both count from the onset")
+        return self
+
+
+def window_volumes(config: WindowConfig, timing: Timing) -> int:
+    """Return how many volumes a window has, the same for all trials.
+
+    Raises
+    ------
+    SourceError
+        The window is shorter than half a repetition time.
+    """
+    count = round((config.stop_s - config.start_s) / timing.tr_s)
+    if count < 1:
+        raise SourceError(
+            f"source.response: the window from {config.start_s:g} s to {config.stop_s:g} s holds no volume of "
+            f"{timing.tr_s:g} s; make it longer"
+        )
+    return count
+
+
+def first_volumes(events: Events, timing: Timing, config: WindowConfig) -> NDArray[np.int64]:
+    """Return each trial's first volume: the first at or after the onset plus ``start_s``, shape (trial,).
+
+    Raises
+    ------
+    SourceError
+        A window begins before the run or ends after it.
+    """
+    delay_s = events.onset_s + config.start_s - timing.start_s
+    first = np.ceil((delay_s - ROUNDING_S) / timing.tr_s).astype(np.int64)
+    inside = (delay_s >= -ROUNDING_S) & (first + window_volumes(config, timing) <= timing.volumes)
+    window = f"the window of {config.start_s:g} to {config.stop_s:g} s after its onset, {{onset:g}} s,"
+    refuse_outside(inside, events, timing, window)
+    return first
+
+
+def trial_windows(
+    series: NDArray[np.float32], events: Events, timing: Timing, config: WindowConfig, *, where: object = "the run"
+) -> NDArray[np.float32]:
+    """Cut a run into trials.
+
+    Parameters
+    ----------
+    series : array of shape (time, voxel)
+        The run as it was recorded.
+    events, timing : what happened when
+    config : the window
+    where : what the series was read from, for messages
+
+    Returns
+    -------
+    array of shape (trial, voxel) where the window is averaged, else (trial, time, voxel); float32
+
+    Raises
+    ------
+    SourceError
+        See `first_volumes` and `standardised`.
+    """
+    scaled = standardised(detrended(series) if config.detrend else series, config.standardise, where)
+    steps = np.arange(window_volumes(config, timing))
+    shape = (len(events.places), *(() if config.average else steps.shape), series.shape[1])
+    cut = np.empty(shape, np.float32)
+    for trial, first in enumerate(first_volumes(events, timing, config)):
+        window = scaled[first + steps]
+        cut[trial] = window.mean(axis=0) if config.average else window
+    return cut
+
 
 Hrf = Literal[
     "glover",
@@ -61,61 +256,6 @@ class GlmConfig(Config):
     duration_s: Annotated[FiniteFloat, Field(ge=0)] | None = None
     """How long all trials last; by default as long as their events say."""
     standardise: Standardise = "psc"
-
-
-def read_confounds(path: Path | None, patterns: Sequence[str], *, volumes: int, image: Path) -> NDArray[np.float64]:
-    """Read those columns of a run's confounds that are asked for.
-
-    Parameters
-    ----------
-    path : the table, or None where the run has none
-    patterns : sequence of str
-        Names, or patterns as of file names.
-    volumes : int
-        How many rows the table must have.
-    image : the run's image, for messages
-
-    Returns
-    -------
-    array of shape (volumes, confound); a missing value in the first row is 0, as derivatives have none there
-
-    Raises
-    ------
-    SourceMissing, SourceError
-        There is no table, it lacks a column or rows, or a value is no number.
-    """
-    if not patterns:
-        return np.zeros((volumes, 0))
-    if path is None:
-        raise SourceMissing(
-            f"{image}: no *_desc-confounds_timeseries.tsv beside it, and source.response.confounds asks for "
-            f"'{patterns[0]}'; set source.derivatives to fMRIPrep's output, or drop the confounds"
-        )
-    table = read_tsv(present(path, "run fMRIPrep again"), [])
-    columns: dict[str, None] = {}
-    for pattern in patterns:
-        matching = [name for name in table.columns if fnmatchcase(name, pattern)]
-        if not matching:
-            raise SourceError(f"{path}: no confound matches '{pattern}'{hint(pattern, list(table.columns))}")
-        columns.update(dict.fromkeys(matching))
-    if len(table) != volumes:
-        raise SourceError(
-            f"{path}: has {len(table)} rows, {image.name} has {volumes} volumes; they must be equal; take both "
-            "from one run of the preprocessing"
-        )
-    return np.column_stack([_numbers(table[name], path) for name in columns])
-
-
-def _numbers(column: "pd.Series[Any]", path: Path) -> NDArray[np.float64]:
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, copy=True)
-    if np.isnan(numbers[0]):
-        numbers[0] = 0
-    for row in np.flatnonzero(~np.isfinite(numbers)):
-        raise SourceError(
-            f"{path} line {row + 2}: {column.name} is '{column.iloc[row]}', no number; only the first row may lack "
-            "one; drop this confound"
-        )
-    return numbers
 
 
 def check_covered(events: Events, timing: Timing) -> None:
