@@ -21,6 +21,7 @@ COPY constraints.txt pyproject.toml README.md LICENSE ./
 RUN pip install --constraint constraints.txt setuptools && \
     pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$(grep '^torch==' constraints.txt)"
 
+COPY brain2video brain2video
 COPY core core
 COPY evaluation evaluation
 COPY feature_store feature_store
@@ -30,7 +31,8 @@ COPY pipelines pipelines
 COPY simulation simulation
 COPY steps steps
 COPY studies studies
-RUN pip install --constraint constraints.txt --no-build-isolation --editable ".[dask,team]" && \
+COPY zoo zoo
+RUN pip install --constraint constraints.txt --no-build-isolation --editable ".[team]" && \
     echo "import core.environment" > "$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz_brain2video.pth"
 
 COPY configs configs

@@ -1,44 +1,69 @@
-"""Spreads pieces of work over workers: in this thread, over processes of this machine, or over a dask cluster.
+"""Run a function over many items: in this thread, in processes of this machine, or on a dask cluster.
 
-Whoever wants work done opens an engine and runs a function over items, all of them picklable. Everybody in this process
-who asks for the same workers shares them. A worker that dies is replaced, and only what has no result yet is handed out
-again; what a worker reports of its progress reaches the listeners of this process.
+The processes are a `distributed.LocalCluster` that listens on 127.0.0.1 alone, so that one client serves both. dask
+replaces a worker that dies and runs its piece again, a bounded number of times. The processes start when they are first
+needed, are shared by all threads that ask for the same configuration, and are kept until `end_workers` or the end of
+this process, however that comes.
 
->>> with opened(ExecutorConfig(kind="processes", workers=2)) as engine:      # doctest: +SKIP
-...     for item, result in engine.run(function, items, "working", shared=folder):
+>>> with open_executor(ExecutorConfig(kind="processes", workers=2)) as executor:      # doctest: +SKIP
+...     for item, result in executor.run(function, items, "working", shared=folder):
 ...         ...
 """
 
+import atexit
+import functools
+import logging
 import os
+import pickle
+import pickletools
+import signal
+import socket
+import sys
 import threading
+import time
 import uuid
-from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, TypeVar
+from queue import Empty, SimpleQueue
+from types import ModuleType
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import PositiveInt, model_validator
+from threadpoolctl import threadpool_limits
 
+from core.checkout import CODE_ROOT
+from core.code import code_digest
 from core.config import Config
-from core.errors import ServerError
-from core.files import digest_json
-from core.progress import report
+from core.errors import Brain2VideoError, ServerError
+from core.files import digest_json, write_bytes
+from core.progress import listening, report
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Key = tuple[str, int]
-"""Names a piece of work: the run it belongs to, and its place among the run's items."""
-Heard = Callable[[Any, str, int, int, str], None]
-"""Called with an item and what its worker reports: what is being done, how many are done, how many there are, and a
-note."""
+ProgressListener = Callable[[Any, str, int, int, str], None]
+"""Called with an item and its worker's report: what is being done, how many are done, how many there are, a note."""
 
-TRIES = 3
-"""How often a worker may die of one piece of work before that is given up."""
-LOOK_S = 5.0
-"""Seconds without a result after which the workers are looked at."""
+ATTEMPTS = 3
+"""How many worker processes may die of one piece of work before it is given up; a cluster's scheduler has its own."""
+ANSWER_S, CHECK_S, NO_WORKER_S, REPORT_EVERY_S = 10.0, 2.0, 60.0, 0.5
+"""Seconds: within which a scheduler must answer; between two checks of silent workers; without any worker before the
+run fails; between two reports of the same work."""
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+"""Where libraries read how many threads they may use."""
+LOCAL_CLUSTER: dict[str, Any] = {
+    "distributed.scheduler.allowed-failures": ATTEMPTS - 1,
+    "distributed.scheduler.worker-saturation": 1.0,  # only the piece that a worker is at is suspected when it dies
+    "distributed.scheduler.worker-ttl": None,  # a computation may keep a worker from answering
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+    "distributed.worker.profile.enabled": False,
+    # dask would set its defaults in this process too, one thread among them, and a fixed seed for this name.
+    "distributed.nanny.pre-spawn-environ": {"PYTHONHASHSEED": "random"},
+}
+"""dask's configuration of the processes on this machine."""
 
 
 class ExecutorConfig(Config):
@@ -64,54 +89,10 @@ class ExecutorConfig(Config):
         return self
 
 
-HERE = ExecutorConfig()
+IN_PROCESS = ExecutorConfig()
 
 
-class Crew(Protocol):
-    """Workers that live and, where they are processes of one pool, die together."""
-
-    @property
-    def room(self) -> int:
-        """How many pieces may be under way: those that are worked on, and as many again that wait."""
-        ...
-
-    def submit(self, key: Key, function: Callable[[Item], Result], item: Item) -> "Future[Result]":
-        """Hand out one piece; its future holds `BrokenProcessPool` where the workers died."""
-        ...
-
-    def check(self) -> None:
-        """Raise `ServerError` where no result can be expected any more."""
-        ...
-
-    def blames(self, key: Key) -> bool:
-        """Wait until dead workers are gone altogether, and say whether one may have died of this piece."""
-        ...
-
-    def explained(self, error: BaseException, what: str) -> BaseException:
-        """Return an error of the workers themselves as one line; any other as it is."""
-        ...
-
-
-class Workers(Protocol):
-    """Crews, one after another."""
-
-    def crew(self) -> Crew:
-        """Return the crew at work, or a new one."""
-        ...
-
-    def hearing(self, run: str, hear: Callable[..., None], mark: Path) -> AbstractContextManager[None]:
-        """Tell `hear` for the length of a block what the workers report of a run.
-
-        `mark` may be written for that long, in a folder that all of them must see.
-        """
-        ...
-
-    def close(self, *, kill: bool) -> None:
-        """End the workers, in the middle of their work where `kill` is set."""
-        ...
-
-
-class Engine:
+class Executor:
     """Runs a function over items in this thread."""
 
     def run(
@@ -121,40 +102,79 @@ class Engine:
         what: str,
         *,
         shared: Path,
-        heard: Heard | None = None,
+        listener: ProgressListener | None = None,
     ) -> Generator[tuple[Item, Result]]:
-        """Yield every item with its result, as they come.
+        """Yield every item with its result, as they are completed.
 
         Parameters
         ----------
-        function : picklable; called again with an item whose worker died, so it must bear that
+        function : picklable; called again with an item whose worker died, so a second call must be harmless
         items : picklable
         what : str
             What is being done, for progress and errors.
         shared : Path
-            A folder that is here, and that every worker must see under the same path.
-        heard : callable, optional
-            Called with what workers report, in any thread; by default the listeners of this process are told as if the
-            work was done here.
+            A folder on this machine that every worker must see under the same path.
+        listener : callable, optional
+            Called in this thread with what workers report, all of it before the item's result is yielded; by default
+            the listeners of this process are called, as if the work was done here.
 
         Raises
         ------
         ServerError
             Workers cannot be had, do not see `shared`, run other code, or died of one piece too often.
         Exception
-            What the function raised in a worker, with its class and its message. Nothing more is begun then.
+            What the function raised in a worker, with its class and its message. No further piece is started then.
         """
-        del shared, heard
+        del shared, listener
         for done, item in enumerate(items, start=1):
             yield item, function(item)
-            _count(what, done, len(items))
+            _report_count(what, done, len(items))
 
 
-class SpreadEngine(Engine):
-    """Runs a function over items in workers."""
+class WorkerPool(Executor):
+    """Runs a function over items in the workers of a dask scheduler, on this machine or elsewhere."""
 
-    def __init__(self, workers: Workers) -> None:
-        self.workers = workers
+    def __init__(self, config: ExecutorConfig) -> None:
+        import dask.config
+
+        if "distributed" not in sys.modules:  # what a user has imported keeps its own settings
+            dask.config.set({"logging": {"distributed": "critical", "distributed.client": "critical"}})
+        import distributed
+
+        atexit.unregister(end_workers)
+        atexit.register(end_workers)  # after dask's own, so that it is called before them
+        self._killed: type[Exception] = distributed.KilledWorker
+        self.config, self._address, self._threads, self._cluster = config, config.address, 0, None
+        self._closing, self._closed, self._no_worker_since, self.users = threading.RLock(), False, 0.0, 0
+        if config.address is None:
+            workers = config.workers or cores()
+            self._threads = threads_per_worker(workers)
+            threads = dict.fromkeys(THREAD_VARIABLES, self._threads)
+            with dask.config.set(LOCAL_CLUSTER):
+                self._cluster = distributed.LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    host="127.0.0.1",
+                    dashboard_address=None,
+                    scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
+                    silence_logs=logging.CRITICAL,
+                    memory_limit=0,
+                    preload=[__name__],
+                    env={"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"), **threads},
+                )
+        try:
+            self._client = distributed.Client(self._cluster or config.address, timeout=ANSWER_S, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise ServerError(
+                f"{config.address}: no dask scheduler answers there; start one with 'dask scheduler', or fix the "
+                "address"
+            ) from error
+        self._started_in = _surroundings()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether new work may go to these workers: they run, and in the surroundings that this process has now."""
+        return not self._closed and self._client.status == "running" and self._started_in == _surroundings()
 
     def run(
         self,
@@ -163,131 +183,301 @@ class SpreadEngine(Engine):
         what: str,
         *,
         shared: Path,
-        heard: Heard | None = None,
+        listener: ProgressListener | None = None,
     ) -> Generator[tuple[Item, Result]]:
-        """Yield every item with its result, as they come; see `Engine.run`."""
-        run, tries = uuid.uuid4().hex, Counter[int]()
-        waiting, running = deque(range(len(items))), dict[Future[Result], tuple[int, Crew]]()
-
-        def hear(index: int, *said: Any) -> None:
-            if heard is None:
-                report(*said)
-            else:
-                heard(items[index], *said)
-
-        # One that a killed process left behind is taken over, and goes, with the same work.
-        mark = shared / f".{digest_json([what, [str(item) for item in items]])[:16]}.partial"
-        with self.workers.hearing(run, hear, mark):
+        """Yield every item with its result, as they are completed; see `Executor.run`."""
+        events: SimpleQueue[Any] = SimpleQueue()  # of reports and finished futures, in the order in which they came
+        # One that a killed process left behind is replaced, and removed, by the same work.
+        marker = shared / f".{digest_json([what, [str(item) for item in items]])[:16]}.partial"
+        with self._subscribed(events, marker) as topic:
+            pending = self._submit(topic, function, items, marker, events)
             try:
-                while waiting or running:
-                    crew = self.workers.crew()
-                    while waiting and len(running) < crew.room:
-                        index = waiting.popleft()
-                        running[crew.submit((run, index), function, items[index])] = index, crew
-                    finished = wait(running, LOOK_S, FIRST_COMPLETED).done
-                    if not finished:
-                        crew.check()
-                    for future in finished:
-                        index, by = running.pop(future)
-                        try:
-                            yield items[index], _result(future, by, f"{what}, {items[index]}")
-                        except BrokenProcessPool:
-                            tries[index] += by.blames((run, index))
-                            _give_up(what, items[index], tries[index])
-                            waiting.appendleft(index)
-                            continue
-                        if heard is None:
-                            _count(what, len(items) - len(waiting) - len(running), len(items))
+                while pending:
+                    try:
+                        event = events.get(timeout=CHECK_S)
+                    except Empty:
+                        self._check()
+                        continue
+                    if isinstance(event, tuple):
+                        index, *progress = event
+                        report(*progress) if listener is None else listener(items[index], *progress)
+                        continue
+                    index, _ = pending.pop(event.key)
+                    yield items[index], self._result(event, f"{what}, {items[index]}")
+                    if listener is None:
+                        _report_count(what, len(items) - len(pending), len(items))
             finally:
-                for future in running:
-                    future.cancel()
+                if pending and self._client.status == "running":
+                    self._client.cancel([future for _, future in pending.values()])
 
+    def close(self) -> None:
+        """End the worker processes at once, or leave the cluster, whose workers complete what they have begun."""
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                self._close()
 
-def _result(future: "Future[Result]", by: Crew, what: str) -> Result:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        raise
-    except BaseException as error:
-        explained = by.explained(error, what)
-        if explained is error:
+    def _close(self) -> None:
+        for nanny in list(self._cluster.workers.values()) if self._cluster is not None else []:
+            nanny.close_gracefully()  # it does not replace its worker any more
+            if (pid := nanny.pid) is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        for ours in [self._client] if self._cluster is None else [self._client, self._cluster]:
+            with suppress(OSError, RuntimeError):  # what does not answer is gone
+                ours.close(timeout=ANSWER_S)
+
+    @contextmanager
+    def _subscribed(self, events: "SimpleQueue[Any]", marker: Path) -> Iterator[str]:
+        """Yield a topic whose events go to a queue, while the workers can see a marker file."""
+        topic = f"brain2video-{uuid.uuid4().hex}"
+        if self._cluster is None:
+            write_bytes(marker, b"")
+        try:
+            self._ask(lambda: self._client.subscribe_topic(topic, lambda event: events.put(tuple(event[1]))))
+            yield topic
+        finally:
+            if self._cluster is None:
+                marker.unlink(missing_ok=True)
+            if self._client.status == "running":
+                self._client.unsubscribe_topic(topic)
+
+    def _submit(
+        self, topic: str, function: Callable[[Item], Any], items: Sequence[Item], marker: Path, events: Any
+    ) -> dict[str, tuple[int, Any]]:
+        """Hand out every item; return their indices and futures by key. Finished futures are put among the events."""
+        elsewhere = self._cluster is None
+        modules = _modules_in(pickle.dumps((function, list(items)))) if elsewhere else ()
+        code, seen = _code_of(modules), marker if elsewhere else None
+        pending: dict[str, tuple[int, Any]] = {}
+        for index, item in enumerate(items):
+            task = Task(topic, index, pickle.dumps((function, item)), modules, code, seen, self._threads)
+            key = f"{topic}-{index}"
+            # A "data producer" waits at the scheduler until a worker is free, as dask's own reading of files does.
+            submit = functools.partial(self._client.submit, perform, task, key=key, pure=False, _data_producer=True)
+            pending[key] = index, self._ask(submit)
+            pending[key][1].add_done_callback(events.put)
+        return pending
+
+    def _result(self, future: Any, what: str) -> Any:
+        try:
+            result, error = future.result()
+        except self._killed as killed:
+            raise ServerError(
+                f"{what}: {killed.allowed_failures + 1} workers died of it one after another; look whether the machine "  # type: ignore[attr-defined]
+                "ran out of memory, and take fewer workers"
+            ) from killed
+        except CancelledError as cancelled:
+            raise self._lost() from cancelled
+        except Exception as other:
+            if self._address and (isinstance(other, ModuleNotFoundError) or "deserialization" in str(other)):
+                raise ServerError(
+                    f"{self._address}: a worker cannot read its task ({' '.join(str(other).split())[:200]}); start "
+                    "workers from a checkout like this one, with the packages that it needs"
+                ) from other
             raise
-        raise explained from error
+        if error is not None:
+            raise pickle.loads(error)
+        return result
 
+    def _check(self) -> None:
+        """Raise `ServerError` where the scheduler is gone, or has had no worker for `NO_WORKER_S`."""
+        if self._closed or self._client.status != "running":
+            raise self._lost()
+        if self._ask(self._client.nthreads):
+            self._no_worker_since = 0.0
+            return
+        self._no_worker_since = self._no_worker_since or time.monotonic()
+        if time.monotonic() - self._no_worker_since > NO_WORKER_S:
+            where = self._address or "this machine"
+            hint = f"start some with 'dask worker {where}'" if self._address else "look whether its memory is full"
+            raise ServerError(
+                f"{where}: the scheduler has had no worker for {NO_WORKER_S:.0f} s; {hint}, and run again, which "
+                "resumes where this stopped"
+            )
 
-def _count(what: str, done: int, total: int) -> None:
-    if total > 1:  # of a single piece its worker's own reports say more
-        report(what, done, total)
+    def _ask(self, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except (OSError, RuntimeError, CancelledError) as error:
+            raise self._lost() from error
 
-
-def _give_up(what: str, item: object, tries: int) -> None:
-    if tries >= TRIES:
-        raise ServerError(
-            f"{what}, {item}: {tries} workers died of it one after another; look whether the machine ran out of "
-            "memory, and take fewer workers"
+    def _lost(self) -> ServerError:
+        if self._address is None or self._closed:
+            return ServerError("the workers were ended; run again, which resumes where this stopped")
+        return ServerError(
+            f"{self._address}: the connection to the dask scheduler is lost; look whether it runs, and run again, "
+            "which resumes where this stopped"
         )
 
 
-_here = threading.RLock()
-_opening = threading.Lock()
-_open: dict[ExecutorConfig, tuple[SpreadEngine, int]] = {}
-"""The engines in use, and by how many."""
+def _report_count(what: str, done: int, total: int) -> None:
+    if total > 1:  # the worker's own reports say more of a single piece
+        report(what, done, total)
+
+
+def _surroundings() -> tuple[Any, ...]:
+    """Return what worker processes take over from this one when they start."""
+    return dict(os.environ), list(sys.path), os.getcwd()  # noqa: PTH109 - compared, not used
+
+
+_in_process, _lock = threading.RLock(), threading.RLock()
+_pools: dict[ExecutorConfig, WorkerPool] = {}
 
 
 @contextmanager
-def opened(config: ExecutorConfig) -> Iterator[Engine]:
-    """Yield what runs work as a config says; the last one to leave ends the workers.
+def open_executor(config: ExecutorConfig) -> Iterator[Executor]:
+    """Yield what runs work as a configuration says.
 
     With kind ``"here"`` only one thread of this process is in such a block at a time; the others wait. A block that
-    ends in an error ends the workers at once, unless others use them too; Ctrl-C ends them in any case.
+    ends in an error ends its workers at once, unless others use them too; Ctrl-C ends them in any case. Otherwise
+    processes are kept for the next block, see `end_workers`, and a cluster is left with its last user.
 
     Raises
     ------
-    ConfigError, ServerError
-        The package is missing, or no scheduler answers.
+    ServerError
+        No scheduler answers.
     """
     if config.kind == "here":
-        with _here:
-            yield Engine()
+        with _in_process:
+            yield Executor()
         return
-    with _opening:
-        engine, users = _open[config] if config in _open else (SpreadEngine(_workers_of(config)), 0)
-        _open[config] = engine, users + 1
-    kill = True
+    with _lock:
+        pool = _pools.get(config)
+        if pool is not None and not pool.users and not pool.is_current:
+            _end(pool)
+            pool = None
+        if pool is None:
+            pool = _pools[config] = WorkerPool(config)
+        pool.users += 1
+    keep = False
     try:
-        yield engine
-        kill = False
+        yield pool
+        keep = config.kind == "processes"
     except BaseException as error:
         if not isinstance(error, Exception):
-            engine.workers.close(kill=True)
+            _end(pool)
         raise
     finally:
-        with _opening:
-            _, users = _open[config]
-            _open[config] = engine, users - 1
-            if users == 1:
-                del _open[config]
-                engine.workers.close(kill=kill)
+        with _lock:
+            pool.users -= 1
+        if not keep:
+            _end(pool, unused=True)
 
 
-def end_workers() -> None:
-    """End the workers of all engines in this process at once; whoever waits for their work gets `ServerError`."""
-    with _opening:
-        engines = [engine for engine, _ in _open.values()]
-    for engine in engines:
-        engine.workers.close(kill=True)
+def _end(pool: WorkerPool, *, unused: bool = False) -> None:
+    with _lock:
+        if unused and pool.users:
+            return
+        if _pools.get(pool.config) is pool:
+            del _pools[pool.config]
+    pool.close()  # outside the lock: Ctrl-C asks for it too
 
 
-def _workers_of(config: ExecutorConfig) -> Workers:
-    if config.kind == "dask":
-        from core.dask_workers import DaskWorkers
+def end_workers(*, unused: bool = False) -> None:
+    """End this process's workers at once; a thread that waits for their work gets `ServerError`.
 
-        return DaskWorkers(str(config.address))
-    from core.process_workers import ProcessWorkers
-
-    return ProcessWorkers(config.workers or cores())
+    Parameters
+    ----------
+    unused : bool
+        Only those that no thread uses.
+    """
+    for pool in list(_pools.values()):
+        _end(pool, unused=unused)
 
 
 def cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads_per_worker(workers: int) -> int:
+    """Return with how many threads each worker process computes: its share of the cores, or fewer where asked."""
+    asked = [int(value) for name in THREAD_VARIABLES if (value := os.environ.get(name, "")).isdigit()]
+    return max(1, min([cores() // workers, *asked]))
+
+
+@dataclass(frozen=True)
+class Task:
+    """One piece of work as it travels to a worker."""
+
+    topic: str
+    index: int
+    """The run that the task belongs to, and the item's place in it."""
+    work: bytes
+    """The function and its item, pickled; unpacked only once the code is known to be the same."""
+    modules: tuple[str, ...]
+    code: str
+    """This project's modules that `work` names, none where this process starts the workers, and their digest here."""
+    marker: Path | None
+    """A file that exists while the task is wanted, in a folder that all must see."""
+    threads: int
+    """With how many threads to compute; 0 leaves it to the worker."""
+
+
+def perform(task: Task) -> tuple[Any, bytes | None]:
+    """Perform one task in a worker; return its result, or the pickled error that the user can fix.
+
+    Such errors are returned, because dask does not restore every class of exception as it was.
+    """
+    try:
+        return _perform(task), None
+    except Brain2VideoError as error:
+        return None, pickle.dumps(error)
+
+
+def _perform(task: Task) -> Any:
+    worker = f"dask worker on {socket.gethostname()}"
+    if task.marker is not None and not task.marker.is_file():
+        raise ServerError(
+            f"{worker}: does not see the folder {task.marker.parent} as the process that asked for the work does; "
+            "share it among all machines under the same path"
+        )
+    if _code_of(task.modules) != task.code:
+        raise ServerError(
+            f"{worker}: its code in {CODE_ROOT} is not that of the process that asked for the work; bring both to the same "
+            "version and start the worker again"
+        )
+    if task.threads:  # libraries loaded from now on read the environment; these were loaded before it was set
+        threadpool_limits(task.threads)
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(task.threads)
+    function, item = pickle.loads(task.work)
+    with listening(_forwarder(task)):
+        return function(item)
+
+
+def _forwarder(task: Task) -> Callable[[str, int, int, str], None]:
+    """Return a listener that sends reports to the task's topic, not too often."""
+    import distributed
+
+    worker, thread, last = distributed.get_worker(), threading.get_ident(), dict[str, float]()
+
+    def forward(what: str, done: int, total: int, note: str) -> None:
+        now = time.monotonic()
+        if worker.state.nthreads > 1 and threading.get_ident() != thread:
+            return  # another piece's
+        if done >= total or now - last.get(what, 0.0) >= REPORT_EVERY_S:
+            last[what] = now
+            worker.log_event(task.topic, (task.index, what, int(done), int(total), note))
+
+    return forward
+
+
+def dask_setup(worker: Any) -> None:
+    """Leave Ctrl-C to the process that started this worker; dask calls this in each new worker process."""
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _modules_in(work: bytes) -> tuple[str, ...]:
+    """Return this project's modules that a pickle names."""
+    named = {value for _, value, _ in pickletools.genops(work) if isinstance(value, str) and value.isascii()}
+    dotted = [name for name in named if all(part.isidentifier() for part in name.split("."))]
+    return tuple(sorted(name for name in dotted if CODE_ROOT.joinpath(*name.split(".")).with_suffix(".py").is_file()))
+
+
+@functools.cache
+def _code_of(modules: tuple[str, ...]) -> str:
+    """Return the digest of modules as this process knows them: files that change later are not read again."""
+    return code_digest(*map(ModuleType, modules))

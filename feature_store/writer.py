@@ -40,7 +40,7 @@ from feature_store.schema import CONTAINERS, MANIFEST, check_columns, chunk_rows
 
 
 class HandOut(Protocol):
-    """Has workers process items, all of it picklable; `core.executors.Engine.run` does."""
+    """Has workers process items, all of it picklable; `core.executors.Executor.run` does."""
 
     def __call__(
         self,
@@ -49,7 +49,7 @@ class HandOut(Protocol):
         what: str,
         *,
         shared: Path,
-        heard: Callable[[Stretch, str, int, int, str], None],
+        listener: Callable[[Stretch, str, int, int, str], None],
     ) -> Generator[tuple[Stretch, Written]]:
         """Yield every item with its result, as they come; `shared` is a folder that the workers must see."""
         ...
@@ -211,14 +211,15 @@ class GroupWriter:
         for stretch in stretches:  # workers make no folders, so that a late one restores nothing that was removed
             chunks.path(stretch).parent.mkdir(parents=True, exist_ok=True)
 
-        def heard(stretch: Stretch, saying: str, count: int, total: int, note: str) -> None:
+        def listener(stretch: Stretch, saying: str, count: int, total: int, note: str) -> None:
             if total != chunks.shape[0]:
                 report(saying, count, total, note)
             elif stretch.start <= count < stretch.stop:  # the rows' own reports count the rows of the whole array
                 done[stretch] = count - stretch.start
                 report(what, sum(done.values()), total, note)
 
-        written = hand_out(partial(write_stretch, chunks, rows), stretches, what, shared=self.staging, heard=heard)
+        write = partial(write_stretch, chunks, rows)
+        written = hand_out(write, stretches, what, shared=self.staging, listener=listener)
         with closing(written) as coming:
             for stretch, chunk in coming:
                 path = chunks.path(stretch)

@@ -9,6 +9,7 @@ from zenml.models import ArtifactVersionResponse
 from zenml.steps import BaseStep
 
 from core.errors import Brain2VideoError, PartFailed
+from core.executors import end_workers
 from feature_store.schema import Kind
 from steps.name_group import name_group
 from studies.references import GroupRef
@@ -77,6 +78,7 @@ def gathered(*several: Fanned) -> Sequence[Fanned]:
         What else failed, with a note that says the same.
     """
     failed = {f"{one.kind}/{name}": error for one in several for name, error in one.wait().items()}
+    end_workers(unused=True)  # what comes next needs their memory
     if not failed:
         return several
     total = sum(len(one.names) for one in several)

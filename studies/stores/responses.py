@@ -15,7 +15,7 @@ import pandas as pd
 from core.checkout import project_root, relative_to_root
 from core.code import code_digest
 from core.errors import ServerError, SourceError
-from core.executors import HERE, ExecutorConfig, opened
+from core.executors import IN_PROCESS, ExecutorConfig, open_executor
 from core.files import digest_file, digest_json
 from core.progress import report
 from feature_store import versioning
@@ -40,7 +40,7 @@ def subjects_of(study: Study) -> list[str]:
     return study.source.build(project_root()).subjects
 
 
-def ingest(study: Study, subject: str, executor: ExecutorConfig = HERE) -> GroupRef:
+def ingest(study: Study, subject: str, executor: ExecutorConfig = IN_PROCESS) -> GroupRef:
     """Write one subject's responses to the store, unless they are already there, made from the same.
 
     Parameters
@@ -58,10 +58,10 @@ def ingest(study: Study, subject: str, executor: ExecutorConfig = HERE) -> Group
     """
     function = partial(_ingest_for, study.model_dump_json(), project_root())
     shared = study.store.resolve().parent / ".staging"
-    with opened(executor) as engine:
+    with open_executor(executor) as workers:
         if executor.kind != "here":
             shared.mkdir(parents=True, exist_ok=True)
-        with closing(engine.run(function, [subject], "ingesting", shared=shared)) as coming:
+        with closing(workers.run(function, [subject], "ingesting", shared=shared)) as coming:
             reference = next(reference for _, reference in coming)
     if executor.kind == "dask" and read_manifest(study.store / "responses" / subject).digest != reference.digest:
         raise ServerError(f"{study.store}: workers write to another folder of this name; share it among all machines")

@@ -24,7 +24,7 @@ from core.checkout import project_root
 from core.clips import Clip, ClipConfig
 from core.config import nearest
 from core.errors import ConfigError, SourceError
-from core.executors import HERE, ExecutorConfig, opened
+from core.executors import IN_PROCESS, ExecutorConfig, open_executor
 from core.files import digest_file, digest_json
 from core.progress import report
 from feature_store.sources.base import SPLITS, Source, Split
@@ -43,7 +43,7 @@ READERS, AHEAD = 4, 8
 """Threads that read clips, and how many clips they may be ahead of the extractor."""
 
 
-def extract(study: Study, target: str, executor: ExecutorConfig = HERE) -> GroupRef:
+def extract(study: Study, target: str, executor: ExecutorConfig = IN_PROCESS) -> GroupRef:
     """Write one extractor's targets for every stimulus to the store, unless they are already there, made from the same.
 
     Parameters
@@ -71,8 +71,8 @@ def extract(study: Study, target: str, executor: ExecutorConfig = HERE) -> Group
     if fresh:
         report(f"targets/{target} is as it was", 1, 1)
     else:
-        with opened(executor) as engine:
-            _write(study, target, fingerprint, None if executor.kind == "here" else engine.run)
+        with open_executor(executor) as workers:
+            _write(study, target, fingerprint, None if executor.kind == "here" else workers.run)
     with _loading:
         pictures = picture_of_targets(study, group, lambda names: read_clips(source, names, study.clips))
     return group_ref(group, fresh=fresh, pictures=pictures)

@@ -1,4 +1,4 @@
-"""One of several processes that train a study, as started by torchrun: ``-m studies.training.distributed_worker -c STUDY``.
+"""One of several processes that train a study, run by torchrun: ``-m studies.training.distributed_worker -c STUDY``.
 
 Every process trains the networks on its share of each batch and computes what has a closed form by itself; the first
 process writes. `brain2video train` then finds the run and registers it. `brain2video train --processes N` does it all

@@ -10,7 +10,7 @@ import numpy as np
 import threadpoolctl
 
 from core.errors import SourceError, StoreMissing
-from core.executors import ExecutorConfig, opened
+from core.executors import ExecutorConfig, open_executor
 from core.progress import report
 
 
@@ -22,8 +22,10 @@ def square(item: int) -> tuple[int, int]:
 
 
 def die_once(folder: Path, item: int) -> int:
-    """Kill the worker at the third item, the first time; every item that is done leaves a line."""
+    """Kill the worker at item 3, the first time, once item 0 was received; every item that is done leaves a line."""
     if item == 3 and not (folder / "died").exists():
+        while not (folder / "received").exists():
+            time.sleep(0.01)
         (folder / "died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
     with (folder / "done.log").open("a") as log:
@@ -67,5 +69,5 @@ if __name__ == "__main__":  # a process that the test kills while its workers ar
 
     from tests.core.executor_work import linger as lingering
 
-    with opened(ExecutorConfig(kind="processes", workers=2)) as engine:
-        list(engine.run(partial(lingering, here), [0, 1], "lingering", shared=here))
+    with open_executor(ExecutorConfig(kind="processes", workers=2)) as executor:
+        list(executor.run(partial(lingering, here), [0, 1], "lingering", shared=here))

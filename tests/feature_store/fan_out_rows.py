@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from core.errors import SourceError
-from core.executors import ExecutorConfig, opened
+from core.executors import ExecutorConfig, open_executor
 from core.progress import report
 from feature_store import schema
 from feature_store.writer import GroupWriter
@@ -66,8 +66,8 @@ class KnownRows:
 def write(store: Path, rows: KnownRows, config: ExecutorConfig | None, told: list | None = None) -> None:
     """Write a group of two arrays, one of them compressed, and a table; here where there is no config."""
     heard = (lambda said: None) if told is None else told.append
-    with opened(config or ExecutorConfig()) as engine:
-        hand_out = None if config is None else engine.run
+    with open_executor(config or ExecutorConfig()) as executor:
+        hand_out = None if config is None else executor.run
         with GroupWriter(store, "targets/t", encoding_type="targets", fingerprint="f") as group:
             for name, packed in (("train/values", "none"), ("test/values", "lz4")):
                 shape, axes = (ROWS, WIDTH), ("stimulus", "x")

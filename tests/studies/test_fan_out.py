@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from core.errors import ServerError, SourceError
-from core.executors import HERE, ExecutorConfig, opened
+from core.executors import IN_PROCESS, ExecutorConfig, open_executor
 from core.files import digest_folder
 from core.progress import listening
 from feature_store import schema, verify
@@ -72,8 +72,8 @@ def test_extraction_gives_the_same_bytes_whoever_does_it(
     before = torch.get_num_threads()
     torch.set_num_threads(2)  # more than a worker has by itself: latents would differ in their last bits
     try:
-        expected = {target: extracted(world, target, HERE) for target in ("latents", "clip", "blip")}
-        with opened(TWO):
+        expected = {target: extracted(world, target, IN_PROCESS) for target in ("latents", "clip", "blip")}
+        with open_executor(TWO):
             assert {target: extracted(world, target, TWO) for target in expected} == expected
         with dask_cluster(tmp_path / "cluster", BRAIN2VIDEO_HOME=str(home)) as running:
             dask = ExecutorConfig(kind="dask", address=running.address)
@@ -89,7 +89,7 @@ def test_a_clip_in_both_splits_is_found_over_all_workers(
     with Image.open(arrays_folder / "stimuli" / "s003.png") as image:
         image.copy().save(arrays_folder / "stimuli" / "s045.png")
     message = r"'s045' \(test\) shows the same pixels as 's003' \(train\)"
-    for executor in (HERE, TWO):
+    for executor in (IN_PROCESS, TWO):
         with pytest.raises(SourceError, match=message):
             extract(study, "pixels", executor)
         assert not [path for path in (study.folder / ".staging").rglob("*") if path.is_file()]
@@ -135,7 +135,7 @@ def chunks_written(home: Path) -> list[str]:
 def test_ingest_gives_the_same_bytes_whoever_does_it_and_whoever_dies(
     subjects: Study, home: Path, tmp_path: Path
 ) -> None:
-    expected, heard = ingested(subjects, HERE), list[str]()
+    expected, heard = ingested(subjects, IN_PROCESS), list[str]()
     written = sorted(chunks_written(home))
     assert len([name for name in written if "betas" in name]) > 20
     with listening(lambda what, done, total, note: heard.append(what)):
