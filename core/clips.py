@@ -41,7 +41,7 @@ class ClipConfig(Config):
     window_s: PositiveFloat = 3.0
     """How long that part is."""
     fit: Fit = "stretch"
-    """How a picture of other proportions fills the frame: distorted, cut at its sides, or with black beside it."""
+    """How a picture of other proportions fills the frame: distorted, cropped, or padded with black."""
 
     @property
     def fps(self) -> float:

@@ -46,10 +46,10 @@ _CRC = {"name": "crc32c"}
 
 
 class StorageConfig(Config):
-    """How responses are laid down."""
+    """How responses are stored."""
 
     compression: Compression = "none"
-    """``"none"`` is mapped into memory; ``"lz4"`` and ``"zstd"`` are smaller and unpacked chunk by chunk."""
+    """``"none"`` is mapped into memory; ``"lz4"`` and ``"zstd"`` are smaller and decompressed chunk by chunk."""
 
 
 def compressors(compression: Compression, itemsize: int) -> list[Any]:
@@ -95,7 +95,7 @@ def decoder_of(codecs: list[dict[str, Any]]) -> Decode | None:
     Raises
     ------
     ValueError
-        The chunks are laid down in a way that this project does not write.
+        The chunks are encoded in a way that this project does not write.
     """
     if len(codecs) < 2 or codecs[0] not in _BYTES or codecs[-1] != _CRC:
         raise ValueError("its chunks are not little-endian bytes with a CRC-32C")

@@ -24,7 +24,7 @@ NAMED_BY = {"responses": "subject", "targets": "target"}
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a published group holds and what it was made from.
+    """What a published group holds and its provenance.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """Digest of the group's content: equal content has equal digests, whatever it was made from."""
+        """Digest of the group's content: equal content has equal digests, from whichever inputs it was made."""
         return digest_json(self.files)
 
 
@@ -64,7 +64,7 @@ def _row(path: Path, digest: str | None) -> dict[str, Any]:
 
 
 def is_chunk(folder: str) -> bool:
-    """Say whether files in a folder, given as a POSIX path, are chunks of an array: they lie below its ``c``."""
+    """Return whether files in a folder, given as a POSIX path, are chunks of an array: they lie below its ``c``."""
     return re.search(r"/c(/[0-9]+)*$", folder) is not None
 
 
@@ -85,8 +85,8 @@ def read_manifest(group: Path) -> Manifest:
         raw = path.read_bytes()
         content = json.loads(raw)
         as_written = json_bytes(content)
-        told = content.pop("sha256")
-        if raw != as_written or told != digest_json(content) or content["schema"] != SCHEMA:
+        digest = content.pop("sha256")
+        if raw != as_written or digest != digest_json(content) or content["schema"] != SCHEMA:
             raise ValueError("its digest")
         return Manifest(content["files"], content["fingerprint"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:

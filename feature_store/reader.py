@@ -7,6 +7,7 @@ store calls historical features.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,8 +34,8 @@ def voxels_in(regions: Iterable[object], rois: Sequence[str], where: object) -> 
     Parameters
     ----------
     regions : one a voxel, joined by `ROI_SEPARATOR` where it has several
-    rois : names; one that is no region stands for its two sides, `EBA` for `lEBA` and `rEBA`
-    where : whence the regions come, for messages
+    rois : names; one that is no region means its two sides, `EBA` for `lEBA` and `rEBA`
+    where : what the regions were read from, for messages
 
     Raises
     ------
@@ -86,7 +87,7 @@ class Group:
         return ChunkedRows(self.path / name, how_to_restore(self.path), published)
 
     def has(self, name: str) -> bool:
-        """Say whether the group was published with an array of that name."""
+        """Return whether the group was published with an array of that name."""
         return f"{name}/zarr.json" in self._files
 
     def table(self, name: str) -> pd.DataFrame:
@@ -104,7 +105,7 @@ class Group:
 
 @reads("table", "1")
 def read_table(group: Group, name: str) -> pd.DataFrame:
-    """Read a table laid out as one array per column."""
+    """Read a table stored as one array per column."""
     attributes = read_json(group.path / name / "zarr.json")["attributes"]
     columns = {}
     for column in attributes["columns"]:
@@ -196,8 +197,8 @@ class Responses(Group):
         StoreError
             No voxel lies in a ROI of that name; the nearest known name is shown.
         """
-        found = voxels_in(self.voxels["roi"], rois, self.path)
-        return slice(int(found[0]), int(found[-1]) + 1) if np.ptp(found) == len(found) - 1 else found
+        voxels = voxels_in(self.voxels["roi"], rois, self.path)
+        return slice(int(voxels[0]), int(voxels[-1]) + 1) if np.ptp(voxels) == len(voxels) - 1 else voxels
 
     def to_xarray(self, split: Split) -> "xarray.DataArray":
         """Return responses as an xarray with trials and voxels as coordinates, read when it is used.
@@ -238,6 +239,7 @@ def open_group(path: Path) -> Group:
     return group
 
 
+@dataclass(frozen=True)
 class SubjectPairs:
     """One subject's responses with the targets of what was seen.
 

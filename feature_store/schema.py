@@ -18,7 +18,7 @@ A store is one Zarr v3 hierarchy, `features.zarr`::
 One chunk is one file of full rows with a CRC-32C behind them, compressed only where a study asks for it: any Zarr v3
 reader opens it, and ours maps it into memory.
 
-Which reader opens what: every group says its encoding type and version, and readers are registered by both.
+Which reader opens what: every group names its encoding type and version, and readers are registered by both.
 
 A later version of this program keeps the readers of earlier versions, so that a store written today stays readable.
 Follows anndata's registry of element specs.
@@ -104,7 +104,7 @@ def reader_of(group: Path) -> Callable[..., Any]:
     Raises
     ------
     StoreError
-        The group says no encoding, or one that this program does not read.
+        The group names no encoding, or one that this program does not read.
     """
     attributes = read_json(group / "zarr.json")["attributes"]
     key = str(attributes.get("encoding-type")), str(attributes.get("encoding-version"))

@@ -73,7 +73,7 @@ def is_published(group: Path, fingerprint: str) -> bool:
 class GroupWriter:
     """Writes a group; use it as a context manager, which publishes on success.
 
-    A block that is interrupted, or for which the disk has no room, leaves the staging folder behind, so that the next
+    A block that is interrupted, or for which the disk has no space, leaves the staging folder behind, so that the next
     run with the same fingerprint resumes; one that ends in a user's mistake leaves nothing. The published group is
     untouched either way. A second writer of the same group is refused.
 
@@ -101,20 +101,20 @@ class GroupWriter:
 
     def __enter__(self) -> "GroupWriter":
         busy = StoreError(f"{self.target}: another run is writing this group; wait for it, or end it")
-        with disk_explained(self.target), ExitStack() as held:
+        with disk_explained(self.target), ExitStack() as locks:
             self.staging.parent.mkdir(parents=True, exist_ok=True)
-            held.enter_context(exclusive(self.staging.with_name(f".{self._family}.lock"), busy))
+            locks.enter_context(exclusive(self.staging.with_name(f".{self._family}.lock"), busy))
             self._resume_or_wipe()
             self.staging.mkdir(exist_ok=True)
             self._zarr = zarr.open_group(self.staging, mode="a", zarr_format=3)
             self._zarr.attrs.put(self._attributes)
-            self._held = held.pop_all()
+            self._locks = locks.pop_all()
         self._described: set[str] = set()
         self._files = ChunkFiles()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        with disk_explained(self.target), self._held:
+        with disk_explained(self.target), self._locks:
             if error is not None:
                 self._files.close()
                 if isinstance(error, Brain2VideoError) and not isinstance(error, NoSpace | NotAllowed):

@@ -291,7 +291,7 @@ def _size(roi: str, voxels: int, rng: np.random.Generator) -> int:
 
 @dataclass(frozen=True)
 class _Region:
-    """A region's voxels, which respond to whatever is seen as they do to what their subject is shown.
+    """A region's voxels, and what their responses to the subject's stimuli are standardised by.
 
     Attributes
     ----------

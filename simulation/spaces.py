@@ -21,27 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.seeds import rng_for
-from feature_store.sources.bold_moments.layout import (
-    BETAS,
-    BETAS_KEYS,
-    CEILING,
-    CEILING_HEMISPHERE,
-    GENERAL,
-    GROUP_MASK,
-    HEMISPHERES,
-    ORGANIZED,
-    ORGANIZED_HEMISPHERE,
-    ROI_INDICES,
-    ROIS,
-    STIMULUS_NAME,
-    SUBJECT_MASK,
-    TR_S,
-    TRS,
-    WHOLE,
-    WINDOW_ROIS,
-    WINDOWS,
-    Counts,
-)
+from feature_store.sources.bold_moments import layout
+from feature_store.sources.bold_moments.layout import GENERAL, ROIS, WHOLE, WINDOW_ROIS, Counts
 from simulation.brains import SimulatedSubject
 from simulation.config import SimulationConfig
 from simulation.world import SPLITS, Split
@@ -222,12 +203,12 @@ class SpaceWriter:
             self._write_volume()
         if "fsLR32k" in self.config.spaces:
             columns = surface_columns(self.config, self.number, self.anatomy, "fsLR32k")
-            self._write_space(ORGANIZED, CEILING, {"space": "fsLR32k"}, columns)
+            self._write_space(layout.ORGANIZED, layout.CEILING, {"space": "fsLR32k"}, columns)
         if "fsaverage" in self.config.spaces:
             columns = surface_columns(self.config, self.number, self.anatomy, "fsaverage")
-            for hemisphere, part in zip(HEMISPHERES, np.split(columns, 2), strict=True):
+            for hemisphere, part in zip(layout.HEMISPHERES, np.split(columns, 2), strict=True):
                 names = {"space": "fsaverage", "hemisphere": hemisphere}
-                self._write_space(ORGANIZED_HEMISPHERE, CEILING_HEMISPHERE, names, part)
+                self._write_space(layout.ORGANIZED_HEMISPHERE, layout.CEILING_HEMISPHERE, names, part)
         if "windows" in self.config.spaces:
             self._write_windows()
 
@@ -235,22 +216,22 @@ class SpaceWriter:
         write_pickle(self.folder / template.format(subject=self.subject, **names), content)
 
     def _image(self, mask: NDArray[np.bool_]) -> Any:
-        """Return a mask as nibabel's image; made anew each time, because saving one would leave its path in it."""
+        """Return a mask as nibabel's image; a new one each time, because saving one would leave its path in it."""
         return nib.Nifti1Image(mask.astype(np.float64), self.anatomy.volume.affine)
 
     def _write_volume(self) -> None:
         everything = np.arange(len(self.anatomy.flat))
-        self._write_space(ORGANIZED, CEILING, {"space": "MNI152"}, everything, with_image=True)
+        self._write_space(layout.ORGANIZED, layout.CEILING, {"space": "MNI152"}, everything, with_image=True)
         self._write_masks()
         for roi in (*ROIS, GENERAL):
             columns = self.anatomy.regions[roi]
             index = [self.anatomy.ijk[columns], self.anatomy.flat[columns], self._image(self.group)]
-            self._dump(ROI_INDICES, index, roi=roi)
-        self._dump(BETAS, self._pair(self.betas, self.anatomy.regions[GENERAL]), roi=GENERAL)
-        self._dump(BETAS, self._pair(self.betas, everything), roi=WHOLE)
+            self._dump(layout.ROI_INDICES, index, roi=roi)
+        self._dump(layout.BETAS, self._pair(self.betas, self.anatomy.regions[GENERAL]), roi=GENERAL)
+        self._dump(layout.BETAS, self._pair(self.betas, everything), roi=WHOLE)
 
     def _write_masks(self) -> None:
-        for template, mask in ((GROUP_MASK, self.group), (SUBJECT_MASK, self.anatomy.mask)):
+        for template, mask in ((layout.GROUP_MASK, self.group), (layout.SUBJECT_MASK, self.anatomy.mask)):
             path = self.folder / template.format(subject=self.subject)
             path.parent.mkdir(parents=True, exist_ok=True)
             nib.save(self._image(mask), path)
@@ -261,7 +242,7 @@ class SpaceWriter:
         """Write betas and noise ceilings of one space, or of one hemisphere of it."""
         for split in SPLITS:
             betas = np.ascontiguousarray(self.betas[split][..., columns])
-            stimuli = [STIMULUS_NAME.format(stimulus=stimulus) for stimulus in self.counts.stimuli(split)]
+            stimuli = [layout.STIMULUS_NAME.format(stimulus=stimulus) for stimulus in self.counts.stimuli(split)]
             image = [self._image(self.anatomy.mask)] if with_image else []
             self._dump(organized, (betas, stimuli, *image), split=split, **names)
             ncsnr = measured_ncsnr(betas)
@@ -270,11 +251,11 @@ class SpaceWriter:
 
     @staticmethod
     def _pair(betas: Betas, columns: Indices) -> dict[str, NDArray[np.float64]]:
-        return {BETAS_KEYS[split]: np.ascontiguousarray(betas[split][..., columns]) for split in SPLITS}
+        return {layout.BETAS_KEYS[split]: np.ascontiguousarray(betas[split][..., columns]) for split in SPLITS}
 
     def _write_windows(self) -> None:
         total: Betas = {split: np.zeros_like(betas) for split, betas in self.betas.items()}
-        for tr in TRS:
+        for tr in layout.TRS:
             window = at_tr(self.config, self.number, self.betas, tr)
             self._write_window(window, str(tr), f"TR-{tr}")
             if tr in AVERAGED:
@@ -285,7 +266,7 @@ class SpaceWriter:
     def _write_window(self, window: Betas, tr: str, label: str) -> None:
         regions = {roi: window_columns(self.anatomy, roi) for roi in (*WINDOW_ROIS, WHOLE)}
         for roi, columns in regions.items():
-            self._dump(WINDOWS, self._pair(window, columns), tr=tr, roi=roi, label=label)
+            self._dump(layout.WINDOWS, self._pair(window, columns), tr=tr, roi=roi, label=label)
 
 
 _AVERAGE = f"avg{''.join(map(str, AVERAGED))}"
@@ -295,21 +276,27 @@ _AVERAGE_LABEL = f"TRavg-{''.join(map(str, AVERAGED))}"
 def space_files(config: SimulationConfig, counts: Counts, subject: str) -> Iterator[str]:
     """Yield the name of every file that a subject has beside those of its regions."""
     if "MNI152" in config.spaces:
-        yield from (GROUP_MASK, SUBJECT_MASK.format(subject=subject))
-        yield from (BETAS.format(subject=subject, roi=roi) for roi in (GENERAL, WHOLE))
-        yield from (ROI_INDICES.format(subject=subject, roi=roi) for roi in (*ROIS, GENERAL))
+        yield from (layout.GROUP_MASK, layout.SUBJECT_MASK.format(subject=subject))
+        yield from (layout.BETAS.format(subject=subject, roi=roi) for roi in (GENERAL, WHOLE))
+        yield from (layout.ROI_INDICES.format(subject=subject, roi=roi) for roi in (*ROIS, GENERAL))
     for space in config.spaces:
         if space in ("MNI152", "fsLR32k", "fsaverage"):
             yield from _files_of(counts, subject, space)
     if "windows" in config.spaces:
-        labels = {**{str(tr): f"TR-{tr}" for tr in TRS}, _AVERAGE: _AVERAGE_LABEL}
+        labels = {**{str(tr): f"TR-{tr}" for tr in layout.TRS}, _AVERAGE: _AVERAGE_LABEL}
         for tr, label in labels.items():
-            yield from (WINDOWS.format(tr=tr, subject=subject, roi=roi, label=label) for roi in (*WINDOW_ROIS, WHOLE))
+            yield from (
+                layout.WINDOWS.format(tr=tr, subject=subject, roi=roi, label=label) for roi in (*WINDOW_ROIS, WHOLE)
+            )
 
 
 def _files_of(counts: Counts, subject: str, space: str) -> Iterator[str]:
-    sides = HEMISPHERES if space == "fsaverage" else HEMISPHERES[:1]
-    organized, ceiling = (ORGANIZED_HEMISPHERE, CEILING_HEMISPHERE) if len(sides) == 2 else (ORGANIZED, CEILING)
+    sides = layout.HEMISPHERES if space == "fsaverage" else layout.HEMISPHERES[:1]
+    organized, ceiling = (
+        (layout.ORGANIZED_HEMISPHERE, layout.CEILING_HEMISPHERE)
+        if len(sides) == 2
+        else (layout.ORGANIZED, layout.CEILING)
+    )
     for side in sides:
         for split in SPLITS:
             names = {"space": space, "subject": subject, "split": split, "hemisphere": side}
@@ -363,7 +350,7 @@ def whole_brain(config: SimulationConfig, number: int, anatomy: Anatomy, simulat
 
 
 def surface_columns(config: SimulationConfig, number: int, anatomy: Anatomy, space: str) -> Indices:
-    """Return which voxel each vertex of a surface takes after: left cortex, right cortex, then fsLR32k's subcortex."""
+    """Return the voxel that each vertex of a surface copies: left cortex, right cortex, then fsLR32k's subcortex."""
     rng = rng_for(config.seed, "surface", space, number)
     vertices = config.voxels // 2
     parts = [rng.choice(anatomy.hemisphere(side), vertices) for side in "lr"]
@@ -388,5 +375,5 @@ def haemodynamic(t_s: float) -> float:
 def at_tr(config: SimulationConfig, number: int, betas: Betas, tr: int) -> Betas:
     """Return the responses at one TR: betas times the haemodynamic response at its middle, plus noise."""
     rng = rng_for(config.seed, "window", number, tr)
-    height = haemodynamic((tr - 0.5) * TR_S)
+    height = haemodynamic((tr - 0.5) * layout.TR_S)
     return {split: height * part + WINDOW_NOISE * rng.standard_normal(part.shape) for split, part in betas.items()}

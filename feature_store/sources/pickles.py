@@ -3,7 +3,7 @@
 A pickle names functions and calls them. Here each name resolves to a stand-in from one short table, so nothing is
 imported on a file's behalf; the stand-ins build numeric and text arrays only, because numpy itself can be made to read
 foreign memory by an array of Python objects over raw bytes. A stand-in takes no attributes from a file, so that one
-file cannot change how the next is read. What a file claims is held against its size before memory is taken for it.
+file cannot change how the next is read. Lengths in a file are checked against its size before memory is taken.
 
 `PickledImage` stands for a nibabel image, so that reading one runs nothing of nibabel's and opens no file: only its
 voxels and its affine are taken. Header, extensions, file names and all else that its state holds are dropped unread.
@@ -74,8 +74,8 @@ class PickledImage:
         """Take voxels and affine from the state of a `nibabel.Nifti1Image`."""
         if not isinstance(state, dict):
             raise pickle.UnpicklingError("an image without the state of one")
-        held = [state.get(key) for key in ("_dataobj", "_data_cache", "_fdata_cache")]
-        self.data = next((np.asarray(one) for one in held if _is_numeric(one)), None)
+        voxels = [state.get(key) for key in ("_dataobj", "_data_cache", "_fdata_cache")]
+        self.data = next((np.asarray(array) for array in voxels if _is_numeric(array)), None)
         affine = state.get("_affine")
         if isinstance(affine, np.ndarray) and _is_numeric(affine) and affine.shape == (4, 4):
             self.affine = np.asarray(affine, dtype=np.float64)
@@ -300,7 +300,7 @@ class _Unpickler(pickle._Unpickler):
     pop_mark: Callable[[], list[Any]]
 
     def load_bytearray8(self) -> None:
-        """Read first and make room then."""
+        """Read before memory is allocated."""
         (length,) = struct.unpack("<Q", self.read(8))
         self.append(bytearray(self.read(length)))
 
@@ -398,17 +398,17 @@ def _check_finished(content: Any) -> None:
     """Raise unless a pickle's content is what `load_pickle` promises, with no stand-in or opaque bytes left in it."""
     waiting, met = [content], set[int]()
     while waiting:
-        one = waiting.pop()
-        if id(one) in met:
+        value = waiting.pop()
+        if id(value) in met:
             continue
-        met.add(id(one))
-        if isinstance(one, dict):
-            waiting += [*one.keys(), *one.values()]
-        elif isinstance(one, list | tuple | set | frozenset):
-            waiting += one
-        elif isinstance(one, np.ndarray) and one.dtype.kind == "V":
-            raise pickle.UnpicklingError(f"arrays of type '{one.dtype.str[1:]}' are not read")
-        elif not isinstance(one, (*_PLAIN, np.ndarray, bytearray)):
+        met.add(id(value))
+        if isinstance(value, dict):
+            waiting += [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple | set | frozenset):
+            waiting += value
+        elif isinstance(value, np.ndarray) and value.dtype.kind == "V":
+            raise pickle.UnpicklingError(f"arrays of type '{value.dtype.str[1:]}' are not read")
+        elif not isinstance(value, (*_PLAIN, np.ndarray, bytearray)):
             raise pickle.UnpicklingError("a part of an array or an image that stands alone")
 
 

@@ -42,17 +42,17 @@ def present(path: Path, remedy: str, *, or_run: str = "") -> Path:
 
 
 def stays_inside(name: str) -> bool:
-    """Say whether a relative name cannot lead out of the folder it is joined to, on any system."""
+    """Return whether a relative name cannot lead out of the folder it is joined to, on any system."""
     windows = PureWindowsPath(name)  # which takes both kinds of slashes for separators
     return not (PurePosixPath(name).is_absolute() or windows.anchor or ".." in windows.parts)
 
 
 def check_inside(name: str, column: str, folder: str, where: object) -> None:
-    """Raise `SourceError` where a name that stands in a table leads out of the folder.
+    """Raise `SourceError` where a name in a table leads out of the folder.
 
     Parameters
     ----------
-    name : the name as it stands
+    name : the name as it is written
     column : the column that holds it, for the message
     folder : what the name is relative to, for the message
     where : the table, or a line of it
@@ -115,7 +115,7 @@ def whole_numbers(column: pd.Series, where: Path) -> pd.Series:
 
 
 def numbers_or_nan(column: pd.Series, where: Path) -> pd.Series:
-    """Return a column of text as numbers, NaN where it is empty or says n/a, or raise `SourceError` for any other."""
+    """Return a column of text as numbers, NaN where it is empty or n/a, or raise `SourceError` for any other."""
     missing = column.str.strip().str.lower().isin(NO_NUMBER)
     numbers = pd.to_numeric(column.mask(missing), errors="coerce").astype("float64")
     for row in np.flatnonzero(~np.isfinite(numbers) & ~missing):

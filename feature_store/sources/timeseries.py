@@ -56,7 +56,7 @@ class Events:
     Attributes
     ----------
     onset_s, duration_s : seconds, shape (trial,); a duration that is not known is NaN
-    places : where each trial stands, for messages, such as ``"…_events.tsv line 5"``
+    places : the file and line of each trial, for messages, such as ``"…_events.tsv line 5"``
     """
 
     onset_s: NDArray[np.float64]
@@ -105,7 +105,7 @@ def standardised(series: NDArray[np.float32], how: Standardise, where: object) -
 
 
 def _refuse_centred(mean: NDArray[np.float32], spread: NDArray[np.float32], where: object) -> None:
-    """Raise `SourceError` where a signal's mean says nothing of its strength: most means lie within one spread of 0."""
+    """Raise `SourceError` where a signal was centred before: most means lie within one spread of 0."""
     near = int((np.abs(mean) < spread).sum())
     if 2 * near > len(mean):
         raise SourceError(
@@ -122,7 +122,7 @@ def refuse_outside(inside: NDArray[np.bool_], events: Events, timing: Timing, wh
     inside : array of shape (trial,)
         Whether the run covers it.
     what : str
-        What of the event is outside, with room for its onset, for example ``"its onset, {onset:g} s,"``.
+        What of the event is outside, with a field for its onset, for example ``"its onset, {onset:g} s,"``.
     """
     for index in np.flatnonzero(~inside):
         found = what.format(onset=events.onset_s[index])
@@ -235,7 +235,7 @@ FAINT = 0.01
 COLLINEAR = 1e-4
 """A trial of whose regressor less than this part is its own, in norm, has no response of its own."""
 RANK = 1e-10
-"""Singular values below this part of the largest are nought."""
+"""Singular values below this part of the largest count as 0."""
 BLOCK_VOXELS = 16384
 """Voxels that are raised to double precision at a time."""
 
@@ -254,7 +254,7 @@ class GlmConfig(Config):
     high_pass_hz: Annotated[FiniteFloat, Field(gt=0)] = 0.01
     """Where the cosines end; of no meaning to polynomials."""
     duration_s: Annotated[FiniteFloat, Field(ge=0)] | None = None
-    """How long all trials last; by default as long as their events say."""
+    """How long all trials last; by default the durations of their events."""
     standardise: Standardise = "psc"
 
 
@@ -343,16 +343,16 @@ def trial_regressors(events: Events, timing: Timing, config: GlmConfig) -> NDArr
         raise SourceError(f"{events.places[index]}: duration is n/a; give it, or set source.response.duration_s")
     shape, *derivatives = config.hrf.split(" + ")
     names = [f"{shape}_hrf", *(f"{shape}_{DERIVATIVES[name]}" for name in derivatives)]
-    made = np.empty((len(events.places), timing.volumes, len(names)))
+    regressors = np.empty((len(events.places), timing.volumes, len(names)))
     for trial, event in enumerate(zip(events.onset_s, durations_s, strict=True)):
         # One kernel at a time: of several, nilearn would make the later ones orthogonal, and their sums over trials
         # would no longer be the regressors of all trials together.
         for basis, name in enumerate(names):
             condition = (*([value] for value in event), [1.0])
-            made[trial, :, basis] = first_level.compute_regressor(
+            regressors[trial, :, basis] = first_level.compute_regressor(
                 condition, getattr(first_level, name), timing.times_s
             )[0][:, 0]
-    return made
+    return regressors
 
 
 def nuisance_basis(timing: Timing, config: GlmConfig, confounds: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -370,7 +370,7 @@ def nuisance_basis(timing: Timing, config: GlmConfig, confounds: NDArray[np.floa
 
 
 def _orthogonalised(regressors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Make each trial's derivatives orthogonal to what stands before them, as nilearn does: (trial, time, basis)."""
+    """Make each trial's derivatives orthogonal to the regressors before them, as nilearn does: (trial, time, basis)."""
     q, r = np.linalg.qr(regressors)
     return np.asarray(q * np.diagonal(r, axis1=1, axis2=2)[:, None])
 

@@ -9,11 +9,11 @@ import pytest
 from nilearn.glm.first_level import FirstLevelModel, compute_regressor, make_first_level_design_matrix
 
 from core.errors import SourceError
+from feature_store.sources.bids.events import read_confounds
 from feature_store.sources.timeseries import (
     Events,
     GlmConfig,
     Timing,
-    read_confounds,
     standardised,
     trial_betas,
     trial_weights,

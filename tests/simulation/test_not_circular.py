@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import RidgeClassifier
 
-from core.code import ROOT
+from core.checkout import CODE_ROOT as ROOT
 from core.files import digest_folder
 from feature_store.sources.bold_moments.layout import ROIS
 from simulation.brains import VENTRAL, Seen, simulate_subject

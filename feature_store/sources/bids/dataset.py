@@ -26,6 +26,7 @@ from feature_store.sources.bids.events import (
     MISSING,
     EventsConfig,
     check_splits,
+    read_confounds,
     read_nuisance,
     read_trials,
 )
@@ -46,7 +47,6 @@ from feature_store.sources.timeseries import (
     WindowConfig,
     check_covered,
     first_volumes,
-    read_confounds,
     trial_betas,
     trial_regressors,
     trial_windows,
@@ -133,8 +133,8 @@ class Bids:
         table = trials.drop_duplicates("stimulus").sort_values("stimulus")
         stimuli = pd.concat([table[table["split"] == split] for split in SPLITS], ignore_index=True)
         check_stimuli(stimuli, self.path)
-        said = trials[~trials["caption"].isin(["", MISSING])].groupby("stimulus")["caption"].unique()
-        captions = [list(said.get(stimulus, [])) for stimulus in stimuli["stimulus"]]
+        texts = trials[~trials["caption"].isin(["", MISSING])].groupby("stimulus")["caption"].unique()
+        captions = [list(texts.get(stimulus, [])) for stimulus in stimuli["stimulus"]]
         return stimuli.assign(caption=pd.Series(captions, dtype=object))[list(STIMULUS_COLUMNS)]
 
     @cached_property
@@ -147,7 +147,7 @@ class Bids:
 
     @cached_property
     def _values(self) -> dict[str, str]:
-        """What the events say of every stimulus, by its name."""
+        """The events' value of every stimulus, by its name."""
         trials = pd.concat(self._trials.values())
         return dict(zip(trials["stimulus"], trials["value"], strict=True))
 

@@ -1,4 +1,4 @@
-"""Reads tables of events: which trials show which stimulus, in which split, and what else is said of them."""
+"""Reads tables of events (which trials show which stimulus, in which split, with which caption) and of confounds."""
 
 import re
 import warnings
@@ -21,7 +21,7 @@ from feature_store.sources.timeseries import Events
 MISSING = "n/a"
 """How BIDS writes a missing value."""
 KEYS = {"task": "task", "stimulus": "value"}
-"""Which column of the trials `SplitConfig.test` is held against; a stimulus may also be named as ours."""
+"""Which column of the trials `SplitConfig.test` is compared with; a stimulus may also be named as in the store."""
 FAULTS = {
     "value": "stands for {a} and {b}; rename one",
     "split": "is for {a} and {b}; each belongs into one split; fix source.split",
@@ -49,7 +49,7 @@ class SplitConfig(Config):
 
 
 class EventsConfig(Config):
-    """Which columns of the events say what; the part of a `BidsConfig` that is about events."""
+    """The part of a `BidsConfig` that is about events: which columns are read, and how."""
 
     stimulus_column: str = FILE_COLUMN
     """The column that names the stimulus."""
@@ -74,7 +74,7 @@ def read_trials(runs: list[Run], config: EventsConfig) -> pd.DataFrame:
     Returns
     -------
     table with one row per trial, in the order of runs and onsets: stimulus, repetition, session, task, run, onset_s,
-    duration_s (NaN where the events do not say), value (of the stimulus column), split, caption, place (for messages)
+    duration_s (NaN where the events have none), value (of the stimulus column), split, caption, place (for messages)
     and index (of the run)
 
     Raises

@@ -34,7 +34,7 @@ SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 AFFINE_MM = 1e-3
 
 Sidecar = dict[str, tuple[Any, Path]]
-"""What the sidecars say, each with the file that says it."""
+"""The sidecars' values, each with the file that it comes from."""
 UNREADABLE = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError)
 
 
@@ -67,7 +67,7 @@ def open_scan(run: Run) -> Scan:
     Raises
     ------
     SourceMissing, SourceError
-        The image is absent, unreadable or not 4-D, or its repetition time is unknown or told in two ways.
+        The image is absent, unreadable or not 4-D, or its repetition time is unknown or ambiguous.
     """
     image = open_image(run.image)
     if len(image.shape) != 4:
@@ -120,7 +120,7 @@ def open_image(path: Path) -> Any:
 
 
 def read_values(path: Path) -> NDArray[np.float32]:
-    """Read an image's voxels, scaled as its header says.
+    """Read an image's voxels, scaled as its header demands.
 
     Raises
     ------
@@ -153,21 +153,21 @@ def _repetition_time_s(run: Run, header: Any, about: Sidecar) -> float:
     if "VolumeTiming" in about:
         raise SourceError(f"{about['VolumeTiming'][1]}: VolumeTiming: volumes at uneven intervals cannot be read")
     written, unit = float(np.nan_to_num(header.get_zooms()[3])), _time_unit(header)
-    told_s = _number(about, "RepetitionTime")
+    sidecar_s = _number(about, "RepetitionTime")
     if unit in SECONDS and (written_s := written * SECONDS[unit]) > LONGEST_TR_S:
         raise SourceError(
             f"{run.image}: the header's repetition time is {written_s:g} seconds; the header probably means "
             f"milliseconds; set pixdim[4] to {written_s / 1000:.4}, or its unit (xyzt_units) to milliseconds"
         )
-    if told_s is not None and told_s > LONGEST_TR_S:
+    if sidecar_s is not None and sidecar_s > LONGEST_TR_S:
         raise SourceError(
-            f"{about['RepetitionTime'][1]}: RepetitionTime is {told_s:g} seconds; it probably means milliseconds; "
-            f"set it to {told_s / 1000:.4}"
+            f"{about['RepetitionTime'][1]}: RepetitionTime is {sidecar_s:g} seconds; it probably means milliseconds; "
+            f"set it to {sidecar_s / 1000:.4}"
         )
-    if told_s is None:
+    if sidecar_s is None:
         return _headers_time_s(run, written, unit)
-    _check_agreement(run, written, unit, told_s)
-    return told_s
+    _check_agreement(run, written, unit, sidecar_s)
+    return sidecar_s
 
 
 def _headers_time_s(run: Run, written: float, unit: str) -> float:
@@ -180,16 +180,16 @@ def _headers_time_s(run: Run, written: float, unit: str) -> float:
     return written * SECONDS[unit]
 
 
-def _check_agreement(run: Run, written: float, unit: str, told_s: float) -> None:
+def _check_agreement(run: Run, written: float, unit: str, sidecar_s: float) -> None:
     # Without a unit, 0 and 1 are what software writes that knows no repetition time.
     if written <= 0 or (unit not in SECONDS and written == 1):
         return
     possible_s = [written * SECONDS[unit]] if unit in SECONDS else [written, written / 1000]
-    if all(abs(value_s - told_s) > TOLERANCE_S for value_s in possible_s):
+    if all(abs(value_s - sidecar_s) > TOLERANCE_S for value_s in possible_s):
         named = unit if unit in SECONDS else "(no unit)"
         raise SourceError(
             f"{run.image}: the header's repetition time (pixdim[4]) is {written:g} {named}, the sidecar's "
-            f"RepetitionTime {told_s:g} s; set the wrong one to what was measured"
+            f"RepetitionTime {sidecar_s:g} s; set the wrong one to what was measured"
         )
 
 

@@ -16,15 +16,11 @@ from core.config import Config, nearest
 from core.errors import SourceError, SourceMissing
 from core.files import read_json
 from feature_store.sources.base import SPLITS, STIMULUS_COLUMNS, Recording, Split
+from feature_store.sources.bold_moments import layout
 from feature_store.sources.bold_moments.layout import (
-    ANNOTATIONS,
-    CLIP,
-    DOWNLOAD,
     GENERAL,
     ROI_VOXELS,
     ROIS,
-    STIMULI,
-    TRS,
     WHOLE,
     WINDOW_ROIS,
     Counts,
@@ -48,7 +44,7 @@ class BoldMomentsConfig(Config):
     rois: list[str] | None = Field(None, min_length=1)
     """ROI names; without a side both are meant, ``lEBA`` is the left one only; all that have sides by default.
     ``BMDgeneral`` and ``WB`` have none, nor has any in ``windows``; in ``MNI152`` they choose voxels (default: all)."""
-    trs: list[int] = Field(default_factory=lambda: list(TRS))
+    trs: list[int] = Field(default_factory=lambda: list(layout.TRS))
     """Which TRs after a clip's onset make up its window, where responses are ``windows``."""
     counts: Counts = Counts()
     stimuli: str | None = None
@@ -56,8 +52,8 @@ class BoldMomentsConfig(Config):
 
     @model_validator(mode="after")
     def _trs_are_there(self) -> Self:
-        if not self.trs or self.trs != sorted(set(self.trs)) or not set(self.trs) <= set(TRS):
-            raise ValueError(f"trs must be ascending numbers within 1 to {TRS[-1]}, found {self.trs}")
+        if not self.trs or self.trs != sorted(set(self.trs)) or not set(self.trs) <= set(layout.TRS):
+            raise ValueError(f"trs must be ascending numbers within 1 to {layout.TRS[-1]}, found {self.trs}")
         return self
 
     @property
@@ -76,7 +72,7 @@ class BoldMoments:
     def __init__(self, config: BoldMomentsConfig, root: Path) -> None:
         self.config = config
         self.path = root / Path(config.path).expanduser()
-        self.clips = root / Path(config.stimuli).expanduser() if config.stimuli else self.path / STIMULI
+        self.clips = root / Path(config.stimuli).expanduser() if config.stimuli else self.path / layout.STIMULI
         self.rois = _rois(config.rois, config.responses)
         if not self.path.is_dir():
             raise SourceMissing(f"{self.path}: no such folder; expected BOLD Moments (ds005165); set source.path")
@@ -88,7 +84,8 @@ class BoldMoments:
         folder, there = self._reader.folder, self._reader.subjects()
         if not there:
             raise SourceMissing(
-                f"{folder}: no subject; expected folders sub-01, …; download the responses into it ('{DOWNLOAD}')"
+                f"{folder}: no subject; expected folders sub-01, …; download the responses into it "
+                f"('{layout.DOWNLOAD}')"
             )
         wanted = there if self.config.named_subjects is None else self.config.named_subjects
         for subject in wanted:
@@ -127,7 +124,7 @@ class BoldMoments:
 
     def _annotations(self) -> dict[str, dict[str, Any]]:
         """Read the annotations of either release; fields that are not used here are not checked."""
-        path = present(self.path / ANNOTATIONS, "download derivatives/stimuli_metadata", or_run=DOWNLOAD)
+        path = present(self.path / layout.ANNOTATIONS, "download derivatives/stimuli_metadata", or_run=layout.DOWNLOAD)
         try:
             notes: dict[str, dict[str, Any]] = read_json(path)
         except ValueError as error:
@@ -150,7 +147,7 @@ class BoldMoments:
 
     def stimulus_files(self) -> list[Path]:
         """Return the annotations and, where the clips were fetched, every clip."""
-        notes = present(self.path / ANNOTATIONS, "download derivatives/stimuli_metadata", or_run=DOWNLOAD)
+        notes = present(self.path / layout.ANNOTATIONS, "download derivatives/stimuli_metadata", or_run=layout.DOWNLOAD)
         if not self.clips.is_dir():
             return [notes]
         paths = [self._clip_path(s, split) for split in SPLITS for s in self.config.counts.stimuli(split)]
@@ -171,10 +168,10 @@ class BoldMoments:
                 "get them from the authors' site and set source.stimuli"
             )
         other: Split = "test" if split == "train" else "train"
-        stray = self.clips / CLIP.format(split=other, stimulus=stimulus)
+        stray = self.clips / layout.CLIP.format(split=other, stimulus=stimulus)
         if stray.exists():
             raise SourceError(f"{stray}: clip {stimulus} is a {split} clip, expected in {split}/ only; remove this one")
-        path = self.clips / CLIP.format(split=split, stimulus=stimulus)
+        path = self.clips / layout.CLIP.format(split=split, stimulus=stimulus)
         return present(path, "fetch the clips again")
 
     def target(self, name: str) -> NDArray[Any] | None:

@@ -14,24 +14,20 @@ import pandas as pd
 import psutil
 from numpy.typing import NDArray
 
-from core.errors import SourceError
+from core.errors import SourceError, SourceMissing
 from core.files import require_space
 from feature_store.sources.base import NO_ROI, ROI_SEPARATOR, SPLITS, TRIAL_COLUMNS, Recording, Split
-from feature_store.sources.bold_moments.layout import (
-    BETAS_KEYS,
-    CEILING,
-    CEILING_HEMISPHERE,
-    GROUP_MASK,
-    HEMISPHERES,
-    SUBJECT_MASK,
-    Counts,
-)
+from feature_store.sources.bold_moments import layout
+from feature_store.sources.bold_moments.layout import Counts
 from feature_store.sources.pickles import PickledImage, load_pickle
+from feature_store.sources.tables import present
 
 Floats = NDArray[np.float32]
 Stored = NDArray[np.floating[Any]]
 """An array as files hold it: (stimulus, repetition, voxel)."""
 Indices = NDArray[np.int64]
+NAME_OTHER_REGIONS = "download it, or name the regions that are there in source.rois"
+"""What to do about a region's file that is absent."""
 
 
 class Reader(ABC):
@@ -57,9 +53,9 @@ class Reader(ABC):
         self.rois = rois
         self.published = counts == Counts()
 
-    @abstractmethod
     def subjects(self) -> list[str]:
         """Return the subjects of whom there are responses, sorted."""
+        return sorted(entry.name for entry in self.folder.glob("sub-*"))
 
     @abstractmethod
     def responses(self, subject: str) -> Recording:
@@ -76,6 +72,19 @@ class Reader(ABC):
     def _trials(self, split: Split) -> pd.DataFrame:
         rows = [(s, r) for s in self.counts.stimuli(split) for r in range(self.counts.repeats(split))]
         return pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
+
+    def needed(self, subject: str, relative: list[str], remedy: str) -> list[Path]:
+        """Return the paths of files of responses that must be there.
+
+        Raises
+        ------
+        SourceMissing
+            The subject or one of the files is absent; `remedy` ends the message.
+        """
+        folder = self.folder / subject
+        if not folder.is_dir():
+            raise SourceMissing(f"{folder}: no such subject; download it or fix source.subjects")
+        return [present(self.path / name, remedy, or_run=layout.DOWNLOAD) for name in relative]
 
     def there(self, relative: str) -> Path | None:
         """Return the path of an optional file, or None where it is absent or a link that was not fetched."""
@@ -97,20 +106,20 @@ class Reader(ABC):
             The file is no such pair, or its shapes are not as declared, or none of its values is finite.
         """
         content = load_pickle(path)
-        if not isinstance(content, dict) or (absent := [k for k in BETAS_KEYS.values() if k not in content]):
+        if not isinstance(content, dict) or (absent := [k for k in layout.BETAS_KEYS.values() if k not in content]):
             found = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
-            lacking = ", ".join(BETAS_KEYS.values() if not isinstance(content, dict) else absent)
+            lacking = ", ".join(layout.BETAS_KEYS.values() if not isinstance(content, dict) else absent)
             raise SourceError(f"{path}: lacks {lacking} (found: {found}); fetch the file again")
-        arrays = {split: np.asarray(content[key]) for split, key in BETAS_KEYS.items()}
+        arrays = {split: np.asarray(content[key]) for split, key in layout.BETAS_KEYS.items()}
         if voxels is None:
             voxels = arrays["train"].shape[-1] if arrays["train"].ndim else 0
         for split, array in arrays.items():
-            self.check_shape(path, split, array, voxels, BETAS_KEYS[split])
-            check_finite(path, array, BETAS_KEYS[split])
+            self.check_shape(path, split, array, voxels, layout.BETAS_KEYS[split])
+            check_finite(path, array, layout.BETAS_KEYS[split])
         return arrays
 
     def check_shape(self, path: Path, split: Split, array: NDArray[Any], voxels: int, what: str) -> None:
-        """Raise `SourceError` unless an array is (stimulus, repetition, voxel) as the counts say, of floats."""
+        """Raise `SourceError` unless an array is (stimulus, repetition, voxel) as `counts` declares, of floats."""
         expected = (len(self.counts.stimuli(split)), self.counts.repeats(split), voxels)
         if array.shape != expected or array.dtype.kind != "f":
             raise SourceError(
@@ -121,7 +130,7 @@ class Reader(ABC):
 
 def check_finite(path: Path, array: Stored, what: str, columns: NDArray[np.int64] | None = None) -> None:
     """Raise `SourceError` where no value is finite; looks stimulus by stimulus and stops at the first that has one."""
-    if not any(np.isfinite(one if columns is None else one[:, columns]).any() for one in array):
+    if not any(np.isfinite(betas if columns is None else betas[:, columns]).any() for betas in array):
         raise SourceError(f"{path}: {what} holds no finite value, expected responses; fetch the file again")
 
 
@@ -244,7 +253,7 @@ class Mask:
         return len(self.flat)
 
     def places(self, where: Path, count: int) -> Places:
-        """Return where the mask's voxels lie, after holding their number against `count`."""
+        """Return where the mask's voxels lie, after checking their number against `count`."""
         if len(self) != count:
             raise SourceError(
                 f"{where}: the mask holds {len(self):,} voxels and the responses {count:,}, expected the same; "
@@ -277,7 +286,7 @@ def read_mask(path: Path) -> Mask:
     try:
         image = nib.load(path)
         data, affine = np.asarray(image.dataobj), np.asarray(image.affine, dtype=np.float64)
-    except Exception as error:  # nibabel raises whatever a broken header leads it to
+    except Exception as error:  # nibabel raises errors of any type for a broken header
         reason = " ".join(str(error).split()) or type(error).__name__
         raise SourceError(f"{path}: no NIfTI image ({reason}); fetch the file again") from error
     return Mask._from(data, affine, path)
@@ -285,7 +294,7 @@ def read_mask(path: Path) -> Mask:
 
 def mask_files(reader: Reader, subject: str) -> list[Path]:
     """Return the masks of the MNI space that are there: the subject's own, then the group's."""
-    found = [reader.there(name.format(subject=subject)) for name in (SUBJECT_MASK, GROUP_MASK)]
+    found = [reader.there(name.format(subject=subject)) for name in (layout.SUBJECT_MASK, layout.GROUP_MASK)]
     return [path for path in found if path is not None]
 
 
@@ -297,9 +306,9 @@ def find_mask(count: int, where: Path, image: PickledImage | None, files: list[P
     SourceError
         None has.
     """
-    held = [Mask.of(image, where)] if image is not None and (image.data is not None or not files) else []
+    beside = [Mask.of(image, where)] if image is not None and (image.data is not None or not files) else []
     found = []
-    for mask in (*held, *map(read_mask, files)):
+    for mask in (*beside, *map(read_mask, files)):
         if len(mask) == count:
             return mask
         found.append(f"{len(mask):,}")
@@ -312,7 +321,7 @@ def find_mask(count: int, where: Path, image: PickledImage | None, files: list[P
 def read_roi(path: Path, size: int | None = None) -> Places:
     """Read a region's index file: voxel indices (n, 3), index into the flattened mask, mask image.
 
-    The index may count the voxels of the volume or those of the mask; either must say the same as the voxel indices.
+    The index may count the voxels of the volume or those of the mask; either must agree with the voxel indices.
 
     Parameters
     ----------
@@ -364,7 +373,7 @@ def join_places(parts: list[Places], files: list[Path]) -> Places:
 
 
 def with_places(voxels: pd.DataFrame, places: Places) -> pd.DataFrame:
-    """Add i, j, k and x, y, z (mm), and the hemisphere where a region's name does not say it: x < 0 is left."""
+    """Add i, j, k and x, y, z (mm), and the hemisphere where no region's name gives it: x < 0 is left."""
     xyz = places.xyz
     side = np.select([xyz[:, 0] < 0, xyz[:, 0] > 0], ["l", "r"], default="")
     named = voxels["hemisphere"] if "hemisphere" in voxels else pd.Series([""] * len(voxels))
@@ -394,17 +403,17 @@ class Ceilings:
         self._space = space
 
     def columns(self, subject: str) -> dict[str, list[Path]]:
-        """Return the columns that can be had, and the files of each: one, or one per hemisphere of fsaverage."""
+        """Return the columns whose files are there, and the files of each: one, or one per hemisphere of fsaverage."""
         found = {f"ncsnr_{split}_published": self._files(subject, split) for split in SPLITS}
         return {column: paths for column, paths in found.items() if paths}
 
     def _files(self, subject: str, split: Split) -> list[Path]:
-        template = CEILING_HEMISPHERE if self._space == "fsaverage" else CEILING
+        template = layout.CEILING_HEMISPHERE if self._space == "fsaverage" else layout.CEILING
         paths = []
-        for hemisphere in HEMISPHERES if self._space == "fsaverage" else HEMISPHERES[:1]:
+        for hemisphere in layout.HEMISPHERES if self._space == "fsaverage" else layout.HEMISPHERES[:1]:
             names = {"space": self._space, "subject": subject, "split": split, "hemisphere": hemisphere}
             tried = (self._reader.there(template.format(**names, n=n)) for n in (self._reader.counts.repeats(split), 1))
-            if (path := next((one for one in tried if one is not None), None)) is None:
+            if (path := next((file for file in tried if file is not None), None)) is None:
                 return []
             paths.append(path)
         return paths
@@ -430,5 +439,5 @@ class Ceilings:
                 f"{path}: ncsnr of {len(ncsnr):,} voxels ({ncsnr.dtype}), expected {voxels or 'some'} as the betas "
                 "have; fetch the file again"
             )
-        image = next((one for one in content[2:] if isinstance(one, PickledImage)), None)
+        image = next((part for part in content[2:] if isinstance(part, PickledImage)), None)
         return ncsnr.astype(np.float32), image

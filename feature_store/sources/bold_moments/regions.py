@@ -13,26 +13,10 @@ import pandas as pd
 
 from core.errors import SourceError, SourceMissing
 from feature_store.sources.base import SPLITS, Recording, Rows, Split
-from feature_store.sources.bold_moments.layout import (
-    BETAS,
-    BETAS_FOLDER,
-    DOWNLOAD,
-    GENERAL,
-    GENERAL_VOXELS,
-    MNI_VOXELS,
-    REST,
-    REST_KEY,
-    ROI_INDICES,
-    ROI_VOXELS,
-    SUBJECT_MASK,
-    TR_S,
-    WHOLE,
-    WINDOW_VOXELS,
-    WINDOWS,
-    WINDOWS_FOLDER,
-    Counts,
-)
+from feature_store.sources.bold_moments import layout
+from feature_store.sources.bold_moments.layout import GENERAL, ROI_VOXELS, WHOLE, Counts
 from feature_store.sources.bold_moments.reader import (
+    NAME_OTHER_REGIONS,
     Ceilings,
     Floats,
     LazyRows,
@@ -60,12 +44,8 @@ class RoiBetas(Reader):
 
     def __init__(self, path: Path, counts: Counts, rois: tuple[str, ...]) -> None:
         super().__init__(path, counts, rois)
-        self.folder = path / BETAS_FOLDER
+        self.folder = path / layout.BETAS_FOLDER
         self.ceilings = Ceilings(self, "MNI152")
-
-    def subjects(self) -> list[str]:
-        """Return the subjects of whom there are responses, sorted."""
-        return sorted(entry.name for entry in self.folder.glob("sub-*"))
 
     def responses(self, subject: str) -> Recording:
         """Return one subject's betas; they are small enough to be read at once."""
@@ -80,26 +60,25 @@ class RoiBetas(Reader):
         return Recording(subject, values, self.trials(), voxels, {"space": "MNI152", **attributes}, unlabelled)
 
     def files(self, subject: str) -> list[Path]:
-        """Return the regions' files, those of rest, and those that say where voxels lie and how good they are."""
+        """Return the regions' files, those of rest, and those of the voxels' places and noise ceilings."""
         places = self._place_files(subject)
         ceilings = self.ceilings.files(subject) if places else []
         masks = mask_files(self, subject) if ceilings else []
         return list(dict.fromkeys([*self._betas(subject), *self._rest(subject), *places, *masks, *ceilings]))
 
     def _betas(self, subject: str) -> list[Path]:
-        folder = self.folder / subject
-        if not folder.is_dir():
-            raise SourceMissing(f"{folder}: no such subject; download it or fix source.subjects")
-        remedy = "download it, or name the regions that are there in source.rois"
-        paths = [self.path / BETAS.format(subject=subject, roi=roi) for roi in self.rois]
-        return [present(path, remedy, or_run=DOWNLOAD) for path in paths]
+        names = [layout.BETAS.format(subject=subject, roi=roi) for roi in self.rois]
+        return self.needed(subject, names, NAME_OTHER_REGIONS)
 
     def _rest(self, subject: str) -> list[Path]:
-        """Return the regions' files of rest: none where nobody wrote any, or a region without a side is asked for."""
-        if not any(self.path.glob(REST.format(subject=subject, roi="*"))) or {GENERAL, WHOLE} & set(self.rois):
+        """Return the regions' files of rest: none where the dataset has none, or for a region without a side."""
+        if not any(self.path.glob(layout.REST.format(subject=subject, roi="*"))) or {
+            GENERAL,
+            WHOLE,
+        } & set(self.rois):
             return []
         remedy = "other regions have rest: simulate again, or remove theirs as well"
-        return [present(self.path / REST.format(subject=subject, roi=roi), remedy) for roi in self.rois]
+        return [present(self.path / layout.REST.format(subject=subject, roi=roi), remedy) for roi in self.rois]
 
     def _read_rest(self, subject: str, sizes: list[int]) -> Floats | None:
         """Return rows of rest of all regions, (row, voxel), or None where the subject has none.
@@ -121,12 +100,12 @@ class RoiBetas(Reader):
         if not self.published:
             return None
         if roi == WHOLE:
-            return MNI_VOXELS.get(subject)
-        return GENERAL_VOXELS if roi == GENERAL else ROI_VOXELS[roi[1:]]["lr".index(roi[0])]
+            return layout.MNI_VOXELS.get(subject)
+        return layout.GENERAL_VOXELS if roi == GENERAL else ROI_VOXELS[roi[1:]]["lr".index(roi[0])]
 
     def _place_files(self, subject: str) -> list[Path]:
-        """Return the files that say where the regions' voxels lie, or none where one of them is absent."""
-        names = [SUBJECT_MASK if roi == WHOLE else ROI_INDICES for roi in self.rois]
+        """Return the files of the places of the regions' voxels, or none where one of them is absent."""
+        names = [layout.SUBJECT_MASK if roi == WHOLE else layout.ROI_INDICES for roi in self.rois]
         found = [self.there(name.format(subject=subject, roi=roi)) for name, roi in zip(names, self.rois, strict=True)]
         return [path for path in found if path is not None] if None not in found else []
 
@@ -141,7 +120,7 @@ class RoiBetas(Reader):
         files = self._place_files(subject)
         if not files:
             return voxels, {}
-        places = join_places([self._place(*one) for one in zip(files, self.rois, sizes, strict=True)], files)
+        places = join_places([self._place(*region) for region in zip(files, self.rois, sizes, strict=True)], files)
         voxels = self._with_ncsnr(subject, with_places(voxels, places), places)
         return voxels, {"affine": places.affine.tolist()}
 
@@ -161,16 +140,17 @@ class RoiBetas(Reader):
 def _read_rest(path: Path, rows: int | None, voxels: int) -> Floats:
     """Return one region's rows of rest: as many as the other regions have, where that is known."""
     content = load_pickle(path)
-    if not isinstance(content, dict) or REST_KEY not in content:
+    if not isinstance(content, dict) or layout.REST_KEY not in content:
         found = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
-        raise SourceError(f"{path}: lacks {REST_KEY} (found: {found}); simulate again")
-    stored = np.asarray(content[REST_KEY])
+        raise SourceError(f"{path}: lacks {layout.REST_KEY} (found: {found}); simulate again")
+    stored = np.asarray(content[layout.REST_KEY])
     if stored.shape != (rows or len(np.atleast_1d(stored)), voxels) or stored.dtype.kind != "f":
         raise SourceError(
-            f"{path}: {REST_KEY} has shape {stored.shape} of {stored.dtype}, expected ({rows or 'row'}, {voxels}) of "
-            "floats (row, voxel), as other regions' rest and this region's betas have; simulate again"
+            f"{path}: {layout.REST_KEY} has shape {stored.shape} of {stored.dtype}, expected "
+            f"({rows or 'row'}, {voxels}) of floats (row, voxel), as other regions' rest "
+            "and this region's betas have; simulate again"
         )
-    check_finite(path, stored, REST_KEY)
+    check_finite(path, stored, layout.REST_KEY)
     return stored.astype(np.float32)
 
 
@@ -184,11 +164,7 @@ class Windows(Reader):
     def __init__(self, path: Path, counts: Counts, rois: tuple[str, ...], trs: list[int]) -> None:
         super().__init__(path, counts, rois)
         self.trs = trs
-        self.folder = path / WINDOWS_FOLDER / f"TR{trs[0]}"
-
-    def subjects(self) -> list[str]:
-        """Return the subjects of whom there are responses, sorted."""
-        return sorted(entry.name for entry in self.folder.glob("sub-*"))
+        self.folder = path / layout.WINDOWS_FOLDER / f"TR{trs[0]}"
 
     def responses(self, subject: str) -> Recording:
         """Return one subject's windows; the first TR is read to know the voxels, the rest when rows are asked for."""
@@ -206,15 +182,15 @@ class Windows(Reader):
                 "index": np.concatenate([np.arange(size) for size in sizes.values()]),
             }
         )
-        return Recording(subject, rows, trials, table, {"space": "MNI152", "tr_s": TR_S, "trs": self.trs})
+        return Recording(subject, rows, trials, table, {"space": "MNI152", "tr_s": layout.TR_S, "trs": self.trs})
 
     def files(self, subject: str) -> list[Path]:
         """Return the regions' files of every TR, region by region."""
         return [self._path(subject, tr, roi) for roi in self.rois for tr in self.trs]
 
     def _path(self, subject: str, tr: int, roi: str) -> Path:
-        """Return the one file of a region at a TR; the middle of its name says what was averaged, in several ways."""
-        pattern = WINDOWS.format(tr=tr, subject=glob.escape(subject), roi=glob.escape(roi), label="*")
+        """Return the one file of a region at a TR; the middle of its name, which describes the averaging, differs."""
+        pattern = layout.WINDOWS.format(tr=tr, subject=glob.escape(subject), roi=glob.escape(roi), label="*")
         folder = self.path / Path(pattern).parent
         if not folder.is_dir():
             raise SourceMissing(f"{folder}: no such folder; download it, or fix source.trs or source.subjects")
@@ -224,12 +200,12 @@ class Windows(Reader):
             raise SourceError(
                 f"{folder}: {len(found)} files of region {roi} ({names}), expected one; remove the others"
             )
-        remedy = "download it, or name the regions that are there in source.rois"
-        return present(found[0] if found else folder / Path(pattern).name, remedy, or_run=DOWNLOAD)
+        path = found[0] if found else folder / Path(pattern).name
+        return present(path, NAME_OTHER_REGIONS, or_run=layout.DOWNLOAD)
 
     def _size(self, subject: str, roi: str, first: Path) -> int:
         """Return a region's voxels, which version A has differently in each subject."""
-        declared = WINDOW_VOXELS.get(subject, {}).get(roi) if self.published else None
+        declared = layout.WINDOW_VOXELS.get(subject, {}).get(roi) if self.published else None
         return int(self.read_pair(first, declared)["train"].shape[-1])
 
     def _fill(self, paths: dict[str, list[Path]], sizes: dict[str, int], split: Split) -> Floats:
