@@ -19,7 +19,7 @@ from evaluation.statistics.scores import MEAN, NEAREST, NOISE_CEILING, ORACLE, P
 from evaluation.statistics.spaces import OF_A_STUDY, centred, why_left_out
 from evaluation.statistics.table import Table
 from feature_store import Store
-from feature_store.groups import Targets
+from feature_store.reader import Targets
 from models.registry.production import fetch
 from models.registry.sets import ModelSet
 from studies.decoding.predictions import Predictions, predict_test_roles, stimuli_trained_on

@@ -13,7 +13,7 @@ from core.checkout import project_root, relative_to_root
 from core.digests import INPUTS
 from core.errors import Brain2VideoError, ModelError, SourceError, SourceMissing, StoreCorrupted, StoreMissing
 from core.files import canonical_json, digest_json
-from feature_store.manifest import Manifest, mend, read_manifest
+from feature_store.manifest import Manifest, how_to_restore, read_manifest
 from feature_store.schema import MANIFEST
 from feature_store.sources.base import Source
 from models.extractors.settings import ExtractorConfig, GivenConfig, PixelsConfig
@@ -66,7 +66,7 @@ def freshness(study: Study, *, full: bool = False) -> dict[Path, Freshness]:
         try:
             manifests[group] = read_manifest(group)
         except StoreMissing:
-            judged[group] = Freshness("not made", mend(group))
+            judged[group] = Freshness("not made", how_to_restore(group))
         except StoreCorrupted as error:
             judged[group] = Freshness("damaged", str(error), "bad")
     with INPUTS.remembering(project_root() / ".state" / "status" / f"{study.study}.json") as notes:

@@ -17,8 +17,8 @@ from core.checkout import require_same_root
 from core.clips import Clip, ClipConfig
 from core.errors import SourceError
 from core.progress import report
-from feature_store.sources import SourceConfig
 from feature_store.sources.base import SPLITS, Source, Split
+from feature_store.sources.settings import SourceConfig
 from feature_store.writer import GroupWriter, HandOut
 from models.extractors.base import CountsCut, Extractor
 from models.extractors.settings import ExtractorConfig

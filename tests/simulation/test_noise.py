@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from feature_store.noise_ceiling import noise_ceiling
-from feature_store.sources.bold_moments.dataset import ROIS
+from feature_store.sources.bold_moments.layout import ROIS
 from simulation.brains import Seen, SimulatedSubject, _places, _smooth_patterns, simulate_subject
 from simulation.config import PUBLISHED_NCSNR, SimulationConfig
 from simulation.draw import render

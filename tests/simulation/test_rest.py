@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from core.errors import SourceError
 from core.files import digest_folder, read_json
-from feature_store.sources.bold_moments.dataset import REST, ROIS, BoldMomentsConfig
+from feature_store.sources.bold_moments.dataset import BoldMomentsConfig
+from feature_store.sources.bold_moments.layout import REST, ROIS
 from simulation.brains import Seen, SimulatedSubject, simulate_subject
 from simulation.config import SimulationConfig
 from simulation.draw import render

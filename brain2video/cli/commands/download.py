@@ -64,7 +64,7 @@ def bold_moments(
     """Download BOLD Moments' responses from OpenNeuro (CC0), and check the clips; run again, it continues."""
     from brain2video.cli.launch import working
     from brain2video.cli.tables.stores import show_clips, show_download_plan
-    from feature_store.sources.bold_moments.dataset import STIMULI
+    from feature_store.sources.bold_moments.layout import STIMULI
     from feature_store.sources.bold_moments.request import how_to_get_clips, request
     from studies.stores.download import prepare
 
