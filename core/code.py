@@ -11,6 +11,7 @@ hand; three rules say what an import is followed for:
 """
 
 import ast
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -22,11 +23,18 @@ from core.config import Config
 from core.files import digest_json
 
 CONFIG = (Config.__module__, Config.__qualname__)
+_reading = threading.Lock()
+"""Held while syntax trees are built and reduced: they are shared, and Python 3.11 raises `SystemError` where two threads
+build some at once."""
 
 
 def code_digest(*parts: object) -> str:
-    """Return a digest of what the modules of these parts do, and all that they import; see `modules_reached`."""
-    return digest_json([(name, _read(name).tree) for name in sorted(modules_reached(*parts))])
+    """Return a digest of what the modules of these parts do, and all that they import; see `modules_reached`.
+
+    Several threads may ask at once; they take turns.
+    """
+    with _reading:
+        return digest_json([(name, _read(name).tree) for name in sorted(modules_reached(*parts))])
 
 
 def modules_reached(*parts: object) -> frozenset[str]:

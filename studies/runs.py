@@ -35,6 +35,8 @@ RECORD, SCORES, CURVES, VALIDATION, PICTURES = (
     "pictures",
 )
 """Of a training: its inputs, its scores, its losses, its scores on held-out training stimuli, a folder of pictures."""
+UNFINISHED = ".unfinished-"
+"""What the name of a folder with a killed training's checkpoints begins with; digits of its fingerprint follow."""
 REGIONS_RECORD, REGIONS_CHART, BRAIN = "regions.json", "regions.png", "brain.png"
 """Of a decoding from each ROI: its inputs and scores, and its pictures."""
 SCHEMA = 1

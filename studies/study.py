@@ -39,7 +39,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 
 
 class Roles(Config):
-    """Which target plays which part; any role may be absent."""
+    """Which target is used for what; any role may be absent."""
 
     z: str | None = None
     """What is renoised and denoised, or decoded directly."""
@@ -85,8 +85,7 @@ class TrainingConfig(Config):
     rois: list[str] | None = Field(None, min_length=1)
     """Only the voxels of these ROIs; all by default."""
     stimuli: PositiveInt | None = None
-    """Only so many training stimuli, drawn by the study's seed: what a study with fewer labels would have had. All by
-    default."""
+    """Only so many training stimuli, drawn by the study's seed, as if the study had fewer labels. All by default."""
     routes: dict[Name, RouteConfig] = Field(default_factory=lambda: {"ridge": RouteConfig()}, min_length=1)
     """All are scored on the test stimuli and reported; the one chosen on validation is registered."""
     selection: SelectionConfig = SelectionConfig()
@@ -97,10 +96,10 @@ class TrainingConfig(Config):
 
 
 class ReconstructionConfig(Config):
-    """What is reconstructed."""
+    """Which subject is reconstructed from."""
 
     subject: str | None = None
-    """Whose brain; by default the first subject's."""
+    """By default the first."""
 
 
 class RegionsConfig(Config):
@@ -109,9 +108,9 @@ class RegionsConfig(Config):
     sides: Literal["joined", "apart"] = "joined"
     """Whether a ROI's two sides (`lEBA`, `rEBA`) count as one, `EBA`."""
     most: PositiveInt = 60
-    """The largest ones, where there are more."""
+    """How many ROIs are decoded from at most; the largest, where there are more."""
     fewest_voxels: PositiveInt = 10
-    """A ROI with fewer usable voxels is left out, in the subjects where it has so few."""
+    """A ROI with fewer usable voxels is skipped, in the subjects where it has so few."""
 
 
 class Study(Config):
@@ -134,7 +133,7 @@ class Study(Config):
     reconstruction: ReconstructionConfig = ReconstructionConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     judges: JudgesConfig = JudgesConfig()
-    """What the reconstructions are looked at with, beside the extractors of the targets."""
+    """Models that reconstructions are scored with, beside the extractors of the targets."""
     regions: RegionsConfig = RegionsConfig()
 
     @model_validator(mode="after")
@@ -157,25 +156,25 @@ class Study(Config):
             return self
         states = self.generator.conditioning == "states"
         for role, kinds in (("z", ["latents"]), ("b", ["text"] if states else ["text", "blip"])):
-            found = self._made_by(role)
-            if found not in kinds:
+            extractor = self._extractor_of(role)
+            if extractor not in kinds:
                 raise ValueError(
                     f"generator: needs a target of the extractor {' or '.join(map(repr, kinds))} in roles.{role}, "
-                    f"found {'none' if found is None else repr(found)}; name one, or remove 'generator'"
+                    f"found {'none' if extractor is None else repr(extractor)}; name one, or remove 'generator'"
                 )
         return self
 
     @model_validator(mode="after")
     def _check_captioner(self) -> Self:
-        found = self._made_by("b")
-        if isinstance(self.captioner, BlipCaptionerConfig) and found != "blip":
+        extractor = self._extractor_of("b")
+        if isinstance(self.captioner, BlipCaptionerConfig) and extractor != "blip":
             raise ValueError(
                 f"captioner: BLIP writes captions of targets of the extractor 'blip' in roles.b, found "
-                f"{'none' if found is None else repr(found)}; name one, or take captioner.kind: nearest"
+                f"{'none' if extractor is None else repr(extractor)}; name one, or take captioner.kind: nearest"
             )
         return self
 
-    def _made_by(self, role: str) -> str | None:
+    def _extractor_of(self, role: str) -> str | None:
         name = getattr(self.roles, role)
         return None if name is None else self.targets[name].extractor
 

@@ -108,13 +108,13 @@ def launch(name: str, config: str, overrides: list[str] | None, **parameters: An
 
 def take_part(study: "Study", together: dict[str, Any]) -> None:
     """Train with other machines, of which one runs the pipeline; the run is where all of them see it."""
-    from models.training.settings import TogetherConfig
-    from studies.training.distributed import fit_by
+    from models.training.settings import DistributedConfig
+    from studies.training.distributed import fit_distributed
 
     if together.get("nodes", 1) == 1:
         raise ConfigError("--join: takes part with other machines; say how many with --nodes, and --rendezvous")
     with working() as console:
-        made = fit_by(study, TogetherConfig.model_validate(together))
+        made = fit_distributed(study, DistributedConfig.model_validate(together))
         console.print(f"[green]took part in[/] {made.folder}", highlight=False)
 
 

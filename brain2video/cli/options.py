@@ -37,10 +37,10 @@ def together_of(
     processes: int | None, nodes: int | None, node_rank: int | None, rendezvous: str | None
 ) -> dict[str, Any]:
     """Return how many train together, as pipelines take it; `ConfigError` where the options do not fit."""
-    from models.training.settings import TogetherConfig
+    from models.training.settings import DistributedConfig
 
     named = {"processes": processes, "nodes": nodes, "node_rank": node_rank, "rendezvous": rendezvous}
-    return _checked(TogetherConfig, named, "--processes")
+    return _checked(DistributedConfig, named, "--processes")
 
 
 def _checked(config: Any, named: dict[str, Any], option: str) -> dict[str, Any]:

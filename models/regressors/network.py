@@ -12,7 +12,7 @@ from core.errors import ModelError
 from core.seeds import rng_for, seed_for
 from models.decoders.rows import split_stimuli
 from models.regressors.settings import NetworkConfig
-from models.training.distributed import mine, workers
+from models.training.distributed import local_shard, workers
 from models.training.stage import Context, train_stage
 
 Array = NDArray[Any]
@@ -140,7 +140,7 @@ def train_perceptron(
     def loss(step: int) -> torch.Tensor:
         rng = rng_for(context.seed, "perceptron", "batches", step)
         share = max(1, config.batch // len(names))
-        return torch.stack([error(name, mine(rng.choice(train[name], share))) for name in names]).mean()
+        return torch.stack([error(name, local_shard(rng.choice(train[name], share))) for name in names]).mean()
 
     def held_out() -> torch.Tensor:
         return torch.stack([error(name, np.flatnonzero(held[name])) for name in names]).mean()

@@ -9,17 +9,19 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs, broadcast, gather_object
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, gather_object
 from numpy.typing import NDArray
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from core.errors import ModelError
 from core.files import digest_json
 from models.training.checkpoints import difference
 
 Rows = TypeVar("Rows", NDArray[np.int64], torch.Tensor)
+Value = TypeVar("Value")
 
 PEER_TIMEOUT_S = "BRAIN2VIDEO_PEER_TIMEOUT_S"
-"""Environment variable by which a launcher hands on `TogetherConfig.timeout_s`."""
+"""Environment variable by which a launcher hands on `DistributedConfig.timeout_s`."""
 
 
 @cache
@@ -33,34 +35,17 @@ def workers() -> Accelerator:
     ModelError
         The launcher started another number of processes than take part; ``accelerate launch --cpu`` does so silently.
     """
-    patience = timedelta(seconds=float(os.environ.get(PEER_TIMEOUT_S, "1800")))
-    found = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[InitProcessGroupKwargs(timeout=patience)])
-    require_world(int(os.environ.get("WORLD_SIZE", "1")), found)
-    return found
-
-
-def require_world(wanted: int, found: Accelerator | None = None) -> None:
-    """Refuse another number of processes than was wanted, by what they answer and not by what they are told.
-
-    Parameters
-    ----------
-    wanted : processes over all nodes
-    found : Accelerate's view of them; that of `workers` by default
-
-    Raises
-    ------
-    ModelError
-        More or fewer take part.
-    """
-    found = found or workers()
-    there = found.num_processes
-    if there == wanted > 1:
+    timeout = timedelta(seconds=float(os.environ.get(PEER_TIMEOUT_S, "1800")))
+    found = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)])
+    wanted, there = int(os.environ.get("WORLD_SIZE", "1")), found.num_processes
+    if there == wanted > 1:  # what they answer counts, not what they were told
         there = int(found.reduce(torch.ones(1, device=found.device), reduction="sum").item())
     if there != wanted:
         raise ModelError(
             f"training: {wanted} processes were launched and {there} take part; launch with 'brain2video train "
             "--processes N' or 'torchrun --nproc_per_node N'"
         )
+    return found
 
 
 def require_alike(what: str, own: Any, do: str) -> None:
@@ -88,7 +73,7 @@ def require_alike(what: str, own: Any, do: str) -> None:
             )
 
 
-def mine(rows: Rows, *, evenly: bool = True) -> Rows:
+def local_shard(rows: Rows, *, evenly: bool = True) -> Rows:
     """Return this process's share of a batch that every process has drawn alike: every N-th row.
 
     Parameters
@@ -106,8 +91,8 @@ def mine(rows: Rows, *, evenly: bool = True) -> Rows:
     return rows[workers().process_index :: count]
 
 
-def of_all(own: torch.Tensor, count: int) -> torch.Tensor:
-    """Return the rows of the whole batch, (count, …), from what every process has made of its share by `mine`.
+def all_gather(own: torch.Tensor, count: int) -> torch.Tensor:
+    """Return the rows of the whole batch, (count, …), from what every process has made of its share by `local_shard`.
 
     For losses that hold each row against all others: every process computes the loss of the whole batch, and what
     flows back to each is the gradient of its own rows, times the number of processes, over which `average_gradients`
@@ -115,11 +100,11 @@ def of_all(own: torch.Tensor, count: int) -> torch.Tensor:
     """
     if workers().num_processes == 1:
         return own
-    together: torch.Tensor = _OfAll.apply(own, count)
+    together: torch.Tensor = _AllGather.apply(own, count)
     return together
 
 
-class _OfAll(torch.autograd.Function):  # type: ignore[misc]
+class _AllGather(torch.autograd.Function):  # type: ignore[misc]
     """Places rows among zeros and sums over processes, which takes shares of any size and keeps every bit."""
 
     @staticmethod
@@ -133,29 +118,24 @@ class _OfAll(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         del ctx
-        return mine(gradient, evenly=False) * workers().num_processes, None
+        return local_shard(gradient, evenly=False) * workers().num_processes, None
 
 
 def average_gradients(weights: list[torch.nn.Parameter]) -> None:
     """Average the gradients over the processes, in one message; a weight that none has used stays without."""
-    if workers().num_processes == 1:
-        return
-    used = [weight for weight in weights if weight.grad is not None]
-    flat = torch.cat([weight.grad.flatten() for weight in used])
-    flat = workers().reduce(flat, reduction="mean")
-    for weight, part in zip(used, flat.split([weight.numel() for weight in used]), strict=True):
-        weight.grad.copy_(part.view_as(weight))
+    if workers().num_processes > 1:
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        vector_to_parameters(workers().reduce(parameters_to_vector(gradients), reduction="mean"), gradients)
 
 
 def average(value: torch.Tensor) -> float:
     """Return the mean of a scalar over the processes."""
-    together = value.detach() if workers().num_processes == 1 else workers().reduce(value.detach(), reduction="mean")
-    return float(together.item())
+    return float(workers().reduce(value.detach(), reduction="mean").item())
 
 
-def first_says(value: float) -> float:
-    """Return the first process's value, so that all decide alike even where their processors round differently."""
-    if workers().num_processes == 1:
-        return value
-    told = torch.tensor([value], dtype=torch.float64, device=workers().device)
-    return float(broadcast(told, from_process=0).item())
+def broadcast(value: Value) -> Value:
+    """Return the first process's value, such as a number that processors may round differently."""
+    values = [value]
+    if workers().num_processes > 1:
+        broadcast_object_list(values)
+    return values[0]

@@ -6,14 +6,14 @@ from functools import partial
 
 import torch
 
-from models.training.distributed import mine, workers
+from models.training.distributed import local_shard, workers
 
 
 @contextmanager
 def drawn_for_the_batch(model: torch.nn.Module) -> Iterator[None]:
     """Make a model's `torch.nn.Dropout` layers draw for the batch of all processes, for the length of a ``with`` block.
 
-    Every process is seeded alike, draws the same units for all rows, and drops those of the rows that `mine` gave it.
+    Every process is seeded alike, draws the same units for all rows, and drops those of its own rows (`local_shard`).
     One process on a CPU drops the very units that torch's own layer would.
     """
     layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Dropout)]
@@ -31,4 +31,4 @@ def _drop(layer: torch.nn.Dropout, rows: torch.Tensor) -> torch.Tensor:
     if not (layer.training and layer.p):
         return rows
     batch = rows.new_empty(len(rows) * workers().num_processes, *rows.shape[1:])
-    return rows * mine(batch.bernoulli_(1 - layer.p)).div(1 - layer.p)
+    return rows * local_shard(batch.bernoulli_(1 - layer.p)).div(1 - layer.p)

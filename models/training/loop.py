@@ -11,7 +11,7 @@ from core.errors import ModelError
 from core.progress import report
 from core.seeds import seed_for
 from models.training.checkpoints import Checkpoints
-from models.training.distributed import average, average_gradients, first_says, require_alike, workers
+from models.training.distributed import average, average_gradients, broadcast, require_alike, workers
 from models.training.dropout import drawn_for_the_batch
 from models.training.muon import Muon
 from models.training.settings import LoopConfig
@@ -242,7 +242,7 @@ class _Training:
         self._model.load_state_dict(self._kept_weights())
         self._model.eval()
         with torch.no_grad():
-            value = first_says(float(wanted.loss().item()))
+            value = broadcast(float(wanted.loss().item()))
         better = value < min((loss for _, loss in self.history.validation), default=math.inf)
         self.history.validation.append((done, value))
         if better:

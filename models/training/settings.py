@@ -40,7 +40,7 @@ class LoopConfig(Config):
     """Steps between the checkpoints that an interrupted training goes on from."""
 
 
-class TogetherConfig(Config):
+class DistributedConfig(Config):
     """How many processes train together, and where they meet; what they make does not depend on it, but for rounding.
 
     One process, the default, is the one that calls.
@@ -77,10 +77,10 @@ class TogetherConfig(Config):
         return self
 
     @property
-    def world(self) -> int:
+    def world_size(self) -> int:
         """Processes over all nodes."""
         return self.processes * self.nodes
 
 
-ONE_PROCESS = TogetherConfig()
+ONE_PROCESS = DistributedConfig()
 """The process that calls trains alone."""

@@ -1,10 +1,11 @@
-"""Brings a published model from the hub, only the files that are read of it; run again, it goes on where it stopped.
+"""Downloads a published model from the hub, only the files that are read of it; run again, it continues.
 
-Pickled weights (`.bin`) can run code when they are loaded. They are refused where there is nothing else, unless the
-user allows them; then they are read as tensors only (torch's `weights_only`) and kept as safetensors, once.
+Pickled weights (`.bin`) can run code when they are loaded. If a model has no others, they are refused unless the
+user allows them; then they are read as tensors only (torch's `weights_only`) and kept as safetensors.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -21,18 +22,18 @@ VARIANTS = ("*.fp16.*", "*.non_ema.*", "*.bf16.*")
 
 @dataclass(frozen=True)
 class Model:
-    """A model on the hub and what is wanted of it.
+    """A model on the hub and the files wanted of it.
 
     Attributes
     ----------
     name : str
         "owner/name".
     commit : str
-        What the name stands for today.
+        The name's current commit.
     files : dict
         Bytes of every file that is wanted, by its path.
     pickled : list of str
-        Those of them that are pickled, where the model has no safetensors.
+        Those of them that are pickled, because the model has no safetensors.
     """
 
     name: str
@@ -56,20 +57,18 @@ def find_model(name: str, wanted: Iterable[str]) -> Model:
     """
     from huggingface_hub import HfApi
 
-    try:
+    advice = "check the name and the network, log in with 'hf auth login' where it asks for that, and run again"
+    with _explained(f"{name}: the hub does not answer for it", advice):
         info = HfApi().model_info(name, files_metadata=True)
-    except Exception as error:  # the hub's client raises a dozen unrelated classes
-        raise DownloadError(
-            f"{name}: the hub does not answer for it ({type(error).__name__}: {_short(error)}); check the name and the "
-            "network, log in with 'hf auth login' where it asks for that, and run again"
-        ) from error
-    sizes = {one.rfilename: int(one.size or 0) for one in info.siblings or []}
+    sizes = {sibling.rfilename: int(sibling.size or 0) for sibling in info.siblings or []}
     files, pickled = choose(name, sizes, wanted)
     return Model(name, str(info.sha), files, pickled)
 
 
 def choose(name: str, sizes: dict[str, int], wanted: Iterable[str]) -> tuple[dict[str, int], list[str]]:
-    """Return the files that match the patterns, with their bytes, and which of them are pickled for want of others.
+    """Return the files that match the patterns, with their bytes, and the pickled ones among them.
+
+    Pickled weights are chosen only if the model has no safetensors.
 
     Raises
     ------
@@ -79,16 +78,16 @@ def choose(name: str, sizes: dict[str, int], wanted: Iterable[str]) -> tuple[dic
     chosen: set[str] = set()
     pickled: set[str] = set()
     for pattern in wanted:
-        found = _matching(sizes, pattern)
-        if not found and pattern.endswith(SAFE):
-            found = _matching(sizes, _pickled_twin(pattern))
-            pickled |= set(found)
-            if len(found) != 1:
+        files = _matching(sizes, pattern)
+        if not files and pattern.endswith(SAFE):
+            files = _matching(sizes, _pickled_twin(pattern))
+            pickled |= set(files)
+            if len(files) != 1:
                 raise DownloadError(
-                    f"{name}: holds no weights that match {pattern}, and pickled ones in {len(found)} files; expected "
+                    f"{name}: holds no weights that match {pattern}, and pickled ones in {len(files)} files; expected "
                     "safetensors or one pickled file, name another model"
                 )
-        chosen |= set(found)
+        chosen |= set(files)
     return {file: sizes[file] for file in sorted(chosen)}, sorted(pickled)
 
 
@@ -103,20 +102,24 @@ def _matching(sizes: dict[str, int], pattern: str) -> list[str]:
     return [
         file
         for file in sizes
-        if file.count("/") == level and fnmatch(file, pattern) and not any(fnmatch(file, one) for one in VARIANTS)
+        if file.count("/") == level
+        and fnmatch(file, pattern)
+        and not any(fnmatch(file, variant) for variant in VARIANTS)
     ]
 
 
-def bring(model: Model, destination: Path, *, allow_pickled: bool = False) -> None:
-    """Fetch a model's files into a folder and turn pickled weights, where they are allowed, into safetensors.
+def fetch_model(model: Model, destination: Path, *, allow_pickled: bool = False) -> None:
+    """Fetch a model's files into a folder and convert pickled weights, if they are allowed, into safetensors.
 
     Raises
     ------
     DownloadError
-        Only pickled weights, which are not allowed; or the hub went away, and what is there is kept.
+        Only pickled weights, which are not allowed; or the hub stopped answering; what is there is kept.
     NoSpace
         The disk has no room.
     """
+    from huggingface_hub import hf_hub_download
+
     if model.pickled and not allow_pickled:
         raise DownloadError(
             f"{model.name}: has only pickled weights ({', '.join(model.pickled)}), which can run code when they are "
@@ -127,7 +130,8 @@ def bring(model: Model, destination: Path, *, allow_pickled: bool = False) -> No
     require_space(destination.parent, sum(model.files[file] for file in missing))
     done = model.size - sum(model.files[file] for file in missing)
     for file in missing:
-        _fetch(model, file, destination)
+        with _explained(f"{model.name}: {file} was not received", "what is there is kept, run again"):
+            hf_hub_download(model.name, file, revision=model.commit, local_dir=destination)
         done += model.files[file]
         report(f"fetching {model.name} (MB)", done // 10**6, max(1, model.size // 10**6))
     for file in model.pickled:
@@ -140,16 +144,13 @@ def _is_there(destination: Path, file: str, size: int) -> bool:
     return (path.is_file() and path.stat().st_size == size) or (file.endswith(PICKLED) and converted(path).is_file())
 
 
-def _fetch(model: Model, file: str, destination: Path) -> None:
-    from huggingface_hub import hf_hub_download
-
+@contextmanager
+def _explained(what: str, advice: str) -> Iterator[None]:
+    """Turn an error of the hub's client, which raises a dozen unrelated classes, into one line."""
     try:
-        hf_hub_download(model.name, file, revision=model.commit, local_dir=destination)
-    except Exception as error:  # as above
-        raise DownloadError(
-            f"{model.name}: {file} did not come ({type(error).__name__}: {_short(error)}); what is there is kept, run "
-            "again"
-        ) from error
+        yield
+    except Exception as error:
+        raise DownloadError(f"{what} ({type(error).__name__}: {_short(error)}); {advice}") from error
 
 
 def converted(path: Path) -> Path:

@@ -25,7 +25,7 @@ Array = NDArray[Any]
 RESPONSES_BYTES = 256 * 2**20
 """Responses of all subjects up to this size are read into memory; fixed, so that no result depends on the machine."""
 FEATURES_BYTES = 64 * 2**20
-"""Features of up to so many bytes are kept, and in any case those of the subject read last."""
+"""Features of so many bytes are kept, and in any case those of the subject asked for last."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +78,12 @@ class TrainingData:
     @property
     def stimuli(self) -> list[str]:
         """Every stimulus that any subject saw, in alphabetical order."""
-        return sorted({name for one in self.brains.values() for name in one.stimuli})
+        return sorted({name for brain in self.brains.values() for name in brain.stimuli})
 
     def only(self, stimuli: Collection[str]) -> "TrainingData":
         """Return the trials of some stimuli alone; recordings without a stimulus stay."""
         wanted = set(stimuli)
-        return replace(self, brains={subject: _only(one, wanted) for subject, one in self.brains.items()})
+        return replace(self, brains={subject: _only(brain, wanted) for subject, brain in self.brains.items()})
 
     def roles(self, config: RegressorConfig, encoder: Encoder, named: Mapping[str, str]) -> Roles:
         """Return what regressors are fitted on: trials' features, or their mean over a stimulus's repetitions.
@@ -148,13 +148,13 @@ def _features(encoder: Encoder, subject: str, one: BrainRows, *, means: bool) ->
     return made
 
 
-def _only(one: BrainRows, wanted: set[str]) -> BrainRows:
-    kept = np.array([name in wanted for name in one.stimuli])
+def _only(brain: BrainRows, wanted: set[str]) -> BrainRows:
+    kept = np.array([name in wanted for name in brain.stimuli])
     return replace(
-        one,
-        responses=select(one.responses, kept),
-        stimuli=[name for name in one.stimuli if name in wanted],
-        align={target: values[kept] for target, values in one.align.items()},
+        brain,
+        responses=select(brain.responses, kept),
+        stimuli=[name for name in brain.stimuli if name in wanted],
+        align={target: values[kept] for target, values in brain.align.items()},
     )
 
 

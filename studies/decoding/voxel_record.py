@@ -37,7 +37,7 @@ class VoxelOrder(Config):
     """Which voxels there are and in which order, as digests of a voxel table's identifying columns.
 
     Digested are the columns `TEXT` and `INDICES` as far as they are there, and `PLACES` only where the indices are not
-    (these are exact, and say the same). A table read from a CSV file has the digests of the store's own.
+    (which are exact, and imply the places). A table read from a CSV file has the digests of the store's own.
 
     Attributes
     ----------

@@ -91,7 +91,7 @@ def recording_files(config: BoldMomentsConfig) -> dict[str, int]:
     """Return the files of BOLD Moments that a study reads, or patterns of them, with their bytes."""
     subjects = config.named_subjects or list(MNI_VOXELS)
     wanted = request(subjects, config.rois or [], [config.responses]).wanted()
-    names = [f"{one.folder}/{name}" if one.folder else name for one in wanted for name in one.names]
+    names = [f"{folder}/{name}" if folder else name for folder in wanted for name in wanted[folder]]
     return {name: size_of(config, name) for name in names}
 
 

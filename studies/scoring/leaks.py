@@ -1,6 +1,6 @@
 """Finds test stimuli that training has seen, before anything is scored: by name, by clip and by caption."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,7 +15,7 @@ from feature_store.sources.base import Source, Split
 from studies.stores.clip_reading import READERS
 
 FRAMES, SIDE = 8, 32
-"""How clips are read to be compared; see `evaluation.diagnoses.leaks.near_duplicates`."""
+"""Frames and pixels a side of the clips that are compared; see `evaluation.diagnoses.leaks.near_duplicates`."""
 Thumbnails = NDArray[np.float32]
 
 
@@ -63,19 +63,15 @@ def _clips(source: Source, clips: ClipConfig, test: Sequence[str], train: Sequen
 
 def _thumbnails(source: Source, stimuli: Sequence[str], config: ClipConfig, what: str) -> tuple[list[str], Thumbnails]:
     """Return the stimuli that have a clip, and their thumbnails, (stimulus, window, feature)."""
-    look = _look(source, config)
-    with ThreadPoolExecutor(max_workers=READERS) as readers:
-        seen = list(track(readers.map(look, stimuli), f"looking for {what} clips seen twice", len(stimuli)))
-    known = {name: clip for name, clip in zip(stimuli, seen, strict=True) if clip is not None}
-    return list(known), np.stack(list(known.values())) if known else np.empty((0, 0, 0), np.float32)
 
-
-def _look(source: Source, config: ClipConfig) -> Callable[[str], Thumbnails | None]:
-    def look(stimulus: str) -> Thumbnails | None:
+    def read(stimulus: str) -> Thumbnails | None:
         clip = source.clip(stimulus, config)
         return None if clip is None else thumbnails(clip[None])[0]
 
-    return look
+    with ThreadPoolExecutor(max_workers=READERS) as readers:
+        seen = list(track(readers.map(read, stimuli), f"looking for {what} clips seen twice", len(stimuli)))
+    known = {name: clip for name, clip in zip(stimuli, seen, strict=True) if clip is not None}
+    return list(known), np.stack(list(known.values())) if known else np.empty((0, 0, 0), np.float32)
 
 
 def _captions(target: Targets, test: Sequence[str], train: Sequence[str]) -> dict[str, Any]:

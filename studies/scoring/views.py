@@ -46,7 +46,7 @@ class TargetView:
 
 
 class Judges:
-    """The models that a study names under `judges`, loaded once."""
+    """The models that a study's `judges` name, loaded once."""
 
     def __init__(self, config: JudgesConfig) -> None:
         root = project_root()
@@ -56,7 +56,7 @@ class Judges:
         self.videos = config.videos.build(root) if config.videos else None
 
     def of_clips(self, clips: Clips) -> dict[str, Array]:
-        """Return the models' outputs for clips (n, frame, height, width, 3) uint8, by space."""
+        """Return what the models say of clips (n, frame, height, width, 3) uint8, by space."""
         made: dict[str, Array] = {}
         if self.clip is not None:
             made["clip_frames"] = self.clip.frames(clips)
@@ -72,7 +72,7 @@ class Judges:
         return made
 
     def of_captions(self, captions: Sequence[str]) -> dict[str, Array]:
-        """Return the models' outputs for captions, one a stimulus, by space."""
+        """Return what the models say of captions, one a stimulus, by space."""
         made: dict[str, Array] = {"captions": np.array(captions, dtype=object)}
         if self.clip is not None:
             made["text"] = made["caption_clip"] = self.clip.words(list(captions))
@@ -86,18 +86,18 @@ class Judges:
         known = self.small_world.attributes
         read = np.full((len(captions), len(known)), -1, np.int64)
         for row, caption in enumerate(captions):
-            combination = Combination.read(caption)
-            if combination is not None:
-                read[row] = [words.index(getattr(combination, name)) for name, words in known.items()]
+            said = Combination.read(caption)
+            if said is not None:
+                read[row] = [words.index(getattr(said, name)) for name, words in known.items()]
         return read
 
 
 def revisions_of(config: JudgesConfig) -> dict[str, str]:
-    """Return the digests of the judges' weights, by name: they change whenever a judge's output may."""
+    """Return what changes whenever a judge may say something else: the digests of their weights, by name."""
     root = project_root()
-    revisions = {"small_world": digest_folder(root / config.small_world)} if config.small_world else {}
+    made = {"small_world": digest_folder(root / config.small_world)} if config.small_world else {}
     others = {"clip": config.clip, "frames": config.frames, "videos": config.videos}
-    return revisions | {name: judge.revision(root) for name, judge in others.items() if judge is not None}
+    return made | {name: one.revision(root) for name, one in others.items() if one is not None}
 
 
 class Viewer:
@@ -200,7 +200,7 @@ def _padded(captions: Sequence[Sequence[str]]) -> Array:
 
 
 def resized(clips: Clips, frame: tuple[int, int, int]) -> Clips:
-    """Return clips at another number of frames and size, by time and by area; unchanged where they have it."""
+    """Return clips at another number of frames and size, by time and by area; as they are where they have it."""
     frames, height, width = frame
     if clips.shape[1:4] == frame:
         return clips

@@ -22,12 +22,9 @@ from models.registry.promotion import since
 from models.registry.sets import ENCODER, PREVIOUS, PRODUCTION, ModelSet, runs_of
 from studies.registry.production import require_same_targets, require_trained_on
 from studies.registry.promote import PromotionDecision, compare_with_production
-from studies.runs import LATEST, MANIFEST, METRICS, RECORD, SCORES, TRAINING
+from studies.runs import LATEST, MANIFEST, METRICS, RECORD, SCORES, TRAINING, UNFINISHED
 from studies.status.freshness import SOURCE_MISSING, Freshness, Level, freshness
 from studies.study import Study
-
-UNFINISHED = ".unfinished-*[0-9a-f]"
-"""Folders of checkpoints, beside the runs of a training; not those in which a run is being built."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +156,7 @@ def _when(run: str) -> str:
 
 def _unfinished_lines(study: Study, runs: Path) -> Iterator[Line]:
     """Yield a line per folder of checkpoints that a killed training left."""
-    for folder in sorted(runs.glob(UNFINISHED)):
+    for folder in sorted(runs.glob(f"{UNFINISHED}*[0-9a-f]")):
         stages = sorted(path.name for path in folder.iterdir() if path.is_dir())
         last = max((file.stat().st_mtime for file in folder.rglob("*.pt")), default=folder.stat().st_mtime)
         when = f"last written {datetime.fromtimestamp(last, UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,11 +1,10 @@
-"""What is published elsewhere: a dataset from its bucket, weights from the hub; what is wanted, and bringing it."""
+"""Downloads of what is published: BOLD Moments from its bucket, and the weights that a study names from the hub."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from core.checkout import project_root
-from feature_store.bucket import Bucket
-from feature_store.download import Bill, Download, find
+from feature_store.remote import Bucket, Download, DownloadPlan
 from feature_store.sources.bold_moments.request import BUCKET, PREFIX, REGION, Request
 from models.captioners.settings import BlipCaptionerConfig, CaptionerConfig
 from models.classifiers.settings import CLIP_FILES, JudgesConfig
@@ -18,7 +17,7 @@ from models.extractors.settings import (
 )
 from models.generator.settings import AnimateDiffConfig, GeneratorConfig
 from models.weights import locate
-from models.weights.download import Model, bring, find_model
+from models.weights.download import Model, fetch_model, find_model
 from studies.study import Study
 
 Named = tuple[str, Sequence[str]]
@@ -27,29 +26,29 @@ Named = tuple[str, Sequence[str]]
 
 def prepare(
     request: Request, folder: Path, *, jobs: int = 8, check: bool = False, endpoint: str | None = None
-) -> tuple[Download, Bill]:
-    """List what is wanted of BOLD Moments and return what brings it, with the bill; nothing is written yet.
+) -> tuple[Download, DownloadPlan]:
+    """List the requested files of BOLD Moments and return their download and its plan; nothing is written yet.
 
     Parameters
     ----------
     request : Request
     folder : Path
-        Where the dataset is to lie: a study's `source.path`.
+        The dataset's folder: a study's `source.path`.
     jobs : int
-        How many files are fetched at once.
+        How many files are downloaded at once.
     check : bool
-        Whether files that are there are hashed as well.
+        Whether to hash the files that are there.
     endpoint : str, optional
         URL of another service that speaks S3.
 
     Raises
     ------
     DownloadError
-        The bucket cannot be listed or lacks what is wanted.
+        The bucket cannot be listed or lacks a requested file.
     """
-    bucket = Bucket(BUCKET, PREFIX, region=REGION, endpoint=endpoint, connections=jobs)
-    download = Download(bucket, folder, jobs=jobs)
-    return download, download.bill(find(bucket, request.wanted(), jobs=jobs), check=check)
+    bucket = Bucket(BUCKET, PREFIX, region=REGION, endpoint=endpoint, jobs=jobs)
+    download = Download(bucket, folder)
+    return download, download.plan(bucket.find(request.wanted()), check=check)
 
 
 def published_weights(study: Study) -> dict[str, list[str]]:
@@ -92,9 +91,9 @@ def find_weights(weights: Mapping[str, Sequence[str]]) -> list[Model]:
     return [find_model(name, files) for name, files in weights.items()]
 
 
-def bring_weights(models: Sequence[Model], *, allow_pickled: bool = False) -> list[Path]:
-    """Bring models into `data/weights`, where a study finds them by name; raises as `models.weights.download.bring`."""
+def download_weights(models: Sequence[Model], *, allow_pickled: bool = False) -> list[Path]:
+    """Download models into `data/weights`, where a study finds them by name; raises as `fetch_model`."""
     folders = [project_root() / locate.DOWNLOADED / model.name for model in models]
     for model, folder in zip(models, folders, strict=True):
-        bring(model, folder, allow_pickled=allow_pickled)
+        fetch_model(model, folder, allow_pickled=allow_pickled)
     return folders

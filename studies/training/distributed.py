@@ -1,9 +1,7 @@
-"""Fits a study by as many processes as are wanted: this one, or several on one or more nodes, through torchrun.
-
-Why several processes that trained together have stopped: one line, from what each has said and how it ended.
-"""
+"""Trains a study with one or several processes: starts torchrun, passes progress on, explains why it failed."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -15,66 +13,64 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, NamedTuple
 
 import psutil
 import torch
+import yaml
 
 import core.errors
 from core.checkout import project_root, relative_to_root
 from core.errors import Brain2VideoError, ModelError, TrainingStopped
 from core.executors import cores
-from core.files import read_json, write_json
+from core.files import read_json
 from core.progress import report
 from models.training.distributed import PEER_TIMEOUT_S
-from models.training.settings import ONE_PROCESS, TogetherConfig
+from models.training.settings import ONE_PROCESS, DistributedConfig
 from studies.references import TrainingRef
 from studies.study import Study
+from studies.training.distributed_worker import PROGRESS, RESULT
 from studies.training.fit import fit
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-ENDING_S = 20.0
-"""Seconds that processes have to end after they were asked to, before they are killed."""
+TORCHRUN_LOG = "torchrun.log"
+FAILURE = re.compile(r"rank\s*: (\d+) .*\s+exitcode\s*: (-?\d+).*\s+error_file: (.+)")
+"""An entry of the table of this node's failed processes that torchrun ends with."""
 SEEN_S = 60.0
 """Seconds in which a shared filesystem must show what another node has written."""
 
 
-def fit_by(study: Study, together: TogetherConfig = ONE_PROCESS) -> TrainingRef:
-    """Fit a study, see `studies.training.fit.fit`: in this process where one is wanted, else by several.
+def fit_distributed(study: Study, distributed: DistributedConfig = ONE_PROCESS) -> TrainingRef:
+    """Fit a study, see `studies.training.fit.fit`: in this process where one is wanted, else with several.
 
     Every node returns the same reference, to the run that the first process has written where all nodes see it.
-
-    Parameters
-    ----------
-    study : Study
-    together : TogetherConfig
 
     Raises
     ------
     ModelError
-        More processes than GPUs, or what any process found that a user can mend; that error itself, of its own class.
+        More processes than GPUs.
+    Brain2VideoError
+        What any process found that a user can fix, as an error of the same class.
     TrainingStopped
         A process died or was lost: which, where, why, and where the checkpoints are. The others have ended too.
     """
-    if together.world == 1:
+    if distributed.world_size == 1:
         return fit(study)
-    _require_devices(together)
+    _require_devices(distributed)
     with _folder_of(study) as folder:
-        write_json(folder / "study.json", study.model_dump(mode="json"))
-        made = _run(study, together, folder)
-    _wait_for(project_root() / made.folder)
-    return made
+        training = _run(study, distributed, folder)
+    _wait_for(project_root() / training.folder)
+    return training
 
 
-def _require_devices(together: TogetherConfig) -> None:
+def _require_devices(distributed: DistributedConfig) -> None:
     """Refuse more processes than GPUs, where there are GPUs."""
     devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if devices and together.processes > devices:
+    if devices and distributed.processes > devices:
         raise ModelError(
-            f"training: {together.processes} processes on {socket.gethostname()}, which has {devices} "
+            f"training: {distributed.processes} processes on {socket.gethostname()}, which has {devices} "
             f"GPU{'s' if devices > 1 else ''}; each needs one of its own: ask for {devices} at most, or hide the GPUs "
             "with CUDA_VISIBLE_DEVICES=''"
         )
@@ -82,120 +78,92 @@ def _require_devices(together: TogetherConfig) -> None:
 
 @contextmanager
 def _folder_of(study: Study) -> Iterator[Path]:
-    """Yield a folder for messages and logs; it stays where training fails, until the next one on this host.
+    """Yield a folder for the study and logs; where training fails it stays, until the next training on this host.
 
-    Its name ends in this process's number, by which the next one tells that nobody uses it any more.
+    Its name ends in this process's number, which shows the next training whether it is still in use.
     """
-    place, name = project_root() / ".state" / "together", f"{study.study}-{socket.gethostname()}-"
-    for old in place.glob(f"{name}*"):
+    parent, name = project_root() / ".state" / "together", f"{study.study}-{socket.gethostname()}-"
+    for old in parent.glob(f"{name}*"):
         if not psutil.pid_exists(int(old.name.removeprefix(name).partition("-")[0])):
             shutil.rmtree(old, ignore_errors=True)
-    place.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{name}{os.getpid()}-", dir=place))
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{name}{os.getpid()}-", dir=parent))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run(study: Study, together: TogetherConfig, folder: Path) -> TrainingRef:
-    """Run torchrun to its end, pass on what the first process reports, and return what was made."""
-    made: TrainingRef | None = None
-    with (folder / AGENT_LOG).open("wb") as log, _ended(_start(study, together, folder, log)) as agent:
-        assert agent.stdout is not None
-        for line in agent.stdout:
-            message = _read(line)
-            if "progress" in message:
-                report(*message["progress"])
-            if "made" in message:
-                made = TrainingRef.model_validate(message["made"])
-        code = agent.wait()
-    if code or made is None:
-        raise why_stopped(folder, study.outputs / "training", together, code)
-    return made
-
-
-def _start(study: Study, together: TogetherConfig, folder: Path, log: Any) -> "subprocess.Popen[str]":
-    """Start torchrun in a session of its own, so that Ctrl-C reaches it by us alone."""
-    fit_them = ["-m", "studies.training.distributed_worker", "--launched", str(folder), "--world", str(together.world)]
-    command = [sys.executable, "-m", "torch.distributed.run", *_options(study, together, folder), *fit_them]
-    return subprocess.Popen(
-        command,
-        env=_environment(together),
-        stdin=subprocess.PIPE,  # all processes read it, and end when it closes
-        stdout=subprocess.PIPE,
-        stderr=log,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def _options(study: Study, together: TogetherConfig, folder: Path) -> list[str]:
-    """Return torchrun's options: where nodes meet, no restarts, and each process's errors into a file of its own."""
-    several = ["--nproc-per-node", str(together.processes), "--nnodes", str(together.nodes), "--max-restarts", "0"]
-    several += ["--log-dir", str(folder / "logs"), "--redirects", "2"]
-    patience = str(max(1, round(together.timeout_s)))
-    if together.rendezvous is None:
-        return [*several, "--standalone"]
-    if together.node_rank is not None:
-        host, _, port = together.rendezvous.rpartition(":")
-        where = ["--node-rank", str(together.node_rank), "--master-addr", host, "--master-port", port]
-        return [*several, *where, "--rdzv-conf", f"timeout={patience}"]
-    where = ["--rdzv-backend", "c10d", "--rdzv-endpoint", together.rendezvous, "--rdzv-id", study.study]
-    return [*several, *where, "--rdzv-conf", f"join_timeout={patience}"]
-
-
-def _environment(together: TogetherConfig) -> dict[str, str]:
-    """Return what the processes find: this checkout's code, their share of the cores, how long to wait for others."""
-    threads = max(1, cores() // together.processes)
-    path = os.pathsep.join([str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {
-        "OMP_NUM_THREADS": str(threads),
-        **os.environ,
-        "PYTHONPATH": path,
-        "PYTHONSAFEPATH": "1",  # the folder that somebody happens to be in holds no code of ours
-        PEER_TIMEOUT_S: str(together.timeout_s),
-    }
+def _run(study: Study, distributed: DistributedConfig, folder: Path) -> TrainingRef:
+    """Run torchrun to its end, pass on what the first process reports, and return the training's reference."""
+    (folder / "study.yaml").write_text(yaml.safe_dump(study.model_dump(mode="json")), encoding="utf-8")
+    training: TrainingRef | None = None
+    with (folder / TORCHRUN_LOG).open("wb") as log, _torchrun(study, distributed, folder, log) as torchrun:
+        assert torchrun.stdout is not None
+        for line in torchrun.stdout:
+            kind, _, content = line.partition(" ")
+            if kind == PROGRESS:
+                report(*json.loads(content))
+            elif kind == RESULT:
+                training = TrainingRef.model_validate_json(content)
+        code = torchrun.wait()
+    if code or training is None:
+        raise why_stopped(folder, study.outputs / "training", distributed, code)
+    return training
 
 
 @contextmanager
-def _ended(agent: "subprocess.Popen[str]") -> Iterator["subprocess.Popen[str]"]:
-    """Yield torchrun, and leave nothing of it behind, however the block ends and whoever of them is killed first.
+def _torchrun(
+    study: Study, distributed: DistributedConfig, folder: Path, log: IO[bytes]
+) -> "Iterator[subprocess.Popen[str]]":
+    """Yield torchrun, and leave none of its processes behind, whatever ends the block, torchrun or this process.
 
-    The processes hold the other end of its standard output, and end when its standard input closes.
+    The processes end when their standard input closes. They hold torchrun's standard output open, also where torchrun
+    itself was killed; so a thread closes their input then.
     """
-    threading.Thread(target=_close_when_over, args=(agent,), daemon=True).start()
-    try:
-        yield agent
-    finally:
-        _close(agent)
-        if agent.poll() is None:
-            agent.send_signal(signal.SIGTERM)
+    training = ["-m", "studies.training.distributed_worker", "--launched", "-c", str(folder / "study.yaml")]
+    with subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", *_options(study, distributed, folder), *training],
+        env=_environment(distributed),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        start_new_session=True,  # Ctrl-C reaches this process alone
+    ) as torchrun:
+        assert torchrun.stdin is not None
+        close = torchrun.stdin.close
+        threading.Thread(target=lambda: (torchrun.wait(), close()), daemon=True).start()
         try:
-            agent.wait(ENDING_S)
-        except subprocess.TimeoutExpired:
-            agent.kill()
-            agent.wait()
-        if agent.stdout is not None:
-            agent.stdout.close()
+            yield torchrun
+        finally:
+            close()
+            torchrun.terminate()  # it kills, after a while, what does not end
+            torchrun.wait()
 
 
-def _close_when_over(agent: "subprocess.Popen[str]") -> None:
-    agent.wait()
-    _close(agent)
+def _options(study: Study, distributed: DistributedConfig, folder: Path) -> list[str]:
+    """Return torchrun's options: where nodes meet, no restarts, and each process's errors into a file of its own."""
+    options = ["--nproc-per-node", str(distributed.processes), "--nnodes", str(distributed.nodes)]
+    options += ["--max-restarts", "0", "--log-dir", str(folder / "logs"), "--redirects", "2"]
+    timeout = str(max(1, round(distributed.timeout_s)))
+    if distributed.rendezvous is None:
+        return [*options, "--standalone"]
+    if distributed.node_rank is not None:
+        host, _, port = distributed.rendezvous.rpartition(":")
+        where = ["--node-rank", str(distributed.node_rank), "--master-addr", host, "--master-port", port]
+        return [*options, *where, "--rdzv-conf", f"timeout={timeout}"]
+    where = ["--rdzv-backend", "c10d", "--rdzv-endpoint", distributed.rendezvous, "--rdzv-id", study.study]
+    return [*options, *where, "--rdzv-conf", f"join_timeout={timeout}"]
 
 
-def _close(agent: "subprocess.Popen[str]") -> None:
-    with suppress(OSError, ValueError):
-        assert agent.stdin is not None
-        agent.stdin.close()
-
-
-def _read(line: str) -> dict[str, Any]:
-    """Return a message; what is none is nothing."""
-    try:
-        message = json.loads(line)
-    except ValueError:
-        return {}
-    return message if isinstance(message, dict) else {}
+def _environment(distributed: DistributedConfig) -> dict[str, str]:
+    """Return the processes' environment: this checkout's code, a share of the cores, how long to wait for others."""
+    return {
+        "OMP_NUM_THREADS": str(max(1, cores() // distributed.processes)),
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONSAFEPATH": "1",  # the working directory holds no code of ours
+        PEER_TIMEOUT_S: str(distributed.timeout_s),
+    }
 
 
 def _wait_for(folder: Path) -> None:
@@ -205,112 +173,72 @@ def _wait_for(folder: Path) -> None:
         if time.monotonic() > until:
             raise TrainingStopped(
                 f"{relative_to_root(folder)}: trained and written by the first node, not seen on "
-                f"{socket.gethostname()}; "
-                "outputs/ must be the same folder on all nodes"
+                f"{socket.gethostname()}; outputs/ must be the same folder on all nodes"
             )
         time.sleep(0.2)
 
 
-AGENT_LOG = "torchrun.log"
-
-ENDED = re.compile(r"rank\s*: (\d+) \(local_rank: (\d+)\)\s+exitcode\s*: (-?\d+)")
-"""An entry of the table that torchrun ends with, of this node's processes; the host in it may read ``localhost``."""
-
-
-@dataclass(frozen=True)
-class _End:
-    """How a process of this node ended: its exit code, or minus the signal that killed it."""
+class _Failure(NamedTuple):
+    """How a process of this node failed: its exit code, or minus the signal that ended it, and what `record` wrote."""
 
     rank: int
-    local: int
     code: int
+    error_file: Path
+
+    def order(self) -> float:
+        """Return when it failed: first what ended without a word, last what torchrun ended because of the others.
+
+        The first one is the cause: a process loses the connection to another only after that one has ended, or has
+        written its error. Torchrun's own order counts whole seconds, in which both may lie.
+        """
+        if self.error_file.is_file():
+            return self.error_file.stat().st_mtime
+        return math.inf if self.code == -signal.SIGTERM else 0.0
 
 
-def why_stopped(folder: Path, runs: Path, together: TogetherConfig, code: int) -> Brain2VideoError:
-    """Return the error that says what has ended a training.
-
-    What a user can mend goes before a process that was killed, this before one that failed, and last is one that has
-    only lost the others.
+def why_stopped(folder: Path, runs: Path, distributed: DistributedConfig, code: int) -> Brain2VideoError:
+    """Return the error that explains what ended a training.
 
     Parameters
     ----------
-    folder : where the processes left messages and logs
-    runs : where the checkpoints lie
-    together : TogetherConfig
+    folder : where torchrun and its processes left their logs
+    runs : where the checkpoints are
+    distributed : DistributedConfig
     code : torchrun's exit code
     """
-    log = _text(folder / AGENT_LOG)
-    said = [read_json(path) for path in sorted(folder.glob("rank-*.json"))]
-    ends = {end.rank: end for end in (_End(*map(int, numbers)) for numbers in ENDED.findall(log))}
     here = socket.gethostname()
-    by_kind: dict[str, dict[str, Any]] = {one["kind"]: one for one in reversed(said)}
-    if mendable := by_kind.get("mendable"):
-        return _as_it_was(mendable)
-    silent = [end for end in ends.values() if end.rank not in {one["rank"] for one in said}]
-    killed = [end for end in silent if end.code < 0 and end.code != -signal.SIGTERM]
-    if killed:
-        return _stopped(f"rank {killed[0].rank} on {here} was killed by {_name(killed[0].code)}", runs)
-    if failed := by_kind.get("failed"):
-        what = f"rank {failed['rank']} on {failed['host']} failed: {failed['error']}: {failed['message']}"
-        return _stopped(f"{what} (all it said: {relative_to_root(folder)})", runs)
-    unsaid = [end for end in silent if end.code != -signal.SIGTERM]
-    if unsaid:
-        what = f"rank {unsaid[0].rank} on {here} failed: {_last_words(folder, unsaid[0])}"
-        return _stopped(f"{what} (all it said: {relative_to_root(folder)})", runs)
-    if lost := by_kind.get("lost"):
-        others = "the other nodes say why" if together.nodes > 1 else f"see {relative_to_root(folder)}"
-        return _stopped(f"rank {lost['rank']} on {lost['host']} lost the others ({lost['message']}); {others}", runs)
-    return _stopped(_of_the_agent(log, folder, together, code), runs)
-
-
-def _as_it_was(said: dict[str, Any]) -> Brain2VideoError:
-    kind = getattr(core.errors, said["error"], None)
-    known = isinstance(kind, type) and issubclass(kind, Brain2VideoError)
-    return kind(said["message"]) if known and kind is not None else TrainingStopped(said["message"])
-
-
-def _stopped(what: str, runs: Path) -> TrainingStopped:
-    """Return the whole line: what has happened, and what to do."""
-    kept = [path for path in runs.glob(".unfinished-*[0-9a-f]") if any(path.rglob("*.pt"))]
-    if not kept:
-        return TrainingStopped(f"training: {what}; there was no checkpoint yet: run the same command again")
-    newest = max(kept, key=lambda path: path.stat().st_mtime)
-    return TrainingStopped(
-        f"training: {what}; checkpoints are in {relative_to_root(newest)}, and the same command goes on from there"
-    )
-
-
-def _of_the_agent(log: str, folder: Path, together: TogetherConfig, code: int) -> str:
-    """Say what ended torchrun itself, before or beside its processes."""
-    here = socket.gethostname()
-    if code < 0:
-        return f"torchrun on {here} was killed by {_name(code)}"
-    if together.nodes > 1 and re.search(r"Rendezvous\w*Error|DistStoreError|DistNetworkError|timed out", log):
-        return (
-            f"{together.nodes} nodes have not met at {together.rendezvous} within {together.timeout_s:.0f} s, as seen "
-            f"from {here}; start the same command on all, and see that they reach that port"
+    log = (folder / TORCHRUN_LOG).read_text(encoding="utf-8", errors="replace")
+    failures = [_Failure(int(rank), int(ended), Path(path)) for rank, ended, path in FAILURE.findall(log)]
+    if failures:
+        cause = min(failures, key=_Failure.order)
+        what = f"rank {cause.rank} on {here} "
+        if not cause.error_file.is_file():
+            what += _ended(cause.code)
+        else:
+            name, _, message = read_json(cause.error_file)["message"]["message"].partition(": ")
+            error = getattr(core.errors, name, None)
+            if isinstance(error, type) and issubclass(error, Brain2VideoError):
+                return error(" ".join(message.split()))
+            what += f"failed: {name}: {next(iter(message.strip().splitlines()), '')}"
+            what += "; if it only lost the others, the other nodes show why" if distributed.nodes > 1 else ""
+    elif code > 0 and distributed.nodes > 1 and re.search(r"Rendezvous\w*Error|Dist\w+Error|timed out", log):
+        what = (
+            f"{distributed.nodes} nodes have not met at {distributed.rendezvous} within {distributed.timeout_s:.0f} s, "
+            f"as seen from {here}; start the same command on all, and see that they reach that port"
         )
-    words = [line for line in log.splitlines() if line.strip()]
-    last = words[-1].strip() if words else "it said nothing"
-    return f"torchrun on {here} ended with {code}: {last} ({relative_to_root(folder)})"
+    else:
+        what = ": ".join([f"torchrun on {here} {_ended(code)}", *log.splitlines()[-1:]])
+    kept = [path for path in runs.glob(".unfinished-*[0-9a-f]") if any(path.rglob("*.pt"))]
+    there = "there was no checkpoint yet: run the same command again"
+    if kept:
+        newest = max(kept, key=lambda path: path.stat().st_mtime)
+        there = f"checkpoints are in {relative_to_root(newest)}, and the same command goes on from there"
+    return TrainingStopped(f"training: {what} (logs: {relative_to_root(folder)}); {there}")
 
 
-def _last_words(folder: Path, end: _End) -> str:
-    """Return the last line of a process's errors, or its exit code where it said nothing."""
-    for path in folder.glob(f"logs/**/{end.local}/stderr.log"):
-        if words := [line.strip() for line in _text(path).splitlines() if line.strip()]:
-            return words[-1]
-    return f"exit code {end.code}"
-
-
-def _name(code: int) -> str:
-    """Return a signal's name; the commonest is explained."""
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"
-    return f"{name}, as the system does where memory runs out" if name == "SIGKILL" else name
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+def _ended(code: int) -> str:
+    """Return how a process ended, by its exit code; the commonest signal is explained."""
+    if code >= 0:
+        return f"failed with exit code {code}"
+    reason = ", as the system does where memory runs out" if code == -signal.SIGKILL else ""
+    return f"was killed by {signal.Signals(-code).name}{reason}"

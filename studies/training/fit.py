@@ -42,6 +42,7 @@ from studies.runs import (
     RECORD,
     SCORES,
     TRAINING,
+    UNFINISHED,
     VALIDATION,
     file_digests,
     find_run,
@@ -70,13 +71,17 @@ def fit(study: Study) -> TrainingRef:
     runs = study.outputs / TRAINING
     found = find_run(runs, RECORD, record["fingerprint"])
     folder = found or runs / run_name(record["fingerprint"])
-    unfinished = runs / f".unfinished-{record['fingerprint'][:12]}"
+    unfinished = runs / f"{UNFINISHED}{record['fingerprint'][:12]}"
     if found is None:
         sources = {name: record[name] for name in ("stores", "settings", "code")}
         context = Context(study.seed, checkpoints=Checkpoints(unfinished, made_from=sources), scratch=runs)
         with _destination(folder, unfinished.with_name(f"{unfinished.name}.staging")) as building:
             record["digests"] = _fit_into(study, store, record["subjects"], building, folder.name, context)
-            record |= {"processes": workers().num_processes, "voxels": _voxels(study, store, record["subjects"])}
+            stimuli = stimuli_trained_on(store, record["subjects"], study.training.stimuli, study.seed)
+            record |= {"processes": workers().num_processes, "voxels": {}}
+            for subject in record["subjects"]:
+                voxels = record_voxels(store, subject, study.training.rois, stimuli)
+                record["voxels"][subject] = voxels.model_dump(mode="json")
             write_json(building / RECORD, {**record, "files": file_digests(building)})
     else:
         report(f"training {found.name} is up to date", 1, 1)
@@ -142,7 +147,8 @@ def _fit_into(
             baselines[target] = scorer.report(name, name) | {"chosen": None}
         if held_out := fitted.encoder.state()[0].get("held_out"):
             pretrained[name] = held_out
-        _write_filled_in(folder / PICTURES / f"{name}-filled-in.png", fitted.encoder, data, study.seed)
+        if workers().is_main_process:
+            _write_filled_in(folder / PICTURES / f"{name}-filled-in.png", fitted.encoder, data, study.seed)
         kept = fitted if name == choice.chosen else kept
     report("fitting and scoring routes", len(training.routes), len(training.routes))
     assert kept is not None
@@ -159,9 +165,10 @@ def _fit_into(
         folds = CrossValidation(evaluation.folds, training, evaluation, study.roles.align, study.seed)
         table["cross_validation"] = folds.run(store, subjects, roles, study.spaces)
     write_json(folder / SCORES, table)
-    write_bytes(folder / PICTURES / "routes.png", route_table_png(table))
-    _write_curves(folder, curves)
-    _write_validation(study, store, choice, subjects, folder)
+    if workers().is_main_process:  # what the others write is not kept
+        write_bytes(folder / PICTURES / "routes.png", route_table_png(table))
+        _write_curves(folder, curves)
+        _write_validation(study, store, choice, subjects, folder)
     parts: dict[str, Encoder | Regressor] = {"encoder": kept.encoder}
     parts |= {f"regressor-{role}": regressor for role, regressor in kept.regressors.items()}
     return {name: save_part(folder / name, part, route=choice.chosen) for name, part in parts.items()}
@@ -195,7 +202,7 @@ def _write_filled_in(file: Path, encoder: Encoder, data: TrainingData, seed: int
 
 def _write_validation(study: Study, store: Store, choice: Choice, subjects: list[str], folder: Path) -> None:
     """Write what promotion compares by, and a picture to look at before it."""
-    if choice.validation is None or not workers().is_main_process:
+    if choice.validation is None:
         return
     write_json(folder / VALIDATION, choice.validation.record(choice.chosen, subjects))
     picture = _held_out(study, store, choice.validation)
@@ -255,10 +262,3 @@ def training_made_from(study: Study, store: Store, subjects: list[str]) -> dict[
     described = {role: describe_target(store, name) for role, name in study.roles.regressed().items()}
     more = {"subjects": subjects, "targets": described, "git_commit": git_commit()}
     return {**made_from, "fingerprint": fingerprint, **more}
-
-
-def _voxels(study: Study, store: Store, subjects: list[str]) -> dict[str, Any]:
-    """Return what later responses of each subject are checked against."""
-    training = study.training
-    stimuli = stimuli_trained_on(store, subjects, training.stimuli, study.seed)
-    return {s: record_voxels(store, s, training.rois, stimuli).model_dump(mode="json") for s in subjects}

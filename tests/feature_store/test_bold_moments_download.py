@@ -8,8 +8,7 @@ import pytest
 
 from core.clips import write_clip
 from core.errors import DownloadError, SourceError, SourceMissing
-from feature_store.bucket import Bucket, RemoteObject
-from feature_store.download import find
+from feature_store.remote import Bucket, RemoteObject
 from feature_store.sources.bold_moments.dataset import BETAS, ROIS, TRS, Counts
 from feature_store.sources.bold_moments.request import KINDS, Request, check_clips, request
 
@@ -47,7 +46,7 @@ def published() -> Listed:
 
 
 def fetched(bucket: Bucket, *words: Any, **more: Any) -> dict[str, int]:
-    return {item.key: item.size for item in find(bucket, request(["1"], *words, **more).wanted())}
+    return {item.key: item.size for item in bucket.find(request(["1"], *words, **more).wanted())}
 
 
 def test_two_regions_of_a_subject_are_small(published: Listed) -> None:
@@ -89,18 +88,18 @@ def test_all_is_all_of_it(published: Listed) -> None:
     assert sum(key.endswith(("_roi-WB_betas_normalized.pkl", "WB_TR-1_allvoxel.pkl")) for key in everything) == 2
     assert not any("/ses-" in key for key in everything), "what GLMsingle wrote is not responses"
     with pytest.raises(DownloadError, match="sub-02: no sub-02_roi-lMT_betas_normalized.pkl among 0 files there"):
-        find(published, request(["2"], ["lMT"]).wanted())
+        published.find(request(["2"], ["lMT"]).wanted())
 
 
 def test_regions_narrow_what_goes_by_region() -> None:
     assert request(["1"], ["lMT"], ["fsLR32k"]).kinds == ("rois", "fsLR32k")
     assert request(["1"], ["lEBA", "WB"], ["windows"]).kinds == ("windows",)
-    windows = request(["1"], ["EBA", "WB"], ["windows"]).wanted()[2:]
-    assert [wanted.folder.split("/")[-2] for wanted in windows] == [f"TR{tr}" for tr in TRS]
-    assert windows[0].names == ("EBA_*_allvoxel.pkl", "WB_*_allvoxel.pkl")
+    windows = dict([*request(["1"], ["EBA", "WB"], ["windows"]).wanted().items()][2:])
+    assert [folder.split("/")[-2] for folder in windows] == [f"TR{tr}" for tr in TRS]
+    assert all(names == ("EBA_*_allvoxel.pkl", "WB_*_allvoxel.pkl") for names in windows.values())
     assert request(["1", "sub-01", "03"], ["EBA"]) == Request(("sub-01", "sub-03"), ("rois",), ("lEBA", "rEBA"))
     assert len(request(everything=True).subjects) == 10
-    assert len(request(["1"], responses=["rois"]).wanted()[-1].names) == len(ROIS)
+    assert len([*request(["1"], responses=["rois"]).wanted().values()][-1]) == len(ROIS)
 
 
 @pytest.mark.parametrize(

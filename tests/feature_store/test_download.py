@@ -3,12 +3,12 @@
 import errno
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -17,22 +17,20 @@ from moto.backends import get_backend
 
 from core.errors import DownloadError, NoSpace
 from core.progress import listening
-from feature_store import bucket as bucket_module
-from feature_store import download as download_module
-from feature_store.bucket import Bucket, RemoteObject, Unreachable, etag_of
-from feature_store.download import Bill, Download, Wanted, find, partial_of
+from feature_store import remote
+from feature_store.remote import Bucket, Download, DownloadPlan, RemoteObject, Unreachable, etag_of, partial_of
 
 from .conftest import add, add_in_parts, publish
 
 PART = 5 * 2**20
-ALL = (Wanted("data"),)
+ALL: dict[str, tuple[str, ...]] = {"data": ()}
 
 
 class Counting(Bucket):
     """Notes what is asked of it."""
 
     def __init__(self, url: str) -> None:
-        super().__init__("openneuro.org", "ds005165/", region="us-east-1", endpoint=url)
+        super().__init__("openneuro.org", "ds005165/", region="us-east-1", endpoint=url, jobs=3)
         self.reads: list[tuple[str, int]] = []
 
     def read(self, item: RemoteObject, start: int = 0) -> Iterator[bytes]:
@@ -53,15 +51,17 @@ def content(s3: str, rng: np.random.Generator) -> dict[str, bytes]:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download_module, "BACKOFF_S", 0.0)
-    monkeypatch.setattr(bucket_module, "TRIES", 1)
+    monkeypatch.setattr(remote, "BACKOFF_S", 0.0)
+    monkeypatch.setattr(remote, "TRIES", 1)
 
 
-def bring(bucket: Bucket, folder: Path, wanted: Sequence[Wanted] = ALL, *, check: bool = False) -> Bill:
-    download = Download(bucket, folder, jobs=3)
-    bill = download.bill(find(bucket, wanted), check=check)
-    download.fetch(bill)
-    return bill
+def bring(
+    bucket: Bucket, folder: Path, wanted: Mapping[str, Sequence[str]] = ALL, *, check: bool = False
+) -> DownloadPlan:
+    download = Download(bucket, folder)
+    plan = download.plan(bucket.find(wanted), check=check)
+    download.fetch(plan)
+    return plan
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -73,13 +73,13 @@ def test_the_tree_is_the_source_and_a_second_run_fetches_nothing(
 ) -> None:
     said: list[tuple[str, int, int]] = []
     with listening(lambda what, done, total, note: said.append((what, done, total))):
-        bill = bring(Counting(s3), tmp_path / "new" / "ds")
+        plan = bring(Counting(s3), tmp_path / "new" / "ds")
     assert tree(tmp_path / "new" / "ds") == content
-    assert (bill.there, bill.to_fetch) == (0, sum(map(len, content.values())))
+    assert (plan.present, plan.to_fetch) == (0, sum(map(len, content.values())))
     assert [row for row in said if row[0] == "megabytes fetched"][-1][1:] == (7, 7)
     again = Counting(s3)
-    bill = bring(again, tmp_path / "new" / "ds", check=True)
-    assert (again.reads, bill.missing, bill.to_fetch) == ([], (), 0)
+    plan = bring(again, tmp_path / "new" / "ds", check=True)
+    assert (again.reads, plan.missing, plan.to_fetch) == ([], (), 0)
     assert etag_of(tmp_path / "new/ds/data/large.pkl", PART).endswith("-2")
 
 
@@ -87,7 +87,7 @@ def test_what_is_there_is_continued_and_other_versions_are_swept(
     s3: str, content: dict[str, bytes], tmp_path: Path
 ) -> None:
     bucket = Counting(s3)
-    items = {item.key: item for item in find(bucket, ALL)}
+    items = {item.key: item for item in bucket.find(ALL)}
     (tmp_path / "data").mkdir()
     begun = partial_of(tmp_path / "data/x.pkl", items["data/x.pkl"])
     begun.write_bytes(content["data/x.pkl"][:1000])
@@ -98,8 +98,8 @@ def test_what_is_there_is_continued_and_other_versions_are_swept(
     partial_of(tmp_path / "data/x.pkl", replace(items["data/x.pkl"], etag="0" * 32)).write_bytes(b"old")
     foreign = tmp_path / "data/.x.pkl.gz.other.partial"
     foreign.write_bytes(b"another file's")
-    bill = bring(bucket, tmp_path)
-    assert bill.there == 1000 + len(content["data/large.pkl"])
+    plan = bring(bucket, tmp_path)
+    assert plan.present == 1000 + len(content["data/large.pkl"])
     assert tree(tmp_path) == content
     starts = dict(bucket.reads)
     assert starts["data/x.pkl"] == 1000
@@ -109,7 +109,7 @@ def test_what_is_there_is_continued_and_other_versions_are_swept(
 
 def test_an_object_that_changes_is_begun_afresh(s3: str, content: dict[str, bytes], tmp_path: Path) -> None:
     bucket = Counting(s3)
-    objects = find(bucket, ALL)
+    objects = bucket.find(ALL)
     (tmp_path / "data").mkdir()
     for item in objects:
         if item.key == "data/x.pkl":
@@ -117,7 +117,7 @@ def test_an_object_that_changes_is_begun_afresh(s3: str, content: dict[str, byte
     content["data/x.pkl"] = b"new" * 1000
     add(s3, {"data/x.pkl": content["data/x.pkl"]})
     download = Download(bucket, tmp_path)
-    download.fetch(download.bill(objects))  # with the old listing
+    download.fetch(download.plan(objects))  # with the old listing
     assert tree(tmp_path) == content
     content["data/x.pkl"] = b"newer" * 1000
     add(s3, {"data/x.pkl": content["data/x.pkl"]})
@@ -166,16 +166,23 @@ def test_damage_on_the_way_is_fetched_again_or_named(
 
 
 class Breaking(BaseHTTPRequestHandler):
-    """Ends every answer after 1,000 bytes, whatever it promised, and once answers a range from the start."""
+    """Ends every answer once 1,000 bytes are received, whatever it promised, and once answers a range from the start.
+
+    Bytes that arrive together with the end of a connection are not handed on by the client, hence the event.
+    """
 
     body = bytes(range(250)) * 20
     ranges = 0
+    received = Event()
 
     def do_GET(self) -> None:
         start = int(self.headers.get("Range", "bytes=0-")[6:-1])
         type(self).ranges += start > 0
         self._promise(0 if self.ranges == 1 else start)
         self.wfile.write(self.body[start : start + 1000])
+        if not (start and self.ranges == 1):  # that answer is refused unread
+            self.received.wait(10)
+        self.received.clear()
 
     def do_HEAD(self) -> None:
         self._promise(0)
@@ -201,6 +208,16 @@ class Portal(Breaking):
         self.wfile.write(b"<html>log in<br>")
 
 
+class Silent(Breaking):
+    """Promises a body and does not send it until it is released."""
+
+    release = Event()
+
+    def do_GET(self) -> None:
+        self._promise(0)
+        self.release.wait(30)
+
+
 @contextmanager
 def served(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -209,11 +226,20 @@ def served(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
         server.shutdown()
 
 
+class Receiving(Counting):
+    """Lets `Breaking` know what arrived."""
+
+    def read(self, item: RemoteObject, start: int = 0) -> Iterator[bytes]:
+        for piece in super().read(item, start):
+            Breaking.received.set()
+            yield piece
+
+
 def test_a_connection_that_breaks_is_continued(tmp_path: Path) -> None:
     with served(Breaking) as url:
-        bucket = Counting(url)
+        bucket = Receiving(url)
         download = Download(bucket, tmp_path)
-        download.fetch(download.bill([bucket.look("data/x.pkl")]))
+        download.fetch(download.plan([bucket.stat("data/x.pkl")]))
     assert tree(tmp_path) == {"data/x.pkl": Breaking.body}
     assert [start for _, start in bucket.reads] == [0, 1000, 0, 1000, 2000, 3000, 4000]
 
@@ -231,22 +257,47 @@ def test_denied_files_are_counted_and_the_rest_stays(s3: str, content: dict[str,
 
 def test_no_answer_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match=r"could not reach s3://openneuro.org/ds005165/data .*check the network"):
-        find(Counting("http://127.0.0.1:9"), ALL)
+        Counting("http://127.0.0.1:9").find(ALL)
     with served(Portal) as url, pytest.raises(Unreachable, match="the service answered 500 .*; try again later"):
-        find(Counting(url), ALL)
-    with pytest.raises(DownloadError, match="cannot be asked .Invalid endpoint: nonsense.; mend the endpoint"):
+        Counting(url).find(ALL)
+    with pytest.raises(DownloadError, match="cannot be used .Invalid endpoint: nonsense.; fix the endpoint"):
         Counting("nonsense")
+
+
+def test_a_silent_connection_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "READ_S", 0.2)
+    monkeypatch.setattr(remote, "ATTEMPTS", 2)
+    with served(Silent) as url:
+        bucket = Counting(url)
+        download = Download(bucket, tmp_path)
+        with pytest.raises(DownloadError, match=r"1 of 1 files are missing \(could not reach .*x.pkl \(time-out\)"):
+            download.fetch(download.plan([bucket.stat("data/x.pkl")]))
+        Silent.release.set()
+    assert [start for _, start in bucket.reads] == [0, 0]
+    assert tree(tmp_path) == {}
+
+
+class Paged(Counting):
+    """Lists two keys at a time."""
+
+    def _call(self, method: str, key: str, **parameters: Any) -> dict[str, Any]:
+        limit = {"MaxKeys": 2} if method == "list_objects_v2" else {}
+        return super()._call(method, key, **parameters, **limit)
+
+
+def test_a_long_listing_comes_in_pages(s3: str, content: dict[str, bytes]) -> None:
+    assert {item.key: item.size for item in Paged(s3).find(ALL)} == {key: len(data) for key, data in content.items()}
 
 
 def test_what_is_not_in_the_bucket_is_named(s3: str, content: dict[str, bytes]) -> None:
     bucket = Counting(s3)
     with pytest.raises(DownloadError, match="ds005165/data: no sub-02.pkl and 1 more among 5 files there; check the"):
-        find(bucket, [Wanted("data", ("x.pkl", "sub-02.pkl", "y*"))])
+        bucket.find({"data": ("x.pkl", "sub-02.pkl", "y*")})
     with pytest.raises(DownloadError, match="ds005165/nothing: nothing among 0 files"):
-        find(bucket, [Wanted("nothing")])
+        bucket.find({"nothing": ()})
     with pytest.raises(DownloadError, match="s3://other/: no such bucket at http://127.0.0.1"):
-        find(Bucket("other", "", region="us-east-1", endpoint=s3), [Wanted("")])
-    assert [item.key for item in find(bucket, [Wanted("data", ("x.*",)), *ALL][:1])] == ["data/x.pkl", "data/x.pkl.gz"]
+        Bucket("other", "", region="us-east-1", endpoint=s3).find({"": ()})
+    assert [item.key for item in bucket.find({"data": ("x.*", "x.pkl")})] == ["data/x.pkl", "data/x.pkl.gz"]
 
 
 @pytest.mark.parametrize(
@@ -254,22 +305,24 @@ def test_what_is_not_in_the_bucket_is_named(s3: str, content: dict[str, bytes]) 
 )
 def test_a_key_that_leads_elsewhere_is_refused(s3: str, content: dict[str, bytes], tmp_path: Path, key: str) -> None:
     get_backend("s3")["123456789012"]["global"].put_object("openneuro.org", f"ds005165/{key}", b"evil")
-    with pytest.raises(DownloadError, match="is no path inside a folder; nothing was fetched"):
-        bring(Counting(s3), tmp_path / "inside", [Wanted("")])
+    with pytest.raises(DownloadError, match="is no path inside a folder; nothing was downloaded"):
+        bring(Counting(s3), tmp_path / "inside", {"": ()})
     assert not list(tmp_path.iterdir())
 
 
 def test_places_that_cannot_be_written_are_one_line(s3: str, content: dict[str, bytes], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(DownloadError, match="cannot be written to .*; mend it or choose another"):
+        with pytest.raises(DownloadError, match="cannot be written to .*; fix it or choose another"):
             bring(Counting(s3), folder)
     (tmp_path / "held").mkdir()
     (tmp_path / "held/data").touch()
     with pytest.raises(DownloadError, match=r"6 of 6 files are missing \(.*held/data"):
         bring(Counting(s3), tmp_path / "held")
     (tmp_path / "data/x.pkl/in").mkdir(parents=True)
-    with pytest.raises(DownloadError, match=r"1 of 6 files are missing \(.*x.pkl: Is a directory\)"):
+    with pytest.raises(
+        DownloadError, match=r"1 of 6 files are missing \(.*x.pkl: cannot be written to \(Is a directory: .*x.pkl\)"
+    ):
         bring(Counting(s3), tmp_path)
 
 
@@ -283,8 +336,8 @@ def test_a_full_disk_is_refused_before_or_told_after(
             bring(Counting(s3), tmp_path)
     assert not list(tmp_path.iterdir())
     with monkeypatch.context() as patch:
-        patch.setattr(download_module.os, "fsync", failing(OSError(errno.ENOSPC, "full")))
-        with pytest.raises(DownloadError, match=r"6 of 6 files are missing \(the disk is full; make room\); run again"):
+        patch.setattr(remote.os, "fsync", failing(OSError(errno.ENOSPC, "full")))
+        with pytest.raises(DownloadError, match=r"6 of 6 files are missing \(.*: the disk is full; make room\); run"):
             bring(Counting(s3), tmp_path)
     bring(Counting(s3), tmp_path)
     assert tree(tmp_path) == content
@@ -301,7 +354,7 @@ def test_an_interruption_keeps_what_came(
     s3: str, content: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(download_module, "wait", failing(KeyboardInterrupt()))
+        patch.setattr(remote, "wait", failing(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             bring(Counting(s3), tmp_path)
     finished = {name for name in tree(tmp_path) if not name.endswith(".partial")}
@@ -312,14 +365,14 @@ def test_an_interruption_keeps_what_came(
 
 
 def test_two_downloads_into_one_folder_do_not_meet(s3: str, content: dict[str, bytes], tmp_path: Path) -> None:
-    bucket, objects = Counting(s3), find(Counting(s3), ALL)
+    bucket, objects = Counting(s3), Counting(s3).find(ALL)
     first, second = Download(bucket, tmp_path), Download(Counting(s3), tmp_path)
-    bill = first.bill(objects)
+    plan = first.plan(objects)
 
     def meet(*_: Any) -> None:
         with pytest.raises(DownloadError, match="another download is writing here; wait for it"):
-            second.fetch(bill)
+            second.fetch(plan)
 
     with listening(meet):
-        first.fetch(bill)
+        first.fetch(plan)
     assert tree(tmp_path) == content

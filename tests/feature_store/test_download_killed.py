@@ -15,21 +15,20 @@ from .test_download import Counting, bring, tree
 SLOW = """
 import sys, time
 from pathlib import Path
-from feature_store import bucket
-from feature_store.download import Download, Wanted, find
+from feature_store import remote
 
-class Slow(bucket.Bucket):
+class Slow(remote.Bucket):
     def read(self, item, start=0):
         for piece in super().read(item, start):
             time.sleep(0.005)
             yield piece
 
-bucket.CHUNK = 1 << 15
-source = Slow("openneuro.org", "ds005165/", region="us-east-1", endpoint=sys.argv[1])
-download = Download(source, Path(sys.argv[2]), jobs=3)
-bill = download.bill(find(source, [Wanted("data")]))
+remote.CHUNK = 1 << 15
+bucket = Slow("openneuro.org", "ds005165/", region="us-east-1", endpoint=sys.argv[1], jobs=3)
+download = remote.Download(bucket, Path(sys.argv[2]))
+plan = download.plan(bucket.find({"data": ()}))
 print("begins", flush=True)
-download.fetch(bill)
+download.fetch(plan)
 """
 
 

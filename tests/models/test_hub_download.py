@@ -15,7 +15,7 @@ from core.errors import DownloadError, ModelError
 from core.files import read_json
 from models.extractors.settings import LatentsConfig
 from models.weights import locate
-from models.weights.download import bring, choose, find_model
+from models.weights.download import choose, fetch_model, find_model
 
 from .hub_server import COMMIT, Hub, ask, serving
 
@@ -56,14 +56,14 @@ def test_only_what_is_read_is_fetched_and_only_once(served: Hub, tmp_path: Path)
     model = find_model("they/video", locate.files_of(locate.VAE))
     assert list(model.files) == ["vae/config.json", "vae/diffusion_pytorch_model.safetensors"]
     assert model.size == 300_002
-    bring(model, tmp_path / "video")
+    fetch_model(model, tmp_path / "video")
     there = {str(path.relative_to(tmp_path / "video")) for path in (tmp_path / "video" / "vae").iterdir()}
     assert there == set(model.files)
     content = served.models["they/video"]["vae/diffusion_pytorch_model.safetensors"]
     assert (tmp_path / "video" / "vae" / "diffusion_pytorch_model.safetensors").read_bytes() == content
     assert read_json(tmp_path / "video" / "downloaded.json")["commit"] == COMMIT
     sent = dict(served.sent)
-    bring(model, tmp_path / "video")
+    fetch_model(model, tmp_path / "video")
     assert served.sent == sent, "what is there is not fetched again"
 
 
@@ -73,8 +73,8 @@ def test_a_broken_connection_loses_nothing(served: Hub, tmp_path: Path, monkeypa
     served.cut[file] = 200_000
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 50_000)  # what it writes at once
     with suppress(DownloadError):  # the client itself may try again at once
-        bring(model, tmp_path / "video")
-    bring(model, tmp_path / "video")
+        fetch_model(model, tmp_path / "video")
+    fetch_model(model, tmp_path / "video")
     assert (tmp_path / "video" / file).read_bytes() == served.models["they/video"][file]
     assert served.sent[file] <= 320_000, "the second connection begins where the first one ended"
 
@@ -82,14 +82,14 @@ def test_a_broken_connection_loses_nothing(served: Hub, tmp_path: Path, monkeypa
 def test_pickled_weights_are_refused_with_the_reason(served: Hub, tmp_path: Path):
     model = find_model("they/old", locate.VISION)
     with pytest.raises(DownloadError, match=r"only pickled weights \(pytorch_model.bin\), which can run code.*--allow"):
-        bring(model, tmp_path / "old")
+        fetch_model(model, tmp_path / "old")
     assert not (tmp_path / "old").exists()
-    bring(model, tmp_path / "old", allow_pickled=True)
+    fetch_model(model, tmp_path / "old", allow_pickled=True)
     kept = load_file(tmp_path / "old" / "model.safetensors")
     assert {name: weight.tolist() for name, weight in kept.items()} == {n: w.tolist() for n, w in WEIGHTS.items()}
     assert not (tmp_path / "old" / "pytorch_model.bin").exists()
     sent = dict(served.sent)
-    bring(model, tmp_path / "old", allow_pickled=True)
+    fetch_model(model, tmp_path / "old", allow_pickled=True)
     assert served.sent == sent
 
 
@@ -97,7 +97,7 @@ def test_pickled_code_is_never_run(served: Hub, tmp_path: Path, capsys: pytest.C
     with pytest.raises(pickle.UnpicklingError):
         torch.load(io.BytesIO(served.models["they/evil"]["pytorch_model.bin"]), weights_only=True)
     with pytest.raises(DownloadError, match="holds more than tensors"):
-        bring(find_model("they/evil", locate.VISION), tmp_path / "evil", allow_pickled=True)
+        fetch_model(find_model("they/evil", locate.VISION), tmp_path / "evil", allow_pickled=True)
     assert "code ran" not in capsys.readouterr().out
 
 

@@ -11,7 +11,7 @@ from core.progress import listening
 from core.seeds import rng_for
 from models.decoders.rows import split_stimuli
 from models.training.checkpoints import Checkpoints, difference
-from models.training.distributed import mine, workers
+from models.training.distributed import local_shard, workers
 from models.training.loop import History, Validation, fit, optimiser_of
 from models.training.settings import LoopConfig
 from models.training.stage import Context
@@ -30,7 +30,7 @@ def train(folder: Path | None, *, steps: int = 40, seed: int = 3, poison: int | 
     wanted = rows[:, :2].abs()
 
     def loss(step: int) -> torch.Tensor:
-        chosen = mine(rng_for(seed, "batch", step).integers(0, 48, 16))
+        chosen = local_shard(rng_for(seed, "batch", step).integers(0, 48, 16))
         return (model(rows[chosen]) - wanted[chosen]).square().mean() * (float("nan") if step == poison else 1)
 
     def held_out() -> torch.Tensor:
@@ -184,7 +184,7 @@ def test_rows_are_held_out_by_stimulus() -> None:
 
 def test_one_process_has_all_rows() -> None:
     assert workers().num_processes == 1
-    assert mine(np.arange(5)).tolist() == [0, 1, 2, 3, 4]
+    assert local_shard(np.arange(5)).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_a_launcher_whose_processes_do_not_take_part_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

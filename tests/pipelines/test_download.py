@@ -1,4 +1,4 @@
-"""The command that brings BOLD Moments: the bill, the tree, going on after a failure, and one line for a mistake."""
+"""The commands that download: the plan, the tree, continuing after a failure, and one line for a mistake."""
 
 import shutil
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from core.clips import write_clip
-from feature_store import bucket, download
+from feature_store import remote
 
 from ..feature_store.conftest import add, publish, s3  # noqa: F401 - a fixture
 from ..models.hub_server import Hub, ask, serving
@@ -30,8 +30,8 @@ def dataset(s3: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) 
     objects = {key: rng.bytes(int(rng.integers(1, 200_000))) for key in [*keys, *ALWAYS, *others]}
     publish(s3, objects)
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3)
-    monkeypatch.setattr(bucket, "TRIES", 1)
-    monkeypatch.setattr(download, "BACKOFF_S", 0.0)
+    monkeypatch.setattr(remote, "TRIES", 1)
+    monkeypatch.setattr(remote, "BACKOFF_S", 0.0)
     return objects
 
 
@@ -133,10 +133,10 @@ def test_an_interruption_says_how_to_go_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(download, "wait", interrupt)
+        patch.setattr(remote, "wait", interrupt)
         done = bring("--subject", "1", "--roi", "EBA")
     assert done.code == 130
-    assert "interrupted; what has come stays; run again: brain2video download bold-moments" in done.stderr
+    assert "interrupted; what was downloaded is kept; run again: brain2video download bold-moments" in done.stderr
     assert "Traceback" not in done.stderr
     assert bring("--subject", "1", "--roi", "EBA").code == 0
 

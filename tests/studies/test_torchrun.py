@@ -1,6 +1,5 @@
 """Processes that train one study together: the curve of one process, one run, one line where one of them dies."""
 
-import json
 import os
 import shutil
 import signal
@@ -19,16 +18,17 @@ import psutil
 import pytest
 import torch
 from pydantic import ValidationError
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ErrorHandler, ProcessFailure
 
 from core.checkout import project_root as home_folder
 from core.errors import ModelError, TrainingStopped
 from core.files import read_json
 from core.progress import listening
-from models.training.distributed import mine
+from models.training.distributed import local_shard, workers
 from models.training.dropout import drawn_for_the_batch
-from models.training.settings import TogetherConfig
+from models.training.settings import DistributedConfig
 from studies.study import Study, load_study
-from studies.training.distributed import AGENT_LOG, fit_by, why_stopped
+from studies.training.distributed import TORCHRUN_LOG, fit_distributed, why_stopped
 from studies.training.distributed_worker import main
 from studies.training.fit import fit
 
@@ -38,7 +38,7 @@ from .routes_source import MBM, MLP, make_stores
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 WORKER = Path(__file__).with_name("together_worker.py")
-TWO = TogetherConfig(processes=2, timeout_s=120)
+TWO = DistributedConfig(processes=2, timeout_s=120)
 STEPS = 30
 PERCEPTRON: dict[str, Any] = {
     **{**MLP, "steps": STEPS, "batch": 16, "hidden": 16, "lr": 0.02, "validate_every": 3, "patience": 3},
@@ -74,23 +74,29 @@ def config(place: Path) -> Path:
 
 @pytest.fixture
 def study(config: Path) -> Iterator[Study]:
-    """The study, with nothing trained."""
+    """The study, with nothing trained; nor are there logs of a training that another test has stopped."""
     made = load_study(config)
     yield made
-    shutil.rmtree(made.outputs, ignore_errors=True)
+    for folder in (made.outputs, home_folder() / ".state" / "together"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
 def whole(config: Path) -> SimpleNamespace:
-    """What two processes make of the study undisturbed, and what they told of it."""
-    study, told = load_study(config), []
-    with listening(lambda *one: told.append(one)):
-        made = fit_by(study, TWO)
-    folder = home_folder() / made.folder
+    """What two nodes of one process make of the study undisturbed, and what each launcher reported of it."""
+    study, node = load_study(config), _one_of_two_nodes()
+    reported: dict[int, list[Any]] = {}
+    with (
+        listening(lambda *progress: reported.setdefault(threading.get_ident(), []).append(progress)),
+        ThreadPoolExecutor(2) as launchers,
+    ):
+        references = list(launchers.map(lambda _: fit_distributed(study, node), range(2)))
+    folder = home_folder() / references[0].folder
     runs = {path.name for path in folder.parent.iterdir()}
-    found = SimpleNamespace(made=made, told=told, runs=runs, **_contents(folder))
+    logs = list((home_folder() / ".state" / "together").glob("*"))
+    made = SimpleNamespace(references=references, reported=reported, runs=runs, logs=logs, **_contents(folder))
     shutil.rmtree(study.outputs)
-    return found
+    return made
 
 
 def _contents(folder: Path) -> dict[str, Any]:
@@ -100,11 +106,11 @@ def _contents(folder: Path) -> dict[str, Any]:
     return {"files": files, "scores": {**scores, "run": ""}, "curves": read_json(folder / "curves.json")}
 
 
-def _free_port() -> int:
+def _one_of_two_nodes() -> DistributedConfig:
+    """A node of one process, which meets the other at a free port."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
+        return DistributedConfig(nodes=2, rendezvous=f"127.0.0.1:{taken.getsockname()[1]}", timeout_s=120)
 
 
 def _ranks(of: int) -> dict[int, psutil.Process]:
@@ -136,12 +142,15 @@ def test_two_processes_have_the_curves_of_one(whole: SimpleNamespace, study: Stu
     assert found == pytest.approx(expected, abs=1e-3)
 
 
-def test_the_launcher_hears_the_first_process_alone_and_has_one_run(whole: SimpleNamespace) -> None:
-    assert (whole.made.fresh, whole.runs) == (False, {whole.made.run, "latest"})
-    assert [told[:3] for told in whole.told if told[0].startswith("training by")] == [("training by 2 processes", 1, 1)]
-    steps = [done for what, done, *_ in whole.told if what == "mbm encoder: masked brain modelling"]
+def test_two_nodes_make_one_training_of_which_the_first_alone_reports(whole: SimpleNamespace) -> None:
+    one, other = whole.references
+    assert one == other
+    assert (one.fresh, whole.runs) == (False, {one.run, "latest"})
+    (reports,) = whole.reported.values()
+    assert [what for what, *_ in reports if what.startswith("training by")] == ["training by 2 processes"]
+    steps = [done for what, done, *_ in reports if what == "mbm encoder: masked brain modelling"]
     assert steps == list(range(STEPS + 1)), "every step, once"
-    assert not list((home_folder() / ".state" / "together").iterdir()), "messages and logs are gone"
+    assert not whole.logs, "they are removed"
 
 
 def test_a_killed_process_ends_all_with_one_line_and_the_next_run_goes_on_to_the_same_bytes(
@@ -155,11 +164,13 @@ def test_a_killed_process_ends_all_with_one_line_and_the_next_run_goes_on_to_the
             ranks[1].send_signal(signal.SIGKILL)
 
     with pytest.raises(TrainingStopped) as stopped, listening(strike):
-        fit_by(study, TWO)
+        fit_distributed(study, TWO)
     (unfinished,) = (study.outputs / "training").glob(".unfinished-*[0-9a-f]")
+    (logs,) = (home_folder() / ".state" / "together").iterdir()
     assert str(stopped.value) == (
-        f"training: rank 1 on {socket.gethostname()} was killed by SIGKILL, as the system does where memory runs out; "
-        f"checkpoints are in outputs/small/training/{unfinished.name}, and the same command goes on from there"
+        f"training: rank 1 on {socket.gethostname()} was killed by SIGKILL, as the system does where memory runs out "
+        f"(logs: .state/together/{logs.name}); checkpoints are in outputs/small/training/{unfinished.name}, and the "
+        "same command goes on from there"
     )
     assert set(ranks) == {0, 1}
     assert not any(rank.is_running() for rank in ranks.values())
@@ -170,7 +181,7 @@ def test_a_killed_process_ends_all_with_one_line_and_the_next_run_goes_on_to_the
     shutil.copytree(study.outputs, kept, symlinks=True)
     told: list[Any] = []
     with listening(lambda *one: told.append(one)):
-        made = fit_by(study, TWO)
+        made = fit_distributed(study, TWO)
     again = _contents(home_folder() / made.folder)
     assert next(done for what, done, *_ in told if what == "mbm encoder: masked brain modelling") == stopped_at
     assert again["files"] == whole.files
@@ -199,28 +210,33 @@ def test_processes_end_when_their_launcher_is_killed(study: Study, config: Path)
     assert len(gone) >= 3, "torchrun and both processes"
 
 
-def test_two_nodes_make_one_training_and_hand_on_the_same_reference(whole: SimpleNamespace, study: Study) -> None:
-    node = TogetherConfig(nodes=2, rendezvous=f"127.0.0.1:{_free_port()}", timeout_s=120)
-    told_by: set[tuple[int, bool]] = set()
-    with (
-        listening(lambda what, *_: told_by.add((threading.get_ident(), "masked" in what))),
-        ThreadPoolExecutor(2) as launchers,
-    ):
-        one, other = launchers.map(lambda _: fit_by(study, node), range(2))
-    (folder,) = (study.outputs / "training").glob("[0-9]*")
-    assert one == other
-    assert one.run == folder.name
-    assert len({launcher for launcher, _ in told_by}) == 1, "the first node alone tells of progress"
-    assert _contents(folder)["files"] == whole.files, "where two processes are does not matter"
+def test_an_interrupted_launcher_waits_until_torchrun_has_ended(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torchrun = tmp_path / "slow-to-end"
+    report = """echo '@progress ["training", 0, 9, ""]'"""
+    torchrun.write_text(f"#!/bin/sh\ntrap 'sleep 0.5; exit 1' TERM\n{report}\nwhile :; do sleep 0.1; done\n")
+    torchrun.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(torchrun))
+    started: list[psutil.Process] = []
+
+    def interrupt(*_: object) -> None:
+        started.extend(one for one in psutil.Process().children() if str(torchrun) in one.cmdline())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), listening(interrupt):
+        fit_distributed(study, TWO)
+    assert len(started) == 1
+    assert not started[0].is_running()
 
 
 def test_nodes_with_another_study_are_refused_in_the_words_of_the_process_that_saw_it(
     study: Study, config: Path
 ) -> None:
-    node = TogetherConfig(nodes=2, rendezvous=f"127.0.0.1:{_free_port()}", timeout_s=120)
+    node = _one_of_two_nodes()
     studies = study, load_study(config, ["seed=1"])
     with ThreadPoolExecutor(2) as launchers:
-        launched = [launchers.submit(fit_by, one, node) for one in studies]
+        launched = [launchers.submit(fit_distributed, one, node) for one in studies]
     expected = (
         r"rank 1 on \S+ has another training before it than rank 0 on \S+: settings.seed was [01], is [01]; run the"
     )
@@ -230,10 +246,14 @@ def test_nodes_with_another_study_are_refused_in_the_words_of_the_process_that_s
     assert not [path for path in (study.outputs / "training").glob("*") if path.name != "latest"], "nothing is kept"
 
 
-def test_by_hand_another_number_of_processes_than_wanted_is_refused(
+def test_by_hand_another_number_of_processes_than_launched_is_refused(
     study: Study, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["fit_together", "-c", str(config), "--world", "2"])
+    monkeypatch.setattr("sys.argv", ["fit_together", "-c", str(config)])
+    monkeypatch.setattr("faulthandler.enable", lambda **_: None)  # pytest's own stays
+    monkeypatch.setenv("WORLD_SIZE", "2")  # as `accelerate launch --cpu` says, which starts one process
+    monkeypatch.setattr("models.training.distributed.Accelerator", lambda **_: SimpleNamespace(num_processes=1))
+    workers.cache_clear()
     assert main() == 2
     assert capsys.readouterr().err.startswith("error: training: 2 processes were launched and 1 take part; launch with")
 
@@ -241,10 +261,10 @@ def test_by_hand_another_number_of_processes_than_wanted_is_refused(
 def test_each_process_takes_rows_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     for index, rows in ((0, [0, 2, 4]), (1, [1, 3, 5])):
         _as_one_of_two(monkeypatch, index)
-        assert mine(np.arange(6)).tolist() == rows
-        assert mine(np.arange(5), evenly=False).tolist() == [row for row in rows if row < 5]
+        assert local_shard(np.arange(6)).tolist() == rows
+        assert local_shard(np.arange(5), evenly=False).tolist() == [row for row in rows if row < 5]
     with pytest.raises(ModelError, match="a batch of 5 rows over 2 processes; make it a multiple of them"):
-        mine(np.arange(5))
+        local_shard(np.arange(5))
 
 
 def _as_one_of_two(monkeypatch: pytest.MonkeyPatch, index: int, count: int = 2) -> None:
@@ -284,42 +304,54 @@ def test_dropout_drops_the_same_units_of_every_row_whoever_has_it(monkeypatch: p
 )
 def test_a_wrong_config_is_refused(given: dict[str, Any], expected: str) -> None:
     with pytest.raises(ValidationError, match=expected):
-        TogetherConfig.model_validate(given)
+        DistributedConfig.model_validate(given)
 
 
 def test_more_processes_than_gpus_are_refused(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     with pytest.raises(ModelError, match=r"training: 2 processes on \S+, which has 1 GPU; each needs one of its own"):
-        fit_by(study, TWO)
+        fit_distributed(study, TWO)
 
 
-def _end(rank: int, code: int) -> str:
-    return f"  host      : localhost\n  rank      : {rank} (local_rank: {rank})\n  exitcode  : {code} (pid: 7)\n"
+def _failed(folder: Path, rank: int, code: int, error: Exception | None = None, at: float = 0.0) -> ProcessFailure:
+    """What torchrun knows of a process that failed; torch itself writes the error that it raised, if any."""
+    file = folder / f"error-{rank}.json"
+    if error is not None:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setenv("TORCHELASTIC_ERROR_FILE", str(file))
+            ErrorHandler().record_exception(error)
+        os.utime(file, (at, at))
+    return ProcessFailure(local_rank=rank, pid=7, exitcode=code, error_file=str(file))
 
 
-def _says(folder: Path, rank: int, kind: str, message: str, error: str = "RuntimeError") -> None:
-    said = {"kind": kind, "error": error, "message": message, "rank": rank, "host": f"node-{rank}"}
-    (folder / f"rank-{rank}.json").write_text(json.dumps(said))
+def test_the_first_cause_is_reported_and_not_what_followed_from_it(tmp_path: Path) -> None:
+    nodes, here = DistributedConfig(nodes=2, rendezvous="here:1"), socket.gethostname()
+    lost = _failed(tmp_path, 0, 1, RuntimeError("Connection closed by peer\nmore of it"), at=12.25)
+    ended = _failed(tmp_path, 1, -signal.SIGTERM)
 
+    def reported(log: str | dict[int, ProcessFailure], code: int = 1) -> str:
+        text = log if isinstance(log, str) else str(ChildFailedError("studies.training.distributed_worker", log))
+        (tmp_path / TORCHRUN_LOG).write_text(text)
+        return str(why_stopped(tmp_path, tmp_path / "runs", nodes, code))
 
-def test_the_first_cause_is_told_and_not_what_followed_from_it(tmp_path: Path) -> None:
-    def told(code: int = 1) -> str:
-        return str(why_stopped(tmp_path, tmp_path / "runs", TogetherConfig(nodes=2, rendezvous="here:1"), code))
-
-    (tmp_path / AGENT_LOG).write_text("torch.distributed.elastic.rendezvous.api.RendezvousTimeoutError\n")
-    assert told().startswith("training: 2 nodes have not met at here:1 within 1800 s, as seen from ")
-    assert told(-9).startswith(f"training: torchrun on {socket.gethostname()} was killed by SIGKILL")
-    _says(tmp_path, 0, "lost", "Connection closed by peer")
-    (tmp_path / AGENT_LOG).write_text(_end(0, 1))
-    assert "rank 0 on node-0 lost the others (Connection closed by peer); the other nodes say why" in told()
-    (tmp_path / AGENT_LOG).write_text(_end(0, 1) + _end(2, -15) + _end(1, 1))
-    (tmp_path / "logs" / "run" / "attempt_0" / "1").mkdir(parents=True)
-    (tmp_path / "logs" / "run" / "attempt_0" / "1" / "stderr.log").write_text("Traceback\nImportError: no torch\n\n")
-    assert f"rank 1 on {socket.gethostname()} failed: ImportError: no torch (all it said: " in told()
-    _says(tmp_path, 2, "failed", "list index out of range", "IndexError")
-    assert "rank 2 on node-2 failed: IndexError: list index out of range" in told()
-    (tmp_path / AGENT_LOG).write_text(_end(0, 1) + _end(1, -11))
-    assert f"rank 1 on {socket.gethostname()} was killed by SIGSEGV; there was no checkpoint yet" in told()
-    _says(tmp_path, 3, "mendable", "mend this", "ModelError")
-    assert told() == "mend this"
+    unmet = "torch.distributed.elastic.rendezvous.api.RendezvousTimeoutError\n"
+    assert reported(unmet).startswith("training: 2 nodes have not met at here:1 within 1800 s, as seen from ")
+    assert reported(unmet, -9).startswith(f"training: torchrun on {here} was killed by SIGKILL")
+    assert f"torchrun on {here} failed with exit code 3: no such option (logs: " in reported(
+        "usage\nno such option\n", 3
+    )
+    assert reported({0: lost, 1: ended}).startswith(
+        f"training: rank 0 on {here} failed: RuntimeError: Connection closed by peer; if it only lost the others, the"
+    )
+    own = _failed(tmp_path, 2, 1, IndexError("list index out of range"), at=12.0)  # within the same second
+    assert f"rank 2 on {here} failed: IndexError: list index out of range" in reported({0: lost, 1: ended, 2: own})
+    silent = _failed(tmp_path, 4, 1)
+    assert f"rank 4 on {here} failed with exit code 1 (logs: " in reported({0: lost, 1: ended, 4: silent})
+    killed = _failed(tmp_path, 3, -signal.SIGSEGV)
+    assert f"rank 3 on {here} was killed by SIGSEGV (logs: {tmp_path}); there was no checkpoint yet" in reported(
+        {0: lost, 1: ended, 3: killed}
+    )
+    fixable = _failed(tmp_path, 5, 2, ModelError("lower\nlr"), at=11.0)
+    assert reported({0: lost, 1: ended, 2: own, 5: fixable}) == "lower lr"
+    assert isinstance(why_stopped(tmp_path, tmp_path, nodes, 1), ModelError)

@@ -3,9 +3,9 @@
 import sys
 
 from core.progress import listening
-from models.training.settings import TogetherConfig
+from models.training.settings import DistributedConfig
 from studies.study import load_study
-from studies.training.distributed import fit_by
+from studies.training.distributed import fit_distributed
 
 
 def tell(what: str, done: int, total: int, note: str) -> None:
@@ -15,4 +15,4 @@ def tell(what: str, done: int, total: int, note: str) -> None:
 
 if __name__ == "__main__":
     with listening(tell):
-        fit_by(load_study(sys.argv[1]), TogetherConfig.model_validate_json(sys.argv[2]))
+        fit_distributed(load_study(sys.argv[1]), DistributedConfig.model_validate_json(sys.argv[2]))

@@ -1,4 +1,4 @@
-"""Commands that bring what others published."""
+"""Commands that download what others published."""
 
 import shlex
 import sys
@@ -9,12 +9,12 @@ import typer
 
 from brain2video.cli.options import DEMO, Config, Set
 
-download = typer.Typer(help="Bring a published dataset or published weights.", no_args_is_help=True)
+download = typer.Typer(help="Download a published dataset or published weights.", no_args_is_help=True)
 
 
 @download.callback()
 def published() -> None:
-    """Bring a published dataset or published weights from where they are public."""
+    """Download a published dataset or published weights."""
 
 
 @download.command(name="weights")
@@ -24,12 +24,12 @@ def weights(
     allow_pickled: Annotated[
         bool, typer.Option("--allow-pickled", help="Take pickled weights where there are no others, and convert them.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it comes to, and fetch nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the size, and download nothing.")] = False,
 ) -> None:
-    """Bring the published weights that a study names from the hub into data/weights; run again, it goes on."""
+    """Download the published weights that a study names into data/weights; run again, it continues."""
     from brain2video.cli.launch import working
     from brain2video.cli.tables.stores import show_weights
-    from studies.stores.download import bring_weights, find_weights, published_weights
+    from studies.stores.download import download_weights, find_weights, published_weights
     from studies.study import load_study
 
     with working():
@@ -37,7 +37,7 @@ def weights(
     show_weights(models)
     if not dry_run:
         with working():
-            bring_weights(models, allow_pickled=allow_pickled)
+            download_weights(models, allow_pickled=allow_pickled)
 
 
 @download.command(name="bold-moments")
@@ -57,13 +57,13 @@ def bold_moments(
     ] = False,
     clips_only: Annotated[bool, typer.Option("--clips-only", help="Only check the clips in DEST/stimuli.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Also hash the files that are there.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it comes to, and fetch nothing.")] = False,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, max=64, help="Files fetched at once.")] = 8,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the size, and download nothing.")] = False,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, max=64, help="Files downloaded at once.")] = 8,
     endpoint: Annotated[str | None, typer.Option("--endpoint-url", hidden=True)] = None,
 ) -> None:
-    """Bring BOLD Moments' responses from OpenNeuro (CC0), and check the clips; run again, it goes on."""
+    """Download BOLD Moments' responses from OpenNeuro (CC0), and check the clips; run again, it continues."""
     from brain2video.cli.launch import working
-    from brain2video.cli.tables.stores import show_bill, show_clips
+    from brain2video.cli.tables.stores import show_clips, show_download_plan
     from feature_store.sources.bold_moments.dataset import STIMULI
     from feature_store.sources.bold_moments.request import how_to_get_clips, request
     from studies.stores.download import prepare
@@ -71,12 +71,12 @@ def bold_moments(
     again, clips = f"run again: {shlex.join(['brain2video', *sys.argv[1:]])}", destination / STIMULI
     if not clips_only:
         wanted = request(subject or [], roi or [], responses or [], coordinates=coordinates, everything=everything)
-        with working(f"interrupted; what has come stays; {again}"):
-            fetcher, bill = prepare(wanted, destination, jobs=jobs, check=check, endpoint=endpoint)
-            show_bill(bill, destination)
+        with working(f"interrupted; what was downloaded is kept; {again}"):
+            fetcher, plan = prepare(wanted, destination, jobs=jobs, check=check, endpoint=endpoint)
+            show_download_plan(plan, destination)
             if dry_run:
                 return
-            fetcher.fetch(bill, again=again)
+            fetcher.fetch(plan, advice=again)
     if clips_only or clips.is_dir():
         show_clips(clips)
     else:

@@ -16,7 +16,7 @@ from core.files import read_json
 from studies.runs import GALLERY, LATEST, MANIFEST, METRICS, NEW, PICTURES, SCORES, TRAINING, VIDEOS
 
 if TYPE_CHECKING:
-    from feature_store.download import Bill
+    from feature_store.remote import DownloadPlan
     from models.weights.download import Model
     from studies.reconstruction.reproduce import Reproduced
     from studies.registry.promote import PromotionDecision
@@ -190,16 +190,16 @@ def verify_store(store: Path) -> None:
     console.print(f"[green]✓[/] {escape(str(store))}: every byte is as published", highlight=False)
 
 
-def show_bill(bill: "Bill", folder: Path) -> None:
+def show_download_plan(plan: "DownloadPlan", folder: Path) -> None:
     """Show what a download comes to."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     console.print(f"[bold]download to[/] {escape(str(folder))}", highlight=False, soft_wrap=True)
     table = Table(show_header=False)
-    wanted, missing = len(bill.wanted), len(bill.missing)
-    rows = [("wanted", wanted, bill.size), ("already there", wanted - missing, bill.there)]
-    for what, files, size in [*rows, ("to be fetched", missing, bill.to_fetch)]:
+    wanted, missing = len(plan.objects), len(plan.missing)
+    rows = [("wanted", wanted, plan.size), ("already there", wanted - missing, plan.present)]
+    for what, files, size in [*rows, ("to be fetched", missing, plan.to_fetch)]:
         table.add_row(what, f"{files:,} files", f"{size / 1e6:,.1f} MB")
-    table.add_row("free on the disk", "", f"{bill.free / 1e6:,.1f} MB")
+    table.add_row("free on the disk", "", f"{plan.free / 1e6:,.1f} MB")
     console.print(table)
 
 

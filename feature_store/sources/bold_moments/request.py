@@ -1,7 +1,7 @@
-"""What a request for BOLD Moments means in files of OpenNeuro ds005165, and whether clips are the published ones.
+"""The files of OpenNeuro ds005165 that a request for BOLD Moments means, and a check of the clips.
 
-The clips are not on OpenNeuro: the authors give them to whoever accepts their terms, and `check_clips` holds what came
-against what was published.
+The clips are not on OpenNeuro: the authors give them to those who accept their terms, and `check_clips` compares them
+with what was published.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +14,6 @@ import av
 from core.config import nearest
 from core.errors import SourceError, SourceMissing
 from core.progress import track
-from feature_store.download import Wanted
 from feature_store.sources.base import SPLITS, Split
 from feature_store.sources.bold_moments.dataset import (
     ANNOTATIONS,
@@ -58,7 +57,7 @@ CLIP_S = (2.5, 3.5)
 
 @dataclass(frozen=True)
 class Request:
-    """What is wanted of the dataset; see `request`, which checks it.
+    """The part of the dataset that a user asks for; see `request`, which checks it.
 
     Attributes
     ----------
@@ -79,12 +78,12 @@ class Request:
     coordinates: bool = False
     everything: bool = False
 
-    def wanted(self) -> list[Wanted]:
-        """Return what of the dataset's folders this means, the annotations included."""
+    def wanted(self) -> dict[str, tuple[str, ...]]:
+        """Return patterns of the files that this means by their folder, the annotations included; none means all."""
         if self.everything:
             masks = [file for subject in self.subjects for file in _masks(subject)]
             folders = [folder for subject in self.subjects for folder in _folders(subject)]
-            return [*_by_folder([*ALWAYS, *masks]), *map(Wanted, folders)]
+            return {**_by_folder([*ALWAYS, *masks]), **dict.fromkeys(folders, ())}
         return _by_folder([*ALWAYS, *(file for subject in self.subjects for file in self._files(subject))])
 
     def _files(self, subject: str) -> Iterator[str]:
@@ -110,7 +109,7 @@ def request(
     coordinates: bool = False,
     everything: bool = False,
 ) -> Request:
-    """Return a request, as a user words it.
+    """Return a request from the words of the command line.
 
     Parameters
     ----------
@@ -164,12 +163,12 @@ def _sided(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(chosen)
 
 
-def _by_folder(files: Iterable[str]) -> list[Wanted]:
-    """Gather files by folder, each of which is listed once."""
+def _by_folder(files: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return the names of files by their folder, which is listed once."""
     names: dict[str, dict[str, None]] = {}
     for file in map(PurePosixPath, files):
         names.setdefault("" if file.parent == PurePosixPath() else str(file.parent), {})[file.name] = None
-    return [Wanted(folder, tuple(those)) for folder, those in names.items()]
+    return {folder: tuple(those) for folder, those in names.items()}
 
 
 def _folders(subject: str) -> Iterator[str]:
@@ -227,7 +226,7 @@ def how_to_get_clips(folder: Path) -> str:
 
 
 def check_clips(folder: Path, counts: Counts | None = None) -> list[str]:
-    """Hold a folder of clips against what was published, by their names and by what each file says of itself.
+    """Compare a folder of clips with what was published, by their names and by the length that each file gives.
 
     Parameters
     ----------
@@ -282,7 +281,7 @@ def _unsound(paths: list[Path], split: Split) -> list[str]:
 
 
 def _length_s(path: Path) -> float | None:
-    """Return how long a video lasts by its own account, without decoding it; None where it cannot be opened."""
+    """Return the length that a video's header gives, in seconds; None if it cannot be opened."""
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]

@@ -14,7 +14,7 @@ from core.seeds import rng_for
 from models.encoders.mbm.network import Aligned, compiled
 from models.encoders.mbm.pretrain import Twins
 from models.encoders.settings import AlignConfig
-from models.training.distributed import mine, of_all, workers
+from models.training.distributed import all_gather, local_shard, workers
 from models.training.loop import optimiser_of
 from models.training.stage import Context, train_stage
 
@@ -132,8 +132,8 @@ def _contrast(
     if kind == "bi_mixco":
         rows = mix(rows, partner, share)
     with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-        embedding = model.embed(name, mine(rows, evenly=False))
-        made = {target: of_all(model.targets[target](embedding).float(), len(chosen)) for target in targets}
+        embedding = model.embed(name, local_shard(rows, evenly=False))
+        made = {target: all_gather(model.targets[target](embedding).float(), len(chosen)) for target in targets}
     parts = []
     for target, values in targets.items():
         wanted = torch.from_numpy(values[chosen]).to(device)

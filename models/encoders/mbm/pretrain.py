@@ -13,7 +13,7 @@ from models.decoders.rows import split_stimuli
 from models.encoders.mbm.network import MaskedBrainModel, compiled
 from models.encoders.mbm.patches import draw_visible
 from models.encoders.settings import PretrainConfig
-from models.training.distributed import mine, workers
+from models.training.distributed import local_shard, workers
 from models.training.stage import Context, train_stage
 
 Index = NDArray[np.int64]
@@ -84,7 +84,7 @@ def pretrain(
     def loss(step: int) -> torch.Tensor:
         # Masks and twins are drawn for the whole batch, so that how many processes share it changes nothing.
         rng = rng_for(context.seed, "mbm", "batches", step)
-        draws, own = rng.integers(0, ends[-1], config.batch), mine(np.arange(config.batch))
+        draws, own = rng.integers(0, ends[-1], config.batch), local_shard(np.arange(config.batch))
         owner = np.searchsorted(ends, draws, side="right")
         total = torch.zeros((), device=workers().device)
         for index, name in enumerate(subjects):
