@@ -24,8 +24,8 @@ from core.files import digest_json
 
 CONFIG = (Config.__module__, Config.__qualname__)
 _reading = threading.Lock()
-"""Held while syntax trees are built and reduced: they are shared, and Python 3.11 raises `SystemError` where two threads
-build some at once."""
+"""Held while syntax trees are built and reduced: they are shared, and Python 3.11 raises `SystemError` where two
+threads build some at once."""
 
 
 def code_digest(*parts: object) -> str:
