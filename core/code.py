@@ -24,17 +24,14 @@ from core.files import digest_json
 
 CONFIG = (Config.__module__, Config.__qualname__)
 _reading = threading.Lock()
-"""Held while syntax trees are built and reduced: they are shared, and Python 3.11 raises `SystemError` where two
-threads build some at once."""
+"""Python 3.11 miscounts its recursion where two threads parse at once (SystemError: AST constructor)."""
 
 
 def code_digest(*parts: object) -> str:
-    """Return a digest of what the modules of these parts do, and all that they import; see `modules_reached`.
-
-    Several threads may ask at once; they take turns.
-    """
+    """Return a digest of what the modules of these parts do, and all that they import; see `modules_reached`."""
+    reached = sorted(modules_reached(*parts))
     with _reading:
-        return digest_json([(name, _read(name).tree) for name in sorted(modules_reached(*parts))])
+        return digest_json([(name, _read(name).tree) for name in reached])
 
 
 def modules_reached(*parts: object) -> frozenset[str]:
@@ -48,15 +45,16 @@ def modules_reached(*parts: object) -> frozenset[str]:
     """
     waiting, in_use = _roots(parts)
     reached: set[str] = set()
-    while waiting:
-        name = waiting.pop()
-        if name in reached or _file_of(name) is None:
-            continue
-        reached.add(name)
-        module = _read(name)
-        waiting |= module.imports | {name.rpartition(".")[0]}
-        for class_name, built in module.built_by.items():
-            waiting |= built if (name, class_name) in in_use else frozenset()
+    with _reading:
+        while waiting:
+            name = waiting.pop()
+            if name in reached or _file_of(name) is None:
+                continue
+            reached.add(name)
+            module = _read(name)
+            waiting |= module.imports | {name.rpartition(".")[0]}
+            for class_name, built in module.built_by.items():
+                waiting |= built if (name, class_name) in in_use else frozenset()
     return frozenset(reached)
 
 
