@@ -22,9 +22,9 @@ import zarr
 from rich.console import Console
 from rich.table import Table
 
-from feature_store.chunks.codecs import Compression
-from feature_store.groups import Responses
-from feature_store.views import RowView
+from feature_store.chunks import Compression
+from feature_store.reader import Responses
+from feature_store.rows import RowView
 from feature_store.writer import GroupWriter
 
 BATCH, BATCHES, ROUNDS, INGEST_ROUNDS = 64, 20, 5, 3

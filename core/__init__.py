@@ -1,1 +1,1 @@
-"""What every room shares and nothing more: errors, clips in and out, atomic files and digests, seeds."""
+"""What all packages share and nothing more: errors, clips in and out, atomic files and digests, seeds."""

@@ -42,7 +42,7 @@ class ClipConfig(Config):
     window_s: PositiveFloat = 3.0
     """How long that part is."""
     fit: Fit = "stretch"
-    """How a picture of other proportions fills the frame: distorted, cut at its sides, or with black beside it."""
+    """How a picture of other proportions fills the frame: distorted, cropped, or padded with black."""
 
     @property
     def fps(self) -> float:
@@ -116,7 +116,7 @@ def _shown(frames: Iterable[Any], wanted_s: list[float], start_s: float, path: P
         raise SourceError(f"{path}: holds no video frame; replace the file")
     if start_s > time:
         raise SourceError(
-            f"{path}: its last frame is at {time:g} s, the window begins at {start_s:g} s; mend clips.start_s"
+            f"{path}: its last frame is at {time:g} s, the window begins at {start_s:g} s; fix clips.start_s"
         )
     yield from (current for _ in chain([instant], waiting))
 

@@ -1,4 +1,4 @@
-"""The base of every room's pydantic config, and the one line a wrong config is answered with."""
+"""The base of all pydantic configs, and the error line for a wrong config."""
 
 import difflib
 import itertools
@@ -47,7 +47,7 @@ def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
     key = ".".join(str(p) for p in parts)
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     if fault["type"] == "extra_forbidden":
-        known = sorted({name for one in models for name in one.model_fields})
+        known = sorted({name for model in models for name in model.model_fields})
         return f"{where}: unknown key '{key}'{nearest(str(parts[-1]), known)}{more}"
     if fault["type"] == "missing":
         return f"{where}: key '{key}' is missing{more}; add it"
@@ -65,7 +65,7 @@ def nearest(name: str, known: list[str]) -> str:
 
 
 def _follow(model: type[BaseModel], loc: list[Any]) -> tuple[list[Any], list[type[BaseModel]]]:
-    """Return the keys of a fault's place as they stand in the YAML, and the models whose keys may stand there.
+    """Return the keys of a fault's place as the YAML has them, and the models whose keys are valid there.
 
     Pydantic puts the tag of a discriminated union into the place, as if it were a key; it is left out again.
     """
@@ -79,12 +79,12 @@ def _follow(model: type[BaseModel], loc: list[Any]) -> tuple[list[Any], list[typ
         shown.append(part)
         is_key = any(get_origin(field.annotation) is dict for field in fields)
         if fields and after is not None:
-            models = [found for field in fields for found in _models_in(field.annotation)]
+            models = [inner for field in fields for inner in _models_in(field.annotation)]
     return shown, models
 
 
 def _tag_of(model: type[BaseModel]) -> Any:
-    """Return the value by which a model is told from the others of its union: the default of its literal key."""
+    """Return the value that distinguishes a model from the others of its union: the default of its literal key."""
     tags = [field.default for field in model.model_fields.values() if get_origin(field.annotation) is Literal]
     return tags[0] if tags else None
 

@@ -1,4 +1,4 @@
-"""Where ZenML, MLflow and DVC keep their state: inside the checkout, telemetry off, unless the user says otherwise.
+"""Where ZenML, MLflow and DVC keep their state: inside the checkout, telemetry off, unless the user sets another place.
 
 Imported by the command line, and at the start of every Python program of the checkout's `.venv` (`make` installs a
 `.pth` file that does so), so that `zenml`, `mlflow` and `dvc` called by hand see the same state. Every variable that is

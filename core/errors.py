@@ -1,4 +1,4 @@
-"""The errors a user can mend: each carries one line saying what was found, where, what was expected and what to do.
+"""The errors a user can fix: each carries one line saying what was found, where, what was expected and what to do.
 
 The command line prints that line and exits with code 2; every class also inherits the builtin it refines, so library
 users may catch either.
@@ -6,11 +6,11 @@ users may catch either.
 
 
 class Brain2VideoError(Exception):
-    """Something the user can mend; `str(error)` is the whole message, on one line."""
+    """Something the user can fix; `str(error)` is the whole message, on one line."""
 
 
 class ConfigError(Brain2VideoError, ValueError):
-    """A study's YAML, or an override on the command line, says something that cannot be."""
+    """A study's YAML, or an override on the command line, holds an invalid value."""
 
 
 class SourceError(Brain2VideoError, ValueError):
@@ -34,7 +34,7 @@ class StoreCorrupted(StoreError):
 
 
 class NoSpace(Brain2VideoError, OSError):
-    """The disk has no room for what is about to be written."""
+    """The disk has no space for what is to be written."""
 
 
 class NotAllowed(Brain2VideoError, PermissionError):
@@ -42,7 +42,7 @@ class NotAllowed(Brain2VideoError, PermissionError):
 
 
 class DownloadError(Brain2VideoError, ConnectionError):
-    """A remote object cannot be had, or is not what was expected."""
+    """A remote object cannot be fetched, or is not what was expected."""
 
 
 class ModelError(Brain2VideoError, ValueError):
@@ -58,7 +58,7 @@ class TrainingStopped(Brain2VideoError, RuntimeError):
 
 
 class PartFailed(Brain2VideoError, RuntimeError):
-    """Some of several pieces of work failed; what the others made is there."""
+    """Some of several pieces of work failed; the results of the others are there."""
 
 
 class ServerError(Brain2VideoError, RuntimeError):

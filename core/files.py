@@ -114,9 +114,9 @@ def staged_folder(target: Path, staging: Path | None = None) -> Iterator[Path]:
 
 
 def publish_folder(building: Path, target: Path) -> None:
-    """Move a finished folder to its place; what was there before is removed only after the new one stands.
+    """Move a finished folder to its place; what was there before is removed only after the new one is in place.
 
-    Where the system can exchange two folders in one step, there is no moment at which neither stands.
+    Where the system can exchange two folders in one step, one of the two is there at every moment.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     old = building.with_name(f"{building.name}.old")
@@ -171,19 +171,19 @@ def _lock(path: Path, busy: Exception) -> int:
             raise busy from None
         except OSError:
             return handle
-        # Whoever held the lock before may have removed the file between the opening and the locking.
+        # The process that held the lock before may have removed the file between the opening and the locking.
         if path.exists() and path.stat().st_ino == os.fstat(handle).st_ino:
             return handle
         os.close(handle)
 
 
-def _exchange(one: Path, other: Path) -> bool:
+def _exchange(first: Path, second: Path) -> bool:
     """Exchange two folders atomically; False where the system or the filesystem cannot."""
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):
         return False
-    return bool(rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0)
+    return bool(rename(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) == 0)
 
 
 def point_link(link: Path, target: Path) -> None:
@@ -207,7 +207,7 @@ def require_space(folder: Path, needed: int) -> None:
 
 @contextmanager
 def disk_explained(folder: Path) -> Iterator[None]:
-    """Turn what the system says of a full disk or of a file it protects into one line.
+    """Turn the system's error about a full disk or a protected file into one line.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""How long work reports its progress without printing: library code reports, whoever runs it installs a listener.
+"""Progress without printing: library code reports, the program that runs it installs a listener.
 
 Any thread may report and listen; listeners are called by one thread at a time.
 
-How long something was under way, whoever did it: the union of all the times, over threads.
+`Stopwatch` measures how long at least one thread was at work.
 """
 
 import threading
@@ -21,7 +21,7 @@ _calling = threading.RLock()
 
 
 def report(what: str, done: int, total: int, note: str = "") -> None:
-    """Tell the listeners, if any, that `done` of `total` are done."""
+    """Report to the listeners, if any, that `done` of `total` are done."""
     for listener in tuple(_listeners):
         with _calling:
             listener(what, done, total, note)

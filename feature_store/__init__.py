@@ -6,9 +6,7 @@
 >>> store.pairs(["sub-01"], "latents", "train")                # doctest: +SKIP
 """
 
-from feature_store.groups import Responses, Targets
-from feature_store.pairs import Pairs, SubjectPairs
-from feature_store.reader import Store
-from feature_store.verification import Finding, verify
+from feature_store.manifest import Finding, verify
+from feature_store.reader import Pairs, Responses, Store, SubjectPairs, Targets
 
 __all__ = ["Finding", "Pairs", "Responses", "Store", "SubjectPairs", "Targets", "verify"]

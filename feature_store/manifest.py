@@ -1,23 +1,30 @@
-"""A group's manifest: size and SHA-256 of every file, written last, so that a group with a manifest is complete."""
+"""A group's manifest, and checking a store's bytes against it.
+
+A manifest holds size and SHA-256 of every file of a group. It is written last, so that a group with a manifest is
+complete.
+"""
 
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core.errors import StoreCorrupted, StoreMissing
-from core.files import digest_file, digest_json, json_bytes, write_json
-from feature_store.schema import CRC_BYTES, MANIFEST
+from core.files import digest_file, digest_json, json_bytes, read_json, write_json
+from core.progress import report
+from feature_store.schema import CONTAINERS, CRC_BYTES, MANIFEST, STORE_NAME
 
 SCHEMA = 1
+NAMED_BY = {"responses": "subject", "targets": "target"}
+"""The attribute that holds a group's own name, by the group's encoding type."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a published group holds and what it was made from.
+    """What a published group holds and its provenance.
 
     Attributes
     ----------
@@ -31,7 +38,7 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """Digest of the group's content: equal content has equal digests, whatever it was made from."""
+        """Digest of the group's content: equal content has equal digests, from whichever inputs it was made."""
         return digest_json(self.files)
 
 
@@ -57,7 +64,7 @@ def _row(path: Path, digest: str | None) -> dict[str, Any]:
 
 
 def is_chunk(folder: str) -> bool:
-    """Say whether files in a folder, given as a POSIX path, are chunks of an array: they lie below its ``c``."""
+    """Return whether files in a folder, given as a POSIX path, are chunks of an array: they lie below its ``c``."""
     return re.search(r"/c(/[0-9]+)*$", folder) is not None
 
 
@@ -73,22 +80,111 @@ def read_manifest(group: Path) -> Manifest:
     """
     path = group / MANIFEST
     if not path.is_file():
-        raise StoreMissing(f"{group}: no such group in the store (it has no {MANIFEST}); {mend(group)}")
+        raise StoreMissing(f"{group}: no such group in the store (it has no {MANIFEST}); {how_to_restore(group)}")
     try:
         raw = path.read_bytes()
         content = json.loads(raw)
         as_written = json_bytes(content)
-        told = content.pop("sha256")
-        if raw != as_written or told != digest_json(content) or content["schema"] != SCHEMA:
+        digest = content.pop("sha256")
+        if raw != as_written or digest != digest_json(content) or content["schema"] != SCHEMA:
             raise ValueError("its digest")
         return Manifest(content["files"], content["fingerprint"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreCorrupted(f"{path}: is not as this project wrote it; {mend(group)}") from error
+        raise StoreCorrupted(f"{path}: is not as this project wrote it; {how_to_restore(group)}") from error
 
 
-def mend(group: Path) -> str:
+def how_to_restore(group: Path) -> str:
     """Return the advice that ends every message about a group that is not whole."""
     kind, name, parents = group.parent.name, group.name, group.absolute().parents
     study = parents[2].name if len(parents) > 2 else "NAME"
     option = {"responses": f"responses --subject {name}", "targets": f"targets --target {name}"}.get(kind, "run")
     return f"run 'dvc checkout' or 'brain2video {option} -c configs/{study}.yaml'"
+
+
+def fault_of_name(group: Path, attributes: Mapping[str, Any]) -> str | None:
+    """Return what is wrong where a group's folder has another name than the group was written under, else None."""
+    attribute = NAMED_BY.get(str(attributes.get("encoding-type")), "")
+    name = attributes.get(attribute, group.name)
+    if name == group.name:
+        return None
+    return f"was written as {attribute} '{name}' and lies as '{group.name}': a folder that was renamed or copied"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault: where it is, what is wrong, and the command that restores it."""
+
+    path: Path
+    fault: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.fault}; {self.remedy}"
+
+
+def verify(path: Path | str) -> Iterator[Finding]:
+    """Yield one finding per fault of a store, or of one of its groups.
+
+    Parameters
+    ----------
+    path : Path or str
+        `features.zarr`, or a group below it. A store with no group at all is a finding too.
+    """
+    root = Path(path)
+    if root.name != STORE_NAME and ((root / MANIFEST).is_file() or root.parent.name in ("responses", "targets")):
+        yield from _verify_group(root)
+        return
+    if root.name != STORE_NAME and not _is_root(root):
+        yield Finding(root, f"is no feature store and no group of one; expected …/{STORE_NAME}", "name that folder")
+        return
+    yield from _verify_containers(root)
+    groups = sorted(folder for kind in ("responses", "targets") for folder in (root / kind).glob("[!.]*/"))
+    if not groups:
+        yield Finding(root, "holds no responses and no targets", "run 'dvc pull' or 'brain2video run'")
+    for done, group in enumerate(groups, start=1):
+        yield from _verify_group(group)
+        report("verifying", done, len(groups))
+
+
+def _is_root(folder: Path) -> bool:
+    file = folder / "zarr.json"
+    return file.is_file() and file.read_bytes() == CONTAINERS["zarr.json"]
+
+
+def _verify_containers(root: Path) -> Iterator[Finding]:
+    for name, content in CONTAINERS.items():
+        path = root / name
+        if not path.is_file():
+            yield Finding(path, "is missing", f"run 'git checkout {path}' or 'brain2video run'")
+        elif path.read_bytes() != content:
+            yield Finding(path, "is not as this project writes it", f"run 'git checkout {path}' or remove it and run")
+
+
+def _verify_group(group: Path) -> Iterator[Finding]:
+    try:
+        manifest = read_manifest(group).files
+    except (StoreMissing, StoreCorrupted) as error:
+        yield Finding(group, f"has no usable {MANIFEST} ({type(error).__name__})", how_to_restore(group))
+        return
+    there = {path.relative_to(group).as_posix(): path for path in files_of(group)}
+    sound = True
+    for name in sorted(manifest.keys() | there.keys()):
+        fault = _fault_of(there.get(name), manifest.get(name))
+        if fault:
+            yield Finding(group / name, fault, how_to_restore(group))
+            sound = False
+    if sound:
+        fault = fault_of_name(group, read_json(group / "zarr.json")["attributes"])
+        if fault:
+            yield Finding(group, fault, how_to_restore(group))
+
+
+def _fault_of(path: Path | None, row: dict[str, Any] | None) -> str | None:
+    if row is None:
+        return "is not in the manifest"
+    if path is None:
+        return "is missing"
+    size = path.stat().st_size
+    if size != row["size"]:
+        return f"has {size} bytes instead of {row['size']}"
+    return None if digest_file(path) == row["sha256"] else "differs from its published digest"

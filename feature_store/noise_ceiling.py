@@ -18,7 +18,7 @@ import psutil
 from numpy.typing import NDArray
 
 from core.progress import report
-from feature_store.views import group_by_name
+from feature_store.rows import group_by_name
 
 Floats = NDArray[np.float32]
 BLOCK_BYTES = 64 * 2**20
@@ -62,9 +62,9 @@ def ncsnr(trials: Trials, stimuli: list[str]) -> Floats:
     if not repeated.any():
         return np.full(voxels, np.nan, np.float32)
     rows, counts = order[repeated], counts[counts > 1]
-    # What is packed is unpacked once a block, so blocks are then as large as memory allows.
-    room = BLOCK_BYTES if trials.is_mapped else max(BLOCK_BYTES, psutil.virtual_memory().available // 8)
-    step = max(1, room // (8 * math.prod(trials.shape[1:-1]) * len(rows)))
+    # Compressed chunks are decompressed once a block, so blocks are then as large as memory allows.
+    block_bytes = BLOCK_BYTES if trials.is_mapped else max(BLOCK_BYTES, psutil.virtual_memory().available // 8)
+    step = max(1, block_bytes // (8 * math.prod(trials.shape[1:-1]) * len(rows)))
     parts = []
     for first in range(0, voxels, step):
         parts.append(_ncsnr(trials.take(rows, slice(first, first + step)), counts))
@@ -96,7 +96,7 @@ def agreement(voxels: pd.DataFrame) -> dict[str, dict[str, float]]:
     -------
     ``{"train": {"voxels", "correlation", "median_difference"}, "test": …}``; a split without both is left out
     """
-    found = {}
+    result = {}
     for split in ("train", "test"):
         names = [f"ncsnr_{split}", f"ncsnr_{split}_published"]
         if not set(names) <= set(voxels):
@@ -105,12 +105,12 @@ def agreement(voxels: pd.DataFrame) -> dict[str, dict[str, float]]:
         if len(both) > 1:
             ours, theirs = both[names[0]].to_numpy(), both[names[1]].to_numpy()
             varied = ours.std() > 0 and theirs.std() > 0
-            found[split] = {
+            result[split] = {
                 "voxels": len(both),
                 "correlation": round(float(np.corrcoef(ours, theirs)[0, 1]), 6) if varied else 0.0,
                 "median_difference": round(float(np.median(ours - theirs)), 6),
             }
-    return found
+    return result
 
 
 def _ncsnr(trials: NDArray[Any], counts: NDArray[np.int64]) -> Floats:

@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from core.seeds import rng_for
-from feature_store.pairs import Pairs
+from feature_store.reader import Pairs
 
 Item = dict[str, Any]
 """``{"subject", "stimulus", "response": (voxel,), "target": (…)}``; in a batch the latter three have an axis more."""

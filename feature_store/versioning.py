@@ -1,4 +1,4 @@
-"""DVC: which stage owns an output, committing what a run outside DVC wrote, and what `status` says of it."""
+"""DVC: which stage owns an output, committing what a run outside DVC wrote, and the state that `status` shows."""
 
 import os
 import shlex
@@ -17,10 +17,10 @@ _asking = threading.Lock()
 
 
 def commit_outputs(root: Path, outputs: Sequence[Path], config: str) -> dict[Path, str]:
-    """Commit the DVC stages that own these outputs, and say what became of each.
+    """Commit the DVC stages that own these outputs, and return the outcome of each.
 
     A stage is committed only where its command names the config that the outputs were made with: `dvc.lock` must not
-    say of one config what another made.
+    record for one config what another made.
 
     Inside a stage (`DVC_STAGE` is set) DVC records the outputs itself, and a commit would meet its lock.
 
@@ -56,7 +56,7 @@ def commit_outputs(root: Path, outputs: Sequence[Path], config: str) -> dict[Pat
             if stage is None:
                 outcome[output] = "no stage in dvc.yaml"
                 continue
-            if _config_of(str(repo.stage.collect(stage)[0].cmd), root) != _found(config, root):
+            if _config_of(str(repo.stage.collect(stage)[0].cmd), root) != _config_path(config, root):
                 outcome[output] = "stage of another config"
                 continue
             try:
@@ -70,7 +70,7 @@ def commit_outputs(root: Path, outputs: Sequence[Path], config: str) -> dict[Pat
 
 
 def states(root: Path, groups: Sequence[Path]) -> dict[Path, str]:
-    """Say of each group: versioned, changed since dvc.lock, no stage in dvc.yaml, or not under version control.
+    """Return each group's state: versioned, changed since dvc.lock, no stage in dvc.yaml, or not under version control.
 
     Inside a stage (`DVC_STAGE` is set) it is left to DVC, which has the repository locked.
     """
@@ -86,20 +86,20 @@ def _states(root: Path, groups: Sequence[Path]) -> dict[Path, str]:
         return dict.fromkeys(groups, "not under version control")
     with repo:
         owners = _owners(repo)
-        found = {}
+        state = {}
         for group in groups:
             stage = owners.get(group.resolve())
             if stage is None:
-                found[group] = "no stage in dvc.yaml"
+                state[group] = "no stage in dvc.yaml"
                 continue
             outs = [out for loaded in repo.stage.collect(stage) for out in loaded.outs]
             changed = any(out.status() for out in outs if Path(out.fs_path).resolve() == group.resolve())
-            found[group] = CHANGED if changed else "versioned"
-    return found
+            state[group] = CHANGED if changed else "versioned"
+    return state
 
 
 def unverified_remotes(root: Path) -> list[str]:
-    """Return the remotes whose objects DVC would take without a look: a pull from them accepts a flipped bit."""
+    """Return the remotes whose objects DVC does not verify: a pull from them accepts a flipped bit."""
     repo = _open(root)
     if repo is None:
         return []
@@ -114,13 +114,13 @@ def _config_of(command: str, root: Path) -> Path | None:
     return (root / named[0]).resolve() if named else None
 
 
-def _found(config: str, root: Path) -> Path:
+def _config_path(config: str, root: Path) -> Path:
     """Return which YAML a user means: as named, or relative to the checkout."""
     return (Path(config) if Path(config).is_file() else root / config).resolve()
 
 
 def _open(root: Path) -> Any | None:
-    """Return DVC's repository, or None outside git or without DVC's folder (a tarball, say)."""
+    """Return DVC's repository, or None outside git or without DVC's folder (in an unpacked tarball, for example)."""
     if not (root / ".dvc").is_dir():
         return None
     from dvc.exceptions import DvcException

@@ -22,17 +22,25 @@ from numpy.typing import NDArray
 from core.errors import Brain2VideoError, NoSpace, NotAllowed, StoreError
 from core.files import disk_explained, exclusive, fsync_path, publish_folder, remove_folder, require_space, write_bytes
 from core.progress import report
-from feature_store.chunks.codecs import Compression, compressors, encoder_of
-from feature_store.chunks.files import ArrayChunks, ChunkFiles, RowBlock, Stretch, TellingRows, Written, write_stretch
-from feature_store.chunks.rows import ChunkedRows
-from feature_store.columns import check_columns, encode_column
-from feature_store.manifest import read_manifest, write_manifest
-from feature_store.schema import CONTAINERS, MANIFEST, chunk_rows, group_attributes
-from feature_store.verification import verify
+from feature_store.chunks import (
+    ArrayChunks,
+    ChunkFiles,
+    Compression,
+    RowBlock,
+    RowsWithSummary,
+    Stretch,
+    Written,
+    compressors,
+    encoder_of,
+    write_stretch,
+)
+from feature_store.manifest import read_manifest, verify, write_manifest
+from feature_store.rows import ChunkedRows
+from feature_store.schema import CONTAINERS, MANIFEST, check_columns, chunk_rows, encode_column, group_attributes
 
 
 class HandOut(Protocol):
-    """Has others work on items, all of it picklable; `core.executors.Executor.run` does."""
+    """Has workers process items, all of it picklable; `core.executors.Executor.run` does."""
 
     def __call__(
         self,
@@ -43,7 +51,7 @@ class HandOut(Protocol):
         shared: Path,
         listener: Callable[[Stretch, str, int, int, str], None],
     ) -> Generator[tuple[Stretch, Written]]:
-        """Yield every item with its result, as they come; `shared` is a folder that the others must see."""
+        """Yield every item with its result, as they come; `shared` is a folder that the workers must see."""
         ...
 
 
@@ -55,7 +63,7 @@ def ensure_root(store: Path) -> None:
 
 
 def is_published(group: Path, fingerprint: str) -> bool:
-    """Say whether a group stands as it was made from exactly this, every byte of it as published."""
+    """Return whether a group was made from exactly this, every byte of it as published."""
     try:
         return read_manifest(group).fingerprint == fingerprint and not any(verify(group))
     except StoreError:
@@ -65,7 +73,7 @@ def is_published(group: Path, fingerprint: str) -> bool:
 class GroupWriter:
     """Writes a group; use it as a context manager, which publishes on success.
 
-    A block that is interrupted, or for which the disk has no room, leaves the staging folder behind, so that the next
+    A block that is interrupted, or for which the disk has no space, leaves the staging folder behind, so that the next
     run with the same fingerprint resumes; one that ends in a user's mistake leaves nothing. The published group is
     untouched either way. A second writer of the same group is refused.
 
@@ -93,20 +101,20 @@ class GroupWriter:
 
     def __enter__(self) -> "GroupWriter":
         busy = StoreError(f"{self.target}: another run is writing this group; wait for it, or end it")
-        with disk_explained(self.target), ExitStack() as held:
+        with disk_explained(self.target), ExitStack() as locks:
             self.staging.parent.mkdir(parents=True, exist_ok=True)
-            held.enter_context(exclusive(self.staging.with_name(f".{self._family}.lock"), busy))
+            locks.enter_context(exclusive(self.staging.with_name(f".{self._family}.lock"), busy))
             self._resume_or_wipe()
             self.staging.mkdir(exist_ok=True)
             self._zarr = zarr.open_group(self.staging, mode="a", zarr_format=3)
             self._zarr.attrs.put(self._attributes)
-            self._held = held.pop_all()
+            self._locks = locks.pop_all()
         self._described: set[str] = set()
         self._files = ChunkFiles()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        with disk_explained(self.target), self._held:
+        with disk_explained(self.target), self._locks:
             if error is not None:
                 self._files.close()
                 if isinstance(error, Brain2VideoError) and not isinstance(error, NoSpace | NotAllowed):
@@ -123,7 +131,7 @@ class GroupWriter:
         dimensions: tuple[str, ...],
         *,
         compression: Compression = "none",
-        told: Callable[[Any], None] | None = None,
+        on_summary: Callable[[Any], None] | None = None,
         hand_out: HandOut | None = None,
         **attrs: Any,
     ) -> None:
@@ -142,9 +150,9 @@ class GroupWriter:
         dimensions : tuple of str
             The axes' names.
         compression : "none", "lz4" or "zstd"
-            See `feature_store.chunks.codecs`.
-        told : callable, optional
-            Is told what `rows` have to say of every chunk, of those that are there already too; see `TellingRows`.
+            See `feature_store.chunks`.
+        on_summary : callable, optional
+            Called with the summary of every chunk, of those that are there already too; see `RowsWithSummary`.
         hand_out : callable, optional
             Has others make the rows and write the chunks; `rows` is then picklable, and one that is asked for again
             returns the same. The bytes are those that this process would write.
@@ -168,9 +176,9 @@ class GroupWriter:
         require_space(self.staging, len(missing) * chunks.chunk_bytes)
         what = f"writing {self.target.name}/{name}"
         if hand_out is None:
-            self._write(chunks, rows, missing, what, told)
+            self._write(chunks, rows, missing, what, on_summary)
         else:
-            self._hand_out(chunks, rows, what, told, hand_out)
+            self._hand_out(chunks, rows, what, on_summary, hand_out)
 
     def _write(
         self,
@@ -178,7 +186,7 @@ class GroupWriter:
         rows: RowBlock,
         missing: set[Stretch],
         what: str,
-        told: Callable[[Any], None] | None,
+        on_summary: Callable[[Any], None] | None,
     ) -> None:
         """Write the missing chunks, one after another."""
         encode = encoder_of(chunks.compression)
@@ -187,21 +195,26 @@ class GroupWriter:
                 self._files.write(chunks.path(stretch), chunks.encoded(rows, stretch, encode))
                 if chunks.step < chunks.shape[0]:
                     report(what, stretch.stop, chunks.shape[0])
-            if told is not None and isinstance(rows, TellingRows):
-                told(rows.tell(*stretch))
+            if on_summary is not None and isinstance(rows, RowsWithSummary):
+                on_summary(rows.summary(*stretch))
 
     def _hand_out(
-        self, chunks: ArrayChunks, rows: RowBlock, what: str, told: Callable[[Any], None] | None, hand_out: HandOut
+        self,
+        chunks: ArrayChunks,
+        rows: RowBlock,
+        what: str,
+        on_summary: Callable[[Any], None] | None,
+        hand_out: HandOut,
     ) -> None:
-        """Have every chunk written by others; one that is there already is only looked at."""
+        """Have every chunk written by others; one that is there already is only checked."""
         stretches, done = chunks.stretches(), dict[Stretch, int]()
-        for stretch in stretches:  # others make no folder, so that late ones bring nothing back that is gone
+        for stretch in stretches:  # workers make no folders, so that a late one restores nothing that was removed
             chunks.path(stretch).parent.mkdir(parents=True, exist_ok=True)
 
         def listener(stretch: Stretch, saying: str, count: int, total: int, note: str) -> None:
             if total != chunks.shape[0]:
                 report(saying, count, total, note)
-            elif stretch.start <= count < stretch.stop:  # whoever makes rows reports how many of all are done
+            elif stretch.start <= count < stretch.stop:  # the rows' own reports count the rows of the whole array
                 done[stretch] = count - stretch.start
                 report(what, sum(done.values()), total, note)
 
@@ -213,8 +226,8 @@ class GroupWriter:
                 if not path.is_file():
                     raise StoreError(f"{path}: was written by a worker that does not share this folder; share it")
                 self._files.digests[path] = chunk.digest
-                if told is not None:
-                    told(chunk.told)
+                if on_summary is not None:
+                    on_summary(chunk.summary)
                 done[stretch] = stretch.stop - stretch.start
                 report(what, sum(done.values()), chunks.shape[0])
 
@@ -224,7 +237,7 @@ class GroupWriter:
         return ChunkedRows(self.staging / name, "run again")
 
     def table(self, name: str, table: pd.DataFrame) -> None:
-        """Write a table as a group of columns; see `feature_store.columns`."""
+        """Write a table as a group of columns; see `feature_store.schema`."""
         check_columns(list(table.columns), f"{self.target}/{name}")
         self._describe_parents(name)
         group = self._zarr.require_group(name)
@@ -252,7 +265,7 @@ class GroupWriter:
         for other in self.staging.parent.glob(f"{self._family}@*"):
             if other != self.staging:
                 remove_folder(other)
-        # Only chunks tell by themselves whether they are whole; the small files are written again.
+        # Only of chunks is it known whether they are whole; the small files are written again.
         self._sweep("*.partial", "zarr.json", MANIFEST)
 
     def _sweep(self, *patterns: str) -> None:
@@ -261,7 +274,7 @@ class GroupWriter:
                 leftover.unlink(missing_ok=True)
 
     def _discard(self) -> None:
-        """Remove the staging folder; it is moved first, so that a worker that is still at it finds nothing there."""
+        """Remove the staging folder; it is moved first, so that a worker that still writes finds nothing there."""
         gone = self.staging.with_name(f".{self.staging.name}.{uuid.uuid4().hex}")
         self.staging.rename(gone)
         remove_folder(gone)

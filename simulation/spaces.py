@@ -2,12 +2,17 @@
 
 All of it derives from the same simulated voxels: the MNI space holds the regions' voxels and some in no region, the
 surfaces are a resampling of it, and the windows are its betas spread over time by a haemodynamic response.
+
+Voxels lie in a small MNI volume of two hemispheres, with regions as clusters of cells. Cells on the volume's faces may
+be missing from a subject; the regions lie among the inner cells, which all subjects share, so that they lie in the
+group's mask as the published ones do.
 """
 
 import math
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +21,133 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.seeds import rng_for
-from feature_store.sources.bold_moments.dataset import (
-    BETAS,
-    BETAS_KEYS,
-    CEILING,
-    CEILING_HEMISPHERE,
-    GENERAL,
-    GROUP_MASK,
-    HEMISPHERES,
-    ORGANIZED,
-    ORGANIZED_HEMISPHERE,
-    ROI_INDICES,
-    ROIS,
-    STIMULUS_NAME,
-    SUBJECT_MASK,
-    TR_S,
-    TRS,
-    WHOLE,
-    WINDOW_ROIS,
-    WINDOWS,
-    Counts,
-)
-from simulation.anatomy import Anatomy, Indices, place_regions
+from feature_store.sources.bold_moments import layout
+from feature_store.sources.bold_moments.layout import GENERAL, ROIS, WHOLE, WINDOW_ROIS, Counts
 from simulation.brains import SimulatedSubject
 from simulation.config import SimulationConfig
 from simulation.world import SPLITS, Split
+
+VOXEL_MM = 3.0
+MISSING = 0.1
+"""Part of the cells on the faces that a subject's mask lacks."""
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Volume:
+    """The volume that all subjects of a simulation share.
+
+    Attributes
+    ----------
+    depth : int
+        Cells across one hemisphere in each direction.
+    """
+
+    depth: int
+
+    @classmethod
+    def of(cls, config: SimulationConfig) -> "Volume":
+        """Return the smallest volume whose inner cells hold a hemisphere's regions and some voxels more."""
+        needed = 0.55 * config.voxels + len(ROIS) + config.voxels / 8
+        depth = 3
+        while (depth - 1) * (depth - 2) ** 2 < needed:
+            depth += 1
+        return cls(depth)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Cells along x (left to right), y and z."""
+        return 2 * self.depth, self.depth, self.depth
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """From cells to mm, (4, 4); the hemispheres meet at x = 0."""
+        affine = np.diag([VOXEL_MM, VOXEL_MM, VOXEL_MM, 1])
+        affine[:3, 3] = [-VOXEL_MM * (size - 1) / 2 for size in self.shape]
+        return affine
+
+    @cached_property
+    def inner(self) -> NDArray[np.bool_]:
+        """Cells that do not lie on a face."""
+        inner = np.zeros(self.shape, dtype=bool)
+        inner[1:-1, 1:-1, 1:-1] = True
+        return inner
+
+    def mask(self, config: SimulationConfig, number: int) -> NDArray[np.bool_]:
+        """Return the cells that one subject has."""
+        lost = rng_for(config.seed, "mask", number).random(self.shape) < MISSING
+        return np.asarray(self.inner | ~lost)
+
+    def group_mask(self, config: SimulationConfig) -> NDArray[np.bool_]:
+        """Return the cells that all subjects have."""
+        masks = [self.mask(config, number) for number in range(1, config.subjects + 1)]
+        return np.asarray(np.logical_and.reduce(masks))
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """One subject's voxels in the volume.
+
+    Attributes
+    ----------
+    mask : the subject's cells; its voxels are these in C order
+    regions : per region, the positions of its voxels among the subject's, ascending
+    """
+
+    volume: Volume
+    mask: NDArray[np.bool_]
+    regions: dict[str, Indices]
+
+    @cached_property
+    def flat(self) -> Indices:
+        """Each voxel's index in the flattened volume."""
+        return np.flatnonzero(self.mask)
+
+    @property
+    def ijk(self) -> Indices:
+        """Each voxel's cell, (voxel, 3)."""
+        return np.stack(np.unravel_index(self.flat, self.mask.shape), axis=1)
+
+    def hemisphere(self, side: str) -> Indices:
+        """Return the positions of the voxels of one side, ``"l"`` or ``"r"``."""
+        left = self.ijk[:, 0] < self.volume.depth
+        return np.flatnonzero(left if side == "l" else ~left)
+
+    @property
+    def unassigned(self) -> Indices:
+        """Positions of the voxels in no region (`GENERAL` is none here)."""
+        assigned = np.concatenate([self.regions[roi] for roi in ROIS])
+        return np.setdiff1d(np.arange(len(self.flat)), assigned)
+
+
+def place_regions(config: SimulationConfig, number: int, sizes: dict[str, int]) -> Anatomy:
+    """Place one subject's regions: each takes the free inner cells of its side that are nearest to a random centre.
+
+    Parameters
+    ----------
+    config : SimulationConfig
+    number : int
+        The subject's number, from 1.
+    sizes : voxels per region, in the order of `ROIS`
+    """
+    volume = Volume.of(config)
+    rng = rng_for(config.seed, "anatomy", number)
+    free, flat = volume.inner.copy(), dict[str, Indices]()
+    for roi, size in sizes.items():
+        cells = np.argwhere(free)
+        cells = cells[(cells[:, 0] < volume.depth) == (roi[0] == "l")]
+        distance = ((cells - cells[rng.integers(len(cells))]) ** 2).sum(axis=1)
+        taken = cells[np.argsort(distance, kind="stable")[:size]]
+        free[tuple(taken.T)] = False
+        flat[roi] = np.sort(np.ravel_multi_index(tuple(taken.T), volume.shape))
+    mask = volume.mask(config, number)
+    spare = rng.choice(np.flatnonzero(free & volume.inner), size=max(1, config.voxels // 20), replace=False)
+    chosen = np.concatenate([cells[rng.random(len(cells)) < 0.5] for cells in flat.values()])
+    flat[GENERAL] = np.sort(np.concatenate([chosen, spare]))
+    at = np.flatnonzero(mask)
+    return Anatomy(volume, mask, {roi: np.searchsorted(at, cells) for roi, cells in flat.items()})
+
 
 PICKLE_PROTOCOL = 4
 AVERAGED = (5, 6, 7, 8, 9)
@@ -96,12 +203,12 @@ class SpaceWriter:
             self._write_volume()
         if "fsLR32k" in self.config.spaces:
             columns = surface_columns(self.config, self.number, self.anatomy, "fsLR32k")
-            self._write_space(ORGANIZED, CEILING, {"space": "fsLR32k"}, columns)
+            self._write_space(layout.ORGANIZED, layout.CEILING, {"space": "fsLR32k"}, columns)
         if "fsaverage" in self.config.spaces:
             columns = surface_columns(self.config, self.number, self.anatomy, "fsaverage")
-            for hemisphere, part in zip(HEMISPHERES, np.split(columns, 2), strict=True):
+            for hemisphere, part in zip(layout.HEMISPHERES, np.split(columns, 2), strict=True):
                 names = {"space": "fsaverage", "hemisphere": hemisphere}
-                self._write_space(ORGANIZED_HEMISPHERE, CEILING_HEMISPHERE, names, part)
+                self._write_space(layout.ORGANIZED_HEMISPHERE, layout.CEILING_HEMISPHERE, names, part)
         if "windows" in self.config.spaces:
             self._write_windows()
 
@@ -109,22 +216,22 @@ class SpaceWriter:
         write_pickle(self.folder / template.format(subject=self.subject, **names), content)
 
     def _image(self, mask: NDArray[np.bool_]) -> Any:
-        """Return a mask as nibabel's image; made anew each time, because saving one would leave its path in it."""
+        """Return a mask as nibabel's image; a new one each time, because saving one would leave its path in it."""
         return nib.Nifti1Image(mask.astype(np.float64), self.anatomy.volume.affine)
 
     def _write_volume(self) -> None:
         everything = np.arange(len(self.anatomy.flat))
-        self._write_space(ORGANIZED, CEILING, {"space": "MNI152"}, everything, with_image=True)
+        self._write_space(layout.ORGANIZED, layout.CEILING, {"space": "MNI152"}, everything, with_image=True)
         self._write_masks()
         for roi in (*ROIS, GENERAL):
             columns = self.anatomy.regions[roi]
             index = [self.anatomy.ijk[columns], self.anatomy.flat[columns], self._image(self.group)]
-            self._dump(ROI_INDICES, index, roi=roi)
-        self._dump(BETAS, self._pair(self.betas, self.anatomy.regions[GENERAL]), roi=GENERAL)
-        self._dump(BETAS, self._pair(self.betas, everything), roi=WHOLE)
+            self._dump(layout.ROI_INDICES, index, roi=roi)
+        self._dump(layout.BETAS, self._pair(self.betas, self.anatomy.regions[GENERAL]), roi=GENERAL)
+        self._dump(layout.BETAS, self._pair(self.betas, everything), roi=WHOLE)
 
     def _write_masks(self) -> None:
-        for template, mask in ((GROUP_MASK, self.group), (SUBJECT_MASK, self.anatomy.mask)):
+        for template, mask in ((layout.GROUP_MASK, self.group), (layout.SUBJECT_MASK, self.anatomy.mask)):
             path = self.folder / template.format(subject=self.subject)
             path.parent.mkdir(parents=True, exist_ok=True)
             nib.save(self._image(mask), path)
@@ -135,7 +242,7 @@ class SpaceWriter:
         """Write betas and noise ceilings of one space, or of one hemisphere of it."""
         for split in SPLITS:
             betas = np.ascontiguousarray(self.betas[split][..., columns])
-            stimuli = [STIMULUS_NAME.format(stimulus=stimulus) for stimulus in self.counts.stimuli(split)]
+            stimuli = [layout.STIMULUS_NAME.format(stimulus=stimulus) for stimulus in self.counts.stimuli(split)]
             image = [self._image(self.anatomy.mask)] if with_image else []
             self._dump(organized, (betas, stimuli, *image), split=split, **names)
             ncsnr = measured_ncsnr(betas)
@@ -144,11 +251,11 @@ class SpaceWriter:
 
     @staticmethod
     def _pair(betas: Betas, columns: Indices) -> dict[str, NDArray[np.float64]]:
-        return {BETAS_KEYS[split]: np.ascontiguousarray(betas[split][..., columns]) for split in SPLITS}
+        return {layout.BETAS_KEYS[split]: np.ascontiguousarray(betas[split][..., columns]) for split in SPLITS}
 
     def _write_windows(self) -> None:
         total: Betas = {split: np.zeros_like(betas) for split, betas in self.betas.items()}
-        for tr in TRS:
+        for tr in layout.TRS:
             window = at_tr(self.config, self.number, self.betas, tr)
             self._write_window(window, str(tr), f"TR-{tr}")
             if tr in AVERAGED:
@@ -159,7 +266,7 @@ class SpaceWriter:
     def _write_window(self, window: Betas, tr: str, label: str) -> None:
         regions = {roi: window_columns(self.anatomy, roi) for roi in (*WINDOW_ROIS, WHOLE)}
         for roi, columns in regions.items():
-            self._dump(WINDOWS, self._pair(window, columns), tr=tr, roi=roi, label=label)
+            self._dump(layout.WINDOWS, self._pair(window, columns), tr=tr, roi=roi, label=label)
 
 
 _AVERAGE = f"avg{''.join(map(str, AVERAGED))}"
@@ -169,21 +276,27 @@ _AVERAGE_LABEL = f"TRavg-{''.join(map(str, AVERAGED))}"
 def space_files(config: SimulationConfig, counts: Counts, subject: str) -> Iterator[str]:
     """Yield the name of every file that a subject has beside those of its regions."""
     if "MNI152" in config.spaces:
-        yield from (GROUP_MASK, SUBJECT_MASK.format(subject=subject))
-        yield from (BETAS.format(subject=subject, roi=roi) for roi in (GENERAL, WHOLE))
-        yield from (ROI_INDICES.format(subject=subject, roi=roi) for roi in (*ROIS, GENERAL))
+        yield from (layout.GROUP_MASK, layout.SUBJECT_MASK.format(subject=subject))
+        yield from (layout.BETAS.format(subject=subject, roi=roi) for roi in (GENERAL, WHOLE))
+        yield from (layout.ROI_INDICES.format(subject=subject, roi=roi) for roi in (*ROIS, GENERAL))
     for space in config.spaces:
         if space in ("MNI152", "fsLR32k", "fsaverage"):
             yield from _files_of(counts, subject, space)
     if "windows" in config.spaces:
-        labels = {**{str(tr): f"TR-{tr}" for tr in TRS}, _AVERAGE: _AVERAGE_LABEL}
+        labels = {**{str(tr): f"TR-{tr}" for tr in layout.TRS}, _AVERAGE: _AVERAGE_LABEL}
         for tr, label in labels.items():
-            yield from (WINDOWS.format(tr=tr, subject=subject, roi=roi, label=label) for roi in (*WINDOW_ROIS, WHOLE))
+            yield from (
+                layout.WINDOWS.format(tr=tr, subject=subject, roi=roi, label=label) for roi in (*WINDOW_ROIS, WHOLE)
+            )
 
 
 def _files_of(counts: Counts, subject: str, space: str) -> Iterator[str]:
-    sides = HEMISPHERES if space == "fsaverage" else HEMISPHERES[:1]
-    organized, ceiling = (ORGANIZED_HEMISPHERE, CEILING_HEMISPHERE) if len(sides) == 2 else (ORGANIZED, CEILING)
+    sides = layout.HEMISPHERES if space == "fsaverage" else layout.HEMISPHERES[:1]
+    organized, ceiling = (
+        (layout.ORGANIZED_HEMISPHERE, layout.CEILING_HEMISPHERE)
+        if len(sides) == 2
+        else (layout.ORGANIZED, layout.CEILING)
+    )
     for side in sides:
         for split in SPLITS:
             names = {"space": space, "subject": subject, "split": split, "hemisphere": side}
@@ -237,7 +350,7 @@ def whole_brain(config: SimulationConfig, number: int, anatomy: Anatomy, simulat
 
 
 def surface_columns(config: SimulationConfig, number: int, anatomy: Anatomy, space: str) -> Indices:
-    """Return which voxel each vertex of a surface takes after: left cortex, right cortex, then fsLR32k's subcortex."""
+    """Return the voxel that each vertex of a surface copies: left cortex, right cortex, then fsLR32k's subcortex."""
     rng = rng_for(config.seed, "surface", space, number)
     vertices = config.voxels // 2
     parts = [rng.choice(anatomy.hemisphere(side), vertices) for side in "lr"]
@@ -262,5 +375,5 @@ def haemodynamic(t_s: float) -> float:
 def at_tr(config: SimulationConfig, number: int, betas: Betas, tr: int) -> Betas:
     """Return the responses at one TR: betas times the haemodynamic response at its middle, plus noise."""
     rng = rng_for(config.seed, "window", number, tr)
-    height = haemodynamic((tr - 0.5) * TR_S)
+    height = haemodynamic((tr - 0.5) * layout.TR_S)
     return {split: height * part + WINDOW_NOISE * rng.standard_normal(part.shape) for split, part in betas.items()}

@@ -33,7 +33,7 @@ TEXTURES = ("plain", "striped", "checkered")
 SIZES = ("large", "small")
 
 PARTITION_SEED = 20240
-"""Fixed for good, whatever a study's seed: a shipped generator knows the zoo pool, and must know no study's clips."""
+"""Never changes, whatever a study's seed: a shipped generator knows the zoo pool and must know no study's clips."""
 
 SHARES: dict[Pool, int] = {"zoo": 55, "train": 30, "test": 15}
 """Parts of a hundred of all combinations."""
@@ -79,7 +79,7 @@ class Combination:
 
     @classmethod
     def read(cls, caption: str) -> "Combination | None":
-        """Return what a caption of the grammar says, or None where it is none; case does not count."""
+        """Return the combination that a caption of the grammar describes, in any case, or None for any other text."""
         for sentence in _sentences():
             if found := sentence.fullmatch(caption.strip().lower()):
                 return cls(**found.groupdict())

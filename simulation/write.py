@@ -1,4 +1,4 @@
-"""Writes a simulated study in BOLD Moments' layout, so that it walks the same road as the real dataset."""
+"""Writes a simulated study in BOLD Moments' layout, so that it is processed as the real dataset is."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,17 +11,8 @@ from core.errors import SourceError
 from core.files import read_json, staged_folder, write_json
 from core.progress import track
 from core.seeds import rng_for, seed_for
-from feature_store.sources.bold_moments.dataset import (
-    ANNOTATIONS,
-    BETAS,
-    BETAS_KEYS,
-    CLIP,
-    REST,
-    REST_KEY,
-    ROIS,
-    STIMULI,
-    Counts,
-)
+from feature_store.sources.bold_moments import layout
+from feature_store.sources.bold_moments.layout import ROIS, Counts
 from simulation.brains import Seen, SimulatedSubject, simulate_subject
 from simulation.config import LATE_SETTINGS, SimulationConfig
 from simulation.draw import Floats, draw_jitter, render
@@ -40,7 +31,7 @@ ANNOTATORS = 5
 BRAIN_FRAMES, BRAIN_SIDE = 8, 32
 """How finely simulated brains see a clip."""
 IMAGINED = 512
-"""From how many clips that nobody is shown the activity at rest is mixed."""
+"""How many clips, never shown to a subject, the activity at rest is mixed from."""
 
 
 def simulate(config: SimulationConfig, destination: Path, *, replace: bool = False) -> Path:
@@ -70,13 +61,13 @@ def simulate(config: SimulationConfig, destination: Path, *, replace: bool = Fal
     with staged_folder(destination) as folder:
         _write_clips(config, folder, combinations, jitter)
         _write_betas(config, folder, combinations, jitter)
-        write_json(folder / ANNOTATIONS, _annotations(config, combinations))
+        write_json(folder / layout.ANNOTATIONS, _annotations(config, combinations))
         write_json(folder / DESCRIPTION, _description(config))
     return destination
 
 
 def counts_of(config: SimulationConfig) -> Counts:
-    """Return how many stimuli and repeats the simulated dataset holds, as its source has to be told."""
+    """Return how many stimuli and repeats the simulated dataset holds, as the config of its source needs them."""
     return Counts(
         train=config.n_train,
         test=config.n_test,
@@ -86,7 +77,7 @@ def counts_of(config: SimulationConfig) -> Counts:
 
 
 def is_there(config: SimulationConfig, destination: Path, *, replace: bool = False) -> bool:
-    """Say whether a folder holds this very simulation; raises `SourceError` where it holds something else."""
+    """Return whether a folder holds this very simulation; raises `SourceError` where it holds something else."""
     if not destination.exists() or (destination.is_dir() and not any(destination.iterdir())):
         return False
     description = destination / DESCRIPTION
@@ -115,16 +106,16 @@ def _difference(made_by: dict[str, Any], config: SimulationConfig) -> str:
 
 def _files(config: SimulationConfig) -> Iterator[str]:
     """Yield every file of a complete dataset."""
-    yield ANNOTATIONS
+    yield layout.ANNOTATIONS
     for split in SPLITS:
         for stimulus in counts_of(config).stimuli(split):
-            yield f"{STIMULI}/{CLIP.format(split=split, stimulus=stimulus)}"
+            yield f"{layout.STIMULI}/{layout.CLIP.format(split=split, stimulus=stimulus)}"
     for number in range(1, config.subjects + 1):
         subject = f"sub-{number:02d}"
         if "rois" in config.spaces:
-            yield from (BETAS.format(subject=subject, roi=roi) for roi in ROIS)
+            yield from (layout.BETAS.format(subject=subject, roi=roi) for roi in ROIS)
         if config.rest:
-            yield from (REST.format(subject=subject, roi=roi) for roi in ROIS)
+            yield from (layout.REST.format(subject=subject, roi=roi) for roi in ROIS)
         yield from space_files(config, counts_of(config), subject)
 
 
@@ -145,10 +136,10 @@ def imagined(config: SimulationConfig) -> tuple[list[Combination], Floats]:
 
 def _write_clips(config: SimulationConfig, folder: Path, combinations: Sequence[Combination], jitter: Floats) -> None:
     clips, counts = config.clips, counts_of(config)
-    names = [CLIP.format(split=split, stimulus=s) for split in SPLITS for s in counts.stimuli(split)]
+    names = [layout.CLIP.format(split=split, stimulus=s) for split in SPLITS for s in counts.stimuli(split)]
     for row, name in enumerate(track(names, "simulated clips")):
         clip = render([combinations[row]], jitter[row : row + 1], clips.frames, clips.side, clips.side)[0]
-        write_clip(folder / STIMULI / name, clip, clips.fps, min_side=MIN_SIDE)
+        write_clip(folder / layout.STIMULI / name, clip, clips.fps, min_side=MIN_SIDE)
 
 
 def _write_betas(config: SimulationConfig, folder: Path, combinations: Sequence[Combination], jitter: Floats) -> None:
@@ -168,10 +159,10 @@ def _write_betas(config: SimulationConfig, folder: Path, combinations: Sequence[
 
 def _write_rois(folder: Path, name: str, subject: SimulatedSubject) -> None:
     for roi, betas in subject.betas.items():
-        content = {BETAS_KEYS[split]: np.ascontiguousarray(betas[split]) for split in SPLITS}
-        write_pickle(folder / BETAS.format(subject=name, roi=roi), content)
+        content = {layout.BETAS_KEYS[split]: np.ascontiguousarray(betas[split]) for split in SPLITS}
+        write_pickle(folder / layout.BETAS.format(subject=name, roi=roi), content)
     for roi, rows in subject.rest.items():
-        write_pickle(folder / REST.format(subject=name, roi=roi), {REST_KEY: np.ascontiguousarray(rows)})
+        write_pickle(folder / layout.REST.format(subject=name, roi=roi), {layout.REST_KEY: np.ascontiguousarray(rows)})
 
 
 def _annotations(config: SimulationConfig, combinations: Sequence[Combination]) -> dict[str, dict[str, Any]]:
@@ -198,7 +189,7 @@ def _annotations(config: SimulationConfig, combinations: Sequence[Combination]) 
 
 
 def _newer(stimulus: str, c: Combination) -> dict[str, Any]:
-    """Return what the newer release says of a clip beyond the early one, or in another form.
+    """Return the annotations that the newer release adds to the early one or has in another form.
 
     Objects come as three labels from each of five annotators, ``--`` for no more; ids lie where their labels lie.
     """

@@ -22,9 +22,9 @@ from core.clips import ClipConfig
 from core.config import Config, explain, nearest
 from core.errors import ConfigError
 from evaluation.config import EvaluationConfig
-from feature_store.chunks.codecs import StorageConfig
-from feature_store.sources import SourceConfig
+from feature_store.chunks import StorageConfig
 from feature_store.sources.bold_moments.dataset import BoldMomentsConfig
+from feature_store.sources.settings import SourceConfig
 from models.captioners.settings import BlipCaptionerConfig, CaptionerConfig, NearestCaptionerConfig
 from models.classifiers.settings import JudgesConfig
 from models.encoders.settings import EncoderConfig, MbmConfig, StandardiseConfig

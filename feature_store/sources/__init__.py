@@ -1,13 +1,1 @@
-"""Sources of recordings: one file each, chosen by `source.kind` in a study's config."""
-
-from typing import Annotated
-
-from pydantic import Field
-
-from feature_store.sources.arrays import ArraysConfig
-from feature_store.sources.bids.dataset import BidsConfig
-from feature_store.sources.bold_moments.dataset import BoldMomentsConfig
-from feature_store.sources.digits69 import Digits69Config
-
-SourceConfig = Annotated[ArraysConfig | BidsConfig | BoldMomentsConfig | Digits69Config, Field(discriminator="kind")]
-"""Any source; to add one, write its file with a config that has `kind` and `build`, and name it here."""
+"""Sources of recordings: one file or package a dataset or format; `settings` lists them."""

@@ -43,7 +43,7 @@ class Recording:
     subject : str
         For example ``"sub-01"``.
     values : responses per split, rows in the order of `trials`; large ones are read when they are first asked for, and
-        whoever writes them away drops a split's rows from this dictionary before it asks for the next
+        the caller that writes them drops a split's rows from this dictionary before it asks for the next
     trials : table per split with the columns `TRIAL_COLUMNS` (repetition counts from 0) and optionally session, run
     voxels : table with one row per voxel in the order of the values' last axis, ROI by ROI; column ``roi`` at least
         (see `ROI_SEPARATOR` and `NO_ROI`), and what the dataset knows of these: ``hemisphere`` ("l", "r" or ""), ``i``,
@@ -125,7 +125,7 @@ def declared_trials(stimuli: list[str], repeats: int) -> pd.DataFrame:
 
 
 class Source(Protocol):
-    """A dataset on disk; reading holds it against what it declares and raises `SourceError` where it differs."""
+    """A dataset on disk; reading raises `SourceError` where it differs from what the source declares."""
 
     @property
     def subjects(self) -> list[str]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from core.errors import SourceError
 from feature_store.sources.bids.images import Grid, grid_of, open_image, read_values
-from feature_store.sources.bold_moments.voxels import read_mask
+from feature_store.sources.bold_moments.reader import read_mask
 from feature_store.sources.tables import NAME, present, read_csv, whole_numbers
 
 RESPONSES, TRIALS, VOXELS = "responses.npy", "trials.csv", "voxels.csv"

@@ -13,17 +13,17 @@ import pandas as pd
 
 from core.config import nearest
 from core.errors import SourceError, SourceMissing
-from feature_store.columns import fault_of_columns
+from feature_store.schema import fault_of_columns
 from feature_store.sources.base import SPLITS
 
 
-def present(path: Path, mend: str, *, or_run: str = "") -> Path:
+def present(path: Path, remedy: str, *, or_run: str = "") -> Path:
     """Return the path of a file that is there.
 
     Parameters
     ----------
     path : Path
-    mend : str
+    remedy : str
         What to do where there is no such file.
     or_run : str, optional
         A command that fetches the content of a link as well as datalad does.
@@ -37,22 +37,22 @@ def present(path: Path, mend: str, *, or_run: str = "") -> Path:
         other = f" or '{or_run}'" if or_run else ""
         raise SourceMissing(f"{path}: a link without its content (git-annex); run 'datalad get {path}'{other}")
     if not path.is_file():
-        raise SourceMissing(f"{path}: no such file; {mend}")
+        raise SourceMissing(f"{path}: no such file; {remedy}")
     return path
 
 
 def stays_inside(name: str) -> bool:
-    """Say whether a relative name cannot lead out of the folder it is joined to, on any system."""
+    """Return whether a relative name cannot lead out of the folder it is joined to, on any system."""
     windows = PureWindowsPath(name)  # which takes both kinds of slashes for separators
     return not (PurePosixPath(name).is_absolute() or windows.anchor or ".." in windows.parts)
 
 
 def check_inside(name: str, column: str, folder: str, where: object) -> None:
-    """Raise `SourceError` where a name that stands in a table leads out of the folder.
+    """Raise `SourceError` where a name in a table leads out of the folder.
 
     Parameters
     ----------
-    name : the name as it stands
+    name : the name as it is written
     column : the column that holds it, for the message
     folder : what the name is relative to, for the message
     where : the table, or a line of it
@@ -115,12 +115,12 @@ def whole_numbers(column: pd.Series, where: Path) -> pd.Series:
 
 
 def numbers_or_nan(column: pd.Series, where: Path) -> pd.Series:
-    """Return a column of text as numbers, NaN where it is empty or says n/a, or raise `SourceError` for any other."""
+    """Return a column of text as numbers, NaN where it is empty or n/a, or raise `SourceError` for any other."""
     missing = column.str.strip().str.lower().isin(NO_NUMBER)
     numbers = pd.to_numeric(column.mask(missing), errors="coerce").astype("float64")
     for row in np.flatnonzero(~np.isfinite(numbers) & ~missing):
         raise SourceError(
-            f"{where} row {row + 1}: {column.name} '{column.iloc[row]}' is no number; mend it, or leave it empty"
+            f"{where} row {row + 1}: {column.name} '{column.iloc[row]}' is no number; fix it, or leave it empty"
         )
     return numbers
 

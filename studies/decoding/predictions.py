@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from core.errors import StoreError
 from evaluation.statistics.controls import mean_prediction
 from feature_store import Store
-from feature_store.views import select
+from feature_store.rows import select
 from models.decoders.build import Encoder, Regressor, predict_stimuli
 from models.decoders.rows import Rows
 from studies.decoding.training_data import training_stimuli

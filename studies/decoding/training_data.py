@@ -15,7 +15,7 @@ from core.config import nearest
 from core.errors import ConfigError, StoreError, StoreMissing
 from core.seeds import rng_for
 from feature_store import Store
-from feature_store.views import group_by_name, mean_of_runs, select
+from feature_store.rows import group_by_name, mean_of_runs, select
 from models.decoders.build import TRIALS, Encoder, encode_trials
 from models.decoders.rows import BrainRows, FeatureCache, LazyTrainingRows, RowsByRole, in_memory, row_blocks
 from models.regressors.settings import RegressorConfig

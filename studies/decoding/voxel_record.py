@@ -18,7 +18,7 @@ from core.errors import StoreError
 from core.files import digest_json
 from core.progress import report
 from feature_store import Responses, Store
-from feature_store.views import BLOCK_BYTES, RowView
+from feature_store.rows import BLOCK_BYTES, RowView
 from models.encoders.standardise import Standardise, mean_over_time
 
 TEXT = ("roi", "hemisphere", "index")

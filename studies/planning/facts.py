@@ -15,7 +15,7 @@ import pandas as pd
 from core.checkout import project_root, relative_to_root
 from core.errors import ConfigError, SourceMissing
 from core.progress import track
-from feature_store.groups import Responses, Targets, open_group
+from feature_store.reader import Responses, Targets, open_group
 from feature_store.schema import MANIFEST, UNLABELLED
 from feature_store.sources.base import SPLITS, STIMULUS_COLUMNS, RecordingShape, Source, Split, declared_trials
 from feature_store.sources.bold_moments.dataset import BoldMomentsConfig

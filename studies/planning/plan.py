@@ -15,7 +15,8 @@ from core.files import read_json
 from evaluation.statistics.scores import RECONSTRUCTION
 from feature_store.schema import MANIFEST
 from feature_store.sources.base import SPLITS
-from feature_store.sources.bold_moments.dataset import DOWNLOAD, STIMULI, BoldMomentsConfig, Counts
+from feature_store.sources.bold_moments.dataset import BoldMomentsConfig
+from feature_store.sources.bold_moments.layout import DOWNLOAD, STIMULI, Counts
 from feature_store.sources.bold_moments.request import how_to_get_clips
 from models.extractors.settings import GivenConfig
 from models.weights.download import choose

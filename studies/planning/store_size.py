@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from feature_store.columns import encode_column
-from feature_store.schema import CRC_BYTES, UNLABELLED, chunk_rows
+from feature_store.schema import CRC_BYTES, UNLABELLED, chunk_rows, encode_column
 from feature_store.sources.base import SPLITS, RecordingShape
 from models.encoders.settings import MbmConfig, PcaConfig
 from models.regressors.settings import RidgeConfig

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from core.config import Config
 from core.errors import SourceError, StoreError
 from core.files import digest_file
-from feature_store.groups import voxels_in
+from feature_store.reader import voxels_in
 from feature_store.sources.bids.images import Grid, check_grid, grid_of, open_image
 from feature_store.sources.response_file import (
     INDICES,

@@ -20,7 +20,7 @@ from evaluation.statistics.controls import shuffle_stimuli
 from evaluation.statistics.scores import SHUFFLED
 from evaluation.statistics.spaces import centre, centred
 from feature_store import Store
-from feature_store.views import mean_over_repeats
+from feature_store.rows import mean_over_repeats
 from models.decoders.build import encode_trials
 from models.decoders.rows import RegressorRows, flat_targets
 from models.encoders.settings import StandardiseConfig

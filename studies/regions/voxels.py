@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from core.errors import ConfigError
 from feature_store import Store
-from feature_store.groups import voxels_in
+from feature_store.reader import voxels_in
 from feature_store.sources.base import NO_ROI, ROI_SEPARATOR
 from studies.study import RegionsConfig
 

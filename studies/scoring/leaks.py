@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from core.clips import ClipConfig
 from core.progress import track
 from evaluation.diagnoses.leaks import near_duplicates, shared_captions, shared_stimuli, thumbnails
-from feature_store.groups import Targets
+from feature_store.reader import Targets
 from feature_store.sources.base import Source, Split
 from studies.stores.clip_reading import READERS
 

@@ -6,9 +6,9 @@ import pandas as pd
 
 from core.errors import SourceError
 from core.progress import report
-from feature_store.chunks.codecs import Compression
-from feature_store.chunks.rows import ChunkedRows
+from feature_store.chunks import Compression
 from feature_store.noise_ceiling import agreement, missing_values, ncsnr
+from feature_store.rows import ChunkedRows
 from feature_store.schema import UNLABELLED
 from feature_store.sources.base import ROI_SEPARATOR, SPLITS, Recording, Rows
 from feature_store.writer import GroupWriter

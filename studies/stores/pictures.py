@@ -14,9 +14,9 @@ from core.checkout import project_root, relative_to_root
 from core.files import write_bytes
 from evaluation.report.charts.rois import roi_chart_png
 from evaluation.report.sheet import contact_sheet, sheet_png
-from feature_store.groups import Responses, Targets, open_group
 from feature_store.manifest import read_manifest
 from feature_store.noise_ceiling import noise_ceiling
+from feature_store.reader import Responses, Targets, open_group
 from feature_store.sources.base import ROI_SEPARATOR, SPLITS
 from models.extractors.base import Decoder
 from models.extractors.settings import ExtractorConfig, LatentsConfig, PixelsConfig

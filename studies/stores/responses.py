@@ -18,12 +18,12 @@ from core.executors import IN_PROCESS, ExecutorConfig, open_executor
 from core.files import digest_json
 from core.progress import report
 from feature_store import versioning
-from feature_store.chunks.codecs import StorageConfig
-from feature_store.groups import open_group
+from feature_store.chunks import StorageConfig
 from feature_store.manifest import read_manifest
+from feature_store.reader import open_group
 from feature_store.schema import ENCODING_VERSION, UNLABELLED
-from feature_store.sources import SourceConfig
 from feature_store.sources.base import SPLITS, Source
+from feature_store.sources.settings import SourceConfig
 from feature_store.writer import is_published
 from simulation.write import is_there, simulate
 from studies.references import GroupRef

@@ -13,8 +13,8 @@ from core.errors import ConfigError
 from core.executors import IN_PROCESS, ExecutorConfig, open_executor
 from core.files import digest_json
 from core.progress import report
-from feature_store.sources import SourceConfig
 from feature_store.sources.base import Source
+from feature_store.sources.settings import SourceConfig
 from feature_store.writer import is_published
 from models.extractors.settings import ExtractorConfig
 from studies.references import GroupRef

@@ -92,7 +92,7 @@ def test_a_window_begins_where_it_is_asked_to(tmp_path: Path) -> None:
     write_clip(tmp_path / "a.mp4", coloured(30), fps=10)
     read = read_clip(tmp_path / "a.mp4", ClipConfig(frames=2, start_s=1.0, window_s=1.0))
     assert np.abs(read[:, 0, 0, 0].astype(int) - coloured(30)[[12, 17], 0, 0, 0]).max() <= 3
-    with pytest.raises(SourceError, match=r"last frame is at 2.9 s, the window begins at 4 s; mend clips.start_s"):
+    with pytest.raises(SourceError, match=r"last frame is at 2.9 s, the window begins at 4 s; fix clips.start_s"):
         read_clip(tmp_path / "a.mp4", ClipConfig(start_s=4.0))
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from core.files import write_json
 from feature_store.sources.base import Split
-from feature_store.sources.bold_moments.dataset import (
+from feature_store.sources.bold_moments.dataset import BoldMoments, BoldMomentsConfig
+from feature_store.sources.bold_moments.layout import (
     ANNOTATIONS,
     BETAS,
     BETAS_KEYS,
@@ -25,8 +26,6 @@ from feature_store.sources.bold_moments.dataset import (
     SUBJECT_MASK,
     TRS,
     WINDOWS,
-    BoldMoments,
-    BoldMomentsConfig,
     Counts,
 )
 

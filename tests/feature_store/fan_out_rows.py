@@ -51,7 +51,7 @@ class KnownRows:
         report("making rows", stop, ROWS)
         return np.random.default_rng(start).standard_normal((stop - start, WIDTH), dtype=np.float32)
 
-    def tell(self, start: int, stop: int, /) -> tuple[int, int]:
+    def summary(self, start: int, stop: int, /) -> tuple[int, int]:
         if start == self.kill_after:
             self._die_once()
         return start, stop
@@ -71,7 +71,7 @@ def write(store: Path, rows: KnownRows, config: ExecutorConfig | None, told: lis
         with GroupWriter(store, "targets/t", encoding_type="targets", fingerprint="f") as group:
             for name, packed in (("train/values", "none"), ("test/values", "lz4")):
                 shape, axes = (ROWS, WIDTH), ("stimulus", "x")
-                given = {"compression": packed, "told": heard, "hand_out": hand_out}
+                given = {"compression": packed, "on_summary": heard, "hand_out": hand_out}
                 group.array(name, shape, "float32", rows, axes, **given)
             group.table("train/stimuli", pd.DataFrame({"stimulus": [f"s{row}" for row in range(ROWS)]}))
 

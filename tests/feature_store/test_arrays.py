@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from core.clips import ClipConfig
 from core.errors import SourceError, StoreError
-from feature_store.columns import check_columns
+from feature_store.schema import check_columns
 from feature_store.sources.arrays import Arrays, ArraysConfig
 from feature_store.sources.tables import stays_inside
 

@@ -8,8 +8,7 @@ import pytest
 
 from core.errors import Brain2VideoError, NoSpace, NotAllowed
 from core.files import digest_folder
-from feature_store import Store
-from feature_store.chunks import files
+from feature_store import Store, chunks
 from feature_store.writer import GroupWriter
 
 from .conftest import write_responses
@@ -52,7 +51,7 @@ def test_a_full_disk_leaves_what_was_published(
             raise OSError(28, "No space left on device")
         return write(handle, data)
 
-    monkeypatch.setattr(files.os, "write", full)
+    monkeypatch.setattr(chunks.os, "write", full)
     with pytest.raises(
         NoSpace, match="responses/sub-01: the disk is full; nothing was published; make room and run ag"
     ):

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from core.clips import ClipConfig, write_clip
 from core.errors import SourceError, SourceMissing
 from core.files import read_json, write_json
-from feature_store.sources.bold_moments.dataset import (
+from feature_store.sources.bold_moments.dataset import BoldMomentsConfig
+from feature_store.sources.bold_moments.layout import (
     ANNOTATIONS,
     FSAVERAGE_VERTICES,
     FSLR_CORTEX,
@@ -26,7 +27,6 @@ from feature_store.sources.bold_moments.dataset import (
     ROIS,
     WINDOW_ROIS,
     WINDOW_VOXELS,
-    BoldMomentsConfig,
     Counts,
 )
 
@@ -268,7 +268,7 @@ def test_absent_folder_and_subjects(root: Path) -> None:
             source(root, responses=responses, rois=None).responses("sub-04")
         with pytest.raises(SourceMissing, match="no subject; expected folders sub-01"):
             _ = source(root / "stimuli", responses=responses, rois=None).subjects
-    with pytest.raises(SourceMissing, match="sub-04: no such folder; download it, or mend source.trs"):
+    with pytest.raises(SourceMissing, match="sub-04: no such folder; download it, or fix source.trs"):
         source(root, responses="windows", rois=None).responses("sub-04")
     assert source(root, subjects=[3]).subjects == ["sub-03"]
 

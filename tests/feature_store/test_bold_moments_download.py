@@ -9,7 +9,7 @@ import pytest
 from core.clips import write_clip
 from core.errors import DownloadError, SourceError, SourceMissing
 from feature_store.remote import Bucket, RemoteObject
-from feature_store.sources.bold_moments.dataset import BETAS, ROIS, TRS, Counts
+from feature_store.sources.bold_moments.layout import BETAS, ROIS, TRS, Counts
 from feature_store.sources.bold_moments.request import KINDS, Request, check_clips, request
 
 from ..conftest import SHARED

@@ -12,13 +12,13 @@ import pytest
 from pydantic import ValidationError
 
 from core.errors import SourceError, SourceMissing
-from feature_store.sources.bold_moments.dataset import (
+from feature_store.sources.bold_moments.dataset import BoldMomentsConfig
+from feature_store.sources.bold_moments.layout import (
     ANNOTATIONS,
     FSLR_VOXELS,
     GROUP_MASK,
     SUBJECT_MASK,
     WINDOW_ROIS,
-    BoldMomentsConfig,
     Counts,
 )
 
@@ -176,8 +176,8 @@ def test_test_rows_are_read_when_asked_for(everything: Path, tmp_path: Path) -> 
 
 MEASURE = """
 import pathlib, sys, tracemalloc
-from feature_store.sources.bold_moments import BoldMomentsConfig, Counts
-from feature_store.sources import bold_moments_spaces, bold_moments_rois, bold_moments_windows
+from feature_store.sources.bold_moments.dataset import BoldMomentsConfig
+from feature_store.sources.bold_moments.layout import Counts
 counts = Counts(train=200, test=190, train_repeats=3, test_repeats=3)
 source = BoldMomentsConfig(path=".", responses=sys.argv[2], counts=counts).build(pathlib.Path(sys.argv[1]))
 tracemalloc.start()

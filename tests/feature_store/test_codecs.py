@@ -11,10 +11,10 @@ import zarr
 from core.errors import StoreCorrupted, StoreError
 from core.files import digest_folder, read_json, write_json
 from feature_store import Store, verify
+from feature_store import rows as stored_rows
 from feature_store import schema as layout
-from feature_store.chunks import cache
-from feature_store.chunks.codecs import Compression, compressors
-from feature_store.chunks.rows import ChunkedRows
+from feature_store.chunks import Compression, compressors
+from feature_store.rows import ChunkedRows
 from feature_store.writer import GroupWriter
 
 COMPRESSIONS: list[Compression] = ["none", "lz4", "zstd"]
@@ -100,7 +100,7 @@ def test_unpacked_chunks_are_kept_up_to_a_limit(
 ) -> None:
     values = windows(rng)
     write(tmp_path / "features.zarr", values, "lz4")
-    monkeypatch.setattr(cache.UNPACKED, "most", 1)
+    monkeypatch.setattr(stored_rows.DECOMPRESSED, "max_bytes", 1)
     rows = Store(tmp_path / "features.zarr").responses("sub-01").rows("train/betas")
     for _ in range(2):
         assert np.array_equal(rows[:], values, equal_nan=True)
@@ -127,15 +127,15 @@ def test_a_damaged_compressed_chunk_is_never_unpacked(
 def test_other_layouts_are_refused_and_named(tmp_path: Path) -> None:
     for codecs, message in (([zarr.codecs.ZstdCodec()], "bytes with a CRC-32C"), (None, "bytes with a CRC-32C")):
         zarr.create_array(tmp_path / "a", shape=(4, 2), dtype="f4", compressors=codecs, overwrite=True)
-        with pytest.raises(StoreError, match=f"{message}; read it with zarr, or mend it"):
-            ChunkedRows(tmp_path / "a", "mend it")
+        with pytest.raises(StoreError, match=f"{message}; read it with zarr, or fix it"):
+            ChunkedRows(tmp_path / "a", "fix it")
     zstd = [zarr.codecs.ZstdCodec(), zarr.codecs.Crc32cCodec()]
     zarr.create_array(tmp_path / "b", shape=(4, 2), dtype="f4", compressors=zstd)
     with pytest.raises(StoreError, match="its chunks are compressed by zstd; read it with zarr"):
-        ChunkedRows(tmp_path / "b", "mend it")
+        ChunkedRows(tmp_path / "b", "fix it")
     zarr.create_array(tmp_path / "c", shape=(4, 2), chunks=(4, 1), dtype="f4", compressors=[zarr.codecs.Crc32cCodec()])
     with pytest.raises(StoreError, match="not full rows"):
-        ChunkedRows(tmp_path / "c", "mend it")
+        ChunkedRows(tmp_path / "c", "fix it")
 
 
 def test_metadata_that_says_otherwise_than_the_manifest_is_damage(tmp_path: Path, rng: np.random.Generator) -> None:

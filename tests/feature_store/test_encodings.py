@@ -9,8 +9,8 @@ import pytest
 from core.errors import StoreCorrupted, StoreError
 from core.files import read_json, write_json
 from feature_store import Responses, Store, schema, verify
-from feature_store.groups import Group
 from feature_store.manifest import write_manifest
+from feature_store.reader import Group
 from feature_store.schema import reader_of, reads
 
 VERSION_1 = Path(__file__).parent / "written_by_version_1" / "features.zarr"

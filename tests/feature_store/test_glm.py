@@ -9,8 +9,15 @@ import pytest
 from nilearn.glm.first_level import FirstLevelModel, compute_regressor, make_first_level_design_matrix
 
 from core.errors import SourceError
-from feature_store.sources.timeseries.glm import GlmConfig, read_confounds, trial_betas, trial_weights
-from feature_store.sources.timeseries.scaling import Events, Timing, standardised
+from feature_store.sources.bids.events import read_confounds
+from feature_store.sources.timeseries import (
+    Events,
+    GlmConfig,
+    Timing,
+    standardised,
+    trial_betas,
+    trial_weights,
+)
 
 TIMING = Timing(volumes=150, tr_s=1.75, start_s=0.4)
 

@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader
 
 from core.errors import StoreMissing
 from feature_store import Pairs, Store
+from feature_store.rows import RowView
 from feature_store.torch_data import PairsDataset, SubjectBatches
-from feature_store.views import RowView
 from feature_store.writer import GroupWriter
 
 STIMULI = [f"s{index}" for index in range(6)]

@@ -14,8 +14,7 @@ from core.errors import NoSpace, StoreCorrupted, StoreError, StoreMissing
 from core.files import digest_folder
 from feature_store import Store, verify
 from feature_store import schema as layout
-from feature_store.columns import decode_column, encode_column
-from feature_store.schema import chunk_rows
+from feature_store.schema import chunk_rows, decode_column, encode_column
 from feature_store.writer import GroupWriter, is_published
 
 from .conftest import STIMULI, write_responses
@@ -251,7 +250,7 @@ def test_missing_truncated_and_extra_files_are_found(store: Path) -> None:
         "extra": "is not in the manifest",
         "voxels/roi/zarr.json": "is missing",
     }
-    assert all("dvc checkout" in finding.mend for finding in verify(store))
+    assert all("dvc checkout" in finding.remedy for finding in verify(store))
 
 
 def test_an_empty_store_is_a_finding(store: Path) -> None:

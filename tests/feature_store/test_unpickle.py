@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from core.errors import SourceError, SourceMissing
-from feature_store.sources.pickles.images import PickledImage
-from feature_store.sources.pickles.unpickle import load_pickle
+from feature_store.sources.pickles import PickledImage, load_pickle
 
 from .bold_moments_disk import Hostile, dump
 from .faults.bold_moments import in_dtype

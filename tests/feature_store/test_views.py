@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from core.errors import StoreError
 from feature_store import Store
 from feature_store import schema as layout
-from feature_store.chunks.rows import ChunkedRows
-from feature_store.views import RowView, loaded, mean_over_repeats, select
+from feature_store.rows import ChunkedRows, RowView, loaded, mean_over_repeats, select
 from feature_store.writer import GroupWriter
 
 

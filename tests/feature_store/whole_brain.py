@@ -12,7 +12,7 @@ import pandas as pd
 
 from feature_store import Store
 from feature_store.noise_ceiling import missing_values, ncsnr
-from feature_store.views import loaded
+from feature_store.rows import loaded
 from feature_store.writer import GroupWriter
 
 VOXELS, REPEATS = 330_000, 3

@@ -20,7 +20,7 @@ from models.extractors.settings import BlipStatesConfig, ClipStatesConfig, Laten
 from models.footprint import of_masked_brain_model, of_perceptron, trace
 from models.generator.footprint import of_generator, of_model
 from models.generator.settings import TextToVideoConfig
-from models.regressors.network import NetworkRows, train_perceptron
+from models.regressors.mlp import NetworkRows, train_perceptron
 from models.regressors.settings import MlpConfig
 from models.training.stage import Context
 from models.weights.locate import PUBLISHED

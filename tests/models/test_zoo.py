@@ -1,5 +1,7 @@
 """The training of the small world's models: what it writes, that it repeats and goes on, and its pieces."""
 
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,11 +39,28 @@ from zoo.vision import train_blip
 from .small_zoo import draw
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A zoo, the checkpoints of its training, and what was reported of it."""
+
+    folder: Path
+    kept: Path
+    heard: set[tuple[str, int, int]]
+
+
 @pytest.fixture(scope="module")
-def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("zoo") / "small-world"
-    train_models(ZooConfig.tiny(), draw, folder)
-    return folder
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A zoo trained once, with checkpoints."""
+    folder, heard = tmp_path_factory.mktemp("zoo"), set[tuple[str, int, int]]()
+    with listening(lambda what, done, total, note: heard.add((what, done, total))):
+        train_models(ZooConfig.tiny(), draw, folder / "small-world", checkpoints=folder / "kept")
+    return Trained(folder / "small-world", folder / "kept", heard)
+
+
+@pytest.fixture(scope="module")
+def zoo(trained: Trained) -> Path:
+    """Its folder alone, to be read."""
+    return trained.folder
 
 
 STAGES = {
@@ -107,9 +126,9 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(zoo: Path, tmp_path: 
         assert digest_folder(tmp_path / "zoo" / part) == digest_folder(zoo / part)
 
 
-def test_a_checkpoint_of_other_settings_is_refused_by_its_own_stage_alone(tmp_path: Path):
+def test_a_checkpoint_of_other_settings_is_refused_by_its_own_stage_alone(trained: Trained, tmp_path: Path):
     config = ZooConfig.tiny()
-    train_models(config, draw, tmp_path / "zoo", checkpoints=tmp_path / "kept")
+    shutil.copytree(trained.kept, tmp_path / "kept")
     other = config.model_copy(update={"blip": config.blip.model_copy(update={"steps": 3})})
     with pytest.raises(
         ModelError, match=r"blip_attributes\.pt: a checkpoint of another training: .* was .*, is .*remove"
@@ -132,11 +151,9 @@ def test_what_was_trained_can_be_built_and_used(zoo: Path):
         captioner.caption(tokens[:, :10])
 
 
-def test_progress_is_reported(tmp_path: Path):
-    heard = []
-    with listening(lambda what, done, total, note: heard.append((what, done, total))):
-        train_models(ZooConfig.tiny(), draw, tmp_path / "zoo")
-    assert {("training the autoencoder", 3, 3), ("training the denoiser", 4, 4), ("training BLIP", 2, 2)} <= set(heard)
+def test_progress_is_reported(trained: Trained):
+    told = {("training the autoencoder", 3, 3), ("training the denoiser", 4, 4), ("training BLIP", 2, 2)}
+    assert told <= trained.heard
 
 
 def test_clips_that_cannot_be_halved_are_refused_before_training(tmp_path: Path):

@@ -43,8 +43,10 @@ def test_help_and_version_import_nothing_heavy(environment: dict[str, str]) -> N
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_takes_a_study_and_overrides(run: Run, command: str) -> None:
-    said = run("brain2video", command, "--help").stdout
+def test_every_command_takes_a_study_and_overrides(here: Here, command: str) -> None:
+    done = here(command, "--help")
+    assert done.code == 0
+    said = done.stdout
     assert "--config" in said
     assert "--set" in said
 

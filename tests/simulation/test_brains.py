@@ -9,11 +9,19 @@ from pydantic import ValidationError
 from sklearn.linear_model import Ridge
 
 from core.seeds import seed_for
-from feature_store.sources.bold_moments.dataset import ROIS
-from simulation.brains import Seen, SimulatedSubject, simulate_subject
+from feature_store.sources.bold_moments.layout import ROIS
+from simulation.brains import (
+    Fields,
+    MotionVoxels,
+    Seen,
+    SimulatedSubject,
+    dense_features,
+    motion_energy,
+    opponent,
+    simulate_subject,
+)
 from simulation.config import SimulationConfig
 from simulation.draw import draw_jitter, render
-from simulation.features import Fields, MotionVoxels, dense_features, motion_energy, opponent
 from simulation.world import SPLITS, WORLDS, Combination
 
 CONFIG = SimulationConfig(n_train=300, n_test=40, voxels=1000)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from sklearn.linear_model import RidgeClassifier
 
-from core.code import ROOT
+from core.checkout import CODE_ROOT as ROOT
 from core.files import digest_folder
-from feature_store.sources.bold_moments.dataset import ROIS
+from feature_store.sources.bold_moments.layout import ROIS
 from simulation.brains import VENTRAL, Seen, simulate_subject
 from simulation.config import SimulationConfig
 from simulation.draw import render

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from core.errors import SourceError
 from core.files import digest_folder, read_json
 from feature_store.sources.base import Recording
-from feature_store.sources.bold_moments.dataset import (
+from feature_store.sources.bold_moments.dataset import BoldMomentsConfig
+from feature_store.sources.bold_moments.layout import (
     BETAS,
     GENERAL,
     GROUP_MASK,
@@ -19,12 +20,20 @@ from feature_store.sources.bold_moments.dataset import (
     ROIS,
     SUBJECT_MASK,
     WINDOW_ROIS,
-    BoldMomentsConfig,
 )
-from feature_store.sources.pickles.unpickle import load_pickle
-from simulation.anatomy import Anatomy, Volume, place_regions
+from feature_store.sources.pickles import load_pickle
 from simulation.config import SimulationConfig, Space
-from simulation.spaces import at_tr, haemodynamic, measured_ncsnr, noise_ceiling, surface_columns, window_columns
+from simulation.spaces import (
+    Anatomy,
+    Volume,
+    at_tr,
+    haemodynamic,
+    measured_ncsnr,
+    noise_ceiling,
+    place_regions,
+    surface_columns,
+    window_columns,
+)
 from simulation.write import _files, counts_of, simulate
 
 SPACES: tuple[Space, ...] = ("rois", "MNI152", "fsLR32k", "fsaverage", "windows")

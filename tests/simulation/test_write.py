@@ -10,7 +10,8 @@ from core.clips import ClipConfig
 from core.errors import SourceError
 from core.files import digest_folder, read_json
 from core.progress import listening
-from feature_store.sources.bold_moments.dataset import ROIS, BoldMoments, BoldMomentsConfig
+from feature_store.sources.bold_moments.dataset import BoldMoments, BoldMomentsConfig
+from feature_store.sources.bold_moments.layout import ROIS
 from simulation.config import SimulationConfig
 from simulation.draw import render
 from simulation.write import counts_of, shown, simulate

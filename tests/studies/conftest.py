@@ -1,11 +1,18 @@
 """A study of the test's own arrays, decoded directly."""
 
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import yaml
 
+from studies.reconstruction.run import reconstruct
+from studies.references import ReconstructionRef
+from studies.registry.production import resolve_production
 from studies.registry.promote import promote_run
 from studies.registry.register import register_training
 from studies.study import Study, load_study
@@ -13,6 +20,8 @@ from studies.training.fit import fit
 from zoo.judge import JudgeConfig, train_judge
 from zoo.settings import JUDGE, SmallWorldConfig, ZooConfig
 from zoo.train import train_models
+
+from ..conftest import use_home, write_arrays
 
 if TYPE_CHECKING:
     from .known_responses import Known
@@ -39,19 +48,49 @@ def study(home: Path, arrays_folder: Path) -> Study:
     return load_study(write_study(home, arrays_folder))
 
 
-@pytest.fixture
-def promoted(study: Study) -> Study:
-    """The same with its stores, and a set in production."""
+def loop(study: Study) -> ReconstructionRef:
+    """Run a study from its recordings to its videos."""
     from .routes_source import make_stores
 
     make_stores(study)
     register_training(study, fit(study))
     promote_run(study)
-    return study
+    return reconstruct(study, resolve_production(study))
+
+
+@dataclass(frozen=True)
+class Looped:
+    """A study that has run once, its reconstruction, and where the videos lie."""
+
+    study: Study
+    made: ReconstructionRef
+    folder: Path
+
+
+@pytest.fixture(scope="session")
+def _looped(tmp_path_factory: pytest.TempPathFactory, quick_mlflow: None) -> tuple[Path, Looped]:
+    folder = tmp_path_factory.mktemp("looped")
+    home = folder / "home"
+    home.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        use_home(home, patch)
+        study = load_study(write_study(home, write_arrays(folder / "recordings", np.random.default_rng(20240607))))
+        made = loop(study)
+        return home, Looped(study, made, home / made.folder)
+
+
+@pytest.fixture
+def looped(_looped: tuple[Path, Looped], monkeypatch: pytest.MonkeyPatch) -> Iterator[Looped]:
+    """The study of `study`, run once for all tests, which read what is there; what they add is removed."""
+    home, made = _looped
+    use_home(home, monkeypatch)
+    yield made
+    for added in ("new", "reproduced"):
+        shutil.rmtree(made.study.outputs / added, ignore_errors=True)
 
 
 TINY_WORLD = SmallWorldConfig(
-    world="easy", zoo=ZooConfig.tiny(), judge=JudgeConfig(clips=16, steps=2, batch=4), judged=12, blurred=0.2
+    world="easy", zoo=ZooConfig.tiny(), judge=JudgeConfig(clips=16, steps=2, batch=4), judged=6, blurred=0.2
 )
 """Models that know nothing, made within seconds."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from feature_store import schema
-from feature_store.chunks.files import ChunkFiles
+from feature_store.chunks import ChunkFiles
 from studies.references import GroupRef
 from studies.stores.responses import IngestionTask, _ingest_subject
 

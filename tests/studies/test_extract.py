@@ -12,7 +12,7 @@ from core.checkout import project_root as home_folder
 from core.clips import ClipConfig
 from core.errors import SourceError
 from core.progress import listening
-from feature_store.groups import open_group
+from feature_store.reader import open_group
 from studies.stores.clip_reading import AHEAD, read_ahead
 from studies.stores.responses import simulate_source
 from studies.stores.targets import extract

@@ -64,6 +64,7 @@ def extracted(study: Study, target: str, executor: ExecutorConfig) -> str:
     return found
 
 
+@pytest.mark.servers
 def test_extraction_gives_the_same_bytes_whoever_does_it(
     world: Study, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +132,7 @@ def chunks_written(home: Path) -> list[str]:
     return [line.split(" ", 1)[1] for line in lines]
 
 
+@pytest.mark.servers
 def test_ingest_gives_the_same_bytes_whoever_does_it_and_whoever_dies(
     subjects: Study, home: Path, tmp_path: Path
 ) -> None:
@@ -166,6 +168,7 @@ def test_an_error_of_ingest_comes_back_as_it_was(study: Study, arrays_folder: Pa
     assert str(there.value) == str(here.value)
 
 
+@pytest.mark.servers
 def test_a_worker_with_another_checkout_is_refused(study: Study, tmp_path: Path) -> None:
     with dask_cluster(tmp_path / "cluster", 1, BRAIN2VIDEO_HOME=str(tmp_path)) as running:
         dask = ExecutorConfig(kind="dask", address=running.address)

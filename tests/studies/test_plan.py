@@ -16,7 +16,7 @@ from typer.main import get_command
 
 from brain2video.cli.commands.download import download
 from core.errors import ConfigError, ModelError
-from feature_store.manifest import MANIFEST
+from feature_store.schema import MANIFEST
 from studies.planning.facts import find_facts
 from studies.planning.memory import STAGES, TOGETHER, Network
 from studies.planning.plan import Plan, plan, shapes_of

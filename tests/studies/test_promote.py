@@ -52,7 +52,7 @@ def train(home: Path, source: Path, **changed: Any) -> tuple[Study, ModelSet]:
 
 
 @pytest.fixture(scope="module")
-def trainings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainings]:
+def trainings(tmp_path_factory: pytest.TempPathFactory, quick_mlflow: None) -> Iterator[Trainings]:
     """A home with a registry of three trainings: one that knows next to nothing, a good one, one of another seed."""
     folder = tmp_path_factory.mktemp("promotion")
     home = folder / "home"

@@ -64,7 +64,7 @@ def bold_moments(
     """Download BOLD Moments' responses from OpenNeuro (CC0), and check the clips; run again, it continues."""
     from brain2video.cli.progress import working
     from brain2video.cli.tables.stores import show_download_plan, show_findings
-    from feature_store.sources.bold_moments.dataset import STIMULI
+    from feature_store.sources.bold_moments.layout import STIMULI
     from feature_store.sources.bold_moments.request import check_clips, how_to_get_clips, request
     from studies.stores.download import prepare
 

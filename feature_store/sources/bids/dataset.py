@@ -26,16 +26,32 @@ from feature_store.sources.bids.events import (
     MISSING,
     EventsConfig,
     check_splits,
+    read_confounds,
     read_nuisance,
     read_trials,
 )
 from feature_store.sources.bids.files import Layout, Run, bare, hint
-from feature_store.sources.bids.images import Scan, open_scans
-from feature_store.sources.bids.voxels import AtlasConfig, Voxels, find_voxels, mask_files, read_series
+from feature_store.sources.bids.images import (
+    AtlasConfig,
+    Scan,
+    Voxels,
+    find_voxels,
+    mask_files,
+    open_scans,
+    read_series,
+)
 from feature_store.sources.tables import check_stimuli, check_trials, present, stays_inside
-from feature_store.sources.timeseries.glm import GlmConfig, check_covered, read_confounds, trial_betas, trial_regressors
-from feature_store.sources.timeseries.scaling import Events
-from feature_store.sources.timeseries.windows import WindowConfig, first_volumes, trial_windows, window_volumes
+from feature_store.sources.timeseries import (
+    Events,
+    GlmConfig,
+    WindowConfig,
+    check_covered,
+    first_volumes,
+    trial_betas,
+    trial_regressors,
+    trial_windows,
+    window_volumes,
+)
 
 STIMULI = "stimuli"
 """BIDS's folder of stimulus files."""
@@ -102,7 +118,7 @@ class Bids:
         for subject in self.config.named_subjects or []:
             if subject not in there:
                 raise SourceMissing(
-                    f"{self.layout.images / subject}: no such subject{nearest(subject, there)}; mend source.subjects"
+                    f"{self.layout.images / subject}: no such subject{nearest(subject, there)}; fix source.subjects"
                 )
         return self.config.named_subjects or there
 
@@ -117,8 +133,8 @@ class Bids:
         table = trials.drop_duplicates("stimulus").sort_values("stimulus")
         stimuli = pd.concat([table[table["split"] == split] for split in SPLITS], ignore_index=True)
         check_stimuli(stimuli, self.path)
-        said = trials[~trials["caption"].isin(["", MISSING])].groupby("stimulus")["caption"].unique()
-        captions = [list(said.get(stimulus, [])) for stimulus in stimuli["stimulus"]]
+        texts = trials[~trials["caption"].isin(["", MISSING])].groupby("stimulus")["caption"].unique()
+        captions = [list(texts.get(stimulus, [])) for stimulus in stimuli["stimulus"]]
         return stimuli.assign(caption=pd.Series(captions, dtype=object))[list(STIMULUS_COLUMNS)]
 
     @cached_property
@@ -131,7 +147,7 @@ class Bids:
 
     @cached_property
     def _values(self) -> dict[str, str]:
-        """What the events say of every stimulus, by its name."""
+        """The events' value of every stimulus, by its name."""
         trials = pd.concat(self._trials.values())
         return dict(zip(trials["stimulus"], trials["value"], strict=True))
 

@@ -1,27 +1,30 @@
-"""Reads tables of events: which trials show which stimulus, in which split, and what else is said of them."""
+"""Reads tables of events (which trials show which stimulus, in which split, with which caption) and of confounds."""
 
 import re
 import warnings
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from core.config import Config
 from core.errors import SourceError, SourceMissing
 from feature_store.sources.bids.files import Run, hint, natural
 from feature_store.sources.tables import NAME, check_inside, present
-from feature_store.sources.timeseries.scaling import Events
+from feature_store.sources.timeseries import Events
 
 MISSING = "n/a"
 """How BIDS writes a missing value."""
 KEYS = {"task": "task", "stimulus": "value"}
-"""Which column of the trials `SplitConfig.test` is held against; a stimulus may also be named as ours."""
+"""Which column of the trials `SplitConfig.test` is compared with; a stimulus may also be named as in the store."""
 FAULTS = {
     "value": "stands for {a} and {b}; rename one",
-    "split": "is for {a} and {b}; each belongs into one split; mend source.split",
+    "split": "is for {a} and {b}; each belongs into one split; fix source.split",
 }
 """What is wrong with a stimulus that has two values in one of these columns."""
 TimeColumn = Literal["onset", "duration"]
@@ -46,7 +49,7 @@ class SplitConfig(Config):
 
 
 class EventsConfig(Config):
-    """Which columns of the events say what; the part of a `BidsConfig` that is about events."""
+    """The part of a `BidsConfig` that is about events: which columns are read, and how."""
 
     stimulus_column: str = FILE_COLUMN
     """The column that names the stimulus."""
@@ -71,7 +74,7 @@ def read_trials(runs: list[Run], config: EventsConfig) -> pd.DataFrame:
     Returns
     -------
     table with one row per trial, in the order of runs and onsets: stimulus, repetition, session, task, run, onset_s,
-    duration_s (NaN where the events do not say), value (of the stimulus column), split, caption, place (for messages)
+    duration_s (NaN where the events have none), value (of the stimulus column), split, caption, place (for messages)
     and index (of the run)
 
     Raises
@@ -82,7 +85,7 @@ def read_trials(runs: list[Run], config: EventsConfig) -> pd.DataFrame:
     tables = [_read_run(run, config).assign(index=index) for index, run in enumerate(runs)]
     trials = pd.concat(tables, ignore_index=True)
     if trials.empty:
-        raise SourceError(f"{runs[0].events}: no event shows a stimulus, here and in all runs; mend source.ignore")
+        raise SourceError(f"{runs[0].events}: no event shows a stimulus, here and in all runs; fix source.ignore")
     trials["repetition"] = trials.groupby("stimulus").cumcount()
     return trials
 
@@ -222,3 +225,58 @@ def _seconds(table: pd.DataFrame, column: TimeColumn) -> "pd.Series[float]":
             f"{table['place'].iloc[row]}: {column} '{table[column].iloc[row]}' is no time; expected seconds, as in 12.5"
         )
     return seconds
+
+
+def read_confounds(path: Path | None, patterns: Sequence[str], *, volumes: int, image: Path) -> NDArray[np.float64]:
+    """Read those columns of a run's confounds that are asked for.
+
+    Parameters
+    ----------
+    path : the table, or None where the run has none
+    patterns : sequence of str
+        Names, or patterns as of file names.
+    volumes : int
+        How many rows the table must have.
+    image : the run's image, for messages
+
+    Returns
+    -------
+    array of shape (volumes, confound); a missing value in the first row is 0, as derivatives have none there
+
+    Raises
+    ------
+    SourceMissing, SourceError
+        There is no table, it lacks a column or rows, or a value is no number.
+    """
+    if not patterns:
+        return np.zeros((volumes, 0))
+    if path is None:
+        raise SourceMissing(
+            f"{image}: no *_desc-confounds_timeseries.tsv beside it, and source.response.confounds asks for "
+            f"'{patterns[0]}'; set source.derivatives to fMRIPrep's output, or drop the confounds"
+        )
+    table = read_tsv(present(path, "run fMRIPrep again"), [])
+    columns: dict[str, None] = {}
+    for pattern in patterns:
+        matching = [name for name in table.columns if fnmatchcase(name, pattern)]
+        if not matching:
+            raise SourceError(f"{path}: no confound matches '{pattern}'{hint(pattern, list(table.columns))}")
+        columns.update(dict.fromkeys(matching))
+    if len(table) != volumes:
+        raise SourceError(
+            f"{path}: has {len(table)} rows, {image.name} has {volumes} volumes; they must be equal; take both "
+            "from one run of the preprocessing"
+        )
+    return np.column_stack([_confound(table[name], path) for name in columns])
+
+
+def _confound(column: "pd.Series[Any]", path: Path) -> NDArray[np.float64]:
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, copy=True)
+    if np.isnan(numbers[0]):
+        numbers[0] = 0
+    for row in np.flatnonzero(~np.isfinite(numbers)):
+        raise SourceError(
+            f"{path} line {row + 2}: {column.name} is '{column.iloc[row]}', no number; only the first row may lack "
+            "one; drop this confound"
+        )
+    return numbers

@@ -15,7 +15,7 @@ from core.errors import SourceError, SourceMissing
 DERIVED = {"space", "res", "den", "cohort", "desc", "label"}
 """Entities that preprocessing adds to a run's name."""
 ALTERNATIVES = DERIVED | {"echo", "part"}
-"""Entities that tell images of one and the same run apart."""
+"""Entities in which images of one and the same run differ."""
 MANY = 10
 """As many names fit into a message."""
 CONFOUNDS = ("_timeseries.tsv", "_regressors.tsv")
@@ -171,7 +171,7 @@ def inherited(root: Path, folder: Path, ending: str, entities: dict[str, str]) -
 
 
 def is_nifti(path: Path) -> bool:
-    """Say whether a name is that of a NIfTI file; CIFTI's ``.dtseries.nii`` is another format."""
+    """Return whether a name is that of a NIfTI file; CIFTI's ``.dtseries.nii`` is another format."""
     return path.name.split(".")[1:] in (["nii"], ["nii", "gz"])
 
 

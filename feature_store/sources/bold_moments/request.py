@@ -15,36 +15,20 @@ from core.config import nearest
 from core.errors import SourceError, SourceMissing
 from core.progress import track
 from feature_store.sources.base import SPLITS, Split
-from feature_store.sources.bold_moments.dataset import (
-    ANNOTATIONS,
-    BETAS,
-    BETAS_FOLDER,
-    CEILING,
-    CEILING_HEMISPHERE,
-    CLIP,
+from feature_store.sources.bold_moments import layout
+from feature_store.sources.bold_moments.layout import (
     GENERAL,
-    GROUP_MASK,
-    HEMISPHERES,
-    ORGANIZED,
-    ORGANIZED_HEMISPHERE,
-    PREPARED,
-    PUBLISHED_SUBJECTS,
-    ROI_INDICES,
     ROI_VOXELS,
     ROIS,
-    SUBJECT_MASK,
-    TRS,
     WHOLE,
     WINDOW_ROIS,
-    WINDOWS,
-    WINDOWS_FOLDER,
     Counts,
-    Responses,
+    ResponseKind,
 )
 
 BUCKET, PREFIX, REGION = "openneuro.org", "ds005165/", "us-east-1"
-KINDS: tuple[Responses, ...] = get_args(Responses)
-ALWAYS = ("dataset_description.json", "participants.tsv", ANNOTATIONS)
+KINDS: tuple[ResponseKind, ...] = get_args(ResponseKind)
+ALWAYS = ("dataset_description.json", "participants.tsv", layout.ANNOTATIONS)
 SPACES = ("MNI152", "fsLR32k", "fsaverage")
 CEILINGS: tuple[tuple[Split, int], ...] = (("train", 1), ("train", 3), ("test", 1), ("test", 10))
 """Of which split and of how many averaged repeats noise ceilings were published."""
@@ -73,7 +57,7 @@ class Request:
     """
 
     subjects: tuple[str, ...]
-    kinds: tuple[Responses, ...]
+    kinds: tuple[ResponseKind, ...]
     rois: tuple[str, ...] = ()
     coordinates: bool = False
     everything: bool = False
@@ -138,17 +122,17 @@ def request(
     for kind in responses:
         if kind not in KINDS:
             raise SourceError(f"--responses {kind}: no such responses{nearest(kind, list(KINDS))}")
-    kinds = cast(tuple[Responses, ...], tuple(dict.fromkeys(responses)))
+    kinds = cast(tuple[ResponseKind, ...], tuple(dict.fromkeys(responses)))
     if rois and not {"rois", "windows"} & set(kinds):
         kinds = ("rois", *kinds)
-    everyone = tuple(f"sub-{number:02d}" for number in PUBLISHED_SUBJECTS)
+    everyone = tuple(f"sub-{number:02d}" for number in layout.PUBLISHED_SUBJECTS)
     return Request(named or everyone, kinds, _sided(rois), coordinates, everything)
 
 
 def _subject(name: str) -> str:
     digits = name.removeprefix("sub-")
-    if not (digits.isascii() and digits.isdigit() and int(digits) in PUBLISHED_SUBJECTS):
-        raise SourceError(f"--subject {name}: no such subject; BOLD Moments has 1 to {PUBLISHED_SUBJECTS[-1]}")
+    if not (digits.isascii() and digits.isdigit() and int(digits) in layout.PUBLISHED_SUBJECTS):
+        raise SourceError(f"--subject {name}: no such subject; BOLD Moments has 1 to {layout.PUBLISHED_SUBJECTS[-1]}")
     return f"sub-{int(digits):02d}"
 
 
@@ -172,40 +156,42 @@ def _by_folder(files: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 
 def _folders(subject: str) -> Iterator[str]:
-    """Yield the folders of all responses there are of a subject, of whatever kind."""
-    yield f"{BETAS_FOLDER}/{subject}"
-    yield from (PREPARED.format(space=space, subject=subject) for space in SPACES)
-    yield str(PurePosixPath(ROI_INDICES.format(subject=subject, roi="")).parent)
-    yield from (f"{WINDOWS_FOLDER}/{tr}/{subject}" for tr in (*(f"TR{number}" for number in TRS), AVERAGED))
+    """Yield the folders of a subject's responses of every kind."""
+    yield f"{layout.BETAS_FOLDER}/{subject}"
+    yield from (layout.PREPARED.format(space=space, subject=subject) for space in SPACES)
+    yield str(PurePosixPath(layout.ROI_INDICES.format(subject=subject, roi="")).parent)
+    yield from (
+        f"{layout.WINDOWS_FOLDER}/{tr}/{subject}" for tr in (*(f"TR{number}" for number in layout.TRS), AVERAGED)
+    )
 
 
 def _regions(subject: str, rois: Sequence[str], *, coordinates: bool) -> Iterator[str]:
-    yield from (BETAS.format(subject=subject, roi=roi) for roi in rois)
+    yield from (layout.BETAS.format(subject=subject, roi=roi) for roi in rois)
     if coordinates:
         yield from _places(subject, [roi for roi in rois if roi != WHOLE])  # whose places are the mask's
-        yield from (CEILING.format(space="MNI152", subject=subject, split=split, n=n) for split, n in CEILINGS)
+        yield from (layout.CEILING.format(space="MNI152", subject=subject, split=split, n=n) for split, n in CEILINGS)
 
 
 def _places(subject: str, rois: Sequence[str]) -> Iterator[str]:
-    """Yield what says where the MNI space's voxels lie, and in which region."""
-    yield from (ROI_INDICES.format(subject=subject, roi=roi) for roi in rois)
+    """Yield the files of the places of the MNI space's voxels, and of their regions."""
+    yield from (layout.ROI_INDICES.format(subject=subject, roi=roi) for roi in rois)
     yield from _masks(subject)
 
 
 def _masks(subject: str) -> Iterator[str]:
-    yield from (GROUP_MASK, SUBJECT_MASK.format(subject=subject))
+    yield from (layout.GROUP_MASK, layout.SUBJECT_MASK.format(subject=subject))
 
 
 def _space(subject: str, space: str) -> Iterator[str]:
-    yield from (ORGANIZED.format(space=space, subject=subject, split=split) for split in SPLITS)
-    yield from (CEILING.format(space=space, subject=subject, split=split, n=n) for split, n in CEILINGS)
+    yield from (layout.ORGANIZED.format(space=space, subject=subject, split=split) for split in SPLITS)
+    yield from (layout.CEILING.format(space=space, subject=subject, split=split, n=n) for split, n in CEILINGS)
 
 
 def _hemispheres(subject: str) -> Iterator[str]:
-    for hemisphere in HEMISPHERES:
+    for hemisphere in layout.HEMISPHERES:
         names = {"space": "fsaverage", "subject": subject, "hemisphere": hemisphere}
-        yield from (ORGANIZED_HEMISPHERE.format(**names, split=split) for split in SPLITS)
-        yield from (CEILING_HEMISPHERE.format(**names, split=split, n=n) for split, n in CEILINGS)
+        yield from (layout.ORGANIZED_HEMISPHERE.format(**names, split=split) for split in SPLITS)
+        yield from (layout.CEILING_HEMISPHERE.format(**names, split=split, n=n) for split, n in CEILINGS)
 
 
 def _windows(subject: str, rois: Sequence[str]) -> Iterator[str]:
@@ -214,7 +200,7 @@ def _windows(subject: str, rois: Sequence[str]) -> Iterator[str]:
     for name in names:
         if name not in (*WINDOW_ROIS, WHOLE):
             raise SourceError(f"--roi {name}: has no windows; those that have are {', '.join(WINDOW_ROIS)} and {WHOLE}")
-        yield from (WINDOWS.format(tr=tr, subject=subject, roi=name, label="*") for tr in TRS)
+        yield from (layout.WINDOWS.format(tr=tr, subject=subject, roi=name, label="*") for tr in layout.TRS)
 
 
 def how_to_get_clips(folder: Path | str) -> str:
@@ -250,7 +236,7 @@ def check_clips(folder: Path, counts: Counts | None = None) -> list[str]:
     findings = []
     for split in SPLITS:
         expected = (counts or Counts()).stimuli(split)
-        paths = {stimulus: folder / CLIP.format(split=split, stimulus=stimulus) for stimulus in expected}
+        paths = {stimulus: folder / layout.CLIP.format(split=split, stimulus=stimulus) for stimulus in expected}
         there = [path for path in paths.values() if path.is_file()]
         findings += _misnamed(folder / split, list(paths.values()), there)
         findings += _unsound(there, split)

@@ -1,7 +1,7 @@
 """BOLD Moments in a whole space: version B's betas of all voxels, one pickle of 0.7 to 3.9 GB per subject and split.
 
-Training rows are read when a recording is opened, because their file says which voxels there are; test rows when they
-are first asked for. Whoever drops the training rows before asking for the test rows never holds both.
+Training rows are read when a recording is opened, because their file determines the voxels; test rows when they
+are first asked for. A caller that drops the training rows before asking for the test rows never holds both.
 """
 
 import re
@@ -15,37 +15,26 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from core.errors import SourceError, SourceMissing
+from core.errors import SourceError
 from feature_store.sources.base import NO_ROI, Recording, Rows, Split
-from feature_store.sources.bold_moments.dataset import (
-    DOWNLOAD,
-    FSAVERAGE_VERTICES,
-    FSLR_CORTEX,
-    FSLR_VOXELS,
-    GENERAL,
-    GLM_FOLDER,
-    HEMISPHERES,
-    MNI_VOXELS,
-    ORGANIZED,
-    ORGANIZED_HEMISPHERE,
-    ROI_INDICES,
-    ROIS,
-    STIMULUS_NAME,
-    BoldMomentsConfig,
-)
-from feature_store.sources.bold_moments.files import Reader, Stored, StoredRows, check_finite
-from feature_store.sources.bold_moments.voxels import (
+from feature_store.sources.bold_moments import layout
+from feature_store.sources.bold_moments.layout import GENERAL, ROIS, Counts
+from feature_store.sources.bold_moments.reader import (
+    NAME_OTHER_REGIONS,
     Ceilings,
     Indices,
     Mask,
+    Reader,
+    Stored,
+    StoredRows,
+    check_finite,
     find_mask,
     mask_files,
     read_roi,
     region_names,
     with_places,
 )
-from feature_store.sources.pickles.images import PickledImage
-from feature_store.sources.pickles.unpickle import load_pickle
+from feature_store.sources.pickles import PickledImage, load_pickle
 from feature_store.sources.tables import present
 
 _NUMBER = re.compile(r"\D*(\d{4})(?:\.mp4)?")
@@ -55,10 +44,10 @@ _NUMBER = re.compile(r"\D*(\d{4})(?:\.mp4)?")
 class SpaceBetas(Reader):
     """Betas of all voxels of a space, (trial, voxel), in the order of the files."""
 
-    def __init__(self, config: BoldMomentsConfig, path: Path, rois: tuple[str, ...]) -> None:
-        super().__init__(config, path, rois)
-        self.space = config.responses
-        self.folder = path / GLM_FOLDER.format(space=self.space)
+    def __init__(self, path: Path, counts: Counts, rois: tuple[str, ...], space: str) -> None:
+        super().__init__(path, counts, rois)
+        self.space = space
+        self.folder = path / layout.GLM_FOLDER.format(space=self.space)
         self.ceilings = Ceilings(self, self.space)
 
     def subjects(self) -> list[str]:
@@ -80,23 +69,16 @@ class SpaceBetas(Reader):
         return Recording(subject, rows, trials, voxels, {"space": self.space, **attributes})
 
     def files(self, subject: str) -> list[Path]:
-        """Return the files of betas, then those that say which voxels these are and how good."""
+        """Return the files of betas, then those of the voxels' places and noise ceilings."""
         betas = chain(*(self._betas(subject, split) for split in ("train", "test")))
         return [*betas, *self._place_files(subject), *self.ceilings.files(subject)]
 
     def _betas(self, subject: str, split: Split) -> list[Path]:
-        folder = self.folder / subject
-        if not folder.is_dir():
-            raise SourceMissing(f"{folder}: no such subject; download it or mend source.subjects")
         names = {"space": self.space, "subject": subject, "split": split}
-        whole = self.space != "fsaverage"
-        relative = [ORGANIZED.format(**names)] if whole else self._by_hemisphere(names)
-        mend = "download it: both splits and hemispheres are needed"
-        return [present(self.path / one, mend, or_run=DOWNLOAD) for one in relative]
-
-    @staticmethod
-    def _by_hemisphere(names: dict[str, str]) -> list[str]:
-        return [ORGANIZED_HEMISPHERE.format(**names, hemisphere=hemisphere) for hemisphere in HEMISPHERES]
+        relative = [layout.ORGANIZED.format(**names)]
+        if self.space == "fsaverage":
+            relative = [layout.ORGANIZED_HEMISPHERE.format(**names, hemisphere=side) for side in layout.HEMISPHERES]
+        return self.needed(subject, relative, "download it: both splits and hemispheres are needed")
 
     def _read(
         self, subject: str, split: Split, sizes: list[int] | list[None]
@@ -121,7 +103,7 @@ class SpaceBetas(Reader):
         self.check_shape(path, split, array, known, "betas")
         self._check_names(path, split, content[1])
         arrays.append(array)
-        return next((one for one in content[2:] if isinstance(one, PickledImage)), None)
+        return next((part for part in content[2:] if isinstance(part, PickledImage)), None)
 
     def _check_names(self, path: Path, split: Split, names: Any) -> None:
         expected = self.counts.stimuli(split)
@@ -132,7 +114,7 @@ class SpaceBetas(Reader):
             number = _NUMBER.fullmatch(name)
             if number is None or number[1] != stimulus:
                 raise SourceError(
-                    f"{path}: row {row} is '{name[:40]}', expected '{STIMULUS_NAME.format(stimulus=stimulus)}': "
+                    f"{path}: row {row} is '{name[:40]}', expected '{layout.STIMULUS_NAME.format(stimulus=stimulus)}': "
                     "stimuli are in the order of their numbers; fetch the file again"
                 )
 
@@ -159,7 +141,7 @@ class SpaceBetas(Reader):
 
     @abstractmethod
     def _place_files(self, subject: str) -> list[Path]:
-        """Return the files that say where voxels lie."""
+        """Return the files of the voxels' places."""
 
     @abstractmethod
     def _voxels(
@@ -172,7 +154,7 @@ class VolumeBetas(SpaceBetas):
     """Betas of MNI152: of all voxels, or of those in the regions asked for, region by region and each voxel once."""
 
     def _declared(self, subject: str) -> list[int] | list[None]:
-        known = MNI_VOXELS.get(subject) if self.published else None
+        known = layout.MNI_VOXELS.get(subject) if self.published else None
         return [None] if known is None else [known]
 
     def _place_files(self, subject: str) -> list[Path]:
@@ -180,11 +162,10 @@ class VolumeBetas(SpaceBetas):
 
     def _index_files(self, subject: str) -> dict[str, Path]:
         """Return the index files of the regions asked for, which must be there, or of all that are there."""
-        mend = "download it, or name the regions that are there in source.rois"
         if self.rois:
-            paths = {roi: self.path / ROI_INDICES.format(subject=subject, roi=roi) for roi in self.rois}
-            return {roi: present(path, mend, or_run=DOWNLOAD) for roi, path in paths.items()}
-        found = {roi: self.there(ROI_INDICES.format(subject=subject, roi=roi)) for roi in (*ROIS, GENERAL)}
+            paths = {roi: self.path / layout.ROI_INDICES.format(subject=subject, roi=roi) for roi in self.rois}
+            return {roi: present(path, NAME_OTHER_REGIONS, or_run=layout.DOWNLOAD) for roi, path in paths.items()}
+        found = {roi: self.there(layout.ROI_INDICES.format(subject=subject, roi=roi)) for roi in (*ROIS, GENERAL)}
         return {roi: path for roi, path in found.items() if path is not None}
 
     def _voxels(
@@ -218,8 +199,8 @@ class SurfaceBetas(SpaceBetas):
     def _declared(self, subject: str) -> list[int] | list[None]:
         del subject
         if self.space == "fsaverage":
-            return [FSAVERAGE_VERTICES] * 2 if self.published else [None, None]
-        return [FSLR_VOXELS] if self.published else [None]
+            return [layout.FSAVERAGE_VERTICES] * 2 if self.published else [None, None]
+        return [layout.FSLR_VOXELS] if self.published else [None]
 
     def _place_files(self, subject: str) -> list[Path]:
         del subject
@@ -230,12 +211,12 @@ class SurfaceBetas(SpaceBetas):
     ) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Indices], Indices | None]:
         del image
         voxels = pd.DataFrame({"roi": pd.Series([NO_ROI] * sum(sizes), dtype=object)})
-        if len(sizes) == len(HEMISPHERES):
+        if len(sizes) == len(layout.HEMISPHERES):
             voxels["hemisphere"] = np.repeat(["l", "r"], sizes).astype(object)
-        elif sizes == [FSLR_VOXELS]:
-            voxels["hemisphere"] = np.repeat(["l", "r", ""], [*FSLR_CORTEX, FSLR_VOXELS - sum(FSLR_CORTEX)]).astype(
-                object
-            )
+        elif sizes == [layout.FSLR_VOXELS]:
+            voxels["hemisphere"] = np.repeat(
+                ["l", "r", ""], [*layout.FSLR_CORTEX, layout.FSLR_VOXELS - sum(layout.FSLR_CORTEX)]
+            ).astype(object)
         return self._with_ncsnr(subject, voxels, sizes), {}, {}, None
 
 

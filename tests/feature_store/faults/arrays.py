@@ -153,7 +153,7 @@ CASES: list[tuple[str, Damage, str]] = [
         edit("sub-01/trials.csv", lambda t: t.assign(**{"a/b": 1})),
         "trials.csv: the column 'a/b' cannot name a folder",
     ),
-    ("voxel's place", voxel("x", "left"), "voxels.csv row 2: x 'left' is no number; mend it, or leave it empty"),
+    ("voxel's place", voxel("x", "left"), "voxels.csv row 2: x 'left' is no number; fix it, or leave it empty"),
     ("voxel's ncsnr", voxel("ncsnr_test_published", "inf"), "row 2: ncsnr_test_published 'inf' is no number"),
     ("voxel's index", voxel("k", "2.5"), "voxels.csv row 2: k '2.5' is not a whole number"),
     ("voxel without an index", voxel("k", ""), "voxels.csv row 2: k '' is not a whole number"),

@@ -306,7 +306,7 @@ FILES = [
     fault(
         "subject absent",
         lambda root: (root / "sub-01").rename(root / "sub-10"),
-        "sub-01: no such subject; did you mean 'sub-10'.; mend source.subjects",
+        "sub-01: no such subject; did you mean 'sub-10'.; fix source.subjects",
         **WINDOW | {"subjects": ["01"]},
     ),
     fault(

@@ -12,7 +12,7 @@ import numpy as np
 
 from core.files import read_json, write_json
 from feature_store.sources.base import Split
-from feature_store.sources.bold_moments.dataset import ANNOTATIONS, GROUP_MASK, SUBJECT_MASK
+from feature_store.sources.bold_moments.layout import ANNOTATIONS, GROUP_MASK, SUBJECT_MASK
 
 from ..bold_moments_disk import (
     CELLS,
@@ -183,7 +183,7 @@ def _on_settings() -> Iterator[Fault]:
         ("unlike any ROI", {"rois": ["zz9"]}, "no ROI 'zz9' in BOLD Moments; known: .*BMDgeneral.*lEBA"),
         ("ROI on a surface", {"responses": "fsLR32k"}, "names MT in fsLR32k, where no regions are published; leave it"),
         ("ROI with a side in windows", {"responses": "windows", "rois": ["lEBA"]}, "no side; did you mean 'EBA'"),
-        ("subject", {"subjects": [3, 4]}, "sub-04: no such subject; found sub-03; download it or mend source.subjects"),
+        ("subject", {"subjects": [3, 4]}, "sub-04: no such subject; found sub-03; download it or fix source.subjects"),
         ("path", {"path": "nowhere"}, "nowhere: no such folder; expected BOLD Moments"),
         ("space not fetched", {"responses": "MNI152"}, "GLM: no subject; expected folders sub-01, …; download the"),
     ]
@@ -302,7 +302,7 @@ def _on_windows() -> Iterator[Fault]:
         (
             "TR",
             lambda r: window_path(r, 4).parent.rename(r / "elsewhere"),
-            "TR4/sub-03: no such folder; download it, or mend source.trs",
+            "TR4/sub-03: no such folder; download it, or fix source.trs",
         ),
         (
             "TRs of different voxels",

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from feature_store.sources.bold_moments.dataset import REST_KEY
+from feature_store.sources.bold_moments.layout import REST_KEY
 
 from ..bold_moments_disk import dump, read_all, rest_path, write_rest
 from . import Fault

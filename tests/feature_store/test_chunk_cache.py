@@ -1,4 +1,4 @@
-"""What of all arrays' chunks is held together: up to a bound, and what was used last."""
+"""Chunks of all arrays share one cache in memory; the least recently used are evicted first."""
 
 import gc
 from pathlib import Path
@@ -6,48 +6,48 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from feature_store.chunks import cache
-from feature_store.chunks.cache import Chunk, Held
+from feature_store import rows as stored_rows
+from feature_store.rows import Chunk, ChunkCache
 
 from ..core.test_mapped import resident
 from .test_views import rows_of
 
 
-def unpacked() -> Chunk:
+def decompressed() -> Chunk:
     return Chunk(np.zeros(100, np.uint8), mapped=False)
 
 
-def test_what_was_used_longest_ago_is_let_go_of() -> None:
-    one, two, three = unpacked(), unpacked(), unpacked()
-    bound = Held(250)
+def test_the_least_recently_used_is_evicted() -> None:
+    one, two, three = decompressed(), decompressed(), decompressed()
+    cache = ChunkCache(250)
     for chunk in (one, two, one, three):
-        bound.use(chunk, 100)
+        cache.use(chunk, 100)
     assert [chunk.values is None for chunk in (one, two, three)] == [False, True, False]
-    bound.use(three, 100)
+    cache.use(three, 100)
     assert one.values is not None, "what is used again takes nothing more"
 
 
 def test_only_what_is_touched_counts() -> None:
-    chunks = [unpacked() for _ in range(5)]
-    bound = Held(100)
+    chunks = [decompressed() for _ in range(5)]
+    cache = ChunkCache(100)
     for chunk in chunks:
-        bound.use(chunk, 20)
+        cache.use(chunk, 20)
     assert all(chunk.values is not None for chunk in chunks)
-    bound.use(chunks[4], 1)
+    cache.use(chunks[4], 1)
     assert [chunk.values is None for chunk in chunks] == [True, False, False, False, False]
 
 
 def test_the_chunk_in_use_is_held_however_large_it_is() -> None:
-    bound, one = Held(1), unpacked()
-    bound.use(one, 100)
+    cache, one = ChunkCache(1), decompressed()
+    cache.use(one, 100)
     assert one.values is not None
 
 
 def test_chunks_that_are_gone_take_no_room() -> None:
-    bound, one = Held(250), unpacked()
-    bound.use(one, 100)
+    cache, one = ChunkCache(250), decompressed()
+    cache.use(one, 100)
     for _ in range(5):
-        bound.use(unpacked(), 100)
+        cache.use(decompressed(), 100)
         gc.collect()
     assert one.values is not None
 
@@ -56,12 +56,12 @@ def test_chunks_that_are_gone_take_no_room() -> None:
 def test_reading_a_large_array_leaves_little_of_it_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).normal(size=(64, 2**17)).astype("f4")  # 32 MB in 16 chunks
     stored = rows_of(tmp_path, values, 4)
-    monkeypatch.setattr(cache.MAPPED, "most", 2**22)
+    monkeypatch.setattr(stored_rows.MAPPED, "max_bytes", 2**22)
     before = resident()
     for start in range(0, 64, 4):
         assert np.array_equal(stored[start : start + 4], values[start : start + 4])
     assert resident() - before < values.nbytes / 4
-    assert np.array_equal(stored[:], values), "what was let go of comes back"
+    assert np.array_equal(stored[:], values), "what was evicted comes back"
     assert resident() - before < values.nbytes / 4
 
 
@@ -70,10 +70,10 @@ def test_reading_scattered_rows_leaves_little_in_memory(tmp_path: Path, monkeypa
     """A touched row brings more than itself: where the file's cache has pages of 2 MB, all of one."""
     values = np.random.default_rng(0).normal(size=(192, 2**17)).astype("f4")  # 96 MB in 6 chunks
     stored = rows_of(tmp_path, values, 32)
-    monkeypatch.setattr(cache.MAPPED, "most", 0)
+    monkeypatch.setattr(stored_rows.MAPPED, "max_bytes", 0)
     for index in range(6):
         assert np.array_equal(stored[32 * index], values[32 * index])  # every chunk's checksum
-    monkeypatch.setattr(cache.MAPPED, "most", 2**25)
+    monkeypatch.setattr(stored_rows.MAPPED, "max_bytes", 2**25)
     before = resident()
     for first in range(0, 32, 4):  # each time 2 MB further on
         rows = np.arange(first, 192, 32)
@@ -82,7 +82,7 @@ def test_reading_scattered_rows_leaves_little_in_memory(tmp_path: Path, monkeypa
 
 
 def test_arrays_share_the_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache.UNPACKED, "most", 3 * 4 * 20)
+    monkeypatch.setattr(stored_rows.DECOMPRESSED, "max_bytes", 3 * 4 * 20)
     values = np.random.default_rng(0).normal(size=(8, 5)).astype("f4")
     arrays = [rows_of(tmp_path / name, values, 4) for name in "abc"]
     for stored in arrays:

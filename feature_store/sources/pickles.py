@@ -3,7 +3,10 @@
 A pickle names functions and calls them. Here each name resolves to a stand-in from one short table, so nothing is
 imported on a file's behalf; the stand-ins build numeric and text arrays only, because numpy itself can be made to read
 foreign memory by an array of Python objects over raw bytes. A stand-in takes no attributes from a file, so that one
-file cannot change how the next is read. What a file claims is held against its size before memory is taken for it.
+file cannot change how the next is read. Lengths in a file are checked against its size before memory is taken.
+
+`PickledImage` stands for a nibabel image, so that reading one runs nothing of nibabel's and opens no file: only its
+voxels and its affine are taken. Header, extensions, file names and all else that its state holds are dropped unread.
 """
 
 import os
@@ -18,7 +21,115 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import SourceError, SourceMissing
-from feature_store.sources.pickles.images import IMAGE_PARTS, PickledImage, rebuild
+
+
+class Dropped:
+    """Stands for an object whose content is of no concern: a header, a file name, an array left in a file."""
+
+    __slots__ = ()
+
+    def __init__(self, *_: Any) -> None:
+        raise pickle.UnpicklingError("a part of an image that is called")
+
+    def __setstate__(self, state: Any) -> None:
+        """Take nothing from a pickled state."""
+
+
+class DroppedList(list[Any]):
+    """Stands for `Nifti1Extensions`, a list of header extensions."""
+
+    __slots__ = ()
+
+    def __init__(self, *_: Any) -> None:
+        raise pickle.UnpicklingError("a part of an image that is called")
+
+    def __setstate__(self, state: Any) -> None:
+        """Take nothing from a pickled state."""
+
+
+class PickledImage:
+    """An image as a pickle holds it.
+
+    Attributes
+    ----------
+    data : array of the image's voxels, or None where the image only names a file
+    affine : (4, 4) array from voxel indices to mm, or None
+    """
+
+    __slots__ = ("affine", "data")
+
+    data: NDArray[Any] | None
+    affine: NDArray[np.float64] | None
+
+    def __init__(self, *_: Any) -> None:
+        raise pickle.UnpicklingError("an image that is called")
+
+    def __new__(cls, *_: Any) -> "PickledImage":
+        """Make an image that holds nothing yet, as unpickling does before it hands over the state."""
+        image = super().__new__(cls)
+        image.data = image.affine = None
+        return image
+
+    def __setstate__(self, state: Any) -> None:
+        """Take voxels and affine from the state of a `nibabel.Nifti1Image`."""
+        if not isinstance(state, dict):
+            raise pickle.UnpicklingError("an image without the state of one")
+        voxels = [state.get(key) for key in ("_dataobj", "_data_cache", "_fdata_cache")]
+        self.data = next((np.asarray(array) for array in voxels if _is_numeric(array)), None)
+        affine = state.get("_affine")
+        if isinstance(affine, np.ndarray) and _is_numeric(affine) and affine.shape == (4, 4):
+            self.affine = np.asarray(affine, dtype=np.float64)
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """The shape of the voxels, or None where the image only names a file."""
+        return None if self.data is None else self.data.shape
+
+    def voxels(self, where: Path) -> NDArray[Any]:
+        """Return the voxels.
+
+        Parameters
+        ----------
+        where : the pickle, for the message
+
+        Raises
+        ------
+        SourceError
+            The image names a file and holds no data; that file is not opened on a pickle's behalf.
+        """
+        if self.data is None:
+            raise SourceError(
+                f"{where}: its image names a file and holds no voxels, expected the voxels themselves; a file that a "
+                "pickle names is never opened; fetch the file again"
+            )
+        return self.data
+
+
+def _is_numeric(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+
+
+IMAGE_PARTS: dict[tuple[str, str], type[Any]] = {
+    ("nibabel.nifti1", "Nifti1Image"): PickledImage,
+    ("nibabel.nifti1", "Nifti1Pair"): PickledImage,
+    ("nibabel.nifti1", "Nifti1Extensions"): DroppedList,
+    **{
+        ("nibabel.nifti1", name): Dropped
+        for name in ("Nifti1Header", "Nifti1PairHeader", "Nifti1Extension", "NiftiExtension")
+    },
+    ("nibabel.fileholders", "FileHolder"): Dropped,
+    ("nibabel.arrayproxy", "ArrayProxy"): Dropped,
+}
+"""The stand-in of each class that a pickled image names; all are made without a call and given their state."""
+
+
+def rebuild(kind: Any, base: Any, content: Any) -> Any:
+    """Stand for `copyreg._reconstructor`, by which protocols 0 and 1 make an object without a call."""
+    del base, content
+    if not any(kind is known for known in IMAGE_PARTS.values()):
+        raise pickle.UnpicklingError("an object of a class that is not read")
+    return kind.__new__(kind)
+
 
 _KIND = re.compile(r"[<>=|]?(?:[biufcSU][1-9]\d*|\?)")  # of no bytes an array may claim any shape
 _OPAQUE = re.compile(r"\|?V[1-9]\d*")
@@ -189,7 +300,7 @@ class _Unpickler(pickle._Unpickler):
     pop_mark: Callable[[], list[Any]]
 
     def load_bytearray8(self) -> None:
-        """Read first and make room then."""
+        """Read before memory is allocated."""
         (length,) = struct.unpack("<Q", self.read(8))
         self.append(bytearray(self.read(length)))
 
@@ -287,17 +398,17 @@ def _check_finished(content: Any) -> None:
     """Raise unless a pickle's content is what `load_pickle` promises, with no stand-in or opaque bytes left in it."""
     waiting, met = [content], set[int]()
     while waiting:
-        one = waiting.pop()
-        if id(one) in met:
+        value = waiting.pop()
+        if id(value) in met:
             continue
-        met.add(id(one))
-        if isinstance(one, dict):
-            waiting += [*one.keys(), *one.values()]
-        elif isinstance(one, list | tuple | set | frozenset):
-            waiting += one
-        elif isinstance(one, np.ndarray) and one.dtype.kind == "V":
-            raise pickle.UnpicklingError(f"arrays of type '{one.dtype.str[1:]}' are not read")
-        elif not isinstance(one, (*_PLAIN, np.ndarray, bytearray)):
+        met.add(id(value))
+        if isinstance(value, dict):
+            waiting += [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple | set | frozenset):
+            waiting += value
+        elif isinstance(value, np.ndarray) and value.dtype.kind == "V":
+            raise pickle.UnpicklingError(f"arrays of type '{value.dtype.str[1:]}' are not read")
+        elif not isinstance(value, (*_PLAIN, np.ndarray, bytearray)):
             raise pickle.UnpicklingError("a part of an array or an image that stands alone")
 
 

@@ -1,10 +1,16 @@
-"""Writes chunk files as Zarr would: by one process, while threads flush and digest those before, or by many.
+"""How chunks of an array are encoded and written: the files that Zarr itself would write, byte for byte.
 
-A chunk is first a `.partial` file under a name that nobody else takes; it gets its own only after it is on the disk, so
-a file of that name is whole, and its CRC-32C says so too. Reading never needs this module.
+A chunk's values are stored as they are or compressed, always followed by their CRC-32C. Compression is numcodecs' Blosc
+through Zarr, so every Zarr v3 reader opens it. It runs in a single thread: several would give other bytes each time. It
+pays for BOLD windows; betas are noise in their low bits and gain little. See `benchmarks/store.py`.
+
+One process may write all chunks, while threads flush and digest those before, or many processes each some of them. A
+chunk is first a `.partial` file under a unique name; it gets its own name only after it is on the disk, so a file of
+that name is whole, and its CRC-32C confirms it.
 """
 
 import os
+import threading
 import uuid
 from collections import deque
 from collections.abc import Callable
@@ -12,33 +18,112 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import google_crc32c
+import numcodecs
+import numcodecs.blosc
 import numpy as np
 from numpy.typing import NDArray
+from zarr.codecs import BloscCodec, Crc32cCodec
 
+from core.config import Config
 from core.files import digest_file
-from feature_store.chunks.codecs import Compression, Encode, encoder_of
 from feature_store.schema import CRC_BYTES
 
+Compression = Literal["none", "lz4", "zstd"]
+Encode = Callable[[NDArray[Any]], NDArray[np.uint8]]
+"""Turns a chunk's values into what its file holds before the CRC."""
+Decode = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+"""Turns a chunk file's bytes, its CRC taken off, into the bytes of its values."""
+
+_one_at_a_time = threading.Lock()
+"""The number of Blosc's threads is the process's, not the caller's."""
+_LEVEL = 5
+_SHUFFLE: dict[Compression, Literal["bitshuffle", "shuffle"]] = {"lz4": "bitshuffle", "zstd": "shuffle"}
+_BYTES = ({"name": "bytes", "configuration": {"endian": "little"}}, {"name": "bytes"})
+_CRC = {"name": "crc32c"}
+
+
+class StorageConfig(Config):
+    """How responses are stored."""
+
+    compression: Compression = "none"
+    """``"none"`` is mapped into memory; ``"lz4"`` and ``"zstd"`` are smaller and decompressed chunk by chunk."""
+
+
+def compressors(compression: Compression, itemsize: int) -> list[Any]:
+    """Return what Zarr applies to a chunk: the compression, if any, and the checksum over what is stored.
+
+    Parameters
+    ----------
+    compression : "none", "lz4" or "zstd"
+    itemsize : int
+        Bytes of one value, along which the compression sorts.
+    """
+    if compression == "none":
+        return [Crc32cCodec()]
+    blosc = BloscCodec(cname=compression, clevel=_LEVEL, shuffle=_SHUFFLE[compression], typesize=itemsize, blocksize=0)
+    return [blosc, Crc32cCodec()]
+
+
+def encoder_of(compression: Compression) -> Encode:
+    """Return how a chunk's values are packed, byte for byte as `compressors` makes Zarr do it."""
+    if compression == "none":
+        return lambda values: values.reshape(-1).view(np.uint8)
+    shuffle = {"bitshuffle": numcodecs.Blosc.BITSHUFFLE, "shuffle": numcodecs.Blosc.SHUFFLE}[_SHUFFLE[compression]]
+    blosc = numcodecs.Blosc(cname=compression, clevel=_LEVEL, shuffle=shuffle, blocksize=0)
+
+    def encode(values: NDArray[Any]) -> NDArray[np.uint8]:
+        with _one_at_a_time:
+            before = numcodecs.blosc.set_nthreads(1)
+            try:
+                return np.frombuffer(blosc.encode(values), np.uint8)
+            finally:
+                numcodecs.blosc.set_nthreads(before)
+
+    return encode
+
+
+def decoder_of(codecs: list[dict[str, Any]]) -> Decode | None:
+    """Return how the chunks of an array are unpacked; None where they are their values' bytes and can be mapped.
+
+    Parameters
+    ----------
+    codecs : the list ``codecs`` of an array's `zarr.json`
+
+    Raises
+    ------
+    ValueError
+        The chunks are encoded in a way that this project does not write.
+    """
+    if len(codecs) < 2 or codecs[0] not in _BYTES or codecs[-1] != _CRC:
+        raise ValueError("its chunks are not little-endian bytes with a CRC-32C")
+    between = codecs[1:-1]
+    if not between:
+        return None
+    if [codec["name"] for codec in between] != ["blosc"]:
+        raise ValueError(f"its chunks are compressed by {', '.join(str(codec['name']) for codec in between)}")
+    return lambda raw: np.frombuffer(numcodecs.blosc.decompress(raw), np.uint8)
+
+
 WAITING = 4
-"""How many chunks may wait for the disk; each is held in memory until it is there."""
+"""How many chunks may wait for the disk; each is kept in memory until it is there."""
 
 RowBlock = Callable[[int, int], NDArray[Any]]
 """Returns rows start to stop of an array that is being written."""
 
 
 @runtime_checkable
-class TellingRows(Protocol):
-    """A `RowBlock` that has something to say of its rows beside their values, be they made now or before."""
+class RowsWithSummary(Protocol):
+    """A `RowBlock` that also returns a summary of its rows, of those that were written by an earlier run too."""
 
     def __call__(self, start: int, stop: int, /) -> NDArray[Any]:
         """Return rows start to stop."""
         ...
 
-    def tell(self, start: int, stop: int, /) -> Any:
-        """Return what is to be known of these rows."""
+    def summary(self, start: int, stop: int, /) -> Any:
+        """Return a summary of these rows; picklable."""
         ...
 
 
@@ -60,10 +145,10 @@ class Encoded(NamedTuple):
 
 
 class Written(NamedTuple):
-    """A chunk that is on the disk: the SHA-256 of its file, and what its rows had to say."""
+    """A chunk that is on the disk: the SHA-256 of its file, and the summary of its rows."""
 
     digest: str
-    told: Any
+    summary: Any
 
 
 @dataclass(frozen=True)
@@ -76,7 +161,7 @@ class ArrayChunks:
     shape : of the whole array
     dtype : numpy's name
     step : rows of a chunk
-    compression : see `feature_store.chunks.codecs`
+    compression : see `feature_store.chunks`
     """
 
     folder: Path
@@ -87,7 +172,7 @@ class ArrayChunks:
 
     @property
     def fill(self) -> float:
-        """What stands in the rows of the last chunk that the array does not have."""
+        """The value that pads the last chunk beyond the array's rows."""
         return np.nan if np.dtype(self.dtype).kind == "f" else 0
 
     @property
@@ -105,7 +190,7 @@ class ArrayChunks:
         return self.folder / "c" / "/".join([index, *("0" for _ in self.shape[1:])])
 
     def is_whole(self, stretch: Stretch) -> bool:
-        """Say whether a chunk is there as it was written."""
+        """Return whether a chunk is there as it was written."""
         stored = self.chunk_bytes + CRC_BYTES if self.compression == "none" else None
         return chunk_is_whole(self.path(stretch), stored)
 
@@ -120,12 +205,12 @@ class ArrayChunks:
 
 
 def write_stretch(chunks: ArrayChunks, rows: RowBlock, stretch: Stretch) -> Written:
-    """Write one chunk in whichever process, unless it is there already, and return its digest; the folder is there.
+    """Write one chunk, in any process, unless it is there already, and return its digest; its folder exists.
 
     Parameters
     ----------
     rows : RowBlock
-        Picklable, where another process is to do this; what `TellingRows` have to say is returned too.
+        Picklable, where another process is to do this; the summary of `RowsWithSummary` is returned too.
     """
     path = chunks.path(stretch)
     if chunks.is_whole(stretch):
@@ -133,7 +218,7 @@ def write_stretch(chunks: ArrayChunks, rows: RowBlock, stretch: Stretch) -> Writ
     else:
         encoded = chunks.encoded(rows, stretch, encoder_of(chunks.compression))
         digest = _settle(_write_partial(path, encoded), path, encoded)
-    return Written(digest, rows.tell(*stretch) if isinstance(rows, TellingRows) else None)
+    return Written(digest, rows.summary(*stretch) if isinstance(rows, RowsWithSummary) else None)
 
 
 class ChunkFiles:
@@ -167,7 +252,7 @@ class ChunkFiles:
 
 
 def chunk_is_whole(path: Path, size: int | None) -> bool:
-    """Say whether a chunk file has the expected size, where one is known, and the CRC-32C that it ends with."""
+    """Return whether a chunk file has the expected size, where one is known, and the CRC-32C that it ends with."""
     found = path.stat().st_size if path.is_file() else 0
     if found <= CRC_BYTES or (size is not None and found != size):
         return False

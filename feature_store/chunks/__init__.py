@@ -1,1 +1,0 @@
-"""Chunks of arrays on disk: files, codecs, rows, cache."""

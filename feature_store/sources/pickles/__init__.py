@@ -1,1 +1,0 @@
-"""Reads numeric pickles without running what they hold."""

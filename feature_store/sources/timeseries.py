@@ -1,0 +1,397 @@
+"""From a run's time series to one response a trial: windows of the BOLD signal, or betas of a general linear model.
+
+Windows are the volumes that follow each onset, as they are or averaged. Betas are estimated by least squares separate,
+each trial against all others of its run. For trial t of a run::
+
+    y = x_t β_t + (Σ_{s≠t} x_s) γ_t + N ν_t + ε
+
+with x_s the trial's event convolved with the haemodynamic response, and N the confounds, drifts and a constant. The
+responses are the β_t (Mumford et al. 2012; Turner et al. 2012, "LS-S"). Regressors are nilearn's.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, FiniteFloat, PositiveInt, model_validator
+
+from core.config import Config
+from core.errors import SourceError
+
+Standardise = Literal["none", "psc", "zscore"]
+"""Per run and voxel: as it is, per cent of the run's mean, or standard deviations from it."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When a run's volumes were taken.
+
+    Attributes
+    ----------
+    volumes : how many there are
+    tr_s : the repetition time in seconds
+    start_s : the time of the first volume; not 0 where slice timing was corrected to a later slice
+    """
+
+    volumes: int
+    tr_s: float
+    start_s: float = 0.0
+
+    @property
+    def times_s(self) -> NDArray[np.float64]:
+        """The volumes' times, shape (volumes,)."""
+        return self.start_s + self.tr_s * np.arange(self.volumes, dtype=np.float64)
+
+    @property
+    def length_s(self) -> float:
+        """The run's length."""
+        return self.volumes * self.tr_s
+
+
+@dataclass(frozen=True)
+class Events:
+    """The trials of one run.
+
+    Attributes
+    ----------
+    onset_s, duration_s : seconds, shape (trial,); a duration that is not known is NaN
+    places : the file and line of each trial, for messages, such as ``"…_events.tsv line 5"``
+    """
+
+    onset_s: NDArray[np.float64]
+    duration_s: NDArray[np.float64]
+    places: list[str]
+
+
+def detrended(series: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return series without their linear trend, their mean kept: (time, voxel), as `scipy.signal.detrend` plus mean."""
+    line = np.linspace(-1, 1, len(series), dtype=np.float32)
+    slope = line @ (series - series.mean(axis=0, dtype=np.float64).astype(np.float32)) / (line @ line)
+    return np.asarray(series - np.outer(line, slope), dtype=np.float32)
+
+
+def standardised(series: NDArray[np.float32], how: Standardise, where: object) -> NDArray[np.float32]:
+    """Return series scaled per voxel; one without a scale (it never varies, or has no mean above 0 for psc) becomes 0.
+
+    Parameters
+    ----------
+    series : array of shape (time, voxel)
+    how : str
+        ``"psc"`` is ``100 · (y − mean) / mean``, ``"zscore"`` is ``(y − mean) / sd``, ``"none"`` leaves all as it is.
+    where : what the series was read from, for messages
+
+    Returns
+    -------
+    array of shape (time, voxel), float32
+
+    Raises
+    ------
+    SourceError
+        Per cent of the mean are asked for, and the series were centred before.
+    """
+    if how == "none":
+        return series
+    mean = series.mean(axis=0, dtype=np.float64).astype(np.float32)
+    centred = series - mean
+    spread = centred.std(axis=0, dtype=np.float64).astype(np.float32)
+    # A constant voxel's mean is off by rounding, which must not be blown up to unit variance.
+    constant = np.ptp(series, axis=0) == 0
+    if how == "psc":
+        _refuse_centred(mean[~constant], spread[~constant], where)
+    scale = mean / 100 if how == "psc" else spread
+    still = (scale <= 0) | constant
+    return np.where(still, np.float32(0), centred / np.where(still, np.float32(1), scale))
+
+
+def _refuse_centred(mean: NDArray[np.float32], spread: NDArray[np.float32], where: object) -> None:
+    """Raise `SourceError` where a signal was centred before: most means lie within one spread of 0."""
+    near = int((np.abs(mean) < spread).sum())
+    if 2 * near > len(mean):
+        raise SourceError(
+            f"{where}: already centred: in {near:,} of {len(mean):,} voxels the mean is smaller than the standard "
+            "deviation, and per cent of such a mean have no meaning; set source.response.standardise to zscore or none"
+        )
+
+
+def refuse_outside(inside: NDArray[np.bool_], events: Events, timing: Timing, what: str) -> None:
+    """Raise `SourceError` for the first event that the run does not cover.
+
+    Parameters
+    ----------
+    inside : array of shape (trial,)
+        Whether the run covers it.
+    what : str
+        What of the event is outside, with a field for its onset, for example ``"its onset, {onset:g} s,"``.
+    """
+    for index in np.flatnonzero(~inside):
+        found = what.format(onset=events.onset_s[index])
+        raise SourceError(
+            f"{events.places[index]}: {found} is outside the run, which has {timing.volumes} volumes of "
+            f"{timing.tr_s:g} s ({timing.length_s:g} s); fix the onset, or check that the image is whole"
+        )
+
+
+ROUNDING_S = 1e-3
+"""Onsets and volume times are equal within this; events are written in milliseconds."""
+
+
+class WindowConfig(Config):
+    """Which volumes make a trial, in seconds after its onset, and what the run goes through before."""
+
+    kind: Literal["window"] = "window"
+    start_s: FiniteFloat = 4.0
+    stop_s: FiniteFloat = 10.0
+    average: bool = True
+    """Average the volumes into one response, or keep them as (time, voxel)."""
+    detrend: bool = True
+    """Take each run's linear trend out of every voxel."""
+    standardise: Standardise = "psc"
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.stop_s <= self.start_s:
+            raise ValueError(f"stop_s {self.stop_s:g} is not after start_s {self.start_s:g}; both count from the onset")
+        return self
+
+
+def window_volumes(config: WindowConfig, timing: Timing) -> int:
+    """Return how many volumes a window has, the same for all trials.
+
+    Raises
+    ------
+    SourceError
+        The window is shorter than half a repetition time.
+    """
+    count = round((config.stop_s - config.start_s) / timing.tr_s)
+    if count < 1:
+        raise SourceError(
+            f"source.response: the window from {config.start_s:g} s to {config.stop_s:g} s holds no volume of "
+            f"{timing.tr_s:g} s; make it longer"
+        )
+    return count
+
+
+def first_volumes(events: Events, timing: Timing, config: WindowConfig) -> NDArray[np.int64]:
+    """Return each trial's first volume: the first at or after the onset plus ``start_s``, shape (trial,).
+
+    Raises
+    ------
+    SourceError
+        A window begins before the run or ends after it.
+    """
+    delay_s = events.onset_s + config.start_s - timing.start_s
+    first = np.ceil((delay_s - ROUNDING_S) / timing.tr_s).astype(np.int64)
+    inside = (delay_s >= -ROUNDING_S) & (first + window_volumes(config, timing) <= timing.volumes)
+    window = f"the window of {config.start_s:g} to {config.stop_s:g} s after its onset, {{onset:g}} s,"
+    refuse_outside(inside, events, timing, window)
+    return first
+
+
+def trial_windows(
+    series: NDArray[np.float32], events: Events, timing: Timing, config: WindowConfig, *, where: object = "the run"
+) -> NDArray[np.float32]:
+    """Cut a run into trials.
+
+    Parameters
+    ----------
+    series : array of shape (time, voxel)
+        The run as it was recorded.
+    events, timing : what happened when
+    config : the window
+    where : what the series was read from, for messages
+
+    Returns
+    -------
+    array of shape (trial, voxel) where the window is averaged, else (trial, time, voxel); float32
+
+    Raises
+    ------
+    SourceError
+        See `first_volumes` and `standardised`.
+    """
+    scaled = standardised(detrended(series) if config.detrend else series, config.standardise, where)
+    steps = np.arange(window_volumes(config, timing))
+    shape = (len(events.places), *(() if config.average else steps.shape), series.shape[1])
+    cut = np.empty(shape, np.float32)
+    for trial, first in enumerate(first_volumes(events, timing, config)):
+        window = scaled[first + steps]
+        cut[trial] = window.mean(axis=0) if config.average else window
+    return cut
+
+
+Hrf = Literal[
+    "glover",
+    "glover + derivative",
+    "glover + derivative + dispersion",
+    "spm",
+    "spm + derivative",
+    "spm + derivative + dispersion",
+]
+DERIVATIVES = {"derivative": "time_derivative", "dispersion": "dispersion_derivative"}
+"""How nilearn's functions call what its models add to a response."""
+FAINT = 0.01
+"""A trial whose regressor is weaker than this part of the run's median has its response outside the run."""
+COLLINEAR = 1e-4
+"""A trial of whose regressor less than this part is its own, in norm, has no response of its own."""
+RANK = 1e-10
+"""Singular values below this part of the largest count as 0."""
+BLOCK_VOXELS = 16384
+"""Voxels that are raised to double precision at a time."""
+
+
+class GlmConfig(Config):
+    """The model of a trial, and what the run goes through before."""
+
+    kind: Literal["glm"] = "glm"
+    hrf: Hrf = "glover"
+    """The haemodynamic response; of one with derivatives the response's own beta is the trial's."""
+    confounds: tuple[str, ...] = ()
+    """Columns of the run's ``*_desc-confounds_timeseries.tsv``; patterns such as ``"trans_*"`` may match several."""
+    drift: Literal["cosine", "polynomial"] | None = "cosine"
+    drift_order: PositiveInt = 1
+    """The polynomial's degree; of no meaning to cosines."""
+    high_pass_hz: Annotated[FiniteFloat, Field(gt=0)] = 0.01
+    """Where the cosines end; of no meaning to polynomials."""
+    duration_s: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    """How long all trials last; by default the durations of their events."""
+    standardise: Standardise = "psc"
+
+
+def check_covered(events: Events, timing: Timing) -> None:
+    """Raise `SourceError` unless every trial begins within the run."""
+    inside = (events.onset_s >= 0) & (events.onset_s < timing.length_s)
+    refuse_outside(inside, events, timing, "its onset, {onset:g} s,")
+
+
+def trial_betas(
+    series: NDArray[np.float32],
+    events: Events,
+    timing: Timing,
+    config: GlmConfig,
+    confounds: NDArray[np.float64],
+    *,
+    where: object = "the run",
+) -> NDArray[np.float32]:
+    """Estimate one response per trial and voxel; see the module's equation.
+
+    Parameters
+    ----------
+    series : array of shape (time, voxel)
+        The run as it was recorded.
+    events, timing : what happened when
+    config : the model
+    confounds : array of shape (time, confound)
+    where : what the series was read from, for messages
+
+    Returns
+    -------
+    array of shape (trial, voxel), float32, in units of the series per unit of the regressor; per cent of the run's mean
+    with ``standardise: psc``
+
+    Raises
+    ------
+    SourceError
+        See `trial_weights` and `standardised`.
+    """
+    weights = trial_weights(events, timing, config, confounds)
+    scaled = standardised(series, config.standardise, where)
+    betas = np.empty((len(weights), series.shape[1]), np.float32)
+    for start in range(0, series.shape[1], BLOCK_VOXELS):
+        block = scaled[:, start : start + BLOCK_VOXELS].astype(np.float64)
+        # The constant is in the model; without the mean the product loses no digits to it.
+        betas[:, start : start + BLOCK_VOXELS] = weights @ (block - block.mean(axis=0))
+    return betas
+
+
+def trial_weights(
+    events: Events, timing: Timing, config: GlmConfig, confounds: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the weights whose product with a run is its betas: (trial, time).
+
+    The design of trial t is the same for all voxels. With M the projection onto what the nuisances leave, β_t is a
+    row of the pseudo-inverse of ``M [x_t, Σ_{s≠t} x_s]`` times y (Frisch–Waugh–Lovell; that row lies in M's range, so y
+    need not be projected). All voxels of all trials thus cost one matrix product.
+
+    Raises
+    ------
+    SourceError
+        A trial's regressor is empty, or made up of the others and the nuisances.
+    """
+    regressors = trial_regressors(events, timing, config)
+    _refuse_faint(regressors[:, :, 0], events)
+    basis = nuisance_basis(timing, config, confounds)
+    others = regressors.sum(axis=0) - regressors
+    design = np.concatenate([_orthogonalised(regressors), others], axis=2)
+    design -= basis @ (basis.T @ design)
+    _refuse_collinear(regressors[:, :, 0], design, events)
+    return np.asarray(np.linalg.pinv(design, rcond=RANK)[:, 0])
+
+
+def trial_regressors(events: Events, timing: Timing, config: GlmConfig) -> NDArray[np.float64]:
+    """Return every trial's regressors: (trial, time, basis), the haemodynamic response first, then its derivatives.
+
+    Raises
+    ------
+    SourceError
+        A trial has no duration and the config gives none.
+    """
+    from nilearn.glm import first_level  # takes seconds, and only those who ingest need it
+
+    durations_s = events.duration_s if config.duration_s is None else np.full_like(events.onset_s, config.duration_s)
+    for index in np.flatnonzero(np.isnan(durations_s)):
+        raise SourceError(f"{events.places[index]}: duration is n/a; give it, or set source.response.duration_s")
+    shape, *derivatives = config.hrf.split(" + ")
+    names = [f"{shape}_hrf", *(f"{shape}_{DERIVATIVES[name]}" for name in derivatives)]
+    regressors = np.empty((len(events.places), timing.volumes, len(names)))
+    for trial, event in enumerate(zip(events.onset_s, durations_s, strict=True)):
+        # One kernel at a time: of several, nilearn would make the later ones orthogonal, and their sums over trials
+        # would no longer be the regressors of all trials together.
+        for basis, name in enumerate(names):
+            condition = (*([value] for value in event), [1.0])
+            regressors[trial, :, basis] = first_level.compute_regressor(
+                condition, getattr(first_level, name), timing.times_s
+            )[0][:, 0]
+    return regressors
+
+
+def nuisance_basis(timing: Timing, config: GlmConfig, confounds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return an orthonormal basis of confounds, drifts and the constant: (time, rank)."""
+    from nilearn.glm.first_level import make_first_level_design_matrix
+
+    drifts = make_first_level_design_matrix(
+        timing.times_s, drift_model=config.drift, drift_order=config.drift_order, high_pass=config.high_pass_hz
+    ).to_numpy()
+    columns = np.column_stack([confounds, drifts])
+    norms = np.linalg.norm(columns, axis=0)
+    # By singular values: confounds such as motion's powers may depend on each other, which QR would not see.
+    left, singular, _ = np.linalg.svd(columns / np.where(norms > 0, norms, 1), full_matrices=False)
+    return np.asarray(left[:, singular > RANK * singular[0]])
+
+
+def _orthogonalised(regressors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Make each trial's derivatives orthogonal to the regressors before them, as nilearn does: (trial, time, basis)."""
+    q, r = np.linalg.qr(regressors)
+    return np.asarray(q * np.diagonal(r, axis1=1, axis2=2)[:, None])
+
+
+def _refuse_faint(own: NDArray[np.float64], events: Events) -> None:
+    norms = np.linalg.norm(own, axis=1)
+    for index in np.flatnonzero(norms <= FAINT * np.median(norms)):
+        raise SourceError(
+            f"{events.places[index]}: the run ends before the response to this event (onset "
+            f"{events.onset_s[index]:g} s) begins, so it cannot be estimated; remove the event or name its "
+            "value in source.ignore"
+        )
+
+
+def _refuse_collinear(own: NDArray[np.float64], design: NDArray[np.float64], events: Events) -> None:
+    """Look at what the others' regressors leave of each trial's, after the nuisances were taken out of both."""
+    for index, columns in enumerate(design):
+        rest, norm = columns[:, 1:], np.linalg.norm(own[index])
+        fitted = rest @ np.linalg.lstsq(rest, columns[:, 0], rcond=RANK)[0]
+        if np.linalg.norm(columns[:, 0] - fitted) <= COLLINEAR * norm:
+            raise SourceError(
+                f"{events.places[index]}: this event's regressor is made up of the run's other events, confounds and "
+                "drifts, so it has no response of its own; use fewer confounds or drifts, or remove the event"
+            )
