@@ -26,7 +26,7 @@ def weights(
 ) -> None:
     """Download the published weights that a study names into data/weights; run again, it continues."""
     from brain2video.cli.progress import working
-    from brain2video.cli.tables.stores import show_weights
+    from brain2video.cli.tables.outcomes import show_weights
     from studies.stores.download import download_weights, find_weights, published_weights
 
     with working():
@@ -63,7 +63,8 @@ def bold_moments(
 ) -> None:
     """Download BOLD Moments' responses from OpenNeuro (CC0), and check the clips; run again, it continues."""
     from brain2video.cli.progress import working
-    from brain2video.cli.tables.stores import show_download_plan, show_findings
+    from brain2video.cli.tables.drawing import show_findings
+    from brain2video.cli.tables.outcomes import show_download_plan
     from feature_store.sources.bold_moments.layout import STIMULI
     from feature_store.sources.bold_moments.request import check_clips, how_to_get_clips, request
     from studies.stores.download import prepare

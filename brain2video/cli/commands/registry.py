@@ -24,8 +24,8 @@ def promote(
     """Compare a training run with what is in production, and set the alias `production` on its whole set."""
     from brain2video.cli.launch import launch
     from brain2video.cli.progress import working
-    from brain2video.cli.tables.registry import show_decision
-    from brain2video.cli.tables.stores import show_lines
+    from brain2video.cli.tables.drawing import show_lines
+    from brain2video.cli.tables.outcomes import show_decision
     from studies.registry.promote import compare_with_production, require_accepted, roll_back
     from studies.status.status import production_status
 
@@ -47,7 +47,7 @@ def promote(
 
 def show_promotion_of(study: "Study", run: str) -> None:
     """Show whether a training run is in production, and if not, why."""
-    from brain2video.cli.tables.registry import show_decision, show_in_production
+    from brain2video.cli.tables.outcomes import show_decision, show_in_production
     from studies.registry.promote import compare_with_production
 
     decision = compare_with_production(study, run)
@@ -76,7 +76,7 @@ def status(
 ) -> None:
     """Show whether a study's stores are up to date, its runs, what is in production, what is newer or does not fit."""
     from brain2video.cli.progress import working
-    from brain2video.cli.tables.stores import show_lines
+    from brain2video.cli.tables.drawing import show_lines
     from studies.status.status import production_status, remotes_status, runs_status, stores_status
 
     chosen = study.load()

@@ -78,7 +78,7 @@ def _write_groups(
     pipeline: str, study: StudyOptions, spread: SpreadOptions, no_commit: bool, **names: list[str]
 ) -> None:
     from brain2video.cli.launch import launch
-    from brain2video.cli.tables.stores import show_lines
+    from brain2video.cli.tables.drawing import show_lines
     from studies.status.status import stores_status
 
     chosen, executor = study.load(), spread.executor_config()
@@ -145,7 +145,7 @@ def verify(
 ) -> None:
     """Compare every byte of a feature store with its manifests; exit with 2 where one differs."""
     from brain2video.cli.progress import working
-    from brain2video.cli.tables.stores import show_findings
+    from brain2video.cli.tables.drawing import show_findings
     from feature_store import verify as findings_of
 
     store = path or study.load().store

@@ -58,7 +58,7 @@ def show_reconstruction_run(reconstruction: "ReconstructionRef") -> None:
 
 
 def _show_new_videos(reconstruction: "ReconstructionRef") -> None:
-    from brain2video.cli.tables.videos import show_new_videos
+    from brain2video.cli.tables.outcomes import show_new_videos
     from core.checkout import project_root
     from core.files import read_json
     from studies.runs import MANIFEST, VIDEOS
@@ -71,7 +71,7 @@ def _show_new_videos(reconstruction: "ReconstructionRef") -> None:
 def explain(video: Video) -> None:
     """Show where a video comes from: whose responses, which models, weights, seed and code."""
     from brain2video.cli.progress import working
-    from brain2video.cli.tables.videos import show_facts
+    from brain2video.cli.tables.drawing import show_facts
     from studies.reconstruction.explain import explain as facts_of
 
     with working():
@@ -88,7 +88,7 @@ def reproduce(
 ) -> None:
     """Render a video again from its own metadata, and compare the bytes; exit with 2 where they differ."""
     from brain2video.cli.progress import working
-    from brain2video.cli.tables.videos import show_reproduced
+    from brain2video.cli.tables.outcomes import show_reproduced
     from studies.reconstruction.reproduce import reproduce as render_again
 
     with working():
