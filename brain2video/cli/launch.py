@@ -84,17 +84,17 @@ def take_part(study: "Study", together: dict[str, Any]) -> None:
     from studies.training.distributed import fit_distributed
 
     if together.get("nodes", 1) == 1:
-        raise ConfigError("--join: takes part with other machines; say how many with --nodes, and --rendezvous")
+        raise ConfigError("--join: takes part with other machines; give their number with --nodes, and --rendezvous")
     with working() as console:
-        made = fit_distributed(study, DistributedConfig.model_validate(together))
-        console.print(f"[green]took part in[/] {made.folder}", highlight=False)
+        training = fit_distributed(study, DistributedConfig.model_validate(together))
+        console.print(f"[green]took part in[/] {training.folder}", highlight=False)
 
 
 def _account(run: Any, seconds: float) -> str:
-    """Return what of a run was work and what orchestration: ZenML's own time, and the imports that it needs."""
+    """Return a run's line: the steps that worked, and the share of orchestration, ZenML's own time and its imports."""
     steps, share = len(run.steps), max(0.0, seconds - WORK.seconds)
-    told = f"{steps - WORK.up_to_date} of {steps} steps had work to do, {WORK.up_to_date} results were up to date"
-    return f"[dim]{run.name}: {told}; {seconds:.1f} s, orchestration {share:.1f} s of it ({share / seconds:.0%})[/]"
+    counts = f"{steps - WORK.up_to_date} of {steps} steps had work to do, {WORK.up_to_date} results were up to date"
+    return f"[dim]{run.name}: {counts}; {seconds:.1f} s, orchestration {share:.1f} s of it ({share / seconds:.0%})[/]"
 
 
 def commit(folder: Path, config: str, overrides: list[str] | None) -> None:

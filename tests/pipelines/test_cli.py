@@ -64,7 +64,7 @@ MISTAKES = [
     (["targets", "-c", "configs/small.yaml", "--executor", "dask"], "the scheduler's address is missing; give one"),
     (["run", "-c", "configs/small.yaml", "--executor", "cluster"], "kind: input should be 'here', 'processes' or"),
     (["train", "-c", "configs/small.yaml", "--nodes", "2"], "2 nodes need a rendezvous; give host:port"),
-    (["train", "-c", "configs/small.yaml", "--join"], "--join: takes part with other machines; say how many"),
+    (["train", "-c", "configs/small.yaml", "--join"], "--join: takes part with other machines; give their number"),
     (["train", "-c", "configs/small.yaml", "--set", "study=empty"], "no feature store; run 'dvc pull'"),
     (
         ["reconstruct", "-c", "configs/small.yaml", "--set", "study=empty"],

@@ -7,14 +7,14 @@ import typer
 from brain2video.cli.options import DEMO, Config, Set
 
 GONE = ("--gpu-hour", "--gb-month", "--gpu-tflops", "--gpu-float32-tflops", "--efficiency", "--rates")
-"""Options of hours and money, which were estimates that nobody had measured."""
+"""Options of hours and money, which were estimates without a measurement."""
 
 
 def _refuse(value: str | None) -> None:
     from core.errors import ConfigError
 
     if value is not None:
-        raise ConfigError(f"{', '.join(GONE)}: gone, with the hours and the money that they were for; leave them out")
+        raise ConfigError(f"{', '.join(GONE)}: removed, with the hours and the money that they were for; omit them")
 
 
 def plan(

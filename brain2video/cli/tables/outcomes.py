@@ -24,7 +24,7 @@ def show_decision(study: str, decision: "PromotionDecision") -> None:
     title = f"{study}: {decision.candidate} (training {decision.candidate.run}){beside}"
     if decision.rows:
         table = Table(title=f"{title}, {decision.stimuli} held-out training stimuli", title_justify="left")
-        for name in ("", "production", "candidate", "difference", "asked for", ""):
+        for name in ("", "production", "candidate", "difference", "required", ""):
             table.add_column(name, justify="right" if name else "left")
         for row in decision.rows:
             difference = f"{row.difference:+.4f} {escape(f'[{row.low:+.4f}, {row.high:+.4f}]')}"
