@@ -17,7 +17,7 @@ from PIL import Image
 from core.clips import Clip, ClipConfig
 from core.config import Config
 from core.errors import SourceError, SourceMissing
-from feature_store.sources.base import SPLITS, Recording, Rows, Split
+from feature_store.sources.base import SPLITS, Recording, Rows, Source, Split
 
 
 class Digits69Config(Config):
@@ -36,7 +36,7 @@ class Digits69Config(Config):
         return Digits69(root / self.path)
 
 
-class Digits69:
+class Digits69(Source):
     """The dataset, with what it is known to hold; a still image is a clip of one frame, repeated."""
 
     VOXELS: ClassVar[int] = 3092
@@ -92,10 +92,6 @@ class Digits69:
             image = image.resize((config.width, config.height), Image.Resampling.BOX)
         frame = np.asarray(image.convert("RGB"))
         return np.repeat(frame[None], config.frames, axis=0)
-
-    def target(self, name: str) -> None:
-        """Return None: the dataset brings no embeddings."""
-        del name
 
     @cached_property
     def _arrays(self) -> dict[str, NDArray[Any]]:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from core.errors import SourceError, StoreError
 from core.files import digest_file
 from feature_store.reader import voxels_in
+from feature_store.sources.base import NAME, present, read_csv, whole_numbers
 from feature_store.sources.bids.images import Grid, check_grid, grid_of, open_image, read_values
 from feature_store.sources.bold_moments.reader import read_mask
-from feature_store.sources.tables import NAME, present, read_csv, whole_numbers
 from studies.decoding.voxel_record import INDICES, VoxelOrder, VoxelRecord, VoxelScale, check_order, scale_fault
 
 RESPONSES, TRIALS, VOXELS = "responses.npy", "trials.csv", "voxels.csv"
