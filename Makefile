@@ -18,21 +18,25 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH
 $(shell mkdir -p $(CURDIR)/.state/tmp)
 
-.PHONY: demo test test-full lint bench setup clean
+.PHONY: demo test test-servers test-full lint bench setup clean
 
 demo: $(READY)          ## the whole loop on the small simulated world
 	$(BIN)/brain2video demo
 
-# One process a core, one thread each; whole files to a process, so that what they share is set up once.
-PYTEST := $(BIN)/pytest --numprocesses $(THREADS) --maxprocesses 4 --dist loadfile
-test test-full: export OMP_NUM_THREADS := 1
-test test-full: export MKL_NUM_THREADS := 1
-test test-full: export OPENBLAS_NUM_THREADS := 1
+# One process a core, one thread each; whole files to a process, so that what they share is set up once, in the order
+# of tests/conftest.py.
+PYTEST := $(BIN)/pytest --numprocesses $(THREADS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+test test-servers test-full: export OMP_NUM_THREADS := 1
+test test-servers test-full: export MKL_NUM_THREADS := 1
+test test-servers test-full: export OPENBLAS_NUM_THREADS := 1
 
-test: lint              ## lint, types, layers, tests
-	$(PYTEST) -m "not full"
+test: lint              ## lint, types, layers, tests that need no browser and no server
+	$(PYTEST) -m "not full and not servers"
 
-test-full: lint         ## the same with the long counts
+test-servers: $(READY)  ## tests with Chromium, PostgreSQL, MariaDB, S3, MLflow's and ZenML's servers, dask clusters
+	$(PYTEST) -m "servers and not full"
+
+test-full: lint         ## every test, the long counts too
 	$(PYTEST)
 
 lint: $(READY)

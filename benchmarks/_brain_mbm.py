@@ -34,9 +34,8 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.encoders.mbm.network import Attention, MaskedBrainModel, compiled
-from models.encoders.mbm.patches import kept_of
-from models.encoders.mbm.pretrain import Twins, masked_error
+from models.encoders.mbm.network import Attention, MaskedBrainModel, compiled, kept_of
+from models.encoders.mbm.stages import RepeatPairs, masked_error
 from models.encoders.settings import PretrainConfig
 from models.training.checkpoints import Checkpoints
 from models.training.distributed import workers
@@ -125,7 +124,7 @@ def ours(size: Size, tricks: Tricks, stack: ExitStack) -> Step:
         for group in optimiser.param_groups:
             group["fused"] = False
     stack.enter_context(compiled(model, tricks.compile))
-    data = Twins(rows, [], np.arange(ROWS), np.arange(0))
+    data = RepeatPairs(rows, [], np.arange(ROWS), np.arange(0))
     rng = np.random.default_rng(1)
 
     def step() -> torch.Tensor:
@@ -214,7 +213,7 @@ def show_losses(size: Size, steps: int) -> None:
     """Train both from weights drawn alike, on the same rows, by the project's own loop, and print where they end."""
     patches, rows = simulated(size)
     config = PretrainConfig(masked=MASKED, targets="same", lr=2e-3, warm_up=50)
-    data = Twins(rows, [], np.arange(ROWS), np.arange(0))
+    data = RepeatPairs(rows, [], np.arange(ROWS), np.arange(0))
     layers = ViTMaeLayers(size, kept_of(patches, MASKED), "sdpa")
     own = MaskedBrainModel(size.config, {"sub-01": patches})
 

@@ -39,9 +39,9 @@ def ours(features: Array, targets: Array, unit: float, criterion: Any = "gcv") -
     return fit_ridge(features, targets, names, list(PENALTIES), criterion=criterion, penalty_per="target").predict
 
 
-def ours_loso(features: Array, targets: Array, unit: float) -> Predict:
+def ours_left_out(features: Array, targets: Array, unit: float) -> Predict:
     """Fit this project's ridge with its exact criterion."""
-    return ours(features, targets, unit, "loso")
+    return ours(features, targets, unit, "leave_one_stimulus_out")
 
 
 def scikit_learn(features: Array, targets: Array, unit: float) -> Predict:
@@ -77,7 +77,7 @@ def himalaya(backend: str, features: Array, targets: Array, unit: float) -> Pred
 
 CONTENDERS = {
     "ours": ("this ridge", "GCV", ours),
-    "ours-loso": ("this ridge", "leave one out, exact", ours_loso),
+    "ours-loso": ("this ridge", "leave one out, exact", ours_left_out),
     "sklearn": ("scikit-learn RidgeCV", "leave one out, exact", scikit_learn),
     "himalaya": ("himalaya KernelRidgeCV, numpy", "5 folds", himalaya_numpy),
     "himalaya-torch": ("himalaya KernelRidgeCV, torch", "5 folds", himalaya_torch),

@@ -20,10 +20,11 @@ import pandas as pd
 import yaml
 
 from feature_store.versioning import commit_outputs
+from studies.runs import SCORES
 from studies.stores.responses import ingest
 from studies.stores.targets import extract
 from studies.study import load_study
-from studies.training.fit import SCORES, fit
+from studies.training.fit import fit
 
 CAUSES, VALUES = 48, 300
 """What a stimulus is made of, and how many values its embedding has."""

@@ -35,8 +35,8 @@ from models.generator.base import LatentDiffusion
 from models.generator.settings import TextToVideoConfig
 from simulation.draw import draw_clips
 from simulation.world import WORLDS
-from studies.stores.targets import read_ahead
-from zoo.models.text import train_tokenizer
+from studies.stores.clip_reading import read_ahead
+from zoo.text_to_video import train_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
 ZOO = ROOT / "models" / "small_world"
@@ -89,7 +89,7 @@ def zeroscope() -> LatentDiffusion:
     unet, vae, encoder = (part.eval().requires_grad_(False).to(device, torch.float16) for part in parts)
     scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False)
     config = TextToVideoConfig(weights="random", strength=0.8, steps=STEPS, guidance=15.0, batch=BATCH, dtype="float16")
-    return LatentDiffusion(config, vae, unet, encoder, tokenizer, scheduler, "random")
+    return LatentDiffusion(config.rendering(), vae, unet, encoder, tokenizer, scheduler, "random")
 
 
 CAPTIONS = [one.captions()[0] for one in WORLDS["full"].draw("test", BATCH, seed=0)]

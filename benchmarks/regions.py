@@ -18,11 +18,10 @@ def main() -> None:
     parser.add_argument("--targets", type=int, default=999, help="components of the targets")
     parser.add_argument("--voxels", type=int, nargs="+", default=[150, 4000])
     given = parser.parse_args()
-    from models.regressors.ridge.columns import fit_columns
-    from models.regressors.ridge.ridge import fit_ridge
+    from models.regressors.ridge.ridge import fit_columns, fit_ridge
     from models.regressors.settings import RidgeConfig
 
-    rng, config = np.random.default_rng(0), RidgeConfig(criterion="loso")
+    rng, config = np.random.default_rng(0), RidgeConfig(criterion="leave_one_stimulus_out")
     stimuli = [str(index) for index in range(given.rows)]
     print(f"{'voxels':>7}  {'fit_columns':>11}  {'fit_ridge':>9}")
     for voxels in given.voxels:
@@ -30,8 +29,8 @@ def main() -> None:
         targets = features @ rng.normal(size=(voxels, given.targets)).astype(np.float32)
         targets += 10 * rng.normal(size=targets.shape).astype(np.float32)
         ours, fitted = timed(lambda x=features, y=targets: fit_columns(x, y, stimuli, config))
-        theirs, usual = timed(lambda x=features, y=targets: fit_ridge(x, y, stimuli, config.penalties))
-        assert fitted.penalties[0] == usual.penalties[0]
+        theirs, usual = timed(lambda x=features, y=targets: fit_ridge(x, y, stimuli, config.alphas))
+        assert fitted.alphas[0] == usual.alphas[0]
         print(f"{voxels:>7}  {ours:>10.2f}s  {theirs:>8.2f}s  {theirs / ours:.1f} ×", flush=True)
 
 

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from core.errors import ServerError
+
 CODE_ROOT = Path(__file__).resolve().parents[1]
 """The folder that holds this project's packages."""
 
@@ -17,3 +19,12 @@ def relative_to_root(path: Path) -> str:
     """Return a path relative to the checkout where it lies inside; references never hold absolute paths."""
     absolute = path.absolute()
     return absolute.relative_to(project_root()).as_posix() if absolute.is_relative_to(project_root()) else str(path)
+
+
+def require_same_root(root: Path) -> None:
+    """Raise `ServerError` where relative paths start elsewhere than in the process that asked for the work."""
+    if project_root() != root:
+        raise ServerError(
+            f"a worker's checkout is {project_root()}, that of the process that asked for the work is {root}; start "
+            f"the worker with BRAIN2VIDEO_HOME={root}"
+        )

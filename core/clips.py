@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -170,6 +171,75 @@ def _opened(path: Path) -> Iterator[Any]:
         if isinstance(error, SourceError):
             raise
         raise SourceError(f"{path}: not a video that can be read ({error.strerror}); check its name") from error
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """A video on disk, not read yet.
+
+    Attributes
+    ----------
+    path : a file, or a folder of frames
+    frames : how many it has
+    height, width : in pixels
+    duration_s : None where it is not known: of one frame, or of a folder of frames
+    """
+
+    path: Path
+    frames: int
+    height: int
+    width: int
+    duration_s: float | None
+
+
+def video_files(path: Path) -> list[Path]:
+    """Return the files of a video: itself, or a folder's still images by the numbers in their names, 2 before 10."""
+    if not path.is_dir():
+        return [path]
+    stills = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != "."]
+    return sorted(stills, key=lambda file: (_last_number(file.stem), file.name))
+
+
+def _last_number(stem: str) -> int:
+    digits = "".join(sign if sign.isdecimal() else " " for sign in stem).split()
+    return int(digits[-1]) if digits else -1
+
+
+def probe_video(path: Path) -> VideoInfo:
+    """Return a video's frames, size and duration; only images are decoded.
+
+    Raises
+    ------
+    SourceError
+        It is no video, image or folder of images.
+    """
+    try:
+        if path.is_dir():
+            files = video_files(path)
+            first = probe_video(files[0])
+            return VideoInfo(path, len(files), first.height, first.width, None)
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            with Image.open(path) as image:
+                return VideoInfo(path, 1, image.height, image.width, None)
+        return _probe_container(path)
+    except (av.FFmpegError, OSError, IndexError, ValueError) as error:
+        if isinstance(error, SourceError):
+            raise
+        raise SourceError(f"{path}: not a video that can be decoded ({error}); replace the file") from error
+
+
+def _probe_container(path: Path) -> VideoInfo:
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        base = float(stream.time_base or 1)
+        packets = [packet for packet in container.demux(stream) if packet.pts is not None and packet.size]
+        shown = sorted((packet.pts * base, (packet.duration or 0) * base) for packet in packets)
+        if not shown:
+            raise SourceError(f"{path}: holds no video frame; replace the file")
+        (first, _), (last, length) = shown[0], shown[-1]
+        still = len(shown) == 1
+        duration = None if still else last - first + (length or (last - first) / (len(shown) - 1))
+        return VideoInfo(path, len(shown), stream.height, stream.width, duration)
 
 
 def write_clip(

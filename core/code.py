@@ -11,6 +11,7 @@ hand; three rules say what an import is followed for:
 """
 
 import ast
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -22,11 +23,15 @@ from core.config import Config
 from core.files import digest_json
 
 CONFIG = (Config.__module__, Config.__qualname__)
+_reading = threading.Lock()
+"""Python 3.11 miscounts its recursion where two threads parse at once (SystemError: AST constructor)."""
 
 
 def code_digest(*parts: object) -> str:
     """Return a digest of what the modules of these parts do, and all that they import; see `modules_reached`."""
-    return digest_json([(name, _read(name).tree) for name in sorted(modules_reached(*parts))])
+    reached = sorted(modules_reached(*parts))
+    with _reading:
+        return digest_json([(name, _read(name).tree) for name in reached])
 
 
 def modules_reached(*parts: object) -> frozenset[str]:
@@ -40,15 +45,16 @@ def modules_reached(*parts: object) -> frozenset[str]:
     """
     waiting, in_use = _roots(parts)
     reached: set[str] = set()
-    while waiting:
-        name = waiting.pop()
-        if name in reached or _file_of(name) is None:
-            continue
-        reached.add(name)
-        module = _read(name)
-        waiting |= module.imports | {name.rpartition(".")[0]}
-        for class_name, built in module.built_by.items():
-            waiting |= built if (name, class_name) in in_use else frozenset()
+    with _reading:
+        while waiting:
+            name = waiting.pop()
+            if name in reached or _file_of(name) is None:
+                continue
+            reached.add(name)
+            module = _read(name)
+            waiting |= module.imports | {name.rpartition(".")[0]}
+            for class_name, built in module.built_by.items():
+                waiting |= built if (name, class_name) in in_use else frozenset()
     return frozenset(reached)
 
 

@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import warnings
 from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
 
@@ -12,6 +13,22 @@ class Config(BaseModel):
     """A frozen config that refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def renamed(content: Any, old: str, new: str) -> Any:
+    """Return what is read of a config with a key's old name replaced, and warn of it; for a before-validator.
+
+    Raises
+    ------
+    ValueError
+        Both names are given.
+    """
+    if not isinstance(content, dict) or old not in content:
+        return content
+    if new in content:
+        raise ValueError(f"'{old}' is the old name of '{new}'; give '{new}' alone")
+    warnings.warn(f"'{old}' is now called '{new}'; this release still reads the old name", FutureWarning, stacklevel=2)
+    return {new if key == old else key: value for key, value in content.items()}
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:

@@ -7,6 +7,7 @@ already set stays as it is. Imports nothing heavy.
 
 import os
 import sys
+import warnings
 from pathlib import Path
 
 from core.checkout import project_root
@@ -54,6 +55,7 @@ def prepare() -> None:
 
 def quiet(debug: bool) -> None:
     """Keep the libraries' logs off the terminal, where `brain2video` shows its own progress, unless asked for them."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     level = "DEBUG" if debug else "CRITICAL"
     os.environ.setdefault("ZENML_LOGGING_VERBOSITY", level)
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "DEBUG" if debug else "ERROR")

@@ -435,8 +435,8 @@ def _perform(task: Task) -> Any:
         )
     if _code_of(task.modules) != task.code:
         raise ServerError(
-            f"{worker}: its code in {CODE_ROOT} is not that of the process that asked for the work; bring both to the same "
-            "version and start the worker again"
+            f"{worker}: its code in {CODE_ROOT} is not that of the process that asked for the work; bring both to "
+            "the same version and start the worker again"
         )
     if task.threads:  # libraries loaded from now on read the environment; these were loaded before it was set
         threadpool_limits(task.threads)

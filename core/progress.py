@@ -47,7 +47,12 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 class Stopwatch:
-    """Runs while at least one ``with`` block is open; two that overlap count once."""
+    """Runs while at least one ``with`` block is open; two that overlap count once.
+
+    Attributes
+    ----------
+    up_to_date : how many results were found up to date, by `count`
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -56,6 +61,12 @@ class Stopwatch:
     def reset(self) -> None:
         """Start again from zero; no block may be open."""
         self._open, self._since, self._seconds = 0, 0.0, 0.0
+        self.up_to_date = 0
+
+    def count(self, *, up_to_date: bool) -> None:
+        """Count one result, which was found up to date or has been made."""
+        with self._lock:
+            self.up_to_date += up_to_date
 
     @property
     def seconds(self) -> float:
@@ -79,4 +90,4 @@ class Stopwatch:
 
 
 WORK = Stopwatch()
-"""Runs while a pipeline's steps work or check whether results are up to date; the rest of a run is orchestration."""
+"""Runs while a pipeline's steps work or look whether their results are up to date; the rest is orchestration."""

@@ -1,6 +1,6 @@
 """What a study's evaluation is asked for; the metrics themselves are registered in `evaluation.metrics`."""
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, field_validator
 
 from core.config import Config, nearest
 from evaluation.metrics import metric_names
@@ -37,16 +37,3 @@ class EvaluationConfig(Config):
     """Shuffled orders that the shuffled-brain control is averaged over."""
     frame_permutations: int = Field(default=4, ge=1)
     """The same for metrics that compare frames, which take longest."""
-
-
-class JudgeConfig(Config):
-    """How the judge of the small world's clips is trained, on real clips only."""
-
-    seed: int = 0
-    clips: PositiveInt = 10000
-    """Clips drawn for training, other ones than the generator's."""
-    steps: PositiveInt = 4000
-    batch: PositiveInt = 48
-    lr: PositiveFloat = 2e-3
-    noise: float = Field(default=14.0, ge=0)
-    """Largest noise on the clips shown in training, in grey levels, so that small artefacts do not mislead it."""

@@ -13,7 +13,8 @@ from core.checkout import project_root
 from core.config import Config
 from core.files import digest_json
 from models.registry.sets import ModelSet
-from studies.references import GroupRef, ReconstructionRef, RegionsRef, TrainingRef, WantedGroup
+from studies.references import GroupRef, ReconstructionRef, RegionsRef, TrainingRef
+from studies.runs import BRAIN, GALLERY, REGIONS_CHART, SHEET
 
 FILE = "reference.json"
 NOT_CONTENT = {"fresh", "dvc_state", "pictures"}
@@ -24,7 +25,6 @@ class ReferenceMaterializer(BaseMaterializer):
     """Materializes the references of `studies.references` and registered model sets."""
 
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (
-        WantedGroup,
         GroupRef,
         TrainingRef,
         ReconstructionRef,
@@ -69,9 +69,9 @@ def _pictures(data: Config) -> list[Path]:
     if isinstance(data, GroupRef):
         return [project_root() / picture for picture in data.pictures]
     if isinstance(data, ReconstructionRef) and data.run:
-        return [project_root() / data.folder / name for name in ("gallery.html", "sheet.png")]
+        return [project_root() / data.folder / name for name in (GALLERY, SHEET)]
     if isinstance(data, RegionsRef) and data.run:
-        return [project_root() / data.folder / name for name in ("regions.png", "brain.png")]
+        return [project_root() / data.folder / name for name in (REGIONS_CHART, BRAIN)]
     return []
 
 

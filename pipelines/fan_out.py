@@ -1,20 +1,15 @@
-"""A step mapped over subjects or targets: all run that can, and one that fails does not lose what the others did."""
+"""A step run for several subjects or targets: all run that can, and one that fails does not lose what others did."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from zenml import unmapped
-from zenml.execution.pipeline.dynamic.outputs import StepFuture
 from zenml.models import ArtifactVersionResponse
 from zenml.steps import BaseStep
 
 from core.errors import Brain2VideoError, PartFailed
 from core.executors import end_workers
 from feature_store.schema import Kind
-from steps.name_group import name_group
 from studies.references import GroupRef
-from studies.status.standing import group_standing
-from studies.study import Study
 
 
 class Fanned:
@@ -22,9 +17,8 @@ class Fanned:
 
     Parameters
     ----------
-    step : a step that takes `study`, `wanted` and `executor` and returns a `GroupRef`
+    step : a step that takes `study`, `name` and `executor` and returns a `GroupRef`
     config : the study as steps take it
-    study : the same
     kind : "responses" or "targets"
     names : subjects or targets
     executor : how the work is spread; see `core.executors.ExecutorConfig`
@@ -34,27 +28,15 @@ class Fanned:
         self,
         step: BaseStep,
         config: ArtifactVersionResponse,
-        study: Study,
         kind: Kind,
         names: Sequence[str],
         executor: dict[str, Any],
     ) -> None:
         self.kind, self.names = kind, list(names)
         self.published: list[GroupRef] = []
-        standing = {name: group_standing(study, kind, name) for name in names}
-        waiting = {
-            name: name_group.submit(name=name, made_from=one.made_from, id=f"{kind}:{name}")
-            for name, one in standing.items()
+        self._futures = {
+            name: step.submit(study=config, name=name, executor=executor, id=f"{kind}:{name}") for name in names
         }
-        wanted = {name: future.result() for name, future in waiting.items()}
-        self._futures: dict[str, StepFuture] = {}
-        for stands in (True, False):
-            chosen = [name for name in names if standing[name].stands == stands]
-            if chosen:
-                mapped = step.with_options(enable_cache=stands).map(
-                    study=unmapped(config), wanted=[wanted[name] for name in chosen], executor=unmapped(executor)
-                )
-                self._futures |= dict(zip(chosen, mapped.futures, strict=True))
 
     def wait(self) -> dict[str, BaseException]:
         """Wait for all, keep the references to what was published, and return what failed, with its reason."""
@@ -73,7 +55,7 @@ def gathered(*several: Fanned) -> Sequence[Fanned]:
     Raises
     ------
     PartFailed
-        Some of it failed on what a user can mend; the line names them, says why, and what was published all the same.
+        Some of it failed on what a user can fix; the line names the parts and the reasons, and what was published.
     Exception
         What else failed, with a note that says the same.
     """
@@ -92,6 +74,6 @@ def gathered(*several: Fanned) -> Sequence[Fanned]:
             error.add_note(f"raised by {name}; {others}")
             raise error
     raise PartFailed(
-        f"{len(failed)} of {total} failed: {reasons}; {others}; mend it and run the same command again, which works on "
-        "what failed alone"
+        f"{len(failed)} of {total} failed: {reasons}; {others}; fix it and run the same command again, which does "
+        "only what failed"
     )

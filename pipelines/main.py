@@ -4,7 +4,7 @@ from typing import Any
 
 from zenml import pipeline
 
-from pipelines.common import DEFAULT_STUDY, DYNAMIC, answered, read_study, version
+from pipelines.common import DEFAULT_STUDY, DYNAMIC, read_study, version
 from pipelines.fan_out import Fanned, gathered
 from steps.decode_regions import decode_regions
 from steps.extract_targets import extract_targets
@@ -15,16 +15,6 @@ from steps.reconstruct_videos import reconstruct_videos
 from steps.register_models import register_models
 from steps.resolve_models import resolve_models
 from steps.simulate_source import simulate_source
-from studies.registry.production import resolve_production
-from studies.status.standing import (
-    promoted_standing,
-    reconstruction_standing,
-    regions_standing,
-    registered_standing,
-    resolved_standing,
-    source_standing,
-    training_standing,
-)
 from studies.stores.responses import subjects_of
 
 
@@ -41,21 +31,17 @@ def main(
     A study of the small world is simulated first.
     """
     config, chosen = read_study(study, overrides)
-    source = None if chosen.simulation is None else source_standing(chosen)
-    if source is not None:
-        answered(simulate_source, source, study=config)
+    if chosen.simulation is not None:
+        simulate_source(study=config)
     groups = gathered(
-        Fanned(ingest_responses, config, chosen, "responses", subjects_of(chosen), executor),
-        Fanned(extract_targets, config, chosen, "targets", list(chosen.targets), executor),
+        Fanned(ingest_responses, config, "responses", subjects_of(chosen.source), executor),
+        Fanned(extract_targets, config, "targets", list(chosen.targets), executor),
     )
     if commit and not overrides:
-        version(chosen, study, groups, source)
-    trained = answered(fit_models, training_standing(chosen), study=config, together=together)
-    registered = registered_standing(chosen, trained.load())
-    _, made = answered(register_models, registered, study=config, training=trained)
-    run = made.load()
-    answered(promote_models, promoted_standing(chosen, run), study=config, run=run, require=False)
-    answered(decode_regions, regions_standing(chosen), study=config, require=False)
-    found = resolve_production(chosen)
-    models = answered(resolve_models, resolved_standing(found), models=found.model_dump(mode="json"))
-    answered(reconstruct_videos, reconstruction_standing(chosen, found), study=config, models=models)
+        version(chosen, study, groups)
+    trained = fit_models(study=config, together=together)
+    _, run = register_models(study=config, training=trained)
+    promote_models(study=config, run=run, require=False)
+    decode_regions(study=config, require=False)
+    models = resolve_models(study=config)
+    reconstruct_videos(study=config, models=models)

@@ -2,9 +2,8 @@
 
 from zenml import pipeline
 
-from pipelines.common import DEFAULT_STUDY, DYNAMIC, answered, read_study
+from pipelines.common import DEFAULT_STUDY, DYNAMIC, read_study
 from steps.promote_models import promote_models
-from studies.status.standing import NOTHING_STANDS
 
 
 @pipeline(**DYNAMIC)
@@ -13,4 +12,4 @@ def promotion(
 ) -> None:
     """Promote a training run, by default the newest, where mlflow/promotion.yaml lets it."""
     config, _ = read_study(study, overrides)
-    answered(promote_models, NOTHING_STANDS, study=config, run=run, force=force)
+    promote_models(study=config, run=run, force=force)

@@ -2,12 +2,10 @@
 
 from zenml import pipeline
 
-from pipelines.common import DEFAULT_STUDY, DYNAMIC, answered, read_study
+from pipelines.common import DEFAULT_STUDY, DYNAMIC, read_study
 from steps.reconstruct_responses import reconstruct_responses
 from steps.reconstruct_videos import reconstruct_videos
 from steps.resolve_models import resolve_models
-from studies.registry.production import resolve_production
-from studies.status.standing import reconstruction_standing, resolved_standing
 
 
 @pipeline(**DYNAMIC)
@@ -20,10 +18,9 @@ def reconstruction(
     check_scale: bool = True,
 ) -> None:
     """Reconstruct the test stimuli, or, with `responses`, what a file of responses that were never stored is of."""
-    config, chosen = read_study(study, overrides)
-    found = resolve_production(chosen, run)
-    models = answered(resolve_models, resolved_standing(found), models=found.model_dump(mode="json"))
+    config, _ = read_study(study, overrides)
+    models = resolve_models(study=config, run=run)
     if responses is None:
-        answered(reconstruct_videos, reconstruction_standing(chosen, found), study=config, models=models)
+        reconstruct_videos(study=config, models=models)
     else:
         reconstruct_responses(config, models, responses, tables, check_scale)

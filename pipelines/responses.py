@@ -20,6 +20,6 @@ def responses(
 ) -> None:
     """Ingest every subject of a study, or the named ones."""
     config, chosen = read_study(study, overrides)
-    groups = gathered(Fanned(ingest_responses, config, chosen, "responses", subjects or subjects_of(chosen), executor))
+    groups = gathered(Fanned(ingest_responses, config, "responses", subjects or subjects_of(chosen.source), executor))
     if commit and not overrides:
         version(chosen, study, groups)

@@ -19,6 +19,6 @@ def targets(
 ) -> None:
     """Extract every target of a study, or the named ones."""
     config, chosen = read_study(study, overrides)
-    groups = gathered(Fanned(extract_targets, config, chosen, "targets", targets or list(chosen.targets), executor))
+    groups = gathered(Fanned(extract_targets, config, "targets", targets or list(chosen.targets), executor))
     if commit and not overrides:
         version(chosen, study, groups)

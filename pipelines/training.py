@@ -4,11 +4,10 @@ from typing import Any
 
 from zenml import pipeline
 
-from pipelines.common import DEFAULT_STUDY, DYNAMIC, answered, read_study
+from pipelines.common import DEFAULT_STUDY, DYNAMIC, read_study
 from steps.fit_models import fit_models
 from steps.promote_models import promote_models
 from steps.register_models import register_models
-from studies.status.standing import promoted_standing, registered_standing, training_standing
 
 
 @pipeline(**DYNAMIC)
@@ -16,10 +15,8 @@ def training(
     study: str = DEFAULT_STUDY, overrides: list[str] = [], promote: bool = False, together: dict[str, Any] = {}
 ) -> None:
     """Fit, score and register; with `promote`, put what was trained into production where the rules let it."""
-    config, chosen = read_study(study, overrides)
-    trained = answered(fit_models, training_standing(chosen), study=config, together=together)
-    registered = registered_standing(chosen, trained.load())
-    _, run = answered(register_models, registered, study=config, training=trained)
+    config, _ = read_study(study, overrides)
+    trained = fit_models(study=config, together=together)
+    _, run = register_models(study=config, training=trained)
     if promote:
-        name = run.load()
-        answered(promote_models, promoted_standing(chosen, name), study=config, run=name, require=False)
+        promote_models(study=config, run=run, require=False)

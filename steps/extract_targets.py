@@ -6,13 +6,15 @@ from zenml import step
 
 from core.executors import ExecutorConfig
 from materializers.references import ReferenceMaterializer
-from steps.study import MADE_FROM, StudyJson, at_work
-from studies.references import GroupRef, WantedGroup
+from steps.study import StudyJson, account, at_work
+from studies.references import GroupRef
 from studies.stores.targets import extract
 
 
-@step(cache_policy=MADE_FROM, output_materializers=ReferenceMaterializer)
-def extract_targets(study: StudyJson, wanted: WantedGroup, executor: dict[str, Any]) -> Annotated[GroupRef, "targets"]:
-    """Return the reference to the published group."""
+@step(enable_cache=False, output_materializers=ReferenceMaterializer)
+def extract_targets(study: StudyJson, name: str, executor: dict[str, Any]) -> Annotated[GroupRef, "targets"]:
+    """Return the reference to the published group; `executor` is an `ExecutorConfig`."""
     with at_work(study) as chosen:
-        return extract(chosen, wanted.name, ExecutorConfig.model_validate(executor))
+        group = extract(chosen, name, ExecutorConfig.model_validate(executor))
+    account(up_to_date=group.fresh)
+    return group

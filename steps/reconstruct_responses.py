@@ -7,12 +7,12 @@ from zenml import step
 
 from materializers.references import ReferenceMaterializer
 from models.registry.sets import ModelSet
-from steps.study import StudyJson, at_work
+from steps.study import StudyJson, account, at_work
 from studies.reconstruction.new import NewFile, reconstruct_file
 from studies.references import ReconstructionRef
 
 
-@step(output_materializers=ReferenceMaterializer)
+@step(enable_cache=False, output_materializers=ReferenceMaterializer)
 def reconstruct_responses(
     study: StudyJson, models: ModelSet, responses: str, tables: dict[str, str], check_scale: bool = True
 ) -> Annotated[ReconstructionRef, "reconstruction"]:
@@ -20,4 +20,6 @@ def reconstruct_responses(
     named = {name: Path(path) for name, path in tables.items()}
     file = NewFile(path=Path(responses), **named, check_scale=check_scale)
     with at_work(study) as chosen:
-        return reconstruct_file(chosen, file, models).reference
+        reference = reconstruct_file(chosen, file, models).reference
+    account(up_to_date=reference.fresh)
+    return reference

@@ -1,18 +1,20 @@
-"""Step: keep which versions a run works with: those that the alias `production` was resolved to, once."""
+"""Step: resolve, once, which versions a run works with: a training run's, by default those in production."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from zenml import log_metadata, step
 
-from core.progress import WORK
 from materializers.references import ReferenceMaterializer
 from models.registry.sets import ModelSet
+from steps.study import StudyJson, account, at_work
+from studies.registry.production import resolve_production
 
 
-@step(output_materializers=ReferenceMaterializer)
-def resolve_models(models: dict[str, Any], made_from: str) -> Annotated[ModelSet, "resolved"]:
+@step(enable_cache=False, output_materializers=ReferenceMaterializer)
+def resolve_models(study: StudyJson, run: str | None = None) -> Annotated[ModelSet, "resolved"]:
     """Return the versions, as what follows is handed them."""
-    with WORK.running():
-        resolved = ModelSet.model_validate(models)
+    with at_work(study) as chosen:
+        resolved = resolve_production(chosen, run)
     log_metadata({"mlflow_run": resolved.mlflow_run, "versions": str(resolved)})
+    account(up_to_date=True)
     return resolved

@@ -5,12 +5,14 @@ from typing import Annotated
 from zenml import step
 
 from core.checkout import relative_to_root
-from steps.study import MADE_FROM, StudyJson, at_work
-from studies.stores.simulate import simulate_source as simulate
+from steps.study import StudyJson, account, at_work
+from studies.stores.responses import simulate_source as simulate
 
 
-@step(cache_policy=MADE_FROM)
-def simulate_source(study: StudyJson, made_from: str) -> Annotated[str, "source"]:
+@step(enable_cache=False)
+def simulate_source(study: StudyJson) -> Annotated[str, "source"]:
     """Return the dataset's folder, relative to the checkout."""
     with at_work(study) as chosen:
-        return relative_to_root(simulate(chosen))
+        folder, fresh = simulate(chosen)
+    account(up_to_date=fresh)
+    return relative_to_root(folder)

@@ -1,18 +1,15 @@
-"""What every step is handed of its study: the config as JSON, which ZenML shows beside the run."""
+"""What every step shares: the study as JSON, which ZenML shows beside the run, and the account of what was work."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from zenml.config.cache_policy import CachePolicy
+from zenml import log_metadata
 
 from core.progress import WORK
 from studies.study import Study
 
 StudyJson = dict[str, Any]
-
-MADE_FROM = CachePolicy(ignored_inputs=["study"])
-"""The study as a whole is no part of a cache's key: `made_from` says of each step what of it counts."""
 
 
 def study_of(config: StudyJson) -> Study:
@@ -25,3 +22,9 @@ def at_work(config: StudyJson) -> Iterator[Study]:
     """Yield the study of a step's parameter, and count what the block takes as work, not orchestration."""
     with WORK.running():
         yield study_of(config)
+
+
+def account(*, up_to_date: bool) -> None:
+    """Record, for ZenML's pages and the line at the end of a run, whether a step's result was already there."""
+    WORK.count(up_to_date=up_to_date)
+    log_metadata({"up_to_date": up_to_date})

@@ -6,14 +6,18 @@ from zenml import log_metadata, step
 
 from core.checkout import project_root
 from core.progress import WORK
-from feature_store.versioning import commit_outputs
+from feature_store.versioning import CHANGED, commit_outputs, states
+from steps.study import account
 
 
-@step
-def version_outputs(study: str, paths: list[str], made_from: str) -> Annotated[dict[str, str], "versions"]:
+@step(enable_cache=False)
+def version_outputs(study: str, paths: list[str]) -> Annotated[dict[str, str], "versions"]:
     """Return what became of each path, relative to the checkout; `study` is the YAML as the user named it."""
     with WORK.running():
-        outcome = commit_outputs(project_root(), [project_root() / path for path in paths], study)
-    named = dict(zip(paths, outcome.values(), strict=True))
-    log_metadata({"dvc": named})
-    return named
+        outcome = states(project_root(), [project_root() / path for path in paths])
+        changed = [path for path, state in outcome.items() if state == CHANGED]
+        outcome |= commit_outputs(project_root(), changed, study)
+    versions = dict(zip(paths, outcome.values(), strict=True))
+    log_metadata({"dvc": versions})
+    account(up_to_date=not changed)
+    return versions

@@ -1,6 +1,6 @@
-"""A study's config and its work as plain functions, without ZenML: this is what a notebook imports.
+"""A study's config and its work as plain functions, without ZenML: a notebook imports these.
 
 >>> from studies.study import load_study                    # doctest: +SKIP
->>> from studies.stores.responses import ingest                       # doctest: +SKIP
+>>> from studies.stores.responses import ingest             # doctest: +SKIP
 >>> ingest(load_study("configs/demo.yaml"), "sub-01")       # doctest: +SKIP
 """

@@ -1,4 +1,4 @@
-"""What one stage hands to the next: references with digests, never arrays."""
+"""References that one stage hands to the next: names, paths and digests, never arrays."""
 
 from typing import Any
 
@@ -18,8 +18,8 @@ class GroupRef(Config):
     digest : digest of the group's content, hence of all its bytes
     shapes : array to shape
     fresh : whether it was already there, made from the same inputs, settings and code
-    attributes : what the group says of itself, such as its source, its space, how many voxels hold NaN
-    dvc_state : what DVC said of it when this was written; see `feature_store.versioning.states`
+    attributes : the group's own, such as its source, its space, how many voxels hold NaN
+    dvc_state : its state in DVC when this was written; see `feature_store.versioning.states`
     pictures : files that show it, relative to the checkout
     """
 
@@ -32,19 +32,6 @@ class GroupRef(Config):
     attributes: dict[str, Any] = Field(default_factory=dict)
     dvc_state: str = ""
     pictures: list[str] = Field(default_factory=list)
-
-
-class WantedGroup(Config):
-    """A group that a run wants to have.
-
-    Attributes
-    ----------
-    name : subject or target
-    made_from : digest of what it would be made from now; empty where nobody can tell
-    """
-
-    name: str
-    made_from: str
 
 
 class TrainingRef(Config):
@@ -68,13 +55,13 @@ class TrainingRef(Config):
 
 
 class RunRef(Config):
-    """A run on disk that there may be nothing to make for.
+    """A run on disk; or the reason why there was nothing to do.
 
     Attributes
     ----------
     run : name of the run; empty where there was nothing to do
     folder : relative to the checkout
-    digest : digest of the file that says what came out
+    digest : digest of the file with its results
     note : why there was nothing to do, else empty
     fresh : whether it was already there
     """

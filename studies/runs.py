@@ -1,10 +1,10 @@
-"""Runs under `outputs/`: their names, their `latest` link, and where they come from.
+"""Runs under ``outputs/``: the names of their files, their `latest` link, and how a run is found and read.
 
-Finds a run under `outputs/` by its name, and reads every stimulus's scores and what the run was made with.
+Reconstructions lie in ``outputs/<study>/<run>/``; the folders of the other kinds are named below.
 """
 
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,9 +15,36 @@ from core.config import nearest
 from core.errors import ConfigError, SourceError, SourceMissing
 from core.files import digest_file, point_link, read_json
 
+TRAINING, REGIONS, NEW, REPRODUCED, LATEST = "training", "regions", "new", "reproduced", "latest"
+"""In ``outputs/<study>/``: folders of trainings, of decodings from each ROI, of reconstructed files and of videos made
+again; and the link to the newest run."""
+EVALUATIONS = "evaluations"
+"""The folder of ``outputs/`` with the scores of folders of videos."""
+MANIFEST, METRICS, VALUES, CAPTIONS = "manifest.json", "metrics.json", "values.json", "captions.csv"
+"""Of a reconstruction or an evaluation: its inputs, its scores, those of every stimulus, and its captions."""
+VIDEOS, SEEN = "videos", "seen"
+"""Folders of a reconstruction: what was reconstructed, and what had been shown."""
+GALLERY, SHEET, GIF = "gallery.html", "sheet.png", "sheet.gif"
+LOGGED = "mlflow_run.txt"
+"""The id of a reconstruction's record in MLflow; written after the manifest, which does not name it."""
+RECORD, SCORES, CURVES, VALIDATION, PICTURES = (
+    "training.json",
+    "scores.json",
+    "curves.json",
+    "validation.json",
+    "pictures",
+)
+"""Of a training: its inputs, its scores, its losses, its scores on held-out training stimuli, a folder of pictures."""
+UNFINISHED = ".unfinished-"
+"""What the name of a folder with a killed training's checkpoints begins with; digits of its fingerprint follow."""
+REGIONS_RECORD, REGIONS_CHART, BRAIN = "regions.json", "regions.png", "brain.png"
+"""Of a decoding from each ROI: its inputs and scores, and its pictures."""
+SCHEMA = 1
+"""Of `values.json`."""
+
 
 def run_name(fingerprint: str) -> str:
-    """Return a name that sorts by time and ends in what the run was made from: ``20260314-092653-1a2b3c``."""
+    """Return a name that sorts by time and ends in the fingerprint's first digits: ``20260314-092653-1a2b3c``."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{fingerprint[:6]}"
 
 
@@ -28,7 +55,7 @@ def file_digests(folder: Path) -> dict[str, str]:
 
 
 def find_run(runs: Path, record: str, fingerprint: str) -> Path | None:
-    """Return the newest run that was made from exactly this and whose files are all as they were written.
+    """Return the newest run with a fingerprint, whose files are all as they were written; None where there is none.
 
     Parameters
     ----------
@@ -43,17 +70,17 @@ def find_run(runs: Path, record: str, fingerprint: str) -> Path | None:
             if content["fingerprint"] == fingerprint and _is_whole(path.parent, content["files"]):
                 return path.parent
         except (ValueError, KeyError, TypeError):
-            continue  # a damaged record is no run; it stays for a person to look at
+            continue  # a damaged record is no run; it is kept, so that a person can look at it
     return None
 
 
 def _is_whole(folder: Path, files: dict[str, str]) -> bool:
-    return all((folder / name).is_file() and digest_file(folder / name) == told for name, told in files.items())
+    return all((folder / name).is_file() and digest_file(folder / name) == digest for name, digest in files.items())
 
 
 def publish_latest(folder: Path) -> None:
     """Point the `latest` link beside a run at it."""
-    point_link(folder.parent / "latest", folder)
+    point_link(folder.parent / LATEST, folder)
 
 
 def git_commit() -> str:
@@ -74,18 +101,6 @@ def _git(*command: str) -> str:
     return done.stdout.strip()
 
 
-EVALUATIONS = "evaluations"
-VALUES, MANIFEST = "values.json", "manifest.json"
-SCHEMA = 1
-JUDGED = {
-    "clip": ("clip", "clip_frames", "caption_clip", "text"),
-    "frames": ("frame_classes",),
-    "videos": ("video_classes",),
-    "small_world": ("video_attributes", "caption_attributes", "video_classes"),
-}
-"""The spaces that each judge makes."""
-
-
 @dataclass(frozen=True)
 class Run:
     """A run with every stimulus's scores.
@@ -93,8 +108,8 @@ class Run:
     Attributes
     ----------
     label : ``study/run``
-    values : what `values.json` holds
-    manifest : what the run was made from, empty where it does not say
+    values : the content of `values.json`
+    manifest : the content of `manifest.json`, empty where there is none
     """
 
     label: str
@@ -103,7 +118,7 @@ class Run:
 
     @property
     def subject(self) -> str | None:
-        """Whose brain it is from; None of a folder of videos."""
+        """The subject whose brain it is from; None for a folder of videos."""
         return self.values.get("subject")
 
 
@@ -126,15 +141,15 @@ def find(run: str | Path) -> Path:
     if len(matches) == 1:
         return matches[0].resolve()
     if matches:
-        told = [path.relative_to(outputs).as_posix() for path in matches]
-        raise ConfigError(f"{name}: several runs are called so; name one of {', '.join(told)}")
+        names = [path.relative_to(outputs).as_posix() for path in matches]
+        raise ConfigError(f"{name}: several runs have this name; name one of {', '.join(names)}")
     known = [path.parent.relative_to(outputs).as_posix() for path in _runs(outputs)]
     raise SourceMissing(f"{name}: no such run under outputs/{nearest(name, known)}")
 
 
 def _is_study(place: Path) -> bool:
     """Say whether a folder is that of a study's runs and no run itself."""
-    return not (place / MANIFEST).is_file() and not (place / VALUES).is_file() and (place / "latest").is_dir()
+    return not (place / MANIFEST).is_file() and not (place / VALUES).is_file() and (place / LATEST).is_dir()
 
 
 def _glob(outputs: Path, pattern: str) -> Iterator[Path]:
@@ -146,7 +161,7 @@ def _runs(outputs: Path) -> list[Path]:
 
 
 def read_run(folder: Path) -> Run:
-    """Read a run's values and what it was made from.
+    """Read a run's values and its manifest.
 
     Raises
     ------
@@ -167,7 +182,7 @@ def read_run(folder: Path) -> Run:
             )
         label = f"{values['study']}/{values['run']}"
         n = len(values["stimuli"])
-        whole = all(len(one) == n for scored in values["rows"].values() for one in scored.values())
+        whole = all(len(listed) == n for scored in values["rows"].values() for listed in scored.values())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, SourceError):
             raise
@@ -176,26 +191,7 @@ def read_run(folder: Path) -> Run:
         ) from error
     if not whole:
         raise SourceError(
-            f"{relative_to_root(file)}: a metric has not one value a stimulus; run 'brain2video reconstruct' again"
+            f"{relative_to_root(file)}: a metric lacks the value of a stimulus; run 'brain2video reconstruct' again"
         )
     manifest = folder / MANIFEST
     return Run(label, values, read_json(manifest) if manifest.is_file() else {})
-
-
-def made_with(run: Run) -> dict[str, str]:
-    """Return the digest of what made each space, as far as the run says: its judges, and its targets' extractors."""
-    judges: dict[str, str] = run.manifest.get("judges") or {}
-    made: dict[str, str] = {}
-    for judge, spaces in JUDGED.items():
-        for space in spaces:
-            if judge in judges:
-                made.setdefault(space, str(judges[judge]))
-    targets = (run.manifest.get("config") or {}).get("targets", {})
-    for target, revision in (run.manifest.get("made_from") or {}).get("extractors", {}).items():
-        made[_space(target, targets.get(target, {}))] = str(revision)
-    return made
-
-
-def _space(target: str, config: Mapping[str, Any]) -> str:
-    made_by = str(config.get("extractor", target))
-    return target if made_by == "given" else made_by

@@ -1,4 +1,4 @@
-"""A study: one YAML, composed of the rooms' own configs, that every pipeline takes."""
+"""A study: one YAML, composed of the configs of what it uses, that every pipeline takes."""
 
 import difflib
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from feature_store.sources.settings import SourceConfig
 from models.captioners.settings import BlipCaptionerConfig, CaptionerConfig, NearestCaptionerConfig
 from models.classifiers.settings import JudgesConfig
 from models.encoders.settings import EncoderConfig, MbmConfig, StandardiseConfig
-from models.extractors.settings import BlipStatesConfig, ExtractorConfig, TextConfig
+from models.extractors.settings import BlipStatesConfig, ExtractorConfig, LatentsConfig, PixelsConfig, TextConfig
 from models.generator.settings import GeneratorConfig
 from models.registry.sets import part_names
 from models.regressors.settings import MlpConfig, RegressorConfig, RidgeConfig
@@ -39,7 +39,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 
 
 class Roles(Config):
-    """Which target plays which part; any role may be absent."""
+    """Which target is used for what; any role may be absent."""
 
     z: str | None = None
     """What is renoised and denoised, or decoded directly."""
@@ -85,8 +85,7 @@ class TrainingConfig(Config):
     rois: list[str] | None = Field(None, min_length=1)
     """Only the voxels of these ROIs; all by default."""
     stimuli: PositiveInt | None = None
-    """Only so many training stimuli, drawn by the study's seed: what a study with fewer labels would have had. All by
-    default."""
+    """Only so many training stimuli, drawn by the study's seed, as if the study had fewer labels. All by default."""
     routes: dict[Name, RouteConfig] = Field(default_factory=lambda: {"ridge": RouteConfig()}, min_length=1)
     """All are scored on the test stimuli and reported; the one chosen on validation is registered."""
     selection: SelectionConfig = SelectionConfig()
@@ -97,10 +96,10 @@ class TrainingConfig(Config):
 
 
 class ReconstructionConfig(Config):
-    """What is reconstructed."""
+    """Which subject is reconstructed from."""
 
     subject: str | None = None
-    """Whose brain; by default the first subject's."""
+    """By default the first."""
 
 
 class RegionsConfig(Config):
@@ -109,9 +108,9 @@ class RegionsConfig(Config):
     sides: Literal["joined", "apart"] = "joined"
     """Whether a ROI's two sides (`lEBA`, `rEBA`) count as one, `EBA`."""
     most: PositiveInt = 60
-    """The largest ones, where there are more."""
+    """How many ROIs are decoded from at most; the largest, where there are more."""
     fewest_voxels: PositiveInt = 10
-    """A ROI with fewer usable voxels is left out, in the subjects where it has so few."""
+    """A ROI with fewer usable voxels is skipped, in the subjects where it has so few."""
 
 
 class Study(Config):
@@ -134,7 +133,7 @@ class Study(Config):
     reconstruction: ReconstructionConfig = ReconstructionConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     judges: JudgesConfig = JudgesConfig()
-    """What the reconstructions are looked at with, beside the extractors of the targets."""
+    """Models that reconstructions are scored with, beside the extractors of the targets."""
     regions: RegionsConfig = RegionsConfig()
 
     @model_validator(mode="after")
@@ -157,25 +156,25 @@ class Study(Config):
             return self
         states = self.generator.conditioning == "states"
         for role, kinds in (("z", ["latents"]), ("b", ["text"] if states else ["text", "blip"])):
-            found = self._made_by(role)
-            if found not in kinds:
+            extractor = self._extractor_of(role)
+            if extractor not in kinds:
                 raise ValueError(
                     f"generator: needs a target of the extractor {' or '.join(map(repr, kinds))} in roles.{role}, "
-                    f"found {'none' if found is None else repr(found)}; name one, or remove 'generator'"
+                    f"found {'none' if extractor is None else repr(extractor)}; name one, or remove 'generator'"
                 )
         return self
 
     @model_validator(mode="after")
     def _check_captioner(self) -> Self:
-        found = self._made_by("b")
-        if isinstance(self.captioner, BlipCaptionerConfig) and found != "blip":
+        extractor = self._extractor_of("b")
+        if isinstance(self.captioner, BlipCaptionerConfig) and extractor != "blip":
             raise ValueError(
                 f"captioner: BLIP writes captions of targets of the extractor 'blip' in roles.b, found "
-                f"{'none' if found is None else repr(found)}; name one, or take captioner.kind: nearest"
+                f"{'none' if extractor is None else repr(extractor)}; name one, or take captioner.kind: nearest"
             )
         return self
 
-    def _made_by(self, role: str) -> str | None:
+    def _extractor_of(self, role: str) -> str | None:
         name = getattr(self.roles, role)
         return None if name is None else self.targets[name].extractor
 
@@ -233,15 +232,28 @@ class Study(Config):
         """Where runs are written."""
         return project_root() / "outputs" / self.study
 
-    def space(self, target: str) -> str:
-        """Return the space a target is scored in: its extractor's name, or its own where it was made elsewhere."""
-        made_by = self.targets[target].extractor
-        return target if made_by == "given" else made_by
+    @property
+    def spaces(self) -> dict[str, str]:
+        """The space that each target is scored in: its extractor's name, or its own where it was made elsewhere."""
+        extractors = {name: config.extractor for name, config in self.targets.items()}
+        return {name: name if extractor == "given" else extractor for name, extractor in extractors.items()}
 
     @property
     def parts(self) -> list[str]:
         """The parts of the study's model set, the encoder first."""
         return part_names(list(self.roles.regressed()))
+
+    def why_nothing_to_render(self) -> str | None:
+        """Return, in one line, why the study renders no video, or None where it does."""
+        z = self.roles.z
+        if z is None:
+            return f"{self.study}: nothing to render: roles.z is not given, so there is no target that becomes a video"
+        if isinstance(self.targets[z], PixelsConfig | LatentsConfig):
+            return None
+        return (
+            f"{self.study}: nothing to render: z is '{z}' of the extractor '{self.targets[z].extractor}', which "
+            "nothing decodes to a video; its scores are in training/latest/scores.json"
+        )
 
 
 def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from .mlflow_databases import quick_mlflow  # noqa: F401 - a fixture
 from .servers import bucket, mariadb, postgres, sqlite_server, team_server, tracking  # noqa: F401 - fixtures
 
 # ZenML reads its settings when it is first imported, by whichever test; never the user's own.
@@ -16,7 +17,22 @@ os.environ["ZENML_CONFIG_PATH"] = tempfile.mkdtemp(prefix="zenml-")
 os.environ["ZENML_ANALYTICS_OPT_IN"] = "false"
 os.environ["ZENML_LOGGING_VERBOSITY"] = "CRITICAL"
 
+TESTS = Path(__file__).resolve().parent
+SERVERS = {"browser", "bucket", "mariadb", "postgres", "s3", "sqlite_server", "team_server", "tracking", "zenml_server"}
+"""Fixtures that start a server or a browser; tests that start one by themselves have the marker `servers`."""
+SLOW = ("pipelines", "studies", "models")
+"""Folders of the longest tests, which come first, so that processes that share the files end at the same time."""
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that uses a server, so that none can be forgotten, and put the longest files first."""
+    place = {name: position for position, name in enumerate(SLOW)}
+    items.sort(key=lambda item: place.get(item.path.relative_to(TESTS).parts[0], len(SLOW)))
+    for item in items:
+        if isinstance(item, pytest.Function) and SERVERS & set(item.fixturenames):
+            item.add_marker(pytest.mark.servers)
 
 
 @pytest.fixture
@@ -26,15 +42,20 @@ def rng() -> np.random.Generator:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_mlflow: None) -> Path:  # noqa: F811
     """A checkout of the test's own: stores, outputs and the MLflow database lie there."""
     folder = tmp_path / "home"
     folder.mkdir()
-    monkeypatch.setenv("BRAIN2VIDEO_HOME", str(folder))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow/store/mlflow.db")
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    monkeypatch.delenv("DVC_STAGE", raising=False)
+    use_home(folder, monkeypatch)
     return folder
+
+
+def use_home(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Let all that this process does happen in a checkout."""
+    patch.setenv("BRAIN2VIDEO_HOME", str(folder))
+    patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow/store/mlflow.db")
+    patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    patch.delenv("DVC_STAGE", raising=False)
 
 
 @pytest.fixture

@@ -1,1 +1,1 @@
-"""How the small world's shipped models were made; imported by the command line alone."""
+"""How the small world's shipped models were made: `python -m zoo train` and `python -m zoo score`."""

@@ -1,4 +1,4 @@
-"""The model card of a zoo: what was trained on what, for how long, and what the judge says of it."""
+"""The model card of a zoo: what was trained on what, for how long, and what the judge reads of it."""
 
 from io import BytesIO
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from simulation.world import ATTRIBUTES, WORLDS
-from zoo.config import SHOWN, SmallWorldConfig
+from zoo.settings import SmallWorldConfig
 
 CARD = """---
 library_name: diffusers
@@ -16,7 +16,7 @@ pipeline_tag: text-to-video
 # The small world's models
 
 Clips of {frames} frames, {height} × {width} pixels: one coloured shape that moves over a background. All models here
-were trained from nothing by Brain2Video, with `brain2video train-zoo`, so that the whole loop runs, and can be tested,
+were trained from nothing by Brain2Video, with `python -m zoo train`, so that the whole loop runs, and can be tested,
 without a download. They know nothing else of the world and are good for nothing else.
 
 | folder | class | weights |
@@ -27,7 +27,7 @@ without a download. They know nothing else of the world and are good for nothing
 attributes belong to the pool "zoo": no study shows one of them as a training or a test stimulus. **Steps**: {steps}.
 Weights are rounded to float16. Settings and losses: `training.json`.
 
-## What the judge says
+## What the judge reads
 
 A classifier of attributes, trained on real clips alone, reads {judged} fresh clips whose combinations (pool "test") no
 model was trained on. Its own accuracy on real clips that it has not seen stands first.
@@ -50,6 +50,8 @@ The first {shown} clips judged, none picked, true above made:
 ![Video-to-video]({pictures}/video_to_video.png)
 """
 
+SHOWN = 24
+"""Clips on a contact sheet: the first ones drawn, whatever came of them."""
 TITLES = {
     "vae": "autoencoder: squared error",
     "text": "text encoder: cross entropy",

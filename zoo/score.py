@@ -1,4 +1,4 @@
-"""The small world's models before the judge: what of a clip survives each of them, on combinations never trained on."""
+"""Scores the small world's models by the judge: what of a clip survives each, on combinations never trained on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,20 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.clips import Clip
+from core.errors import ModelError
 from core.files import write_bytes, write_json
 from core.progress import report
 from core.seeds import rng_for, seed_for
 from evaluation.metrics.psnr import psnr
 from evaluation.report.sheet import contact_sheet, sheet_png
 from models.captioners.settings import BlipCaptionerConfig
-from models.classifiers.attributes import Judge
-from models.extractors.settings import BlipStatesConfig, ClipStatesConfig, LatentsConfig, OverFrames
+from models.classifiers.attributes import AttributeClassifier
+from models.extractors.base import OverFrames
+from models.extractors.settings import BlipStatesConfig, ClipStatesConfig, LatentsConfig
 from models.generator.settings import TextToVideoConfig
 from simulation.world import ATTRIBUTES, Combination
-from zoo.blur import blur_like_prediction
-from zoo.config import JUDGE, SHOWN, SmallWorldConfig
-from zoo.models.corpus import Corpus
-from zoo.models.train import BLIP, CLIP, TEXT_TO_VIDEO
+from zoo.card import SHOWN
+from zoo.corpus import Corpus
+from zoo.settings import BLIP, CLIP, JUDGE, TEXT_TO_VIDEO, SmallWorldConfig
 
 if TYPE_CHECKING:
     from models.generator.base import VideoGenerator
@@ -41,7 +42,7 @@ class Bench:
     Attributes
     ----------
     folder : Path
-    judge : Judge
+    judge : AttributeClassifier
     generator : VideoGenerator
     judged : Corpus
         Clips of the test stimuli's pool, which no model of the zoo was trained on.
@@ -50,7 +51,7 @@ class Bench:
     """
 
     folder: Path
-    judge: Judge
+    judge: AttributeClassifier
     generator: "VideoGenerator"
     judged: Corpus
     z: NDArray[Any]
@@ -78,7 +79,7 @@ def score_zoo(config: SmallWorldConfig, folder: Path, pictures: Path | None = No
         The folder lacks a model, or one is damaged.
     """
     frame = (config.clips.frames, config.clips.height, config.clips.width)
-    judge = Judge.load(folder / JUDGE)
+    judge = AttributeClassifier.load(folder / JUDGE)
     generator = TextToVideoConfig(weights=TEXT_TO_VIDEO, steps=STEPS, guidance=GUIDANCE).build(folder)
     latents = LatentsConfig(weights=TEXT_TO_VIDEO, frames=frame[0], height=frame[1], width=frame[2]).build(folder)
     seed = config.zoo.seed
@@ -171,7 +172,7 @@ def named_attributes(captions: Sequence[str], truth: Corpus) -> dict[str, float]
 
 def _retrieval(bench: Bench) -> Scores:
     """Return which attributes the nearest caption of CLIP shares with a clip; motion is not in a frame."""
-    from models.extractors.clip import caption_embeddings
+    from models.extractors.vision import caption_embeddings
 
     seen = ClipStatesConfig(weights=CLIP).build(bench.folder).extract(bench.judged.clips).astype(np.float32)
     words = caption_embeddings(bench.folder / CLIP, bench.judged.canonical)
@@ -188,3 +189,56 @@ def _psnr(clips: NDArray[np.uint8], truth: NDArray[np.uint8]) -> float:
 def _draw(path: Path, seen: Sequence[Clip] | Clip, made: Sequence[Clip] | Clip, label: str) -> None:
     sheet = contact_sheet(seen[:SHOWN], made[:SHOWN], columns=4, frames=4, side=64, labels=("true", label))
     write_bytes(path, sheet_png(sheet))
+
+
+def blur_like_prediction(
+    values: NDArray[Any], known: NDArray[Any], correlation: float, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Return the best linear estimate of targets from noisy observations of them, at a given mean correlation.
+
+    Every principal component of the known targets is seen with white noise of one size and shrunk by Wiener's factor
+    ``λ / (λ + σ²)``, which is what ridge regression from many noisy voxels comes to; σ is found by bisection.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, ...)
+        Targets to blur.
+    known : ndarray, shape (m, ...)
+        Training targets: their mean and components are what a regression would know.
+    correlation : float
+        Mean over rows of the correlation of blurred with true, the known mean taken out, to within .002.
+    rng : numpy.random.Generator
+
+    Raises
+    ------
+    ModelError
+        The correlation is not between 0 and 1, or the components of the known targets cannot reach it.
+    """
+    if not 0 < correlation < 1:
+        raise ModelError(f"correlation {correlation}: must lie between 0 and 1")
+    rows = np.asarray(known, dtype=np.float64).reshape(len(known), -1)
+    mean = rows.mean(axis=0)
+    _, sizes, components = np.linalg.svd(rows - mean, full_matrices=False)
+    variances = sizes**2 / max(1, len(rows) - 1)
+    true = np.asarray(values, dtype=np.float64).reshape(len(values), -1) - mean
+    scores = true @ components.T
+    noise = rng.standard_normal(scores.shape)
+
+    def blurred(sigma: float) -> NDArray[np.float64]:
+        return np.asarray((scores + sigma * noise) * (variances / (variances + sigma**2)) @ components)
+
+    low, high = 1e-6 * float(np.sqrt(variances[0])), 1e3 * float(np.sqrt(variances[0]))
+    for _ in range(60):
+        middle = float(np.sqrt(low * high))
+        low, high = (middle, high) if _correlation(blurred(middle), true) > correlation else (low, middle)
+    if abs(_correlation(blurred(low), true) - correlation) > 0.002:
+        raise ModelError(
+            f"correlation {correlation}: {len(known)} known targets reach {_correlation(blurred(low), true):.3f} only"
+        )
+    return np.asarray((blurred(low) + mean).reshape(values.shape), dtype=np.float32)
+
+
+def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    one, other = one - one.mean(axis=1, keepdims=True), other - other.mean(axis=1, keepdims=True)
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return float(((one * other).sum(axis=1) / np.maximum(lengths, 1e-12)).mean())

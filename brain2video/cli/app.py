@@ -30,7 +30,7 @@ from brain2video.cli.options import (
     executor_of,
     together_of,
 )
-from core.errors import Brain2VideoError
+from core.errors import Brain2VideoError, ConfigError
 
 app = typer.Typer(
     name="brain2video",
@@ -40,12 +40,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-ZooConfig = Annotated[Path, typer.Option("--config", "-c", help="The models' YAML.", metavar="YAML")]
-ZOO, ZOO_MADE, ZOO_SHIPPED = (
-    Path("configs/zoo/small_world.yaml"),
-    Path("outputs/small_world"),
-    Path("models/small_world"),
-)
+ANY_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
+"""Of commands that were renamed: whatever they are called with, the answer is the new name."""
 
 
 def _version(wanted: bool) -> None:
@@ -82,46 +78,26 @@ def simulate(
 ) -> None:
     """Write the study's simulated dataset, in BOLD Moments' layout."""
     from brain2video.cli.launch import commit, working
-    from studies.stores.simulate import simulate_source
+    from studies.stores.responses import simulate_source
     from studies.study import load_study
 
     with working() as console:
-        folder = simulate_source(load_study(config, overrides or []), destination, replace=replace)
+        folder, _ = simulate_source(load_study(config, overrides or []), destination, replace=replace)
         if not no_commit:
             commit(folder, config, overrides)
         console.print(f"[green]simulated[/] {folder}")
 
 
-@app.command(name="train-zoo")
-def train_zoo(
-    destination: Annotated[Path, typer.Argument(metavar="DEST", help="Folder of the models.")] = ZOO_MADE,
-    config: ZooConfig = ZOO,
-) -> None:
-    """Train the small world's own models anew, which takes hours; run again, it goes on where it stopped."""
-    from brain2video.cli.launch import working
-    from zoo.config import load_small_world
-    from zoo.train import train_zoo as train
-
-    with working() as console:
-        folder = train(load_small_world(config), destination)
-        console.print(f"[green]trained[/] {folder}, see {folder}/README.md")
+@app.command(name="train-zoo", hidden=True, context_settings=ANY_ARGUMENTS)
+def train_zoo() -> None:
+    """Refuse: the command was renamed."""
+    raise ConfigError("train-zoo: is now 'python -m zoo train', with the same arguments")
 
 
-@app.command(name="score-zoo")
-def score_zoo(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the models.")] = ZOO_SHIPPED,
-    config: ZooConfig = ZOO,
-    pictures: Annotated[Path | None, typer.Option("--pictures", help="Folder of the contact sheets.")] = None,
-) -> None:
-    """Judge the small world's models on fresh clips: scores and model card into their folder, and contact sheets."""
-    from brain2video.cli.launch import working
-    from brain2video.cli.tables.stores import show_zoo
-    from zoo.config import load_small_world
-    from zoo.train import score
-
-    with working():
-        scores = score(load_small_world(config), folder, pictures)
-    show_zoo(scores)
+@app.command(name="score-zoo", hidden=True, context_settings=ANY_ARGUMENTS)
+def score_zoo() -> None:
+    """Refuse: the command was renamed."""
+    raise ConfigError("score-zoo: is now 'python -m zoo score', with the same arguments")
 
 
 @app.command()

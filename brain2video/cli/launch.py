@@ -120,10 +120,8 @@ def take_part(study: "Study", together: dict[str, Any]) -> None:
 
 def _account(run: Any, seconds: float) -> str:
     """Return what of a run was work and what orchestration: ZenML's own time, and the imports that it needs."""
-    states = [step.status.value for step in run.steps.values()]
-    cached = states.count("cached")
-    share = max(0.0, seconds - WORK.seconds)
-    told = f"{len(states) - cached} steps worked, {cached} were answered from the cache"
+    steps, share = len(run.steps), max(0.0, seconds - WORK.seconds)
+    told = f"{steps - WORK.up_to_date} of {steps} steps had work to do, {WORK.up_to_date} results were up to date"
     return f"[dim]{run.name}: {told}; {seconds:.1f} s, orchestration {share:.1f} s of it ({share / seconds:.0%})[/]"
 
 

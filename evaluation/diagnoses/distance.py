@@ -7,7 +7,8 @@ neighbour scores 1 − distance.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,28 @@ BLOCK = 64
 PARTS: dict[int, tuple[str, ...]] = {1: ("all",), 2: ("near", "far"), 3: ("near", "middle", "far")}
 FEWEST_OF_A_PART = 2
 FEWEST_TO_RANK = 3
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The training stimulus that is most like each of some stimuli.
+
+    Attributes
+    ----------
+    stimuli : (n,) its name
+    rows : (n,) its row among the training stimuli
+    distance : (n,) 1 − Pearson's r less the training mean; see `nearest_training`
+    """
+
+    stimuli: list[str]
+    rows: NDArray[np.int64]
+    distance: Floats
+
+    @classmethod
+    def among(cls, test: Array, train: Array, names: Sequence[str]) -> "Nearest":
+        """Find it for rows (n, …) among training rows (m, …) with their names (m,)."""
+        rows, distance = nearest_training(test, train)
+        return cls([names[row] for row in rows], rows, distance)
 
 
 def nearest_training(test: Array, train: Array, *, block: int = BLOCK) -> tuple[NDArray[np.int64], Floats]:

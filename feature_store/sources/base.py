@@ -77,6 +77,69 @@ class Recording:
     unlabelled: Rows | None = None
 
 
+@dataclass(frozen=True)
+class RecordingShape:
+    """What one subject's `Recording` holds, without its values.
+
+    Attributes
+    ----------
+    subject : for example ``"sub-01"``
+    trials : table per split, one row a trial
+    voxels : how many
+    table : what is known of the voxels, without what ingest measures
+    times : volumes of a trial's window, None for betas
+    unlabelled : rows without a stimulus
+    """
+
+    subject: str
+    trials: dict[Split, pd.DataFrame]
+    voxels: int
+    table: pd.DataFrame
+    times: int | None = None
+    unlabelled: int = 0
+
+    @classmethod
+    def of(cls, recording: Recording) -> "RecordingShape":
+        """Return the shape of a recording; its values are not read where they are lazy."""
+        shape = recording.values["train"].shape
+        rows = 0 if recording.unlabelled is None else recording.unlabelled.shape[0]
+        times = shape[1] if len(shape) == 3 else None
+        return cls(recording.subject, recording.trials, shape[-1], recording.voxels, times, rows)
+
+    @classmethod
+    def declared(
+        cls, subject: str, trials: dict[Split, pd.DataFrame], voxels: int, times: int | None = None, unlabelled: int = 0
+    ) -> "RecordingShape":
+        """Return a shape whose voxels are known by number alone, with a table of the columns that most have."""
+        roi = pd.Series(["lIPS1-2-3"] * voxels, dtype=object)
+        table = pd.DataFrame({"roi": roi, "hemisphere": "l", "index": np.arange(voxels)})
+        return cls(subject, trials, voxels, table, times, unlabelled)
+
+    def rows(self, split: Split) -> int:
+        """Trials of a split."""
+        return len(self.trials[split])
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a dataset declares of itself, so that it is known before it is here.
+
+    Attributes
+    ----------
+    subjects : those that the config names, or all
+    stimuli : as `Source.stimuli` returns them; captions are as long as the longest
+    """
+
+    subjects: tuple[RecordingShape, ...]
+    stimuli: pd.DataFrame
+
+
+def declared_trials(stimuli: list[str], repeats: int) -> pd.DataFrame:
+    """Return the trials of stimuli that were each shown so often."""
+    names, repetitions = np.repeat(stimuli, repeats).astype(object), np.tile(np.arange(repeats), len(stimuli))
+    return pd.DataFrame({"stimulus": names, "repetition": repetitions})
+
+
 class Source(Protocol):
     """A dataset on disk; reading raises `SourceError` where it differs from what the source declares."""
 

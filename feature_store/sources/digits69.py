@@ -17,7 +17,17 @@ from PIL import Image
 from core.clips import Clip, ClipConfig
 from core.config import Config
 from core.errors import SourceError, SourceMissing
-from feature_store.sources.base import SPLITS, Recording, Rows, Source, Split
+from feature_store.sources.base import (
+    SPLITS,
+    STIMULUS_COLUMNS,
+    Declared,
+    Recording,
+    RecordingShape,
+    Rows,
+    Source,
+    Split,
+    declared_trials,
+)
 
 
 class Digits69Config(Config):
@@ -34,6 +44,15 @@ class Digits69Config(Config):
     def build(self, root: Path) -> "Digits69":
         """Return the source; a relative path starts at `root`."""
         return Digits69(root / self.path)
+
+    def declared(self) -> Declared:
+        """Return what the file holds, whether or not it is here."""
+        names = {split: [_name(split, row) for row in range(count)] for split, count in Digits69.COUNTS.items()}
+        trials = {split: declared_trials(names[split], 1) for split in SPLITS}
+        table = pd.DataFrame({"roi": ["V1-V3"] * Digits69.VOXELS})
+        rows = [(name, split, ["a handwritten nine"], "nine") for split in SPLITS for name in names[split]]
+        stimuli = pd.DataFrame(rows, columns=[*STIMULUS_COLUMNS, "group"])
+        return Declared((RecordingShape(Digits69.SUBJECT, trials, Digits69.VOXELS, table),), stimuli)
 
 
 class Digits69(Source):

@@ -1,14 +1,15 @@
-"""Tells a text decoder which frame an image token is of: without it, tokens of frames are a set without an order.
+"""Captions for predicted image tokens: written by BLIP's own text decoder, which attends to them (Li et al. 2022).
 
-Captions for predicted image tokens: written by BLIP's own text decoder, which attends to them (Li et al. 2022).
+    captioner = BlipCaptionerConfig(weights="Salesforce/blip-image-captioning-large").build(root)
+    captioner.caption(predicted)  # tokens as the extractor `blip` gives them
 
-captioner = BlipCaptionerConfig(weights="Salesforce/blip-image-captioning-large").build(root)
-captioner.caption(predicted)  # tokens as the extractor `blip` gives them
+Tokens of several frames are a set without an order; a code that is added to each marks which frame it is of.
 """
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,9 +17,8 @@ from numpy.typing import NDArray
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from core.errors import ModelError
-from models.captioners.settings import BlipCaptionerConfig
 from models.weights.load import autocast, load_beside, load_model, load_settings, pick_device
-from models.weights.locate import CAPTIONER, locate_files
+from models.weights.locate import CAPTIONER, Device, Precision, locate_files
 
 
 def time_codes(frames: int, width: int) -> torch.Tensor:
@@ -40,8 +40,26 @@ def with_time_codes(tokens: torch.Tensor, frames: int) -> torch.Tensor:
     return (each + codes[:, None]).flatten(1, 2)
 
 
+@dataclass(frozen=True)
+class Decoding:
+    """How captions are written; `BlipCaptionerConfig` has the meaning of each.
+
+    Attributes
+    ----------
+    beams, max_tokens, batch : int
+    repetition_penalty : float
+    dtype : what the network's products are computed in
+    """
+
+    beams: int
+    max_tokens: int
+    repetition_penalty: float
+    batch: int
+    dtype: Precision
+
+
 class BlipCaptioner:
-    """Answers a prediction with the caption that BLIP's text decoder writes of it, by greedy or by beam search.
+    """Writes a caption of each prediction with BLIP's text decoder, by greedy or by beam search.
 
     Nothing is drawn at random. The decoder attends to any number of tokens, so tokens of key frames one after the other
     are read like those of one picture. The published models were trained on one picture's and know no order of frames.
@@ -51,10 +69,10 @@ class BlipCaptioner:
     decoder : BlipTextLMHeadModel
         The text decoder of a `BlipForConditionalGeneration`.
     tokenizer : BertTokenizer
-    config : BlipCaptionerConfig
+    decoding : Decoding
     coded : tuple of int, optional
         Key frames, and tokens of each, where the decoder was trained on concatenated tokens with their frames' codes
-        (see `models.captioners.blip`): it then takes so many tokens, or one frame's, and no others.
+        (see `with_time_codes`): it then takes so many tokens, or one frame's, and no others.
 
     Raises
     ------
@@ -63,25 +81,25 @@ class BlipCaptioner:
     """
 
     def __init__(
-        self, decoder: Any, tokenizer: BertTokenizer, config: BlipCaptionerConfig, coded: tuple[int, int] | None = None
+        self, decoder: Any, tokenizer: BertTokenizer, decoding: Decoding, coded: tuple[int, int] | None = None
     ) -> None:
-        self.decoder, self.tokenizer, self.config, self.coded = decoder, tokenizer, config, coded
+        self.decoder, self.tokenizer, self.decoding, self.coded = decoder, tokenizer, decoding, coded
         self.width: int = decoder.config.encoder_hidden_size
         positions = decoder.config.max_position_embeddings
-        if config.max_tokens >= positions:
+        if decoding.max_tokens >= positions:
             raise ModelError(
-                f"captioner: max_tokens is {config.max_tokens}, and the text decoder has {positions} positions, one of "
-                f"them for the start; choose {positions - 1} or fewer"
+                f"captioner: max_tokens is {decoding.max_tokens}, and the text decoder has {positions} positions, one "
+                f"of them for the start; choose {positions - 1} or fewer"
             )
 
     @classmethod
-    def load(cls, config: BlipCaptionerConfig, root: Path) -> "BlipCaptioner":
-        """Load the text decoder that the settings name; see `BlipCaptionerConfig.build`."""
-        folder = locate_files(config.weights, root, CAPTIONER)
+    def load(cls, weights: str, root: Path, decoding: Decoding, device: Device) -> Self:
+        """Load the text decoder of a folder or of the hub; see `BlipCaptionerConfig.build`."""
+        folder = locate_files(weights, root, CAPTIONER)
         settings: Any = load_settings(BlipForConditionalGeneration.config_class, folder, "blip")
         model = load_model(BlipForConditionalGeneration, folder)
-        decoder, tokenizer = model.text_decoder.to(pick_device(config.device)), load_beside(BertTokenizer, folder)
-        return cls(decoder, tokenizer, config, _coded(settings))
+        decoder, tokenizer = model.text_decoder.to(pick_device(device)), load_beside(BertTokenizer, folder)
+        return cls(decoder, tokenizer, decoding, _coded(settings))
 
     def caption(self, predicted: NDArray[Any]) -> list[str]:
         """Return one caption a prediction.
@@ -98,8 +116,8 @@ class BlipCaptioner:
         """
         self._check(predicted)
         captions: list[str] = []
-        for start in range(0, len(predicted), self.config.batch):
-            rows = np.array(predicted[start : start + self.config.batch], dtype=np.float32)
+        for start in range(0, len(predicted), self.decoding.batch):
+            rows = np.array(predicted[start : start + self.decoding.batch], dtype=np.float32)
             captions += self._write(torch.from_numpy(rows).to(self.decoder.device))
         return captions
 
@@ -112,7 +130,7 @@ class BlipCaptioner:
         if self.coded is not None and predicted.shape[1] not in (self.coded[1], math.prod(self.coded)):
             frames, each = self.coded
             raise ModelError(
-                f"captioner: found {predicted.shape[1]} image tokens, and the decoder knows {each} of one frame "
+                f"captioner: found {predicted.shape[1]} image tokens, and the decoder takes {each} of one frame "
                 f"or of an average, and on those of {frames} frames one after the other; set the target's frames to "
                 f"{frames} and leave its image_size"
             )
@@ -128,15 +146,15 @@ class BlipCaptioner:
         if self.coded is not None and tokens.shape[1] == math.prod(self.coded):
             tokens = with_time_codes(tokens, self.coded[0])
         start = torch.full((len(tokens), 1), settings.bos_token_id, device=tokens.device)
-        with autocast(tokens.device, self.config.dtype):
+        with autocast(tokens.device, self.decoding.dtype):
             written = self.decoder.generate(
                 input_ids=start,
                 encoder_hidden_states=tokens,
                 encoder_attention_mask=torch.ones(tokens.shape[:2], dtype=torch.long, device=tokens.device),
                 do_sample=False,
-                num_beams=self.config.beams,
-                max_new_tokens=self.config.max_tokens,
-                repetition_penalty=self.config.repetition_penalty,
+                num_beams=self.decoding.beams,
+                max_new_tokens=self.decoding.max_tokens,
+                repetition_penalty=self.decoding.repetition_penalty,
                 eos_token_id=settings.sep_token_id,
                 pad_token_id=settings.pad_token_id,
             )
@@ -145,7 +163,7 @@ class BlipCaptioner:
 
 
 def _coded(settings: Any) -> tuple[int, int] | None:
-    """Return key frames and tokens of each, where `config.json` says by ``key_frames`` that their order was learnt."""
+    """Return key frames and tokens of each, where `config.json` has ``key_frames``: their order was learnt."""
     frames = getattr(settings, "key_frames", None)
     if frames is None:
         return None

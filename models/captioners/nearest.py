@@ -17,7 +17,7 @@ BLOCK_VALUES = 2**24
 class NearestCaption:
     """Answers a prediction with the caption of the training stimulus whose states correlate with it best.
 
-    States and predictions are centred by the training mean first: what all captions share says nothing about one. The
+    States and predictions are centred by the training mean first: what all captions share does not tell them apart. The
     states are read block by block, so that those of a whole dataset need not fit in memory.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Settings of the captioners, told apart by the key `kind`; imports no torch."""
+"""Settings of the captioners, distinguished by the key `kind`; imports no torch."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, PositiveInt, field_validator
 
 from core.config import Config
-from models.extractors.settings import Device, Precision
 from models.weights import locate
+from models.weights.locate import Device, Precision
 
 if TYPE_CHECKING:
     from models.captioners.blip import BlipCaptioner
 
-MOST_PENALTY = 1.2
+MAX_REPETITION_PENALTY = 1.2
 
 
 class NearestCaptionerConfig(Config):
@@ -36,7 +36,7 @@ class BlipCaptionerConfig(Config):
     beams: PositiveInt = 1
     """Captions that are followed at once; 1 takes the likeliest token each time."""
     max_tokens: PositiveInt = 20
-    """Tokens of a caption at most."""
+    """Largest number of tokens of a caption."""
     repetition_penalty: float = 1.0
     """What the scores of tokens already written are divided by, negative ones multiplied, 1 to 1.2; 1 leaves them."""
     batch: PositiveInt = 32
@@ -47,10 +47,10 @@ class BlipCaptionerConfig(Config):
     @field_validator("repetition_penalty")
     @classmethod
     def _keep_sentences(cls, value: float) -> float:
-        if not 1 <= value <= MOST_PENALTY:
+        if not 1 <= value <= MAX_REPETITION_PENALTY:
             raise ValueError(
-                f"a penalty above {MOST_PENALTY} makes lists of keywords of sentences, and one below 1 repetitions; "
-                f"choose 1 to {MOST_PENALTY}"
+                f"a penalty above {MAX_REPETITION_PENALTY} makes lists of keywords of sentences, and one below 1 "
+                f"repetitions; choose 1 to {MAX_REPETITION_PENALTY}"
             )
         return value
 
@@ -62,9 +62,10 @@ class BlipCaptionerConfig(Config):
         ModelError
             The weights are not there or pickled, or their decoder has fewer positions than `max_tokens`.
         """
-        from models.captioners.blip import BlipCaptioner
+        from models.captioners.blip import BlipCaptioner, Decoding
 
-        return BlipCaptioner.load(self, root)
+        decoding = Decoding(self.beams, self.max_tokens, self.repetition_penalty, self.batch, self.dtype)
+        return BlipCaptioner.load(self.weights, root, decoding, self.device)
 
     def revision(self, root: Path) -> str:
         """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
@@ -72,4 +73,4 @@ class BlipCaptionerConfig(Config):
 
 
 CaptionerConfig = Annotated[NearestCaptionerConfig | BlipCaptionerConfig, Field(discriminator="kind")]
-"""Any of them, told apart by `kind`."""
+"""Any captioner's config, by its `kind`."""

@@ -1,7 +1,7 @@
-"""The judge: reads from a clip of the small world which shape, colour, size, motion, texture and background it shows.
+"""A classifier of a small-world clip's attributes: shape, colour, size, motion, texture and background.
 
-A classifier trained on real clips alone. It stands for a viewer who never tires, and it errs: its accuracy on real
-clips that it has not seen belongs beside every score.
+It was trained on real clips alone (`zoo/judge.py`) and stands for a viewer who never tires. It errs: its accuracy on
+real clips that it has not seen belongs beside every score.
 """
 
 from pathlib import Path
@@ -14,9 +14,6 @@ from safetensors.torch import load_file, save_file
 
 from core.errors import ModelError
 from core.files import read_json, write_json
-from core.progress import track
-from core.seeds import rng_for, seed_for
-from evaluation.config import JudgeConfig
 
 Clips = NDArray[np.uint8]
 """(n, frame, height, width, 3), RGB, 0 to 255."""
@@ -26,7 +23,7 @@ PER_FRAME, WHOLE = 128, 256
 SETTINGS, WEIGHTS = "config.json", "model.safetensors"
 
 
-class Judge:
+class AttributeClassifier:
     """Reads the attributes of clips of one size.
 
     Parameters
@@ -44,23 +41,25 @@ class Judge:
         self.net, self.attributes, self.frame = net, attributes, frame
 
     @classmethod
-    def load(cls, folder: Path) -> "Judge":
+    def load(cls, folder: Path) -> "AttributeClassifier":
         """Load what `save` wrote.
 
         Raises
         ------
         ModelError
-            The folder holds no judge, or its files are damaged.
+            The folder holds no such classifier, or its files are damaged.
         """
         try:
             settings = read_json(folder / SETTINGS)
             attributes = {name: tuple(words) for name, words in settings["attributes"]}
             frame = tuple(settings["frame"])
-            net = _Net(frame, attributes)
+            net = AttributeNetwork(frame, attributes)
             net.load_state_dict({name: weight.float() for name, weight in load_file(folder / WEIGHTS).items()})
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"{folder}: holds no judge ({reason}); run 'brain2video train-zoo'") from error
+            raise ModelError(
+                f"{folder}: holds no attribute classifier ({reason}); run 'python -m zoo train'"
+            ) from error
         return cls(net.eval(), attributes, frame)
 
     def save(self, folder: Path) -> None:
@@ -84,10 +83,12 @@ class Judge:
         """
         if clips.dtype != np.uint8 or clips.shape[1:] != (*self.frame, 3):
             expected = ", ".join(map(str, self.frame))
-            raise ModelError(f"judge: expected clips uint8 (n, {expected}, 3), found {clips.dtype} {clips.shape}")
+            raise ModelError(
+                f"attribute classifier: expected clips uint8 (n, {expected}, 3), found {clips.dtype} {clips.shape}"
+            )
         read: dict[str, list[NDArray[np.float32]]] = {name: [] for name in self.attributes}
         for start in range(0, len(clips), batch):
-            heads = self.net(_to_input(clips[start : start + batch]))
+            heads = self.net(to_input(clips[start : start + batch]))
             for name, head in zip(self.attributes, heads, strict=True):
                 read[name].append(head.log_softmax(1).numpy())
         empty = {name: np.empty((0, len(words)), np.float32) for name, words in self.attributes.items()}
@@ -96,7 +97,7 @@ class Judge:
     def classes(self, clips: Clips) -> NDArray[np.float32]:
         """Return the log-probability of every combination of words, (n, combination); raises as `scores` does.
 
-        What the attributes say is taken to be independent, so that a combination's log-probability is the sum of its
+        Attributes are taken to be independent, so that a combination's log-probability is the sum of its
         words'. The combinations are those of all words, in the attributes' order, the last one running fastest.
         """
         joined = np.zeros((len(clips), 1), np.float32)
@@ -105,40 +106,12 @@ class Judge:
         return joined
 
     def accuracy(self, clips: Clips, labels: NDArray[np.int64]) -> dict[str, float]:
-        """Return the part of clips whose word is read right, by attribute; labels are (n, attribute)."""
+        """Return the share of clips whose word is read right, by attribute; labels are (n, attribute)."""
         right = (self.read(clips) == labels).mean(axis=0)
         return dict(zip(self.attributes, right.tolist(), strict=True))
 
 
-def train_judge(
-    config: JudgeConfig, clips: Clips, labels: NDArray[np.int64], attributes: dict[str, tuple[str, ...]]
-) -> Judge:
-    """Train a judge on real clips uint8 (n, frame, height, width, 3) and labels (n, attribute), from one seed."""
-    frame = (clips.shape[1], clips.shape[2], clips.shape[3])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_for(config.seed, "judge"))
-        rng = rng_for(config.seed, "judge", "batches")
-        net = _Net(frame, attributes).train()
-        optimiser = torch.optim.AdamW(net.parameters(), lr=config.lr)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, total_steps=config.steps)
-        wanted = torch.from_numpy(labels)
-        for _ in track(range(config.steps), "training the judge"):
-            rows = rng.integers(0, len(clips), config.batch)
-            shown = _to_input(clips[rows])
-            amount = torch.from_numpy(rng.random((config.batch, 1, 1, 1, 1), dtype=np.float32))
-            shown = shown + amount * (config.noise / 127.5) * torch.randn_like(shown)
-            scores = net(shown)
-            losses = [
-                torch.nn.functional.cross_entropy(head, wanted[rows, column]) for column, head in enumerate(scores)
-            ]
-            optimiser.zero_grad()
-            torch.stack(losses).sum().backward()
-            optimiser.step()
-            schedule.step()
-    return Judge(net.eval(), attributes, frame)
-
-
-class _Net(torch.nn.Module):  # type: ignore[misc]
+class AttributeNetwork(torch.nn.Module):  # type: ignore[misc]
     """Convolutions on every frame, then one layer over all frames, and one head an attribute."""
 
     def __init__(self, frame: tuple[int, ...], attributes: dict[str, tuple[str, ...]]) -> None:
@@ -151,7 +124,9 @@ class _Net(torch.nn.Module):  # type: ignore[misc]
         layers += [torch.nn.Flatten(), torch.nn.Linear(WIDTHS[-1] * cells, PER_FRAME), torch.nn.ReLU()]
         self.frame = torch.nn.Sequential(*layers)
         self.whole = torch.nn.Sequential(torch.nn.Linear(frames * PER_FRAME, WHOLE), torch.nn.ReLU())
-        self.heads = torch.nn.ModuleDict({name: torch.nn.Linear(WHOLE, len(of)) for name, of in attributes.items()})
+        self.heads = torch.nn.ModuleDict(
+            {name: torch.nn.Linear(WHOLE, len(words)) for name, words in attributes.items()}
+        )
 
     def forward(self, clips: torch.Tensor) -> list[torch.Tensor]:
         """Return the scores of each attribute's words, of clips (n, frame, 3, height, width) in [-1, 1]."""
@@ -160,5 +135,6 @@ class _Net(torch.nn.Module):  # type: ignore[misc]
         return [head(joined) for head in self.heads.values()]
 
 
-def _to_input(clips: Clips) -> torch.Tensor:
+def to_input(clips: Clips) -> torch.Tensor:
+    """Return clips as the network's input, (n, frame, 3, height, width) float32 in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(clips)).permute(0, 1, 4, 2, 3).float() / 127.5 - 1

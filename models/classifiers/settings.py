@@ -6,57 +6,58 @@ judges:
   videos: {weights: MCG-NJU/videomae-base-finetuned-kinetics}
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import PositiveInt
 
 from core.config import Config
+from core.digests import INPUTS
 from core.files import digest_json
-from models.extractors.settings import Device
 from models.weights import locate
+from models.weights.locate import Device
 
 if TYPE_CHECKING:
-    from models.classifiers.clip_frames import ClipFrames
-    from models.classifiers.frames import FrameClassifier
-    from models.classifiers.videos import VideoClassifier
+    from models.classifiers.judges import Judges
+    from models.classifiers.vision import ClipFrames, FrameClassifier, VideoClassifier
 
 CLIP_FILES = (*locate.VISION, *locate.TOKENIZER)
 """What is read of a CLIP whose images and words are both looked at."""
 
 
-class FrameClassifierConfig(Config):
-    """A classifier of images, ViT, asked of every frame."""
+class _LookingConfig(Config):
+    """What the models that look at clips have in common.
+
+    `build` loads one; a relative path in `weights` is resolved against `root`. It raises `ModelError` where the weights
+    are not there, pickled, or another kind of model's, and so does `revision` where they are not there.
+    """
 
     weights: str
-    """A folder with `config.json`, `preprocessor_config.json` and safetensors, or a model's name on the hub."""
+    """A folder with `config.json`, `preprocessor_config.json` and safetensors (for CLIP, a tokenizer too), or a model's
+    name on the hub."""
     device: Device = "auto"
     batch: PositiveInt = 64
-    """Frames that go through the network together."""
-
-    def build(self, root: Path) -> "FrameClassifier":
-        """Load the classifier; a relative path in `weights` is resolved against `root`.
-
-        Raises
-        ------
-        ModelError
-            The weights are not there, pickled, or another kind of model's.
-        """
-        from models.classifiers.frames import FrameClassifier
-
-        return FrameClassifier.load(self, root)
+    """Frames, or captions, that go through the network together."""
 
     def revision(self, root: Path) -> str:
-        """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
+        """Return the digest of the weights, without loading them."""
         return locate.revision_of_files(locate.locate_files(self.weights, root, locate.VISION), locate.VISION)
 
 
-class VideoClassifierConfig(Config):
+class FrameClassifierConfig(_LookingConfig):
+    """A classifier of images, ViT, asked of every frame."""
+
+    def build(self, root: Path) -> "FrameClassifier":
+        """Load the classifier."""
+        from models.classifiers.vision import FrameClassifier
+
+        return FrameClassifier.load(self.weights, root, batch=self.batch, device=self.device)
+
+
+class VideoClassifierConfig(_LookingConfig):
     """A classifier of whole clips, VideoMAE."""
 
-    weights: str
-    """A folder with `config.json`, `preprocessor_config.json` and safetensors, or a model's name on the hub."""
-    device: Device = "auto"
     batch: PositiveInt = 4
     """Clips that go through the network together."""
     frames: PositiveInt | None = None
@@ -64,34 +65,28 @@ class VideoClassifierConfig(Config):
     who follow its code show it 6, all that their clips have."""
 
     def build(self, root: Path) -> "VideoClassifier":
-        """Load the classifier; as `FrameClassifierConfig.build`."""
-        from models.classifiers.videos import VideoClassifier
+        """Load the classifier."""
+        from models.classifiers.vision import VideoClassifier
 
-        return VideoClassifier.load(self, root)
+        return VideoClassifier.load(self.weights, root, frames=self.frames, batch=self.batch, device=self.device)
 
     def revision(self, root: Path) -> str:
-        """Return the digest of the weights, and of `frames` where given; as `FrameClassifierConfig.revision`."""
-        weights = locate.revision_of_files(locate.locate_files(self.weights, root, locate.VISION), locate.VISION)
+        """Return the digest of the weights, and of `frames` where given."""
+        weights = super().revision(root)
         return weights if self.frames is None else digest_json({"weights": weights, "frames": self.frames})
 
 
-class ClipFramesConfig(Config):
+class ClipFramesConfig(_LookingConfig):
     """A CLIP, by which frames are compared with frames and with captions."""
 
-    weights: str
-    """A folder with `config.json`, `preprocessor_config.json`, a tokenizer and safetensors, or a name on the hub."""
-    device: Device = "auto"
-    batch: PositiveInt = 64
-    """Frames, or captions, that go through the network together."""
-
     def build(self, root: Path) -> "ClipFrames":
-        """Load the model; as `FrameClassifierConfig.build`."""
-        from models.classifiers.clip_frames import ClipFrames
+        """Load the model."""
+        from models.classifiers.vision import ClipFrames
 
-        return ClipFrames.load(self, root)
+        return ClipFrames.load(self.weights, root, batch=self.batch, device=self.device)
 
     def revision(self, root: Path) -> str:
-        """Return the digest of the weights; as `FrameClassifierConfig.revision`."""
+        """Return the digest of the weights and the vocabulary."""
         return locate.revision_of_files(locate.locate_files(self.weights, root, CLIP_FILES), CLIP_FILES)
 
 
@@ -103,3 +98,22 @@ class JudgesConfig(Config):
     clip: ClipFramesConfig | None = None
     frames: FrameClassifierConfig | None = None
     videos: VideoClassifierConfig | None = None
+
+    def build(self, root: Path, read_caption: Callable[[str], Any]) -> "Judges":
+        """Load the models; see `Judges` for `read_caption`."""
+        from models.classifiers.attributes import AttributeClassifier
+        from models.classifiers.judges import Judges
+
+        return Judges(
+            read_caption,
+            AttributeClassifier.load(root / self.small_world) if self.small_world else None,
+            self.clip.build(root) if self.clip else None,
+            self.frames.build(root) if self.frames else None,
+            self.videos.build(root) if self.videos else None,
+        )
+
+    def revisions(self, root: Path) -> dict[str, str]:
+        """Return what changes whenever a judge may give other values: the digests of their weights, by name."""
+        made = {"small_world": INPUTS.digest_folder(root / self.small_world)} if self.small_world else {}
+        others = {"clip": self.clip, "frames": self.frames, "videos": self.videos}
+        return made | {name: config.revision(root) for name, config in others.items() if config is not None}

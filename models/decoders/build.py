@@ -1,12 +1,14 @@
-"""The parts of a model set, by kind: how each is saved, and how it is built again from what was saved."""
+"""The parts of a model set, by kind: how each is fitted, saved, loaded, and asked for predictions."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ModelError
-from models.decoders.rows import BrainRows, Roles
+from models.decoders.rows import BrainRows, FeatureCache, Rows, RowsByRole, row_blocks
 from models.encoders.mbm.encoder import Mbm
 from models.encoders.pca import Pca
 from models.encoders.settings import EncoderConfig
@@ -19,8 +21,8 @@ from models.training.stage import ALONE, Context
 from models.weights.tensor_file import Tensors, load_weights, save_weights
 
 
-class Encoder(Protocol):
-    """Turns a subject's responses into features."""
+class Part(Protocol):
+    """What encoders and regressors have in common."""
 
     @property
     def subjects(self) -> list[str]:
@@ -29,11 +31,7 @@ class Encoder(Protocol):
 
     @property
     def widths(self) -> tuple[int, int]:
-        """Voxels that go in and features that come out; -1 where subjects differ."""
-        ...
-
-    def encode(self, subject: str, responses: NDArray[Any]) -> NDArray[Any]:
-        """Return features (trial, feature) float32."""
+        """Values of a row that go in and come out; -1 where subjects differ."""
         ...
 
     def state(self) -> tuple[dict[str, Any], Tensors]:
@@ -41,7 +39,15 @@ class Encoder(Protocol):
         ...
 
 
-class Regressor(Protocol):
+class Encoder(Part, Protocol):
+    """Turns a subject's responses into features."""
+
+    def encode(self, subject: str, responses: NDArray[Any]) -> NDArray[Any]:
+        """Return features (trial, feature) float32."""
+        ...
+
+
+class Regressor(Part, Protocol):
     """Turns features into one role's targets."""
 
     @property
@@ -54,22 +60,8 @@ class Regressor(Protocol):
         """Shape of one stimulus's target."""
         ...
 
-    @property
-    def subjects(self) -> list[str]:
-        """The subjects it knows."""
-        ...
-
-    @property
-    def widths(self) -> tuple[int, int]:
-        """Features that go in and target values that come out; -1 where subjects differ."""
-        ...
-
     def predict(self, subject: str, features: NDArray[Any]) -> NDArray[Any]:
         """Return predictions (row, *shape) float32."""
-        ...
-
-    def state(self) -> tuple[dict[str, Any], Tensors]:
-        """Return config and tensors."""
         ...
 
 
@@ -85,10 +77,11 @@ def fit_encoder(config: EncoderConfig, rows: dict[str, BrainRows], context: Cont
 
 def fit_regressors(
     config: RegressorConfig,
-    roles: Roles,
+    roles: RowsByRole,
     context: Context = ALONE,
     *,
     joint: bool = False,
+    features: FeatureCache | None = None,
 ) -> dict[str, Regressor]:
     """Fit a regressor of the config's kind for every role, on the training rows of every subject.
 
@@ -96,6 +89,7 @@ def fit_regressors(
     ----------
     roles : by role, the target's name and the rows per subject
     joint : whether they share their hidden layers, which the kind `mlp` alone can
+    features : where the rows of all roles have the same features: ridge then decomposes them once for all
 
     Raises
     ------
@@ -107,15 +101,9 @@ def fit_regressors(
     if isinstance(config, MlpConfig) and joint:
         return dict(Mlp.fit_jointly(config, roles, context.within("joint")))
     if isinstance(config, RidgeConfig):
-        return dict(Ridge.fit_roles(config, roles, context))
+        return dict(Ridge.fit_roles(config, roles, context, features))
     kind = REGRESSORS[config.kind]
     return {role: kind.fit(config, target, data, context.within(role)) for role, (target, data) in roles.items()}
-
-
-def load_part(folder: Path) -> Encoder | Regressor:
-    """Load a part, whichever it is."""
-    config, _ = load_weights(folder)
-    return load_encoder(folder) if config.get("part") == "encoder" else load_regressor(folder)
 
 
 def save_part(folder: Path, part: Encoder | Regressor, **record: Any) -> str:
@@ -144,3 +132,44 @@ def _require(folder: Path, config: dict[str, Any], part: str, kinds: list[str]) 
     if config.get("part") != part or config.get("kind") not in kinds:
         found = f"{config.get('part')} of kind {config.get('kind')}"
         raise ModelError(f"{folder}: holds a {found}; expected an {part}, one of {', '.join(kinds)}")
+
+
+TRIALS = 256
+"""Trials predicted at once, fewer of whole brains: large targets need not all be held for every repetition."""
+
+
+def encode_trials(encoder: Encoder, subject: str, responses: Rows) -> NDArray[np.float32]:
+    """Return features (trial, feature) float32, a few trials at a time, so that `responses` may be a view of files."""
+    features = np.empty((0, 0), np.float32)
+    for block in row_blocks(responses, TRIALS):
+        made = encoder.encode(subject, responses[block])
+        if not block.start:
+            features = np.empty_like(made, shape=(len(responses), made.shape[1]))
+        features[block] = made
+    return features
+
+
+def predict_stimuli(
+    encoder: Encoder, regressor: Regressor, subject: str, responses: Rows, stimuli: Sequence[str]
+) -> tuple[list[str], NDArray[np.float32]]:
+    """Return the stimuli in the order of first appearance, and the mean of their trials' predictions.
+
+    Parameters
+    ----------
+    responses : (trial, voxel) or (trial, time, voxel), in memory or a view of files
+    stimuli : the stimulus of each trial
+
+    Returns
+    -------
+    names : list of str
+    predictions : (stimulus, *target shape) float32
+    """
+    names = list(dict.fromkeys(stimuli))
+    row_of = {name: row for row, name in enumerate(names)}
+    rows = np.array([row_of[name] for name in stimuli])
+    total = np.zeros((len(names), *regressor.shape), np.float32)
+    for block in row_blocks(responses, TRIALS):
+        features = encoder.encode(subject, responses[block])
+        np.add.at(total, rows[block], regressor.predict(subject, features))
+    counts = np.bincount(rows).astype(np.float32)
+    return names, total / counts.reshape(-1, *(1 for _ in regressor.shape))

@@ -1,7 +1,4 @@
-"""What an encoder is fitted on: one subject's training trials, and what else its brain was recorded doing.
-
-What a regressor is fitted on: one subject's features with the targets of the stimuli they belong to.
-"""
+"""What encoders and regressors are fitted on, subject by subject, in memory or as views of files."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -56,9 +53,10 @@ class BrainRows:
     align: dict[str, Array] = field(default_factory=dict)
 
 
-def in_memory(one: BrainRows) -> BrainRows:
+def in_memory(rows: BrainRows) -> BrainRows:
     """Return the same with all rows in memory."""
-    return replace(one, responses=one.responses[:], unlabelled=None if one.unlabelled is None else one.unlabelled[:])
+    unlabelled = None if rows.unlabelled is None else rows.unlabelled[:]
+    return replace(rows, responses=rows.responses[:], unlabelled=unlabelled)
 
 
 def array_of(rows: Rows) -> Array:
@@ -66,17 +64,17 @@ def array_of(rows: Rows) -> Array:
     return rows if isinstance(rows, np.ndarray) else rows[:]
 
 
-def row_blocks(rows: Rows, most: int | None = None) -> Iterator[slice]:
+def row_blocks(rows: Rows, max_rows: int | None = None) -> Iterator[slice]:
     """Return slices that cover rows, of which a block takes about `BLOCK_BYTES` in float64, and one at least.
 
     Parameters
     ----------
     rows : Rows
-    most : int, optional
+    max_rows : int, optional
         Rows that a block has at most, however small they are.
     """
     step = max(1, BLOCK_BYTES // (8 * max(1, prod(rows.shape[1:]))))
-    step = step if most is None else min(step, most)
+    step = step if max_rows is None else min(step, max_rows)
     return (slice(start, min(start + step, len(rows))) for start in range(0, len(rows), step))
 
 
@@ -88,7 +86,7 @@ def voxel_blocks(*rows: Rows) -> Iterator[slice]:
     *rows : Rows
         All with the same voxels.
     """
-    step = max(2, BLOCK_BYTES // (8 * sum(prod(one.shape[:-1]) for one in rows)))
+    step = max(2, BLOCK_BYTES // (8 * sum(prod(array.shape[:-1]) for array in rows)))
     voxels = rows[0].shape[-1]
     return (slice(start, min(start + step, voxels)) for start in range(0, voxels, step))
 
@@ -112,16 +110,33 @@ def split_stimuli(stimuli: list[str], share: float, rng: np.random.Generator) ->
     return np.array([name in held for name in stimuli])
 
 
+class RegressorRows(Protocol):
+    """What a regressor is fitted on: one subject's features with the targets of the stimuli they belong to."""
+
+    @property
+    def features(self) -> Array:
+        """Features, (row, feature)."""
+        ...
+
+    @property
+    def targets(self) -> Array:
+        """Targets, (row, …)."""
+        ...
+
+    @property
+    def stimuli(self) -> list[str]:
+        """The stimulus of each row."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row's targets."""
+        ...
+
+
 @dataclass(frozen=True)
 class TrainingRows:
-    """Rows of one subject.
-
-    Attributes
-    ----------
-    features : (row, feature)
-    targets : (row, …)
-    stimuli : the stimulus of each row
-    """
+    """`RegressorRows` in memory; see there."""
 
     features: Array
     targets: Array
@@ -132,52 +147,64 @@ class TrainingRows:
         """The shape of one row's targets."""
         return self.targets.shape[1:]
 
-    @property
-    def flat_targets(self) -> NDArray[np.float32]:
-        """Targets as (row, value) float32."""
-        targets = self.targets
-        return targets.reshape(len(targets), -1).astype(np.float32)
 
+@dataclass(frozen=True)
+class LazyTrainingRows:
+    """`RegressorRows` that are made at every access and not kept: of many subjects one is in memory at a time.
 
-class LazyRows(TrainingRows):
-    """Rows that are made whenever they are asked for and not kept: of many subjects only the one at hand is in memory.
-
-    Parameters
+    Attributes
     ----------
-    features, targets : return what `TrainingRows` holds
+    make_features, make_targets : return features and targets
     stimuli : the stimulus of each row
     shape : of one row's targets
     """
 
-    def __init__(
-        self,
-        features: Callable[[], Array],
-        targets: Callable[[], Array],
-        stimuli: list[str],
-        shape: tuple[int, ...],
-    ) -> None:
-        given = {"_features": features, "_targets": targets, "stimuli": stimuli, "_shape": shape}
-        for name, value in given.items():
-            object.__setattr__(self, name, value)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one row's targets, which need not be made for it."""
-        shape: tuple[int, ...] = self.__dict__["_shape"]
-        return shape
+    make_features: Callable[[], Array]
+    make_targets: Callable[[], Array]
+    stimuli: list[str]
+    shape: tuple[int, ...]
 
     @property
     def features(self) -> Array:
         """Features, (row, feature)."""
-        made: Array = self.__dict__["_features"]()
-        return made
+        return self.make_features()
 
     @property
     def targets(self) -> Array:
         """Targets, (row, …)."""
-        made: Array = self.__dict__["_targets"]()
-        return made
+        return self.make_targets()
 
 
-Roles = dict[str, tuple[str, dict[str, TrainingRows]]]
+def flat_targets(rows: RegressorRows) -> NDArray[np.float32]:
+    """Return targets as (row, value) float32."""
+    targets = rows.targets
+    return targets.reshape(len(targets), -1).astype(np.float32)
+
+
+RowsByRole = dict[str, tuple[str, dict[str, RegressorRows]]]
 """By role: the target's name, and the training rows of every subject."""
+
+FEATURES_BYTES = 64 * 2**20
+"""Features of so many bytes are kept, and in any case those of the subject asked for last."""
+
+
+class FeatureCache:
+    """Every subject's encoded features, the same for all roles; see `FEATURES_BYTES` for what is kept.
+
+    Parameters
+    ----------
+    encode : callable
+        Returns one subject's features, (row, feature).
+    """
+
+    def __init__(self, encode: Callable[[str], Array]) -> None:
+        self._encode = encode
+        self._kept: dict[str, Array] = {}
+
+    def features_of(self, subject: str) -> Array:
+        """Return one subject's features, (row, feature)."""
+        if subject not in self._kept:
+            if sum(values.nbytes for values in self._kept.values()) > FEATURES_BYTES:
+                self._kept.clear()
+            self._kept[subject] = self._encode(subject)
+        return self._kept[subject]

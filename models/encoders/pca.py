@@ -13,7 +13,7 @@ from models.decoders.rows import BrainRows, Rows, columns_of, row_blocks, voxel_
 from models.encoders.settings import PcaConfig, StandardiseConfig
 from models.encoders.standardise import Standardise
 from models.training.stage import Context
-from models.weights.spill import BySubject, Shelf
+from models.weights.spill import LazyMapping, SpillingTensorStore
 from models.weights.tensor_file import Stored, Tensors, common, prefixed
 
 Array = NDArray[Any]
@@ -51,9 +51,11 @@ class Pca:
     def fit(cls, config: PcaConfig, rows: dict[str, BrainRows], context: Context | None = None) -> "Pca":
         """Fit on the training trials and, where there are some, the unlabelled rows."""
         standardise = Standardise.fit(StandardiseConfig(reliability=config.reliability), rows, context)
-        shelf, explained = Shelf(None if context is None else context.scratch), {}
+        shelf, explained = SpillingTensorStore(None if context is None else context.scratch), {}
         for subject, one in rows.items():
-            vectors, explained[subject] = _components(_Rows.of(standardise, subject, one), config.components)
+            vectors, explained[subject] = _components(
+                _StandardisedVoxels.of(standardise, subject, one), config.components
+            )
             shelf.put({f"{subject}.vectors": vectors})
         return cls(standardise, _vectors(shelf, list(rows)), explained)
 
@@ -83,12 +85,12 @@ class Pca:
         return cls(standardise, _vectors(tensors, config["subjects"]), explained)
 
 
-def _vectors(tensors: Stored, subjects: list[str]) -> BySubject[Array]:
-    return BySubject(subjects, lambda subject: tensors[f"{subject}.vectors"])
+def _vectors(tensors: Stored, subjects: list[str]) -> LazyMapping[Array]:
+    return LazyMapping(subjects, lambda subject: tensors[f"{subject}.vectors"])
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _StandardisedVoxels:
     """A subject's standardised rows, labelled and not, less their mean: all voxels at once, or some after others.
 
     Attributes
@@ -101,7 +103,7 @@ class _Rows:
     blocks: Callable[[], Iterator[Array]]
 
     @classmethod
-    def of(cls, standardise: Standardise, subject: str, one: BrainRows) -> "_Rows":
+    def of(cls, standardise: Standardise, subject: str, one: BrainRows) -> "_StandardisedVoxels":
         parts = [part for part in (one.responses, one.unlabelled) if part is not None]
         shape = sum(map(len, parts)), int(standardise.kept[subject].sum())
         if shape[0] >= shape[1] or 4 * math.prod(shape) <= WHOLE_BYTES:
@@ -128,16 +130,16 @@ def _by_voxels(standardise: Standardise, subject: str, parts: list[Rows]) -> Ite
         yield rows - rows.mean(axis=0)
 
 
-def _components(rows: _Rows, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _components(rows: _StandardisedVoxels, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return vectors (voxel, component) and shares of variance, from the smaller of the two Gram matrices."""
     wide = rows.shape[1] > rows.shape[0]
     gram = np.zeros(())
     for block in rows.blocks():
         gram = gram + (block @ block.T if wide else block.T @ block).astype(np.float64)
     kept = min(count, rows.shape[0] - 1, rows.shape[1])
-    values, found = scipy.linalg.eigh(gram, subset_by_index=(len(gram) - kept, len(gram) - 1))
-    values, found = values[::-1].clip(1e-12), found[:, ::-1]
+    values, vectors = scipy.linalg.eigh(gram, subset_by_index=(len(gram) - kept, len(gram) - 1))
+    values, vectors = values[::-1].clip(1e-12), vectors[:, ::-1]
     if wide:
-        found = np.concatenate([block.T @ (found / np.sqrt(values)).astype(np.float32) for block in rows.blocks()])
-    signs = np.sign(found[np.abs(found).argmax(axis=0), np.arange(kept)])
-    return (found * signs).astype(np.float32), (values / np.trace(gram)).astype(np.float32)
+        vectors = np.concatenate([block.T @ (vectors / np.sqrt(values)).astype(np.float32) for block in rows.blocks()])
+    signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(kept)])
+    return (vectors * signs).astype(np.float32), (values / np.trace(gram)).astype(np.float32)

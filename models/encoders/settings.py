@@ -13,8 +13,8 @@ class StandardiseConfig(Config):
 
     kind: Literal["standardise"] = "standardise"
     reliability: float = Field(0.0, ge=0)
-    """With r > 0, each voxel is multiplied by the r-th power of its share of signal variance, as the training
-    repetitions tell it, so that a penalty shrinks noisy voxels more; 0 leaves all alike."""
+    """With r > 0, each voxel is multiplied by the r-th power of its share of signal variance, estimated from the
+    training repetitions, so that a penalty shrinks noisy voxels more; 0 leaves all alike."""
 
 
 class PcaConfig(Config):
@@ -34,7 +34,7 @@ class PretrainConfig(LoopConfig):
     masked: float = Field(0.75, gt=0, lt=1)
     """Part of the patches that is masked, drawn afresh for every sample."""
     targets: Literal["same", "other_repeat"] = "same"
-    """What a masked patch is held against: the trial itself, or another trial of the same stimulus, whose noise is
+    """What a masked patch is compared with: the trial itself, or another trial of the same stimulus, whose noise is
     another, so that only what the stimulus evokes can be learned from it. Rows without a twin are their own target."""
     visible: float = Field(0.0, ge=0)
     """Weight of the visible patches' error beside the masked ones'; it makes sense with `other_repeat` alone."""
@@ -84,7 +84,7 @@ class MbmConfig(Config):
     reliability: float = Field(0.0, ge=0)
     """As for `standardise`; it concerns the betas that are handed on."""
     pretraining: PretrainConfig | None = PretrainConfig()
-    """None: the network goes into alignment as it was initialised."""
+    """None: alignment begins with the initial weights."""
     alignment: AlignConfig | None = AlignConfig()
     """None: nothing is aligned."""
 
@@ -97,4 +97,4 @@ class MbmConfig(Config):
 
 
 EncoderConfig = Annotated[StandardiseConfig | PcaConfig | MbmConfig, Field(discriminator="kind")]
-"""Any encoder's config, told apart by `kind`."""
+"""Any encoder's config, by its `kind`."""

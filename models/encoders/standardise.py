@@ -138,7 +138,7 @@ def _moments(responses: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]
 
     Trials are added up in their order, which is numpy's, a block of them in memory at a time.
     """
-    with np.errstate(invalid="ignore", over="ignore"):  # a voxel that is not finite becomes NaN, which says so
+    with np.errstate(invalid="ignore", over="ignore"):  # a voxel that is not finite becomes NaN, and is left out
         mean = _sum(responses) / len(responses)
         sd = np.sqrt(_sum(responses, mean) / len(responses))
     return mean, sd

@@ -15,6 +15,9 @@ Captions = list[list[str]]
 
 Values = NDArray[Any]
 
+OverFrames = Literal["mean", "concatenate"]
+"""What becomes of the key frames' states: their average, or one after the other, so that motion is kept."""
+
 
 @runtime_checkable
 class Extractor(Protocol):

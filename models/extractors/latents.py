@@ -1,7 +1,8 @@
 """The latents of a diffusion model's autoencoder, in the units that its denoiser works in."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -10,10 +11,7 @@ from diffusers import AutoencoderKL
 from core.errors import ModelError
 from models.extractors.base import Clips, Values, check_clips, check_values
 from models.weights.load import autocast, load, pick_device
-from models.weights.locate import VAE, locate, revision
-
-if TYPE_CHECKING:
-    from models.extractors.settings import LatentsConfig, Precision
+from models.weights.locate import VAE, Device, Precision, locate, revision
 
 
 class Latents:
@@ -36,29 +34,19 @@ class Latents:
     dtype: np.dtype[Any] = np.dtype(np.float16)
 
     def __init__(
-        self, vae: AutoencoderKL, *, frame: tuple[int, int, int], revision: str, precision: "Precision" = "float32"
+        self, vae: AutoencoderKL, *, frame: tuple[int, int, int], revision: str, precision: Precision = "float32"
     ) -> None:
         self.vae, self.frame, self.revision, self.precision = vae, frame, revision, precision
-        shrink = 2 ** (len(vae.config.block_out_channels) - 1)
-        if frame[1] % shrink or frame[2] % shrink:
-            raise ModelError(
-                f"extractor latents: the autoencoder shrinks by {shrink}, and clips are {frame[1]} × {frame[2]}; "
-                f"choose a height and a width that {shrink} divides"
-            )
-        self.shape: tuple[int, ...] = (
-            frame[0],
-            vae.config.latent_channels,
-            frame[1] // shrink,
-            frame[2] // shrink,
-        )
+        self.shape = latent_shape(vae.config, frame)
 
     @classmethod
-    def load(cls, config: "LatentsConfig", root: Path) -> "Latents":
-        """Load the autoencoder that the settings name; see `LatentsConfig.build`."""
-        folder = locate(config.weights, root, VAE)
-        vae = load(AutoencoderKL, folder, "vae", torch_dtype=torch.float32).to(pick_device(config.device))
-        frame = (config.frames, config.height, config.width)
-        return cls(vae, frame=frame, revision=revision(folder, VAE), precision=config.dtype)
+    def load(
+        cls, weights: str, root: Path, frame: tuple[int, int, int], *, precision: Precision, device: Device
+    ) -> Self:
+        """Load the autoencoder of a folder or of the hub; see `LatentsConfig.build`."""
+        folder = locate(weights, root, VAE)
+        vae = load(AutoencoderKL, folder, "vae", torch_dtype=torch.float32).to(pick_device(device))
+        return cls(vae, frame=frame, revision=revision(folder, VAE), precision=precision)
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def extract(self, batch: Any) -> Values:
@@ -92,6 +80,23 @@ class Latents:
         return clips
 
 
+def latent_shape(vae: Mapping[str, Any], frame: tuple[int, int, int]) -> tuple[int, ...]:
+    """Return the shape of a clip's latents, (frame, channel, height', width'), by the autoencoder's settings.
+
+    Raises
+    ------
+    ModelError
+        The autoencoder does not divide the clips' size.
+    """
+    shrink = 2 ** (len(vae["block_out_channels"]) - 1)
+    if frame[1] % shrink or frame[2] % shrink:
+        raise ModelError(
+            f"extractor latents: the autoencoder shrinks by {shrink}, and clips are {frame[1]} × {frame[2]}; "
+            f"choose a height and a width that {shrink} divides"
+        )
+    return (frame[0], vae["latent_channels"], frame[1] // shrink, frame[2] // shrink)
+
+
 def to_pictures(frames: Clips) -> torch.Tensor:
     """Return frames (n, height, width, 3) uint8 as (n, 3, height, width) float32 in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -103,10 +108,16 @@ def decode_latents(vae: AutoencoderKL, latents: torch.Tensor, together: int = 8)
 
     So many frames of one clip are decoded together, and none of another with them.
     """
-    clips = []
-    for clip in latents:
-        parts = (clip / vae.config.scaling_factor).to(vae.device, vae.dtype).split(together)
-        pictures = torch.cat([vae.decode(part).sample.float() for part in parts])
-        values = (pictures / 2 + 0.5).clamp(0, 1) * 255
-        clips.append(values.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
+    clips = [decode_pictures(vae, clip, together).cpu().numpy() for clip in latents]
     return np.stack(clips) if clips else np.empty((0, latents.shape[1], 0, 0, 3), dtype=np.uint8)
+
+
+def decode_pictures(vae: AutoencoderKL, latents: torch.Tensor, together: int) -> torch.Tensor:
+    """Return one clip uint8 (frame, height, width, 3), where the network is, of scaled latents (frame, channel, h, w).
+
+    So many frames are decoded together.
+    """
+    parts = (latents / vae.config.scaling_factor).to(vae.device, vae.dtype).split(together)
+    pictures = torch.cat([vae.decode(part).sample.float() for part in parts])
+    values = (pictures / 2 + 0.5).clamp(0, 1) * 255
+    return values.round().to(torch.uint8).permute(0, 2, 3, 1)

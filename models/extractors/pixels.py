@@ -1,6 +1,6 @@
 """The pixels of a clip, averaged over areas: the plainest target, decoded without any model."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,25 +8,30 @@ from numpy.typing import NDArray
 from core.errors import ModelError
 from models.extractors.base import Clips, Values, check_any_clips, check_values
 
-if TYPE_CHECKING:
-    from models.extractors.settings import PixelsConfig
+Channels = Literal["rgb", "grey"]
 
 LUMA = np.asarray([0.299, 0.587, 0.114])
 """Weights of red, green and blue in a grey value, as in ITU-R BT.601."""
 
 
 class Pixels:
-    """Area averages of the pixels, 0 to 1; see `models.extractors.base.Decoder`."""
+    """Area averages of the pixels, 0 to 1; see `models.extractors.base.Decoder`.
+
+    Parameters
+    ----------
+    frames, height, width : int
+        Size of the averaged clips; a clip of k times as many frames is averaged by k.
+    channels : "rgb" or "grey"
+    """
 
     name = "pixels"
     reads: Literal["clips"] = "clips"
     revision = "pixels-1"
     dtype: np.dtype[Any] = np.dtype(np.float16)
 
-    def __init__(self, config: "PixelsConfig") -> None:
-        self.config = config
-        channels = 3 if config.channels == "rgb" else 1
-        self.shape: tuple[int, ...] = (config.frames, channels, config.height, config.width)
+    def __init__(self, frames: int, height: int, width: int, channels: Channels) -> None:
+        self.frames, self.height, self.width, self.channels = frames, height, width, channels
+        self.shape: tuple[int, ...] = (frames, 3 if channels == "rgb" else 1, height, width)
 
     def extract(self, batch: Any) -> Values:
         """Return clips (n, frame, height, width, 3) of any size as float16 (n, frame, channel, height, width).
@@ -36,18 +41,17 @@ class Pixels:
         ModelError
             Not clips of uint8, or of a number of frames that is no multiple of the settings'.
         """
-        config = self.config
         check_any_clips(self.name, batch)
         n, frames, height, width, _ = batch.shape
-        if frames % config.frames:
+        if frames % self.frames:
             raise ModelError(
-                f"extractor pixels: clips of {frames} frames cannot be averaged to {config.frames}; "
+                f"extractor pixels: clips of {frames} frames cannot be averaged to {self.frames}; "
                 "set frames to a divisor"
             )
-        pixels = batch.reshape(n, config.frames, -1, height, width, 3).mean(axis=2) / 255
-        rows, columns = area_weights(height, config.height), area_weights(width, config.width)
+        pixels = batch.reshape(n, self.frames, -1, height, width, 3).mean(axis=2) / 255
+        rows, columns = area_weights(height, self.height), area_weights(width, self.width)
         pixels = np.einsum("ih,jw,nfhwc->nfijc", rows, columns, pixels, optimize=True)
-        if config.channels == "grey":
+        if self.channels == "grey":
             pixels = (pixels @ LUMA)[..., None]
         return np.asarray(np.moveaxis(pixels, -1, 2), dtype=self.dtype)
 

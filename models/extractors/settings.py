@@ -1,7 +1,7 @@
-"""Settings of the extractors, told apart by the key `extractor`; imports no torch.
+"""Settings of the extractors, distinguished by the key `extractor`; imports no torch.
 
 targets:
-  latents: {extractor: latents, weights: data/zoo/small-world}
+  latents: {extractor: latents, weights: models/small_world/text_to_video}
   pixels: {extractor: pixels, height: 16, width: 16}
   clip: {extractor: clip, weights: openai/clip-vit-large-patch14, states: pooled}
   blip: {extractor: blip, weights: Salesforce/blip-image-captioning-large, over_frames: concatenate}
@@ -13,23 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, PositiveInt
 
 from core.config import Config
+from core.files import read_json
+from models.extractors.base import OverFrames
 from models.weights import locate
+from models.weights.locate import Device, Precision
 
 if TYPE_CHECKING:
-    from models.extractors.blip import BlipStates
-    from models.extractors.clip import ClipStates
     from models.extractors.latents import Latents
     from models.extractors.pixels import Pixels
     from models.extractors.text import Text
-
-Device = Literal["auto", "cpu", "cuda"]
-"""`auto` takes a GPU where there is one. Values of the two may differ in the last bit."""
-
-Precision = Literal["float32", "float16", "bfloat16"]
-"""What a network's products are computed in; sums that need it stay in float32. Weights are kept in float32."""
-
-OverFrames = Literal["mean", "concatenate"]
-"""What becomes of the key frames' states: their average, or one after the other, so that motion is kept."""
+    from models.extractors.vision import BlipStates, ClipStates, KeyFrames
 
 
 class PixelsConfig(Config):
@@ -47,7 +40,12 @@ class PixelsConfig(Config):
         from models.extractors.pixels import Pixels
 
         del root
-        return Pixels(self)
+        return Pixels(self.frames, self.height, self.width, self.channels)
+
+    def shape(self, root: Path) -> tuple[int, ...]:
+        """Return the shape of one stimulus's values."""
+        del root
+        return (self.frames, 3 if self.channels == "rgb" else 1, self.height, self.width)
 
     def revision(self, root: Path) -> str:
         """Return what changes whenever the same clip may give other values."""
@@ -80,7 +78,15 @@ class LatentsConfig(Config):
         """
         from models.extractors.latents import Latents
 
-        return Latents.load(self, root)
+        frame = (self.frames, self.height, self.width)
+        return Latents.load(self.weights, root, frame, precision=self.dtype, device=self.device)
+
+    def shape(self, root: Path) -> tuple[int, ...]:
+        """Return the shape of one stimulus's values, by the autoencoder's `config.json` alone."""
+        from models.extractors.latents import latent_shape
+
+        vae = read_json(locate.settings_folder(self.weights, root, "vae") / "config.json")
+        return latent_shape(vae, (self.frames, self.height, self.width))
 
     def revision(self, root: Path) -> str:
         """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
@@ -106,26 +112,48 @@ class TextConfig(Config):
         """
         from models.extractors.text import Text
 
-        return Text.load(self, root)
+        return Text.load(self.weights, root, precision=self.dtype, device=self.device)
+
+    def shape(self, root: Path) -> tuple[int, ...]:
+        """Return the shape of one stimulus's values, by the text encoder's `config.json` alone."""
+        text = read_json(locate.settings_folder(self.weights, root, "text_encoder") / "config.json")
+        return (text["max_position_embeddings"], text["hidden_size"])
 
     def revision(self, root: Path) -> str:
         """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
         return locate.revision(locate.locate(self.weights, root, locate.TEXT), locate.TEXT)
 
 
-class ClipStatesConfig(Config):
-    """The states of a CLIP vision model, over key frames of the clip."""
+class KeyFrameStatesConfig(Config):
+    """What the vision extractors share: weights, and the key frames that are shown to them."""
 
-    extractor: Literal["clip"] = "clip"
     weights: str
     """A folder with `config.json`, `preprocessor_config.json` and safetensors, or a model's name on the hub."""
-    states: Literal["pooled", "tokens"] = "pooled"
-    """A frame's projected embedding, (width,), or the last layer's states, (token, width), the class token first."""
     frames: PositiveInt = 8
     """Key frames, evenly spaced over the clip; at most as many as the clip has."""
     over_frames: OverFrames = "mean"
     dtype: Precision = "float32"
     device: Device = "auto"
+
+    def revision(self, root: Path) -> str:
+        """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
+        return locate.revision_of_files(locate.locate_files(self.weights, root, locate.VISION), locate.VISION)
+
+    def _settings_folder(self, root: Path) -> Path:
+        return locate.locate_files(self.weights, root, locate.SETTINGS)
+
+    def _key_frames(self) -> "KeyFrames":
+        from models.extractors.vision import KeyFrames
+
+        return KeyFrames(self.frames, self.over_frames, self.dtype)
+
+
+class ClipStatesConfig(KeyFrameStatesConfig):
+    """The states of a CLIP vision model, over key frames of the clip."""
+
+    extractor: Literal["clip"] = "clip"
+    states: Literal["pooled", "tokens"] = "pooled"
+    """A frame's projected embedding, (width,), or the last layer's states, (token, width), the class token first."""
 
     def build(self, root: Path) -> "ClipStates":
         """Load the vision model; a relative path in `weights` is resolved against `root`.
@@ -135,37 +163,26 @@ class ClipStatesConfig(Config):
         ModelError
             The weights are not there, pickled, or have no projection where `states` is "pooled".
         """
-        from models.extractors.clip import ClipStates
+        from models.extractors.vision import ClipStates
 
-        return ClipStates.load(self, root)
+        return ClipStates.load(self.weights, root, self.states, self._key_frames(), self.device)
 
     def shape(self, root: Path) -> tuple[int, ...]:
         """Return the shape of one stimulus's values, read from `config.json` alone."""
-        from models.extractors.clip import shape_in
+        from models.extractors.vision import clip_shape
 
-        return shape_in(locate.locate_files(self.weights, root, locate.SETTINGS), self)
-
-    def revision(self, root: Path) -> str:
-        """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
-        return locate.revision_of_files(locate.locate_files(self.weights, root, locate.VISION), locate.VISION)
+        return clip_shape(locate.settings_folder(self.weights, root), self.states, self._key_frames())
 
 
-class BlipStatesConfig(Config):
+class BlipStatesConfig(KeyFrameStatesConfig):
     """The image tokens that BLIP's text decoder attends to, over key frames of the clip."""
 
     extractor: Literal["blip"] = "blip"
-    weights: str
-    """A folder with `config.json`, `preprocessor_config.json` and safetensors, or a model's name on the hub."""
-    frames: PositiveInt = 8
-    """Key frames, evenly spaced over the clip; at most as many as the clip has."""
-    over_frames: OverFrames = "mean"
     image_size: PositiveInt | None = None
-    """Height and width of what the model is shown, in pixels; by default what its own `config.json` says.
+    """Height and width of what the model is shown, in pixels; by default the size in its own `config.json`.
 
     At another size its position embeddings are interpolated. With patches of 16, 240 gives 226 tokens, 384 gives 577.
     """
-    dtype: Precision = "float32"
-    device: Device = "auto"
 
     def build(self, root: Path) -> "BlipStates":
         """Load BLIP's vision model; a relative path in `weights` is resolved against `root`.
@@ -175,19 +192,15 @@ class BlipStatesConfig(Config):
         ModelError
             The weights are not there or pickled, or `image_size` is no multiple of the model's patches.
         """
-        from models.extractors.blip import BlipStates
+        from models.extractors.vision import BlipStates
 
-        return BlipStates.load(self, root)
+        return BlipStates.load(self.weights, root, self.image_size, self._key_frames(), self.device)
 
     def shape(self, root: Path) -> tuple[int, ...]:
         """Return the shape of one stimulus's values, read from `config.json` alone."""
-        from models.extractors.blip import shape_in
+        from models.extractors.vision import blip_shape
 
-        return shape_in(locate.locate_files(self.weights, root, locate.SETTINGS), self)
-
-    def revision(self, root: Path) -> str:
-        """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
-        return locate.revision_of_files(locate.locate_files(self.weights, root, locate.VISION), locate.VISION)
+        return blip_shape(locate.settings_folder(self.weights, root), self.image_size, self._key_frames())
 
 
 class GivenConfig(Config):
@@ -206,7 +219,7 @@ class GivenConfig(Config):
 BuildableConfig = PixelsConfig | LatentsConfig | TextConfig | ClipStatesConfig | BlipStatesConfig
 
 ExtractorConfig = Annotated[BuildableConfig | GivenConfig, Field(discriminator="extractor")]
-"""Any of them, told apart by `extractor`; `pydantic.TypeAdapter(ExtractorConfig)` reads one."""
+"""Any extractor's config, by its key `extractor`; `pydantic.TypeAdapter(ExtractorConfig)` reads one."""
 
 EXTRACTORS: dict[str, type[BuildableConfig] | type[GivenConfig]] = {
     "pixels": PixelsConfig,

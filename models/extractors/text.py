@@ -2,7 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -10,10 +10,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from models.extractors.base import Captions, Values, check_captions
 from models.weights.load import autocast, load, pick_device
-from models.weights.locate import TEXT, locate, revision
-
-if TYPE_CHECKING:
-    from models.extractors.settings import Precision, TextConfig
+from models.weights.locate import TEXT, Device, Precision, locate, revision
 
 
 class Text:
@@ -27,19 +24,19 @@ class Text:
     dtype: np.dtype[Any] = np.dtype(np.float16)
 
     def __init__(
-        self, encoder: CLIPTextModel, tokenizer: CLIPTokenizer, *, revision: str, precision: "Precision" = "float32"
+        self, encoder: CLIPTextModel, tokenizer: CLIPTokenizer, *, revision: str, precision: Precision = "float32"
     ) -> None:
         self.encoder, self.tokenizer, self.revision, self.precision = encoder, tokenizer, revision, precision
         self.shape: tuple[int, ...] = (tokenizer.model_max_length, encoder.config.hidden_size)
 
     @classmethod
-    def load(cls, config: "TextConfig", root: Path) -> "Text":
-        """Load the text encoder that the settings name; see `TextConfig.build`."""
-        folder = locate(config.weights, root, TEXT)
+    def load(cls, weights: str, root: Path, *, precision: Precision, device: Device) -> Self:
+        """Load the text encoder of a folder or of the hub; see `TextConfig.build`."""
+        folder = locate(weights, root, TEXT)
         encoder = load(CLIPTextModel, folder, "text_encoder", dtype=torch.float32)
-        encoder.to(pick_device(config.device))
+        encoder.to(pick_device(device))
         tokenizer = load(CLIPTokenizer, folder, "tokenizer")
-        return cls(encoder, tokenizer, revision=revision(folder, TEXT), precision=config.dtype)
+        return cls(encoder, tokenizer, revision=revision(folder, TEXT), precision=precision)
 
     def extract(self, batch: Any) -> Values:
         """Return lists of captions, one list a stimulus, as float16 (n, token, width).

@@ -1,4 +1,4 @@
-"""What every video generator offers, and the one class that does it: parts of diffusers around our own loop."""
+"""The protocol of a video generator, and the one class that implements it: parts of diffusers around our own loop."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +16,6 @@ from models.extractors.base import Clips
 from models.extractors.latents import decode_latents
 from models.extractors.text import count_cut, encode_captions
 from models.generator.loop import renoise_and_denoise
-from models.generator.settings import DiffusionConfig
 
 
 class VideoGenerator(Protocol):
@@ -47,18 +46,37 @@ class VideoGenerator(Protocol):
 
 
 @dataclass(frozen=True)
+class Rendering:
+    """How clips are rendered; `models.generator.settings.DiffusionConfig` has the meaning of each.
+
+    Attributes
+    ----------
+    strength, guidance : float
+    steps : of a whole denoising
+    batch : clips rendered together
+    decoded : frames that the autoencoder decodes together
+    """
+
+    strength: float
+    guidance: float
+    steps: int
+    batch: int
+    decoded: int
+
+
+@dataclass(frozen=True)
 class LatentDiffusion:
     """A video model of diffusers, as a renderer of given latents.
 
     Attributes
     ----------
-    config : DiffusionConfig
+    config : Rendering
     vae, unet, text_encoder, tokenizer, scheduler
         The model's parts, as diffusers and transformers load them; `unet` takes (clip, channel, frame, h, w).
     revision : str
     """
 
-    config: DiffusionConfig
+    config: Rendering
     vae: AutoencoderKL
     unet: Any
     text_encoder: CLIPTextModel
@@ -94,8 +112,8 @@ class LatentDiffusion:
         strength, guidance : float, optional
             In place of the settings'.
         on_batch : callable, optional
-            Told the rows of every batch once it is rendered. How many clips are rendered together may show in the last
-            bit, and a batch of the same clips in the same order gives the same bytes.
+            Called with the rows of every batch once it is rendered. How many clips are rendered together may show in
+            the last bit, and a batch of the same clips in the same order gives the same bytes.
 
         Returns
         -------
@@ -130,8 +148,8 @@ class LatentDiffusion:
 
     def _report_cut(self, captions: list[str]) -> None:
         if cut := count_cut(self.tokenizer, captions):
-            most = self.tokenizer.model_max_length
-            report(f"{cut} of {len(captions)} captions are longer than {most} tokens and are cut", 1, 1)
+            max_tokens = self.tokenizer.model_max_length
+            report(f"{cut} of {len(captions)} captions are longer than {max_tokens} tokens and are cut", 1, 1)
 
     def _states(self, captions: list[str]) -> NDArray[np.float32]:
         """Return the states of a batch's captions, each different one encoded once, (caption, token, width)."""
@@ -232,5 +250,5 @@ def _check_count(what: str, found: int, clips: int) -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error is that memory ran out, on a GPU or, as torch's allocator says it, on the CPU."""
+    """Return whether an error is that memory ran out, on a GPU or, as torch's allocator reports it, on the CPU."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error)

@@ -1,4 +1,4 @@
-"""Settings of the video generators, told apart by the key `kind`; imports no torch.
+"""Settings of the video generators, distinguished by the key `kind`; imports no torch.
 
 generator: {kind: text_to_video, weights: cerspense/zeroscope_v2_576w, strength: 0.8, guidance: 15.0, steps: 20}
 generator: {kind: animatediff, weights: OWNER/MODEL, motion: guoyww/animatediff-motion-adapter-v1-5-2}
@@ -12,13 +12,14 @@ from pydantic import Discriminator, Field, PositiveInt, Tag
 from core.config import Config
 from core.files import digest_json
 from models.weights import locate
+from models.weights.locate import Device, Precision
 
 if TYPE_CHECKING:
-    from models.generator.base import VideoGenerator
+    from models.generator.base import Rendering, VideoGenerator
 
 
 class DiffusionConfig(Config):
-    """What every generator is asked for: latents renoised to `strength`, then denoised under the caption.
+    """What all generators do: latents are renoised to `strength`, then denoised under the caption.
 
     The defaults suit the small world's own model.
     """
@@ -38,39 +39,15 @@ class DiffusionConfig(Config):
     """Clips rendered together, halved where memory does not hold them; changes speed and memory, not the videos."""
     decoded: PositiveInt = 8
     """Frames that the autoencoder decodes together."""
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Precision = "float32"
+    device: Device = "auto"
     """`auto` takes a GPU where there is one."""
 
+    def rendering(self) -> "Rendering":
+        """Return what a loaded generator has to know of these settings."""
+        from models.generator.base import Rendering
 
-class TextToVideoConfig(DiffusionConfig):
-    """A text-to-video model whose denoiser is a `UNet3DConditionModel`, such as zeroscope and ModelScope's."""
-
-    kind: Literal["text_to_video"] = "text_to_video"
-
-    def build(self, root: Path) -> "VideoGenerator":
-        """Load the generator; a relative path in `weights` is resolved against `root`.
-
-        Raises
-        ------
-        ModelError
-            The weights are not there, or their parts do not fit each other.
-        """
-        from models.generator.text_to_video import load_text_to_video
-
-        return load_text_to_video(self, root)
-
-    def revision(self, root: Path) -> str:
-        """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
-        return locate.revision(locate.locate(self.weights, root, locate.TEXT_TO_VIDEO), locate.TEXT_TO_VIDEO)
-
-
-class AnimateDiffConfig(DiffusionConfig):
-    """A text-to-image model of Stable Diffusion's form that a motion adapter makes one of videos (Guo et al. 2024)."""
-
-    kind: Literal["animatediff"] = "animatediff"
-    motion: str
-    """The motion adapter: a folder with `config.json` and safetensors, or a model's name on the hub."""
+        return Rendering(self.strength, self.guidance, self.steps, self.batch, self.decoded)
 
     def build(self, root: Path) -> "VideoGenerator":
         """Load the generator; relative paths in `weights` and `motion` are resolved against `root`.
@@ -80,19 +57,50 @@ class AnimateDiffConfig(DiffusionConfig):
         ModelError
             The weights are not there, or their parts do not fit each other.
         """
-        from models.generator.animatediff import load_animatediff
+        from models.generator.load import load_generator
 
-        return load_animatediff(self, root)
+        return load_generator(
+            self.weights,
+            root,
+            self.rendering(),
+            motion=self._motion_adapter(),
+            device=self.device,
+            dtype=self.dtype,
+            revision=self.revision(root),
+        )
 
     def revision(self, root: Path) -> str:
-        """Return the digest of both weights, without loading them; raises as `build` does where they are absent."""
-        base = locate.revision(locate.locate(self.weights, root, locate.TEXT_TO_VIDEO), locate.TEXT_TO_VIDEO)
+        """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
+        return locate.revision(locate.locate(self.weights, root, locate.TEXT_TO_VIDEO), locate.TEXT_TO_VIDEO)
+
+    def _motion_adapter(self) -> str | None:
+        return None
+
+
+class TextToVideoConfig(DiffusionConfig):
+    """A text-to-video model whose denoiser is a `UNet3DConditionModel`, such as zeroscope and ModelScope's."""
+
+    kind: Literal["text_to_video"] = "text_to_video"
+
+
+class AnimateDiffConfig(DiffusionConfig):
+    """A text-to-image model of Stable Diffusion's form that a motion adapter makes one of videos (Guo et al. 2024)."""
+
+    kind: Literal["animatediff"] = "animatediff"
+    motion: str
+    """The motion adapter: a folder with `config.json` and safetensors, or a model's name on the hub."""
+
+    def revision(self, root: Path) -> str:
+        """Return the digest of both weights; as for other generators."""
         motion = locate.revision_of_files(locate.locate_files(self.motion, root, locate.MOTION), locate.MOTION)
-        return digest_json([base, motion])
+        return digest_json([super().revision(root), motion])
+
+    def _motion_adapter(self) -> str | None:
+        return self.motion
 
 
 def _kind(content: Any) -> str | None:
-    """Return what `kind` says; the first kind where it says nothing."""
+    """Return the key `kind`; the first kind where it is absent."""
     return content.get("kind", "text_to_video") if isinstance(content, dict) else getattr(content, "kind", None)
 
 
@@ -100,4 +108,4 @@ GeneratorConfig = Annotated[
     Annotated[TextToVideoConfig, Tag("text_to_video")] | Annotated[AnimateDiffConfig, Tag("animatediff")],
     Discriminator(_kind),
 ]
-"""Any of them, told apart by `kind`, which may be left out for a text-to-video model."""
+"""Any generator's config, by its `kind`, which may be left out for a text-to-video model."""

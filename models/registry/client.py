@@ -30,7 +30,7 @@ from core.progress import report
 SQLITE = "sqlite:///"
 SET_UP = "setting up MLflow's database (first time only)"
 RETRIES, BACKOFF = 2, 1
-"""How an address that does not answer is asked again, where the user does not say; MLflow's own 7 take minutes."""
+"""How an address that does not answer is asked again, where the user sets nothing; MLflow's own 7 take minutes."""
 CONNECT_S, ANSWER_S = 3.0, 4.0
 BUSY = (429, 500, 502, 503, 504)
 USER = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
@@ -96,22 +96,22 @@ def explained(what: str) -> Iterator[None]:
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Say whether an error is that a server did not answer, rather than what it answered."""
+    """Return whether an error means that a server did not answer, rather than its answer."""
     return isinstance(error, RequestException) or "failed with exception" in str(error)
 
 
 def _line(what: str, error: Exception) -> str:
-    said = str(error).strip() or type(error).__name__
+    message = str(error).strip() or type(error).__name__
     code = getattr(error, "error_code", "")
-    if code in ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED") or " 401" in said:
+    if code in ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED") or " 401" in message:
         advice = f"the server does not know this user; {USER}"
-    elif code == "PERMISSION_DENIED" or " 403" in said:
+    elif code == "PERMISSION_DENIED" or " 403" in message:
         advice = f"ask the server's administrator to allow it, or {USER} to another user"
     elif code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS"):
         advice = "see the MLflow UI ('brain2video ui') for what is there"
     else:
         advice = "check MLFLOW_TRACKING_URI and that the server runs"
-    return _masked(f"MLflow ({what}): {said.splitlines()[0].rstrip('.')}; {advice}")
+    return _masked(f"MLflow ({what}): {message.splitlines()[0].rstrip('.')}; {advice}")
 
 
 def _check(uri: str, *, first: bool) -> None:
@@ -148,20 +148,20 @@ def _check_server(uri: str) -> None:
 
 def _fault(answer: Response) -> str | None:
     """Return what is wrong with a server's answer to a search for experiments."""
-    said = f"{answer.status_code} {answer.reason}".strip()
+    answer_text = f"{answer.status_code} {answer.reason}".strip()
     user = read_mlflow_creds().username
     if answer.status_code == 401:
-        return f"the server refuses {f'the user {user!r}' if user else 'a user without a name'} ({said}); {USER}"
+        return f"the server refuses {f'the user {user!r}' if user else 'a user without a name'} ({answer_text}); {USER}"
     if answer.status_code == 403:
         words = " ".join(answer.text.split())[:120]
-        return f"the server forbids {user or 'this machine'} to use it ({said}: {words}); ask its administrator"
+        return f"the server forbids {user or 'this machine'} to use it ({answer_text}: {words}); ask its administrator"
     if answer.status_code in BUSY:
-        return f"the server is in trouble ({said}); see its log, or try again later"
+        return f"the server is in trouble ({answer_text}); see its log, or try again later"
     try:
         ours = answer.ok and json.loads(answer.text).keys() <= {"experiments", "next_page_token"}
     except (ValueError, AttributeError):
         ours = False
-    return None if ours else f"answers, but is no MLflow server ({said}); correct MLFLOW_TRACKING_URI"
+    return None if ours else f"answers, but is no MLflow server ({answer_text}); correct MLFLOW_TRACKING_URI"
 
 
 def _reason(error: Exception) -> str:
@@ -218,9 +218,11 @@ def _revision(uri: str) -> str | None:
             f"MLFLOW_TRACKING_URI is {_masked(uri)}: {error}; expected http://… or sqlite:///…"
         ) from error
     except SQLAlchemyError as error:
-        said = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
         raise ServerError(
-            _masked(f"{uri}: the database cannot be opened ({said}); correct MLFLOW_TRACKING_URI, or start its server")
+            _masked(
+                f"{uri}: the database cannot be opened ({reason}); correct MLFLOW_TRACKING_URI, or start its server"
+            )
         ) from error
     return None
 

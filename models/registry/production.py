@@ -18,7 +18,7 @@ from models.registry.sets import ENCODER, PRODUCTION, ModelSet, model_name, role
 from models.weights.tensor_file import TENSORS
 
 Found = dict[str, ModelVersion | None]
-SAYS_NOTHING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """How MLflow answers for an alias, a version or a model that is not there."""
 
 
@@ -30,7 +30,7 @@ def aliased(study: str, parts: list[str], alias: str = PRODUCTION) -> Found:
         try:
             return connection.get_model_version_by_alias(name, alias)
         except MlflowException as error:
-            if error.error_code in SAYS_NOTHING:
+            if error.error_code in ABSENT:
                 return None
             raise
 
@@ -128,13 +128,13 @@ def _run(version: ModelVersion) -> str:
 
 
 def _require_own_encoder(study: str, versions: dict[str, ModelVersion]) -> None:
-    """Raise where a regressor was trained on another encoder's features, whatever its training run says."""
+    """Raise where a regressor was trained on another encoder's features, whatever its training run."""
     encoder = versions[ENCODER]
     for part, version in versions.items():
-        told, own = version.tags.get("encoder_digest"), encoder.tags.get("digest")
-        if told != own:
+        trained_on, own = version.tags.get("encoder_digest"), encoder.tags.get("digest")
+        if trained_on != own:
             raise RegistryError(
-                f"{study}: {part} v{version.version} was trained on the encoder {str(told)[:12]}, encoder "
+                f"{study}: {part} v{version.version} was trained on the encoder {str(trained_on)[:12]}, encoder "
                 f"v{encoder.version} is {str(own)[:12]}; promote versions of one training: 'brain2video promote'"
             )
 
@@ -142,7 +142,7 @@ def _require_own_encoder(study: str, versions: dict[str, ModelVersion]) -> None:
 def _mixed(study: str, parts: list[str], found: Found, alias: str) -> str:
     """Return which versions carry the alias, which fit together, and the commands that make one set of them."""
     held = {part: version for part, version in found.items() if version is not None}
-    told = ", ".join(
+    on_parts = ", ".join(
         f"{part} v{held[part].version} (training {_run(held[part])})" if part in held else f"{part} none"
         for part in parts
     )
@@ -154,4 +154,4 @@ def _mixed(study: str, parts: list[str], found: Found, alias: str) -> str:
         if chosen is not None
     )
     advice = fits or "none of these trainings registered all parts: 'brain2video promote' takes one that did"
-    return f"{study}: the alias '{alias}' is on parts that do not make one set: {told}; {advice}"
+    return f"{study}: the alias '{alias}' is on parts that do not make one set: {on_parts}; {advice}"

@@ -1,7 +1,7 @@
 """Moves the aliases of a whole set, or of nothing: `production` onto it, `previous` onto what it replaces.
 
 MLflow has no transaction over several aliases. On one host a lock keeps two promotions apart; between hosts each reads
-again what it has set, and the one that finds anything else says so. A mixed set is refused by whoever resolves it.
+again what it has set, and the one that finds anything else raises. A mixed set is refused when it is resolved.
 """
 
 import getpass
@@ -29,7 +29,7 @@ Found = dict[str, ModelVersion | None]
 
 
 def set_production(chosen: ModelSet, replaced: ModelSet | None, *, expected: dict[str, int | None], why: str) -> None:
-    """Set `production` on every part of a set and `previous` on what it replaces, or leave all as it was.
+    """Set `production` on every part of a set and `previous` on what it replaces, or change nothing.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def set_production(chosen: ModelSet, replaced: ModelSet | None, *, expected: dic
     Raises
     ------
     RegistryError
-        Somebody else promotes at the same time, or has promoted since.
+        Another process promotes at the same time, or has promoted since.
     """
     connection, study, parts = client(), chosen.study, list(chosen.versions)
     with _alone(study), explained(f"promoting {study}"):
@@ -65,9 +65,9 @@ def set_production(chosen: ModelSet, replaced: ModelSet | None, *, expected: dic
 def since(study: str, part: str, version: int) -> dict[str, str] | None:
     """Return when, by whom and why a part's version was promoted; None where it was set in the UI."""
     with explained(study):
-        said = client().get_registered_model(model_name(study, part)).tags.get(SINCE)
-    told: dict[str, str] | None = json.loads(said) if said else None
-    return told if told and told.get("version") == str(version) else None
+        tag = client().get_registered_model(model_name(study, part)).tags.get(SINCE)
+    promoted: dict[str, str] | None = json.loads(tag) if tag else None
+    return promoted if promoted and promoted.get("version") == str(version) else None
 
 
 def promoter() -> str:
@@ -106,7 +106,7 @@ def _restore(connection: MlflowClient, study: str, alias: str, found: Found) -> 
 
 
 def _require_ours(study: str, chosen: ModelSet) -> None:
-    """Raise where somebody on another host has set the alias at the same time: the one who sees it says so."""
+    """Raise where a process on another host has set the alias at the same time."""
     found = aliased(study, list(chosen.versions), PRODUCTION)
     if _numbers(found) != dict(chosen.versions):
         raise RegistryError(
@@ -116,7 +116,7 @@ def _require_ours(study: str, chosen: ModelSet) -> None:
 
 
 def _remember(connection: MlflowClient, chosen: ModelSet, why: str) -> None:
-    told = {"at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "by": promoter(), "why": why, "run": chosen.run}
+    promoted = {"at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "by": promoter(), "why": why, "run": chosen.run}
     for part, version in chosen.versions.items():
-        said = json.dumps({**told, "version": str(version)}, sort_keys=True)
-        connection.set_registered_model_tag(model_name(chosen.study, part), SINCE, said)
+        tag = json.dumps({**promoted, "version": str(version)}, sort_keys=True)
+        connection.set_registered_model_tag(model_name(chosen.study, part), SINCE, tag)

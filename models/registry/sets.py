@@ -171,6 +171,6 @@ def run_of_versions(study: str, parts: list[str], named: dict[str, int]) -> str:
             raise RegistryError(f"{model_name(study, part)}: has no version {number}; there are {known}")
         runs[part] = str(listed[number].tags.get("training_run", "unknown"))
     if len(set(runs.values())) > 1:
-        told = ", ".join(f"{part} v{named[part]} is of training {run}" for part, run in runs.items())
-        raise RegistryError(f"{study}: {told}; name versions of one training, or give --run")
+        trainings = ", ".join(f"{part} v{named[part]} is of training {run}" for part, run in runs.items())
+        raise RegistryError(f"{study}: {trainings}; name versions of one training, or give --run")
     return next(iter(runs.values()))

@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.decoders.rows import TrainingRows
-from models.regressors.mlp import load_network, network_state
-from models.regressors.network import NetworkRows, Perceptron, scale_of, train_perceptron
+from models.decoders.rows import RegressorRows, flat_targets
+from models.regressors.mlp import NetworkInputs, Perceptron, load_network, network_state, scale_of, train_perceptron
 from models.regressors.ridge.basis import Basis
-from models.regressors.ridge.ridge import RidgeFit, fit_ridge, loso_predictions
+from models.regressors.ridge.ridge import RidgeFit, fit_ridge, left_out_predictions
 from models.regressors.settings import ResidualConfig
 from models.training.stage import Context
 from models.weights.tensor_file import Stored, Tensors, common
 
 Array = NDArray[Any]
+STORED_NAMES = {"penalties": "alphas"}
+"""Settings that registered models have under their old names."""
 
 
 @dataclass(frozen=True)
@@ -53,22 +54,22 @@ class Residual:
     network: Perceptron
 
     @classmethod
-    def fit(cls, config: ResidualConfig, target: str, data: dict[str, TrainingRows], context: Context) -> "Residual":
+    def fit(cls, config: ResidualConfig, target: str, data: dict[str, RegressorRows], context: Context) -> "Residual":
         """Fit ridge, then its correction."""
         basis = Basis.fit_rows(data, config.components)
-        codes = {subject: basis.project(rows.flat_targets) for subject, rows in data.items()}
+        codes = {subject: basis.project(flat_targets(rows)) for subject, rows in data.items()}
         spread = np.concatenate(list(codes.values())).std(axis=0).clip(1e-6)
         unit = float(np.sqrt((spread**2).sum()))
         ridges, scales, rows = {}, {}, {}
         for subject, one in data.items():
             features, wanted = one.features, codes[subject]
             ridges[subject] = ridge = fit_ridge(
-                features, wanted, one.stimuli, config.penalties, penalty_per=config.penalty_per
+                features, wanted, one.stimuli, config.alphas, penalty_per=config.penalty_per
             )
-            guess = loso_predictions(features, wanted, one.stimuli, ridge)
+            guess = left_out_predictions(features, wanted, one.stimuli, ridge)
             scales[subject] = scale_of(features)
             missed = {"role": (wanted - guess) / unit}
-            rows[subject] = NetworkRows(features / scales[subject], missed, one.stimuli, guess / spread)
+            rows[subject] = NetworkInputs(features / scales[subject], missed, one.stimuli, guess / spread)
         network, held = train_perceptron(config, rows, f"correction of ridge for {target}", context)
         factor = {}
         for subject, seen in rows.items():
@@ -121,7 +122,8 @@ class Residual:
     @classmethod
     def from_state(cls, config: dict[str, Any], tensors: Stored) -> "Residual":
         """Return the regressor that `state` described."""
-        settings, count = ResidualConfig.model_validate(config["config"]), config["components"]
+        stored, count = config["config"], config["components"]
+        settings = ResidualConfig.model_validate({STORED_NAMES.get(key, key): value for key, value in stored.items()})
         network = Perceptron(settings, config["features"], {"role": count}, count)
         load_network(network, tensors)
         ridges = {subject: RidgeFit.from_state(tensors, f"subjects.{subject}") for subject in config["scales"]}

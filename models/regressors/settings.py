@@ -1,28 +1,42 @@
 """Configs of the regressors; to add a kind, write its file and name its config here."""
 
+import warnings
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from core.config import Config
+from core.config import Config, renamed
 from models.training.settings import LoopConfig
 
 
-class RidgeConfig(Config):
+class _RidgeSettings(Config):
+    """What ridge and its correction have in common: candidate penalties, and how many are chosen."""
+
+    alphas: list[PositiveFloat] = Field(default_factory=lambda: [10.0 ** (k / 2) for k in range(-8, 9)], min_length=1)
+    """Candidate penalties, in units of the mean eigenvalue of the features' Gram matrix."""
+    penalty_per: Literal["role", "target"] = "role"
+    """One penalty for all values of a role's target, or one for each value (with `components`, for each component)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_old_names(cls, content: Any) -> Any:
+        content = renamed(content, "penalties", "alphas")
+        if isinstance(content, dict) and content.get("criterion") == "loso":
+            now = "leave_one_stimulus_out"
+            warnings.warn(f"criterion 'loso' is now called '{now}'; this release still reads 'loso'", FutureWarning, 2)
+            return {**content, "criterion": now}
+        return content
+
+
+class RidgeConfig(_RidgeSettings):
     """Ridge regression in its dual form, each subject's penalties chosen on stimuli that were left out."""
 
     kind: Literal["ridge"] = "ridge"
-    penalties: list[PositiveFloat] = Field(
-        default_factory=lambda: [10.0 ** (k / 2) for k in range(-8, 9)], min_length=1
-    )
-    """Candidates, in units of the mean eigenvalue of the features' Gram matrix."""
     repeats: Literal["mean", "single"] = "mean"
     """Fit on the mean of a stimulus's repetitions, or on every trial."""
-    criterion: Literal["loso", "gcv"] = "loso"
+    criterion: Literal["leave_one_stimulus_out", "gcv"] = "leave_one_stimulus_out"
     """Choose penalties by leaving each stimulus out, exactly, or by generalised cross-validation, which is faster but
     takes rows as independent: for `repeats: mean` only."""
-    penalty_per: Literal["role", "target"] = "role"
-    """One penalty for all values of a role's target, or one for each value (with `components`, for each component)."""
     components: int | float | None = None
     """Regress onto so many principal components of the training targets, or onto as many as reach this share of their
     variance: the file is smaller by about the number of values over that of components. None: onto the targets."""
@@ -39,7 +53,9 @@ class RidgeConfig(Config):
     @model_validator(mode="after")
     def _rows_are_independent(self) -> Self:
         if self.criterion == "gcv" and self.repeats == "single":
-            raise ValueError("criterion 'gcv' takes rows as independent; use it with repeats 'mean', or use 'loso'")
+            raise ValueError(
+                "criterion 'gcv' takes rows as independent; use it with repeats 'mean', or use 'leave_one_stimulus_out'"
+            )
         return self
 
 
@@ -67,15 +83,11 @@ class MlpConfig(NetworkConfig):
     kind: Literal["mlp"] = "mlp"
 
 
-class ResidualConfig(NetworkConfig):
+class ResidualConfig(_RidgeSettings, NetworkConfig):
     """Ridge, and a perceptron that learns what ridge leaves over on stimuli that ridge was not fitted on."""
 
     kind: Literal["residual"] = "residual"
-    penalties: list[PositiveFloat] = RidgeConfig.model_fields["penalties"].get_default(call_default_factory=True)
-    """As for `ridge`."""
-    penalty_per: Literal["role", "target"] = "role"
-    """As for `ridge`, over the components."""
 
 
 RegressorConfig = Annotated[RidgeConfig | MlpConfig | ResidualConfig, Field(discriminator="kind")]
-"""Any regressor's config, told apart by `kind`."""
+"""Any regressor's config, by its `kind`."""

@@ -44,7 +44,7 @@ class Validation:
 
 @dataclass
 class History:
-    """What a training said of itself.
+    """The losses of a training.
 
     Attributes
     ----------
@@ -147,7 +147,7 @@ def fit(
     Raises
     ------
     ModelError
-        The checkpoint is of another training, or a loss is not finite; the last checkpoint is then as it was.
+        The checkpoint is of another training, or a loss is not finite; the last checkpoint is then unchanged.
     """
     going = _Training(stage, model, optimiser, checkpoints, _average_of(model, ema), validation)
     going.resume()
@@ -182,7 +182,7 @@ def fit(
 def _finite(value: float, what: str, going: "_Training") -> float:
     if math.isfinite(value):
         return value
-    kept = f"the checkpoint of step {going.kept_at} is as it was; " if going.kept_at else ""
+    kept = f"the checkpoint of step {going.kept_at} is unchanged; " if going.kept_at else ""
     raise ModelError(
         f"{what}: the loss is not a number at step {len(going.history.losses)}; {kept}check the data, lower lr, or set "
         "clip"

@@ -1,7 +1,4 @@
-"""What a part is fitted with beside its data: a seed, checkpoints, and somebody who listens to how training goes.
-
-A stage of a brain model's training: the loop with what a config says, in a context that keeps and listens.
-"""
+"""The context of a training (seed, checkpoints, log), and one stage of it: the loop with a config's settings."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -32,7 +29,7 @@ class Context:
     ----------
     seed : int
     name : str
-        What the progress calls whatever is trained, such as the route.
+        What is trained, as the progress shows it, such as the route.
     checkpoints : Checkpoints
     log : callable
     scratch : Path or None
@@ -58,7 +55,7 @@ class Context:
 
 
 ALONE = Context()
-"""Seed 0, no checkpoints, nobody listening."""
+"""The defaults: seed 0, no checkpoints, no log."""
 
 
 def train_stage(
@@ -71,7 +68,7 @@ def train_stage(
     context: Context,
     optimiser: torch.optim.Optimizer | None = None,
 ) -> History:
-    """Train a network in place as its config says; see `models.training.loop.fit`.
+    """Train a network in place with its config's settings; see `models.training.loop.fit`.
 
     Parameters
     ----------

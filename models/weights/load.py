@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -12,10 +12,7 @@ from transformers.utils import logging
 
 from core.errors import ModelError
 from core.files import read_json
-from models.weights.locate import WEIGHTLESS
-
-if TYPE_CHECKING:
-    from models.extractors.settings import Precision
+from models.weights.locate import WEIGHTLESS, Device, Precision
 
 T = TypeVar("T")
 M = TypeVar("M", bound=torch.nn.Module)
@@ -90,7 +87,7 @@ def load_settings(cls: type[T], folder: Path, *kinds: str) -> T:
     Raises
     ------
     ModelError
-        The file is damaged, or describes none of the `kinds` of model, as its `model_type` says.
+        The file is damaged, or describes none of the `kinds` of model, by its `model_type`.
     """
     settings: T = _read(cls, folder)
     if (found := read_json(folder / "config.json").get("model_type")) not in kinds:
@@ -120,13 +117,13 @@ def without_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def pick_device(device: str) -> torch.device:
+def pick_device(device: Device) -> torch.device:
     """Return the device named, or for "auto" the GPU where there is one."""
     if device == "cuda" and not torch.cuda.is_available():
         raise ModelError("device 'cuda': this machine shows no GPU to torch; set device: auto or cpu")
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
 
 
-def autocast(device: torch.device, dtype: "Precision") -> torch.autocast:
-    """Return a context in which products are computed in a precision; float32 leaves everything as it is."""
+def autocast(device: torch.device, dtype: Precision) -> torch.autocast:
+    """Return a context in which products are computed in a precision; float32 changes nothing."""
     return torch.autocast(device.type, dtype=getattr(torch, dtype), enabled=dtype != "float32")

@@ -3,14 +3,22 @@
 A pipeline of diffusers has a folder for each part (`locate`, `revision`). A model of transformers, such as CLIP or
 BLIP, has its files beside each other (`locate_files`, `revision_of_files`).
 
-Imports no torch: whether targets are up to date can be told from the weights' digest without loading them.
+Imports no torch: the weights' digest shows whether targets are up to date, without loading them.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
+from core.config import nearest
+from core.digests import INPUTS
 from core.errors import ModelError
-from core.files import digest_files
+
+Device = Literal["auto", "cpu", "cuda"]
+"""`auto` takes a GPU where there is one. Values of the two may differ in the last bit."""
+
+Precision = Literal["float32", "float16", "bfloat16"]
+"""What a network's products are computed in; sums that need it stay in float32. Weights are kept in float32."""
 
 KEPT = ("*.json", "*.safetensors", "*.txt")
 """What is read of a part's folder: settings, weights, vocabulary. Pickled weights run code when loaded, so never."""
@@ -36,6 +44,9 @@ INDEX = "model*.index.json"
 
 DOWNLOADED = "data/weights"
 """Where `brain2video download weights` puts models, by their names on the hub, below the study's root."""
+
+PUBLISHED = Path(__file__).with_name("published")
+"""Settings of the published models that the shipped studies name, and in `files.json` the bytes of their weights."""
 
 SHIPPED = "the small world's models come with the project, in models/small_world"
 CONVERT = "'brain2video download weights --allow-pickled' converts those of the hub"
@@ -98,6 +109,33 @@ def locate_files(weights: str, root: Path, files: Sequence[str]) -> Path:
     return folder
 
 
+def settings_folder(weights: str, root: Path, part: str = "") -> Path:
+    """Return the folder with a model's `config.json`, or with that of a part of it; nothing is asked of the hub.
+
+    Where the model is not here, and is one of those that the shipped studies name, the folder is one of `PUBLISHED`,
+    whose settings decide shapes and sizes alone.
+
+    Raises
+    ------
+    ModelError
+        The model is not here, and its settings are not known.
+    """
+    for folder in (
+        root / weights,
+        root / DOWNLOADED / weights,
+        Path(__file__).parents[1] / weights,
+        PUBLISHED / weights,
+    ):
+        if (folder / part / "config.json").is_file():
+            return folder / part
+    known = [path.parent.parent.name + "/" + path.parent.name for path in PUBLISHED.glob("*/*/config.json")]
+    known += ["/".join(path.parts[-4:-2]) for path in PUBLISHED.glob("*/*/unet/config.json")]
+    raise ModelError(
+        f"{weights}: these weights are not here, and the settings of {', '.join(sorted(known))} alone are known"
+        f"{nearest(weights, known)}; fetch them with 'brain2video download weights', or name others"
+    )
+
+
 def _folder(weights: str, root: Path, wanted: list[str], otherwise: str) -> Path:
     folder = (root / weights).resolve()
     for known in (folder, root / DOWNLOADED / weights):
@@ -123,9 +161,9 @@ def _from_hub(weights: str, folder: Path, wanted: list[str], otherwise: str) -> 
 
 def revision(folder: Path, parts: Sequence[str]) -> str:
     """Return the SHA-256 over the settings, weights and vocabularies of a model's parts, as 64 hex digits."""
-    return digest_files(folder, [path for part in parts for kind in KEPT for path in (folder / part).glob(kind)])
+    return INPUTS.digest_files(folder, [path for part in parts for kind in KEPT for path in (folder / part).glob(kind)])
 
 
 def revision_of_files(folder: Path, files: Sequence[str]) -> str:
     """Return the SHA-256 over a model's files, as 64 hex digits."""
-    return digest_files(folder, [path for file in (*files, INDEX) for path in folder.glob(file)])
+    return INPUTS.digest_files(folder, [path for file in (*files, INDEX) for path in folder.glob(file)])

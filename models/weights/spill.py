@@ -1,6 +1,7 @@
-"""Where a model that is being fitted keeps what it has of each subject: in memory while that is little, else on disk.
+"""Where a model that is being fitted keeps the tensors of its subjects: in memory while they are few, else on disk.
 
-A part of ten whole brains may have gigabytes, of which one subject's are used at a time.
+A part of ten whole brains may have gigabytes, of which one subject's are used at a time: `benchmarks/whole_brains.py`
+limits the memory, and without the file training on ten subjects takes ten times what it takes on one.
 """
 
 import tempfile
@@ -18,11 +19,11 @@ ALIGNMENT = 64  # bytes: where tensors begin
 T = TypeVar("T")
 
 
-class Shelf(Mapping[str, Array]):
-    """Tensors by name: the first ones in memory, those beyond `MEMORY_BYTES` in a file that nobody else sees.
+class SpillingTensorStore(Mapping[str, Array]):
+    """Tensors by name: the first ones in memory, those beyond `MEMORY_BYTES` in an unnamed temporary file.
 
-    The file is gone when the shelf is, however the process ends. A tensor that lies there is mapped anew whenever it is
-    asked for, and what was touched of it is let go of once nobody refers to it.
+    The file is gone with the store, however the process ends. A tensor in it is mapped anew at every access, and its
+    pages are released with the last reference to it.
 
     Parameters
     ----------
@@ -33,12 +34,12 @@ class Shelf(Mapping[str, Array]):
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         self._file: Any = None
-        self._inside: dict[str, Array] = {}
-        self._outside: dict[str, tuple[str, tuple[int, ...], int]] = {}
+        self._in_memory: dict[str, Array] = {}
+        self._on_disk: dict[str, tuple[str, tuple[int, ...], int]] = {}
         self._free = MEMORY_BYTES
 
     def put(self, tensors: Stored) -> None:
-        """Keep some more tensors.
+        """Add tensors.
 
         Raises
         ------
@@ -47,56 +48,56 @@ class Shelf(Mapping[str, Array]):
         """
         for name, values in tensors.items():
             if values.nbytes <= self._free:
-                self._inside[name] = values
+                self._in_memory[name] = values
                 self._free -= values.nbytes
             else:
-                self._put_outside(name, values)
+                self._put_on_disk(name, values)
 
-    def _put_outside(self, name: str, values: Array) -> None:
+    def _put_on_disk(self, name: str, values: Array) -> None:
         folder = self._folder or Path(tempfile.gettempdir())
         with disk_explained(folder):
             if self._file is None:
                 folder.mkdir(parents=True, exist_ok=True)
-                self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as the shelf
+                self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as the store
             start = -(-self._file.seek(0, 2) // ALIGNMENT) * ALIGNMENT
             self._file.seek(start)
             write_array(self._file, values)
             self._file.flush()
-        self._outside[name] = values.dtype.name, values.shape, start
+        self._on_disk[name] = values.dtype.name, values.shape, start
 
     def __getitem__(self, name: str) -> Array:
-        if name in self._inside:
-            return self._inside[name]
-        dtype, shape, start = self._outside[name]
+        if name in self._in_memory:
+            return self._in_memory[name]
+        dtype, shape, start = self._on_disk[name]
         return mapped(self._file, dtype, shape, start)
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._inside
-        yield from self._outside
+        yield from self._in_memory
+        yield from self._on_disk
 
     def __len__(self) -> int:
-        return len(self._inside) + len(self._outside)
+        return len(self._in_memory) + len(self._on_disk)
 
 
-class BySubject(Mapping[str, T]):
-    """Something of each subject that is made whenever it is asked for and not kept, as it may be large.
+class LazyMapping(Mapping[str, T]):
+    """Values that are made at every access and not kept, as each may be large.
 
     Parameters
     ----------
-    subjects : list of str
-    make : returns that of one subject
+    keys : list of str, such as subjects
+    make : returns the value of one key
     """
 
-    def __init__(self, subjects: list[str], make: Callable[[str], T]) -> None:
-        self._subjects, self._make = subjects, make
+    def __init__(self, keys: list[str], make: Callable[[str], T]) -> None:
+        self._keys, self._make = keys, make
 
-    def __getitem__(self, subject: str) -> T:
-        if subject not in self._subjects:
-            raise KeyError(subject)
-        return self._make(subject)
+    def __getitem__(self, key: str) -> T:
+        if key not in self._keys:
+            raise KeyError(key)
+        return self._make(key)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._subjects)
+        return iter(self._keys)
 
     def __len__(self) -> int:
-        return len(self._subjects)
+        return len(self._keys)

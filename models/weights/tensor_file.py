@@ -33,7 +33,7 @@ TYPES = {
     "bool": "BOOL",
 }
 """How the format calls numpy's types, in the order in which its own writer lays tensors out."""
-NAMES = {theirs: ours for ours, theirs in TYPES.items()}
+NAMES = {name: ours for ours, name in TYPES.items()}
 
 Array = NDArray[Any]
 Stored = Mapping[str, Array]
@@ -41,9 +41,9 @@ Stored = Mapping[str, Array]
 
 
 class TensorFile(Mapping[str, Array]):
-    """The tensors of a file, each mapped anew whenever it is asked for.
+    """The tensors of a file, each mapped anew at every access; its pages are released with the last reference to it.
 
-    What was touched of one is let go of once nobody refers to it. The file is held open: it may leave its folder.
+    The file is held open: it may leave its folder.
 
     Raises
     ------
@@ -52,22 +52,22 @@ class TensorFile(Mapping[str, Array]):
     """
 
     def __init__(self, path: Path) -> None:
-        with safe_open(path, framework="numpy"):  # which holds the header against the file's size
+        with safe_open(path, framework="numpy"):  # which compares the header with the file's size
             self._file = path.open("rb")
         length = int.from_bytes(self._file.read(LENGTH_BYTES), "little")
         header: dict[str, Any] = json.loads(self._file.read(length))
-        self._told = {name: told for name, told in header.items() if name != "__metadata__"}
+        self._entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
         self._start = LENGTH_BYTES + length
 
     def __getitem__(self, name: str) -> Array:
-        told = self._told[name]
-        return mapped(self._file, NAMES[told["dtype"]], told["shape"], self._start + told["data_offsets"][0])
+        entry = self._entries[name]
+        return mapped(self._file, NAMES[entry["dtype"]], entry["shape"], self._start + entry["data_offsets"][0])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._told)
+        return iter(self._entries)
 
     def __len__(self) -> int:
-        return len(self._told)
+        return len(self._entries)
 
 
 def mapped(file: Any, dtype: Any, shape: tuple[int, ...], offset: int) -> Array:
@@ -95,7 +95,7 @@ def write_tensors(path: Path, tensors: Stored) -> None:
 
 
 def write_array(file: Any, values: Array) -> None:
-    """Write values, little-endian in C order; those of a mapped file are let go of."""
+    """Write values, little-endian in C order; pages of a mapped file are released."""
     little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
     file.write(little.reshape(-1).view(np.uint8).data)
     release_pages(values)

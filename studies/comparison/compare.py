@@ -1,8 +1,8 @@
 """Compares two runs stimulus by stimulus, by their `values.json`: paired differences, intervals, permutation tests.
 
-    from studies.compare_runs import compare_runs
-    made = compare_runs("demo/20260314-092653-1a2b3c", "demo/latest")
-    made.report["metrics"]["pixels.two_way"]
+    from studies.comparison.compare import compare_runs
+    comparison = compare_runs("demo/20260314-092653-1a2b3c", "demo/latest")
+    comparison.report["metrics"]["pixels.two_way"]
 
 Writes ``outputs/comparisons/<first>--<second>/`` with `comparison.json` and `differences.png`.
 """
@@ -26,13 +26,20 @@ from evaluation.statistics.intervals import bootstrap_interval, holm, paired_int
 from evaluation.statistics.scores import RECONSTRUCTION
 from evaluation.statistics.spaces import plain
 from studies.comparison.videos import named
-from studies.runs import SCHEMA, Run, find, made_with, read_run
+from studies.runs import SCHEMA, Run, find, read_run
 
-FOLDER = "comparisons"
+COMPARISONS = "comparisons"
 COMPARISON, PICTURE = "comparison.json", "differences.png"
 EXAMPLES = 3
 OF_SIZE = ("pixels", "frames")
 """Spaces in which scores depend on how large the clips are."""
+SPACES_OF_JUDGES = {
+    "clip": ("clip", "clip_frames", "caption_clip", "text"),
+    "frames": ("frame_classes",),
+    "videos": ("video_classes",),
+    "small_world": ("video_attributes", "caption_attributes", "video_classes"),
+}
+"""The spaces that each judge makes."""
 Floats = NDArray[np.float64]
 
 
@@ -71,23 +78,23 @@ def compare_runs(
     ConfigError, SourceError, SourceMissing
         There is no such run or row, a run has no values of each stimulus, or the two have nothing in common.
     """
-    one, other = read_run(find(first)), read_run(find(second))
-    report = compare_values(one, other, row=row, seed=seed)
+    runs = read_run(find(first)), read_run(find(second))
+    report = compare_values(*runs, row=row, seed=seed)
     if output is not None and output.exists() and not (output / COMPARISON).is_file():
         raise ConfigError(f"{output}: holds something else than a comparison; name another folder")
-    folder = output.resolve() if output else project_root() / "outputs" / FOLDER / _name(one, other, row)
+    folder = output.resolve() if output else project_root() / "outputs" / COMPARISONS / _name(*runs, row)
     with staged_folder(folder) as building:
         write_json(building / COMPARISON, report)
         write_bytes(building / PICTURE, difference_chart(report))
     return RunComparison(folder, report)
 
 
-def _name(one: Run, other: Run, row: str) -> str:
-    name = "--".join(run.label.replace("/", "-") for run in (one, other))
+def _name(first: Run, second: Run, row: str) -> str:
+    name = "--".join(run.label.replace("/", "-") for run in (first, second))
     return name if row == RECONSTRUCTION else f"{name}--{row}"
 
 
-def compare_values(one: Run, other: Run, *, row: str = RECONSTRUCTION, seed: int = 0) -> dict[str, Any]:
+def compare_values(first: Run, second: Run, *, row: str = RECONSTRUCTION, seed: int = 0) -> dict[str, Any]:
     """Return the paired differences of two runs, second minus first, on the stimuli that both have.
 
     Returns
@@ -95,44 +102,44 @@ def compare_values(one: Run, other: Run, *, row: str = RECONSTRUCTION, seed: int
     dict
         ``{"schema", "runs": [first, second], "row", "n", "metrics": {METRIC: {"first", "second", "value", "ci95", "p",
         "p_adjusted", "higher_is_better", "n"}}, "only": {"first": {"count", "examples"}, "second": …}, "notes"}``. `p`
-        is two-sided; `p_adjusted` is Holm's over all metrics. Stimuli without a value in either run are left out of a
-        metric, and `n` says how many were compared.
+        is two-sided; `p_adjusted` is Holm's over all metrics. Stimuli without a value in either run do not count in a
+        metric, and `n` counts those that were compared.
 
     Raises
     ------
     ConfigError
         A run has no such row, or the runs share no stimulus or no metric.
     """
-    rows = [_row(run, row) for run in (one, other)]
-    shared = [name for name in one.values["stimuli"] if name in set(other.values["stimuli"])]
+    rows = [_row(run, row) for run in (first, second)]
+    shared = [name for name in first.values["stimuli"] if name in set(second.values["stimuli"])]
     if not shared:
-        stimuli = [named(run.values["stimuli"]) for run in (one, other)]
+        stimuli = [named(run.values["stimuli"]) for run in (first, second)]
         raise ConfigError(
-            f"{one.label} and {other.label} have no stimulus in common ({stimuli[0]}; {stimuli[1]}); compare runs of "
-            "the same test stimuli"
+            f"{first.label} and {second.label} have no stimulus in common ({stimuli[0]}; {stimuli[1]}); compare "
+            "runs of the same test stimuli"
         )
-    apart, notes = _apart(one, other)
+    apart, notes = _apart(first, second)
     both = [name for name in rows[0] if name in rows[1]]
     names = [name for name in both if plain(name.rpartition(".")[0]) not in apart]
     if not names:
         why = f": {'; '.join(notes)}" if notes else "; score both with the same"
-        raise ConfigError(f"{one.label} and {other.label} have no metric in common{why}")
+        raise ConfigError(f"{first.label} and {second.label} have no metric in common{why}")
     compared = {
         name: _compared(
-            *(_values(run, row, name, shared) for run in (one, other)), higher=_higher(one, name), seed=seed
+            *(_values(run, row, name, shared) for run in (first, second)), higher=_higher(first, name), seed=seed
         )
         for name in track(names, "comparing")
     }
     adjusted = holm({name: np.nan if entry["p"] is None else entry["p"] for name, entry in compared.items()})
-    only = {place: _only(run, against) for place, run, against in (("first", one, other), ("second", other, one))}
+    only = {place: _only(run, against) for place, run, against in (("first", first, second), ("second", second, first))}
     return {
         "schema": SCHEMA,
-        "runs": [_told(run) for run in (one, other)],
+        "runs": [_described(run) for run in (first, second)],
         "row": row,
         "n": len(shared),
         "metrics": {name: {**entry, "p_adjusted": _number(adjusted[name])} for name, entry in compared.items()},
         "only": only,
-        "notes": [*_notes(one, other, only, rows), *notes, *_undefined(compared, len(shared))],
+        "notes": [*_notes(first, second, only, rows), *notes, *_undefined(compared, len(shared))],
     }
 
 
@@ -180,7 +187,7 @@ def _summary(values: Floats, seed: int) -> dict[str, Any]:
     return {"value": _number(float(values.mean())) if len(values) else None, "ci95": [_number(b) for b in interval]}
 
 
-def _told(run: Run) -> dict[str, Any]:
+def _described(run: Run) -> dict[str, Any]:
     return {"study": run.values["study"], "run": run.values["run"], "subject": run.subject}
 
 
@@ -193,58 +200,68 @@ def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _apart(one: Run, other: Run) -> tuple[set[str], list[str]]:
-    """Return the spaces whose scores mean something else in one run than in the other, and notes that say so."""
-    ours, theirs = made_with(one), made_with(other)
+def _apart(first: Run, second: Run) -> tuple[set[str], list[str]]:
+    """Return the spaces whose scores mean something else in one run than in the other, and notes on them."""
+    ours, theirs = _weights_of_spaces(first), _weights_of_spaces(second)
     weights = {space for space in ours if space in theirs and ours[space] != theirs[space]}
-    sizes = _sampling(one), _sampling(other)
+    sizes = _sampling(first), _sampling(second)
     looked = set(OF_SIZE) if all(sizes) and sizes[0] != sizes[1] else set()
-    rows = [row for run in (one, other) for row in run.values["rows"].values()]
+    rows = [row for run in (first, second) for row in run.values["rows"].values()]
     scored = {plain(name.rpartition(".")[0]) for row in rows for name in row}
     reasons = {
         "looked at with other weights in the two runs": weights,
         f"clips of other sizes, {sizes[0]} and {sizes[1]}": looked,
     }
-    told = [(why, ", ".join(sorted(spaces & scored))) for why, spaces in reasons.items() if spaces & scored]
-    return weights | looked, [f"{why}, so left out: {names}" for why, names in told]
+    listed = {why: ", ".join(sorted(spaces & scored)) for why, spaces in reasons.items() if spaces & scored}
+    return weights | looked, [f"{why}, so not compared: {names}" for why, names in listed.items()]
 
 
-def _notes(one: Run, other: Run, only: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> list[str]:
+def _weights_of_spaces(run: Run) -> dict[str, str]:
+    """Return the digest of the weights that make each space, as far as the run has it: of judges and extractors."""
+    judges: dict[str, str] = run.manifest.get("judges") or {}
+    digests: dict[str, str] = {}
+    for judge, spaces in SPACES_OF_JUDGES.items():
+        if judge in judges:
+            digests = {space: str(judges[judge]) for space in spaces} | digests
+    targets = (run.manifest.get("config") or {}).get("targets", {})
+    for target, revision in (run.manifest.get("made_from") or {}).get("extractors", {}).items():
+        extractor = str(targets.get(target, {}).get("extractor", target))
+        digests[target if extractor == "given" else extractor] = str(revision)
+    return digests
+
+
+def _notes(first: Run, second: Run, only: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> list[str]:
     notes = []
-    if one.label == other.label:
+    if first.label == second.label:
         notes.append("both are the same run")
     for what, ours, theirs in (
-        ("studies", one.values["study"], other.values["study"]),
-        ("subjects", one.subject, other.subject),
+        ("studies", first.values["study"], second.values["study"]),
+        ("subjects", first.subject, second.subject),
     ):
         if ours != theirs and ours and theirs:
             notes.append(f"the {what} differ: {ours} and {theirs}")
-    for place, found in only.items():
-        if found["count"]:
-            are = "stimulus is" if found["count"] == 1 else "stimuli are"
-            notes.append(f"{found['count']} {are} in the {place} run alone and not compared: {_listed(found)}")
+    for place, stimuli in only.items():
+        if count := stimuli["count"]:
+            more = f" and {count - EXAMPLES} more" if count > EXAMPLES else ""
+            examples = ", ".join(stimuli["examples"])
+            notes.append(f"in the {place} run alone and not compared, {count} of its stimuli: {examples}{more}")
     single = sorted(set(rows[0]) ^ set(rows[1]))
     return [*notes, *([f"scored in one of the runs alone: {', '.join(single)}"] if single else [])]
 
 
-def _listed(found: Mapping[str, Any]) -> str:
-    more = found["count"] - len(found["examples"])
-    return ", ".join(found["examples"]) + (f" and {more} more" if more else "")
-
-
 def _sampling(run: Run) -> str:
-    said = run.manifest.get("clips") or run.manifest.get("sampling")
-    return f"{said['frames']} × {said['height']} × {said['width']}" if said else ""
+    clips = run.manifest.get("clips") or run.manifest.get("sampling")
+    return f"{clips['frames']} × {clips['height']} × {clips['width']}" if clips else ""
 
 
 def _undefined(compared: Mapping[str, Mapping[str, Any]], n: int) -> list[str]:
-    """Return what is said of stimuli that have no value in one of the runs."""
+    """Return notes on stimuli that have no value in one of the runs."""
     by_count: dict[int, list[str]] = {}
     for name, entry in compared.items():
         if entry["n"] < n:
             by_count.setdefault(n - entry["n"], []).append(name)
     return [
-        f"{count} of {n} stimuli have no value in one of the runs and are left out: "
+        f"without a value in one of the runs and not compared, {count} of {n} stimuli: "
         + (", ".join(names) if len(names) < len(compared) else "all metrics")
         for count, names in sorted(by_count.items())
     ]

@@ -1,8 +1,8 @@
-"""Scores a folder of videos, whoever made them, against a folder of what was shown.
+"""Scores a folder of videos, made by any model, against a folder of what was shown.
 
-    from studies.evaluate_folder import EvaluationRequest, evaluate_folder
-    made = evaluate_folder(EvaluationRequest(folder="peer/videos", truth="peer/truth"))
-    made.metrics["rows"]["reconstruction"]["pixels.two_way"]
+    from studies.comparison.evaluate import EvaluationRequest, evaluate_folder
+    evaluation = evaluate_folder(EvaluationRequest(folder="peer/videos", truth="peer/truth"))
+    evaluation.metrics["rows"]["reconstruction"]["pixels.two_way"]
 
 Writes ``outputs/evaluations/<name>/<run>/`` with `metrics.json`, `values.json`, `gallery.html`, `sheet.png`, the clips
 as they were scored (`videos/`, `seen/`), `manifest.json` and, where there are any, `captions.csv` and `diagnoses.png`.
@@ -16,6 +16,7 @@ import pandas as pd
 from pydantic import PositiveInt
 
 from core.checkout import project_root, relative_to_root
+from core.clips import video_files
 from core.code import code_digest
 from core.config import Config
 from core.errors import ConfigError
@@ -27,27 +28,35 @@ from evaluation.report.gallery.page import page_digest
 from evaluation.statistics import scores
 from models.classifiers.settings import JudgesConfig
 from studies.comparison.sampling import Sampling, alignment_notes, fps_of, sampling_of
-from studies.comparison.score import Scored, score_pairs, write_folder_pictures, write_scored
+from studies.comparison.score import score_pairs, write_folder_pictures, write_scored
 from studies.comparison.videos import (
     DECODED,
     SEEN_CAPTION,
     STIMULUS,
-    Film,
     Paired,
-    files_of,
     folders_of,
     pair,
     read_captions,
     videos_in,
 )
-from studies.runs import EVALUATIONS, file_digests, find_run, git_commit, publish_latest, run_name
+from studies.runs import (
+    CAPTIONS,
+    EVALUATIONS,
+    MANIFEST,
+    METRICS,
+    VALUES,
+    VIDEOS,
+    file_digests,
+    find_run,
+    git_commit,
+    publish_latest,
+    run_name,
+)
 from studies.scoring.views import revisions_of
-
-MANIFEST, METRICS, VALUES, CAPTIONS = "manifest.json", "metrics.json", "values.json", "captions.csv"
 
 
 class EvaluationRequest(Config):
-    """What is scored, against what, and with what."""
+    """What is scored, compared with what, and by which metrics and models."""
 
     folder: Path
     """Of videos, or one of our own runs."""
@@ -70,7 +79,7 @@ class EvaluationRequest(Config):
     allow_missing: bool = False
     """Score what is there where videos are missing."""
     metrics: tuple[str, ...] = ()
-    """`space.metric` or bare names; by default all that an evaluation computes without being told."""
+    """`space.metric` or bare names; by default all but those that are computed only where they are named."""
     judges: JudgesConfig = JudgesConfig()
     """Models that look at clips and captions."""
     seed: int = 0
@@ -84,7 +93,7 @@ class EvaluationRef(Config):
     name, run : its names
     folder : relative to the checkout where it lies inside
     digest : of metrics.json
-    fresh : whether it was already there, made from the same files
+    fresh : whether it was already there, up to date
     """
 
     name: str
@@ -106,25 +115,23 @@ class EvaluationRef(Config):
 
 
 def evaluate_folder(request: EvaluationRequest) -> EvaluationRef:
-    """Score a folder, unless an evaluation of the same files with the same settings is already there.
+    """Score a folder, unless there is an evaluation that is up to date.
 
     Raises
     ------
     ConfigError, SourceError, SourceMissing, ModelError
         The folders cannot be paired or read, a model is not there, or no metric applies.
     """
-    for asked_for in request.metrics:
-        metric(asked_for)  # refuses what is none before anything is read
-    made, seen = folders_of(request.folder, request.truth)
-    paired = pair(made, seen, allow_missing=request.allow_missing)
-    asked = {"frames": request.frames, "height": request.height, "width": request.width}
-    sampling, notes = sampling_of(paired, **asked)
+    for name in request.metrics:
+        metric(name)  # refuses what is none before anything is read
+    paired = pair(*folders_of(request.folder, request.truth), allow_missing=request.allow_missing)
+    sampling, notes = sampling_of(paired, frames=request.frames, height=request.height, width=request.width)
     notes += alignment_notes(paired, sampling, whole=request.whole)
     name = _plain(request.name) if request.name else name_of(request.folder)
     record = _record(request, name, paired, sampling)
     folder, fresh = _place(request, name, record["fingerprint"])
     if fresh:
-        progress(f"evaluation {folder.name} is as it was", 1, 1)
+        progress(f"evaluation {folder.name} is up to date", 1, 1)
     else:
         _write(request, name, folder, record, paired, sampling, notes)
     if request.output is None:
@@ -137,7 +144,7 @@ def evaluate_folder(request: EvaluationRequest) -> EvaluationRef:
 def name_of(folder: Path) -> str:
     """Return what an evaluation of a folder is called: its name, with the study's before it for one of our runs."""
     path = folder.resolve()
-    path = path.parent if path.name == "videos" else path
+    path = path.parent if path.name == VIDEOS else path
     parts = [path.parent.name, path.name] if (path / METRICS).is_file() else [path.name]
     return _plain("-".join(parts))
 
@@ -162,32 +169,32 @@ def _place(request: EvaluationRequest, name: str, fingerprint: str) -> tuple[Pat
     """
     if request.output is None:
         runs = project_root() / "outputs" / EVALUATIONS / name
-        found = find_run(runs, MANIFEST, fingerprint)
-        return found or runs / run_name(fingerprint), found is not None
+        current = find_run(runs, MANIFEST, fingerprint)
+        return current or runs / run_name(fingerprint), current is not None
     folder = request.output.resolve()
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{request.output}: is a file; name a folder")
     if not folder.is_dir() or not any(folder.iterdir()):
         return folder, False
     try:
-        there = read_json(folder / MANIFEST)
-        is_ours = "evaluation" in there
+        manifest = read_json(folder / MANIFEST)
+        is_ours = "evaluation" in manifest
     except (OSError, ValueError, TypeError):
         is_ours = False
     if not is_ours:
         raise ConfigError(f"{request.output}: holds something else than an evaluation; name another folder")
-    found_files = {file: digest for file, digest in file_digests(folder).items() if file != MANIFEST}
-    return folder, bool(there.get("fingerprint") == fingerprint and there.get("files") == found_files)
+    files = {file: digest for file, digest in file_digests(folder).items() if file != MANIFEST}
+    return folder, bool(manifest.get("fingerprint") == fingerprint and manifest.get("files") == files)
 
 
 def _record(request: EvaluationRequest, name: str, paired: Paired, sampling: Sampling) -> dict[str, Any]:
-    """Return what an evaluation is made from; its fingerprint is that of all that may show in its files."""
+    """Return the inputs, settings and code of an evaluation, and the fingerprint of all that may show in its files."""
     training = videos_in(request.training) if request.training is not None else None
     captions = _captions_file(request)
     fingerprinted = {
         "evaluation": name,
-        "made": _digests(_paths(paired.made), "digesting what was made"),
-        "shown": _digests(_paths(paired.shown), "digesting what was shown"),
+        "made": _digests({name: video.path for name, video in paired.made.items()}, "digesting what was made"),
+        "shown": _digests({name: video.path for name, video in paired.shown.items()}, "digesting what was shown"),
         "missing": paired.missing,
         "extra": paired.extra,
         "training": _digests(training, "digesting training clips") if training else None,
@@ -203,13 +210,9 @@ def _record(request: EvaluationRequest, name: str, paired: Paired, sampling: Sam
     return {**fingerprinted, "fingerprint": digest_json(fingerprinted)}
 
 
-def _paths(films: dict[str, Film]) -> dict[str, Path]:
-    return {name: film.path for name, film in films.items()}
-
-
 def _digests(videos: dict[str, Path], what: str) -> dict[str, str]:
     """Return the digest of every video, by name; of a folder of frames, over all of them."""
-    return {name: digest_files(path.parent, files_of(path)) for name, path in track(list(videos.items()), what)}
+    return {name: digest_files(path.parent, video_files(path)) for name, path in track(list(videos.items()), what)}
 
 
 def _write(
@@ -221,44 +224,48 @@ def _write(
     sampling: Sampling,
     notes: list[str],
 ) -> None:
-    made = score_pairs(
+    captions = read_captions(_captions_file(request), paired.stimuli)
+    scored = score_pairs(
         paired,
         sampling,
-        read_captions(_captions_file(request), paired.stimuli),
+        captions,
         training=request.training,
         judges=request.judges,
         metrics=request.metrics,
         seed=request.seed,
         whole=request.whole,
     )
-    report = {**made.report, "notes": [*notes, *made.report["notes"]]}
-    said: dict[str, Any] = {
+    report: dict[str, Any] = {
+        **_counted(scored.report, paired),
+        "notes": [*notes, *scored.report["notes"]],
         "folder": _place_of(request.folder),
         "sampling": sampling.model_dump(),
         "missing": paired.missing,
     }
-    metrics = scores.report(name, folder.name, len(made.stimuli), **{**_counted(report, paired), **said})
-    values = _with_missing({"study": name, "run": folder.name, **made.table.record(made.stimuli)}, paired)
+    metrics = scores.report(name, folder.name, len(scored.stimuli), **report)
+    values = _with_missing({"study": name, "run": folder.name, **scored.table.record(scored.stimuli)}, paired)
     fps = fps_of(paired, sampling)
     with staged_folder(folder) as building:
-        write_scored(building, made, sampling, fps=fps)
-        if made.captions is not None:
-            _captions_table(made).to_csv(building / CAPTIONS, index=False)
+        write_scored(building, scored, sampling, fps=fps)
+        if captions is not None:
+            seen = "" if captions.seen is None else captions.seen
+            columns = {STIMULUS: scored.stimuli, SEEN_CAPTION: seen, DECODED: captions.decoded}
+            pd.DataFrame(columns).to_csv(building / CAPTIONS, index=False)
         write_json(building / METRICS, metrics)
         write_json(building / VALUES, values)
-        write_folder_pictures(building, name, made, metrics, fps=fps)
+        write_folder_pictures(building, name, scored, metrics, fps=fps)
         more = {"run": folder.name, "git_commit": git_commit(), "files": file_digests(building)}
         write_json(building / MANIFEST, {**record, **more})
 
 
 def _place_of(folder: Path) -> str:
     """Return a folder without the places of this machine: relative to the checkout, else its name."""
-    told = relative_to_root(folder.resolve())
-    return Path(told).name if Path(told).is_absolute() else told
+    place = relative_to_root(folder.resolve())
+    return Path(place).name if Path(place).is_absolute() else place
 
 
 def _counted(report: dict[str, Any], paired: Paired) -> dict[str, Any]:
-    """Say beside every value over how many stimuli it is, where some are missing."""
+    """Return a report with the number of stimuli beside every value, where some are missing."""
     if not paired.missing:
         return report
     counted = {
@@ -276,13 +283,7 @@ def _with_missing(values: dict[str, Any], paired: Paired) -> dict[str, Any]:
     stimuli = sorted([*paired.stimuli, *paired.missing])
     place = {name: index for index, name in enumerate(paired.stimuli)}
     rows = {
-        row: {name: [one[place[s]] if s in place else None for s in stimuli] for name, one in scored.items()}
+        row: {name: [several[place[s]] if s in place else None for s in stimuli] for name, several in scored.items()}
         for row, scored in values["rows"].items()
     }
     return {**values, "stimuli": stimuli, "rows": rows}
-
-
-def _captions_table(made: Scored) -> pd.DataFrame:
-    assert made.captions is not None
-    seen = made.captions.seen if made.captions.seen is not None else ""
-    return pd.DataFrame({STIMULUS: made.stimuli, SEEN_CAPTION: seen, DECODED: made.captions.decoded})

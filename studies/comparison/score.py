@@ -1,9 +1,8 @@
-"""Scores paired clips with every metric and control that applies to a folder of videos.
-
-The pictures of an evaluated folder: the gallery page, a contact sheet, the diagnoses, the clips as scored.
+"""Scores paired clips with every metric and control that applies to a folder of videos, and draws what came out: the
+gallery page, a contact sheet, the diagnoses, the clips as scored.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,24 +16,50 @@ from core.files import canonical_json, write_bytes
 from core.progress import report as progress
 from core.progress import track
 from evaluation.config import EvaluationConfig
+from evaluation.diagnoses.dimension import dimension_report
+from evaluation.diagnoses.distance import Nearest, split_by_distance
+from evaluation.diagnoses.leaks import near_duplicates, shared_stimuli, thumbnails
 from evaluation.report.charts.diagnoses import diagnosis_figures
-from evaluation.report.gallery.page import GalleryFigure, GalleryItem, write_gallery
+from evaluation.report.gallery.cards import gallery_items
+from evaluation.report.gallery.page import GalleryFigure, write_gallery
 from evaluation.report.sheet import contact_sheet, sheet_png
 from evaluation.report.verdict import verdict
-from evaluation.statistics import scores
-from evaluation.statistics.scores import MEAN, NEAREST, RECONSTRUCTION
-from evaluation.statistics.spaces import OF_A_FOLDER, why_left_out
+from evaluation.statistics.scores import MEAN, NEAREST, RECONSTRUCTION, Values
+from evaluation.statistics.spaces import OF_A_FOLDER, centre, centred, why_left_out
 from evaluation.statistics.table import Table
+from models.classifiers.judges import resized
 from models.classifiers.settings import JudgesConfig
-from studies.comparison.sampling import Clips, Sampling, black_note, read_made, read_shown
-from studies.comparison.training_clips import Diagnosed, Nearest, TrainingClips
-from studies.comparison.videos import Captions, Paired
-from studies.reconstruction.provenance import SEEN, VIDEOS
-from studies.scoring.views import Judges, Viewer
+from studies.comparison.sampling import Clips, Sampling, black_note, read_made, read_shown, read_whole
+from studies.comparison.videos import Captions, Paired, probe_all, videos_in
+from studies.runs import GALLERY, SEEN, SHEET, VIDEOS
+from studies.scoring.views import Viewer, load_judges
 
 Array = NDArray[Any]
+Embed = Callable[[Clips], Array]
 NO_MODEL = "no prior, oracle and noise ceiling: they take the generator and the responses, which a folder does not hold"
+SHOWN = 24
+"""Clips on the contact sheet, the first by name."""
 NO_TRAINING = "no mean predictor, nearest training clip and leak checks: name the training clips with --training"
+SMALL = (8, 32, 32)
+"""Frames, height and width at which clips are compared with training clips."""
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Diagnosed:
+    """The diagnoses of an evaluation; see `TrainingClips.diagnoses`.
+
+    Attributes
+    ----------
+    report : `dimension` and `distance`, as `metrics.json` holds them
+    nearest_to_truth : the training clip that is most like what was shown
+    predicted, truth : (n, …) what clips are compared by, less its training mean
+    """
+
+    report: dict[str, Any]
+    nearest_to_truth: Nearest
+    predicted: Array
+    truth: Array
 
 
 @dataclass(frozen=True)
@@ -89,8 +114,10 @@ def score_pairs(
     ConfigError
         No metric applies.
     """
-    looking = Judges(judges)
-    known = _training(training, sampling, looking)
+    looking = load_judges(judges)
+    clip = looking.clip
+    embed = None if clip is None else lambda clips: clip.frames(clips).mean(axis=1)
+    known = None if training is None else TrainingClips(training, sampling, embed)
     made, seen = read_made(paired, sampling, whole=whole), read_shown(paired, sampling)
     viewer = _View(Viewer(looking), known)
     config = EvaluationConfig(metrics=metrics) if metrics else EvaluationConfig()
@@ -114,45 +141,39 @@ def score_pairs(
     return Scored(paired.stimuli, made, seen, captions, table, report, diagnosed, like)
 
 
-def _training(folder: Path | None, sampling: Sampling, looking: Judges) -> TrainingClips | None:
-    if folder is None:
-        return None
-    clip = looking.clip
-    return TrainingClips(folder, sampling, None if clip is None else lambda clips: clip.frames(clips).mean(axis=1))
-
-
 def _add_rows(
-    table: Table, viewer: "_View", made: Clips, captions: Captions | None, known: TrainingClips | None
+    table: Table, viewer: "_View", made: Clips, captions: Captions | None, known: "TrainingClips | None"
 ) -> Nearest | None:
     """Score the reconstruction and, with training clips, the rows that take no brain."""
-    _add(table, RECONSTRUCTION, viewer.look(made, captions))
+
+    def add(row: str, clips: Clips, words: Captions | None) -> None:
+        arrays = viewer.look(clips, words)
+        progress(f"scoring the row {row}", 0, 1)
+        table.add(row, arrays)
+        progress(f"scoring the row {row}", 1, 1)
+
+    add(RECONSTRUCTION, made, captions)
     if known is None:
         return None
     like = known.nearest(made)
-    _add(table, NEAREST, viewer.look(known.read(like.rows.tolist()), None))
-    _add(table, MEAN, viewer.look(np.broadcast_to(known.mean, made.shape), None))
+    add(NEAREST, known.read(like.rows.tolist()), None)
+    add(MEAN, np.broadcast_to(known.mean, made.shape), None)
     return like
-
-
-def _add(table: Table, row: str, arrays: dict[str, Array]) -> None:
-    progress(f"scoring the row {row}", 0, 1)
-    table.add(row, arrays)
-    progress(f"scoring the row {row}", 1, 1)
 
 
 class _View:
     """Looks at clips and captions with the judges and, with training clips, less their mean as well."""
 
-    def __init__(self, viewer: Viewer, training: TrainingClips | None) -> None:
+    def __init__(self, viewer: Viewer, training: "TrainingClips | None") -> None:
         self._viewer, self._training = viewer, training
 
     def look(self, clips: Clips, captions: Captions | None) -> dict[str, Array]:
         return self._centred(self._viewer.look(clips, captions.decoded if captions else None))
 
     def truth(self, seen: Clips, captions: Captions | None) -> dict[str, Array]:
-        told = captions.references if captions else None
-        arrays = self._viewer.truth(seen, [[one] for one in told] if told else [[] for _ in seen])
-        if "clip_frames" in arrays:  # a decoded caption can be held against the frames where none was written of them
+        references = captions.references if captions else None
+        arrays = self._viewer.truth(seen, [[caption] for caption in references] if references else [[] for _ in seen])
+        if "clip_frames" in arrays:  # a decoded caption can be compared with the frames where none was written of them
             arrays.setdefault("caption_clip", arrays["clip_frames"])
         return self._centred(arrays)
 
@@ -160,70 +181,128 @@ class _View:
         return arrays if self._training is None else self._training.views(arrays)
 
 
-GALLERY, SHEET = "gallery.html", "sheet.png"
-SHOWN = 24
-"""Clips on the contact sheet, the first by name."""
+class TrainingClips:
+    """The clips that a model was trained on, each read once; what is kept of them is small.
+
+    Parameters
+    ----------
+    folder : Path
+        Of videos; see `studies.comparison.videos.videos_in`.
+    sampling : Sampling
+    embed : callable, optional
+        Clips (n, frame, height, width, 3) to embeddings (n, width), by which they are compared; by pixels without.
+    """
+
+    def __init__(self, folder: Path, sampling: Sampling, embed: Embed | None = None) -> None:
+        self._sampling, self._embed = sampling, embed
+        self.names, paths = map(list, zip(*videos_in(folder).items(), strict=True))
+        self._infos = probe_all(paths, "looking at training clips")
+        total = np.zeros((sampling.frames, sampling.height, sampling.width, 3))
+        vectors, looks, waiting = [], [], []
+        for row, clip in enumerate(track(read_whole(self._infos, sampling), "reading training clips", len(paths))):
+            total += clip
+            waiting.append(clip)
+            if len(waiting) == BATCH or row == len(paths) - 1:
+                clips = np.stack(waiting)
+                vectors.append(self._vectors(clips))
+                looks.append(thumbnails(resized(clips, SMALL)))
+                waiting = []
+        self.mean: Clips = np.rint(total / len(paths)).astype(np.uint8)
+        """(frame, height, width, 3)"""
+        self._rows, self._thumbnails = np.concatenate(vectors), np.concatenate(looks)
+
+    @property
+    def space(self) -> str:
+        """What clips are compared by."""
+        return "pixels" if self._embed is None else "clip"
+
+    def _vectors(self, clips: Clips) -> Array:
+        return resized(clips, SMALL) if self._embed is None else self._embed(clips)
+
+    def views(self, arrays: dict[str, Array]) -> dict[str, Array]:
+        """Return arrays of clips with those less their training mean beside them."""
+        views = {centred("pixels"): centre(arrays["pixels"], self.mean)}
+        if self._embed is not None and "clip" in arrays:
+            views[centred("clip")] = centre(arrays["clip"], self._rows.mean(axis=0))
+        return arrays | views
+
+    def nearest(self, clips: Clips) -> Nearest:
+        """Return the training clips that are most like some clips."""
+        return Nearest.among(self._vectors(clips), self._rows, self.names)
+
+    def read(self, rows: Sequence[int]) -> Clips:
+        """Return training clips in full, (n, frame, height, width, 3)."""
+        return np.stack(list(read_whole([self._infos[row] for row in rows], self._sampling)))
+
+    def leaks(self, stimuli: Sequence[str], seen: Clips) -> dict[str, Any]:
+        """Return the part of `metrics.json` on test clips that are training clips; their captions are not known."""
+        ours = thumbnails(resized(seen, SMALL))
+        clips = near_duplicates(ours, self._thumbnails, test_names=stimuli, train_names=self.names)
+        return {"stimuli": shared_stimuli(stimuli, self.names), "clips": clips}
+
+    def diagnoses(
+        self, made: Clips, seen: Clips, values: Values, chances: dict[str, float | None], *, seed: int
+    ) -> Diagnosed:
+        """Return how predictions spread, and how scores depend on the distance to the training clips."""
+        near = self.nearest(seen)
+        split = split_by_distance(values[RECONSTRUCTION], near.distance, seed=seed, chances=chances)
+        mean = self._rows.mean(axis=0, dtype=np.float64)
+        ours, truth = (centre(self._vectors(clips), mean) for clips in (made, seen))
+        report = {
+            "dimension": {self.space: dimension_report(ours, truth)},
+            "distance": {"space": centred(self.space), "metrics": split},
+        }
+        return Diagnosed(report, near, ours, truth)
 
 
-def write_folder_pictures(folder: Path, name: str, made: Scored, metrics: dict[str, Any], *, fps: float) -> None:
+def write_folder_pictures(folder: Path, name: str, scored: Scored, metrics: dict[str, Any], *, fps: float) -> None:
     """Write an evaluation's gallery and pictures into its folder."""
-    write_bytes(folder / SHEET, sheet_png(contact_sheet(made.seen[:SHOWN], made.made[:SHOWN])))
+    write_bytes(folder / SHEET, sheet_png(contact_sheet(scored.seen[:SHOWN], scored.made[:SHOWN])))
+    diagnosed, captions, figures = scored.diagnosed, scored.captions, list[GalleryFigure]()
+    if diagnosed is not None:
+        distance = diagnosed.nearest_to_truth.distance
+        figures = diagnosis_figures(
+            folder,
+            scored.table,
+            scored.report,
+            predicted=diagnosed.predicted,
+            truth=diagnosed.truth,
+            distance=distance,
+        )
+    items = gallery_items(
+        scored.stimuli,
+        scored.seen,
+        scored.made,
+        scored.table.values,
+        folders=(SEEN, VIDEOS),
+        true_captions=captions.seen if captions else None,
+        decoded_captions=captions.decoded if captions else None,
+        facts=[_facts(scored, index) for index in range(len(scored.stimuli))],
+    )
     write_gallery(
         folder / GALLERY,
         title=name,
         verdict=verdict(metrics),
         report=metrics,
-        items=_items(made),
+        items=items,
         fps=fps,
-        figures=_diagnoses(folder, made),
+        figures=figures,
     )
 
 
-def write_scored(folder: Path, made: Scored, sampling: Sampling, *, fps: float) -> None:
-    """Write the clips as they were scored; each says how it is to be read, should it be scored again."""
-    for name, clips in ((VIDEOS, made.made), (SEEN, made.seen)):
-        _write_clips(folder / name, made.stimuli, clips, sampling, fps)
-
-
-def _write_clips(folder: Path, stimuli: Sequence[str], clips: Clips, sampling: Sampling, fps: float) -> None:
-    said = {"comment": canonical_json({"config": {"clips": sampling.model_dump()}})}
-    for stimulus, clip in track(list(zip(stimuli, clips, strict=True)), f"writing {folder.name}"):
-        write_clip(folder / f"{stimulus}.mp4", clip, fps, metadata=said)
-
-
-def _items(made: Scored) -> list[GalleryItem]:
-    captions = made.captions
-    return [
-        GalleryItem(
-            stimulus=stimulus,
-            seen=made.seen[index],
-            reconstructed=made.made[index],
-            seen_file=f"{SEEN}/{stimulus}.mp4",
-            reconstructed_file=f"{VIDEOS}/{stimulus}.mp4",
-            true_caption=(captions.seen[index] or None) if captions and captions.seen else None,
-            decoded_caption=(captions.decoded[index] or None) if captions else None,
-            scores=scores.scores_of(made.table.values, index),
-            facts=_facts(made, index),
-        )
-        for index, stimulus in enumerate(made.stimuli)
-    ]
-
-
-def _facts(made: Scored, index: int) -> dict[str, str]:
-    if made.diagnosed is None or made.like is None:
+def _facts(scored: Scored, index: int) -> dict[str, str]:
+    if scored.diagnosed is None or scored.like is None:
         return {}
-    near = made.diagnosed.nearest_to_truth
+    near = scored.diagnosed.nearest_to_truth
     return {
         "nearest training clip": f"{near.stimuli[index]} (1 − r = {near.distance[index]:.2f})",
-        "training clip most like the prediction": made.like.stimuli[index],
+        "training clip most like the prediction": scored.like.stimuli[index],
     }
 
 
-def _diagnoses(folder: Path, made: Scored) -> list[GalleryFigure]:
-    if made.diagnosed is None:
-        return []
-    found = made.diagnosed
-    distance = found.nearest_to_truth.distance
-    return diagnosis_figures(
-        folder, made.table, made.report, predicted=found.predicted, truth=found.truth, distance=distance
-    )
+def write_scored(folder: Path, scored: Scored, sampling: Sampling, *, fps: float) -> None:
+    """Write the clips as they were scored; each records how it is to be read, should it be scored again."""
+    metadata = {"comment": canonical_json({"config": {"clips": sampling.model_dump()}})}
+    for name, clips in ((VIDEOS, scored.made), (SEEN, scored.seen)):
+        for stimulus, clip in track(list(zip(scored.stimuli, clips, strict=True)), f"writing {name}"):
+            write_clip(folder / name / f"{stimulus}.mp4", clip, fps, metadata=metadata)

@@ -1,8 +1,7 @@
-"""Finds the videos of two folders, what was made and what was shown, and pairs them by the stem of their names.
+"""Finds the videos of two folders, what was made and what was shown, pairs them by the stem of their names, and reads
+their captions from a table of one line a stimulus.
 
 A video may be a file (mp4, gif, …), a still image, or a folder of frames. `studies.comparison.sampling` reads them.
-
-Reads captions that were decoded, and those of what was shown, from a table of one line a stimulus.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,43 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import pandas as pd
-from PIL import Image
 
-from core.clips import IMAGE_SUFFIXES
+from core.clips import IMAGE_SUFFIXES, VideoInfo, probe_video, video_files
 from core.errors import ConfigError, SourceError, SourceMissing
 from core.progress import track
-from studies.reconstruction.provenance import SEEN, VIDEOS
-from studies.stores.targets import READERS
+from studies.runs import SEEN, VIDEOS
+from studies.stores.clip_reading import READERS
 
 VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".gif", ".webp"}
 NAMED = 3
 """How many videos a note names."""
-
-
-@dataclass(frozen=True)
-class Film:
-    """A video on disk.
-
-    Attributes
-    ----------
-    path : a file, or a folder of frames
-    frames : how many it has
-    height, width : in pixels
-    duration_s : None where nothing says how long it lasts: one frame, or a folder of frames
-    """
-
-    path: Path
-    frames: int
-    height: int
-    width: int
-    duration_s: float | None
-
-    @property
-    def files(self) -> list[Path]:
-        """The files it consists of."""
-        return files_of(self.path)
 
 
 @dataclass(frozen=True)
@@ -62,8 +35,8 @@ class Paired:
     """
 
     stimuli: list[str]
-    made: dict[str, Film]
-    shown: dict[str, Film]
+    made: dict[str, VideoInfo]
+    shown: dict[str, VideoInfo]
     missing: list[str]
     extra: list[str]
 
@@ -76,9 +49,9 @@ def folders_of(folder: Path, truth: Path | None) -> tuple[Path, Path]:
     ConfigError, SourceMissing
         There is no truth, or no such folder.
     """
-    for one in (folder, truth):
-        if one is not None and not one.is_dir():
-            raise SourceMissing(f"{one}: no such folder; name a folder of videos")
+    for named_folder in (folder, truth):
+        if named_folder is not None and not named_folder.is_dir():
+            raise SourceMissing(f"{named_folder}: no such folder; name a folder of videos")
     made = folder / VIDEOS if (folder / VIDEOS).is_dir() else folder
     shown = truth or folder
     if truth is None and not (folder / SEEN).is_dir():
@@ -98,41 +71,25 @@ def videos_in(folder: Path) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise SourceMissing(f"{folder}: no such folder; name a folder of videos")
-    found: dict[str, Path] = {}
+    videos: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or not _is_video(path):
             continue
         stem = path.name if path.is_dir() else path.stem
-        if stem in found:
-            raise SourceError(f"{folder}: {found[stem].name} and {path.name} are both '{stem}'; remove one of them")
-        found[stem] = path
-    if not found:
+        if stem in videos:
+            raise SourceError(f"{folder}: {videos[stem].name} and {path.name} are both '{stem}'; remove one of them")
+        videos[stem] = path
+    if not videos:
         raise SourceMissing(
             f"{folder}: holds no video; expected files such as NAME.mp4, or folders NAME/ of PNG frames"
         )
-    return dict(sorted(found.items()))
+    return dict(sorted(videos.items()))
 
 
 def _is_video(path: Path) -> bool:
     if path.is_dir():
-        return bool(frames_in(path))
+        return bool(video_files(path))
     return path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
-
-
-def files_of(path: Path) -> list[Path]:
-    """Return the files that a video consists of."""
-    return frames_in(path) if path.is_dir() else [path]
-
-
-def frames_in(folder: Path) -> list[Path]:
-    """Return the still images of a folder, by the numbers in their names: frame2 comes before frame10."""
-    stills = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
-    return sorted(stills, key=lambda path: (_last_number(path.stem), path.name))
-
-
-def _last_number(stem: str) -> int:
-    digits = "".join(sign if sign.isdecimal() else " " for sign in stem).split()
-    return int(digits[-1]) if digits else -1
 
 
 def pair(made: Path, shown: Path, *, allow_missing: bool = False) -> Paired:
@@ -156,9 +113,9 @@ def pair(made: Path, shown: Path, *, allow_missing: bool = False) -> Paired:
             f"{made}: {len(missing)} of {len(theirs)} videos are missing ({named(missing)}); add them, or score "
             "without them (--allow-missing)"
         )
-    looked = dict(zip(both, probe_all([ours[name] for name in both], "looking at what was made"), strict=True))
+    infos = dict(zip(both, probe_all([ours[name] for name in both], "looking at what was made"), strict=True))
     truth = dict(zip(both, probe_all([theirs[name] for name in both], "looking at what was shown"), strict=True))
-    return Paired(both, looked, truth, missing, extra)
+    return Paired(both, infos, truth, missing, extra)
 
 
 def named(names: Iterable[str]) -> str:
@@ -168,49 +125,15 @@ def named(names: Iterable[str]) -> str:
     return ", ".join(every[:NAMED]) + more
 
 
-def probe_all(paths: Sequence[Path], what: str) -> list[Film]:
-    """Look at videos in their order; see `probe`."""
+def plural(count: int, word: str) -> str:
+    """Return a count with its noun: ``1 clip``, ``2 clips``."""
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def probe_all(paths: Sequence[Path], what: str) -> list[VideoInfo]:
+    """Return what is known of videos, in their order; raises as `core.clips.probe_video`."""
     with ThreadPoolExecutor(max_workers=READERS) as readers:
-        return list(track(readers.map(probe, paths), what, len(paths)))
-
-
-def probe(path: Path) -> Film:
-    """Return how many frames a video has, how large they are and how long it lasts; nothing is decoded but images.
-
-    Raises
-    ------
-    SourceError
-        It is no video.
-    """
-    if path.is_dir():
-        frames = frames_in(path)
-        first = probe(frames[0])
-        return Film(path, len(frames), first.height, first.width, None)
-    try:
-        return _probe_image(path) if path.suffix.lower() in IMAGE_SUFFIXES else _probe_video(path)
-    except (av.FFmpegError, OSError, IndexError, ValueError) as error:
-        if isinstance(error, SourceError):
-            raise
-        raise SourceError(f"{path}: not a video that can be decoded ({error}); replace the file") from error
-
-
-def _probe_image(path: Path) -> Film:
-    with Image.open(path) as image:
-        return Film(path, 1, image.height, image.width, None)
-
-
-def _probe_video(path: Path) -> Film:
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        base = float(stream.time_base or 1)
-        packets = [packet for packet in container.demux(stream) if packet.pts is not None and packet.size]
-        shown = sorted((packet.pts * base, (packet.duration or 0) * base) for packet in packets)
-        if not shown:
-            raise SourceError(f"{path}: holds no video frame; replace the file")
-        (first, _), (last, length) = shown[0], shown[-1]
-        still = len(shown) == 1
-        duration = None if still else last - first + (length or (last - first) / (len(shown) - 1))
-        return Film(path, len(shown), stream.height, stream.width, duration)
+        return list(track(readers.map(probe_video, paths), what, len(paths)))
 
 
 STIMULUS, DECODED, SEEN_CAPTION = "stimulus", "decoded", "seen"
@@ -233,7 +156,7 @@ class Captions:
 
     @property
     def references(self) -> list[str] | None:
-        """What decoded captions are held against: those of what was seen, where every stimulus has one."""
+        """What decoded captions are compared with: those of what was seen, where every stimulus has one."""
         return self.seen if self.seen and all(self.seen) else None
 
 
@@ -268,8 +191,8 @@ def read_captions(file: Path | None, stimuli: Sequence[str]) -> Captions | None:
             f"{file}: has none of the videos ({named(by_name.index)}, not {named(stimuli)}); name them alike"
         )
     notes = [f"captions: {len(without)} of {len(stimuli)} videos have none ({named(without)})"] if without else []
-    told = by_name.get(SEEN_CAPTION)
-    if told is not None and len(without) + sum(not told[name] for name in stimuli if name in told.index):
-        notes.append("captions of what was seen are not there for every video: decoded ones are not held against them")
+    seen = by_name.get(SEEN_CAPTION)
+    if seen is not None and len(without) + sum(not seen[name] for name in stimuli if name in seen.index):
+        notes.append("captions of what was seen are not there for every video: decoded ones are not compared with them")
     columns = {column: by_name[column].reindex(list(stimuli), fill_value="").tolist() for column in by_name.columns}
     return Captions(columns[DECODED], columns.get(SEEN_CAPTION), notes)

@@ -1,5 +1,6 @@
-"""What fitted models say about the test stimuli, beside the truth."""
+"""Predictions of fitted models for the test stimuli, beside the truth."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,16 +11,14 @@ from core.errors import StoreError
 from evaluation.statistics.controls import mean_prediction
 from feature_store import Store
 from feature_store.rows import select
-from models.decoders.build import Encoder, Regressor
-from models.decoders.predict import predict_stimuli
+from models.decoders.build import Encoder, Regressor, predict_stimuli
 from models.decoders.rows import Rows
 from studies.decoding.training_data import training_stimuli
-from studies.study import Study
 
 Array = NDArray[Any]
 
-FEWEST = 2
-"""Test stimuli below which nothing can be identified and nobody shuffled."""
+MIN_STIMULI = 2
+"""Test stimuli that scores need at least: fewer can be neither told apart nor shuffled."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,12 @@ class Predictions:
 
 
 def predict_test(
-    study: Study,
     store: Store,
     encoder: Encoder,
     regressor: Regressor,
     subject: str,
     rois: list[str] | None,
+    trained_on: Collection[str],
     *,
     halves: bool = False,
 ) -> Predictions:
@@ -63,6 +62,8 @@ def predict_test(
     ----------
     rois : list of str, optional
         The regions the encoder was trained on.
+    trained_on : collection of str
+        The training stimuli whose targets' mean is the control; see `stimuli_trained_on`.
     halves : bool
         Whether to predict from either half of the repetitions as well.
 
@@ -74,8 +75,10 @@ def predict_test(
     pairs = store.pairs([subject], regressor.target, "test", rois=rois, repeats="single")[subject]
     responses = pairs.responses
     shown, predicted = predict_stimuli(encoder, regressor, subject, responses, pairs.stimuli)
-    if len(shown) < FEWEST:
-        raise StoreError(f"{subject}: saw {len(shown)} test stimulus; at least {FEWEST} are needed to score anything")
+    if len(shown) < MIN_STIMULI:
+        raise StoreError(
+            f"{subject}: saw {len(shown)} test stimulus; at least {MIN_STIMULI} are needed to score anything"
+        )
     row_of = {name: row for row, name in enumerate(shown)}
     target = store.target(regressor.target)
     truth, names = target.values("test")
@@ -84,13 +87,12 @@ def predict_test(
     in_order = [row_of[name] for name in stimuli]
     table = target.stimuli("test")
     values, known = target.values("train")
-    training = stimuli_trained_on(study, store, regressor.subjects)
-    trained_on = values[np.array([name in training for name in known])].astype(np.float32)
+    seen = values[np.array([name in trained_on for name in known])].astype(np.float32)
     return Predictions(
         stimuli=stimuli,
         predicted=predicted[in_order],
         truth=truth[rows].astype(np.float32),
-        mean=mean_prediction(trained_on, len(stimuli)),
+        mean=mean_prediction(seen, len(stimuli)),
         groups=list(table["group"].iloc[rows]) if "group" in table else None,
         dropped=pairs.dropped,
         halves=_halves(encoder, regressor, subject, responses, pairs.stimuli, in_order) if halves else None,
@@ -98,21 +100,22 @@ def predict_test(
 
 
 def predict_test_roles(
-    study: Study,
     store: Store,
     encoder: Encoder,
     regressors: dict[str, Regressor],
     subject: str,
     rois: list[str] | None,
+    trained_on: Collection[str],
     *,
     halves: bool = False,
 ) -> dict[str, Predictions]:
     """Predict every role of a subject's test stimuli, the same stimuli for all; see `predict_test`, also for errors."""
-    made = {
-        role: predict_test(study, store, encoder, one, subject, rois, halves=halves) for role, one in regressors.items()
+    predictions = {
+        role: predict_test(store, encoder, regressor, subject, rois, trained_on, halves=halves)
+        for role, regressor in regressors.items()
     }
-    common_stimuli({role: one.stimuli for role, one in made.items()})
-    return made
+    common_stimuli({role: predicted.stimuli for role, predicted in predictions.items()})
+    return predictions
 
 
 def predict_roles(
@@ -131,12 +134,18 @@ def predict_roles(
         Each name once, in the order of first appearance.
     roles : role to (name, …) float32
     """
-    made = {role: predict_stimuli(encoder, one, subject, responses, names)[1] for role, one in regressors.items()}
-    return list(dict.fromkeys(names)), made
+    predicted = {
+        role: predict_stimuli(encoder, regressor, subject, responses, names)[1]
+        for role, regressor in regressors.items()
+    }
+    return list(dict.fromkeys(names)), predicted
 
 
-def stimuli_trained_on(study: Study, store: Store, subjects: list[str]) -> set[str]:
-    """Return the stimuli that a regressor was trained on: those of its subjects, of which the study may take a part."""
+def stimuli_trained_on(store: Store, subjects: Sequence[str], count: int | None, seed: int) -> set[str]:
+    """Return the stimuli that models were trained on: their subjects' training stimuli, or so many drawn of them.
+
+    Subjects who are not in the store are passed over.
+    """
     there = set(store.names("responses"))
     seen = {
         str(name)
@@ -144,13 +153,13 @@ def stimuli_trained_on(study: Study, store: Store, subjects: list[str]) -> set[s
         if subject in there
         for name in store.responses(subject).trials("train")["stimulus"]
     }
-    return set(training_stimuli(study, sorted(seen)))
+    return set(training_stimuli(sorted(seen), count, seed))
 
 
 def _halves(
     encoder: Encoder, regressor: Regressor, subject: str, responses: Rows, trials: list[str], in_order: list[int]
 ) -> tuple[Array, Array] | None:
-    """Predict from the even and from the odd repetitions, equally many; an odd one out is left out of both."""
+    """Predict from the even and from the odd repetitions, equally many; a last one without a pair is in neither."""
     seen: dict[str, int] = {}
     rank = np.zeros(len(trials), np.int64)
     for row, name in enumerate(trials):
@@ -159,7 +168,7 @@ def _halves(
     pairs = np.array([seen[name] // 2 for name in trials])
     if pairs.min() < 1:
         return None
-    made = []
+    halves = []
     for half in (0, 1):
         kept = np.flatnonzero((rank % 2 == half) & (rank // 2 < pairs))
         names, predicted = predict_stimuli(
@@ -167,24 +176,24 @@ def _halves(
         )
         row_of = {name: row for row, name in enumerate(names)}
         order = list(dict.fromkeys(trials))
-        made.append(predicted[[row_of[order[row]] for row in in_order]])
-    return made[0], made[1]
+        halves.append(predicted[[row_of[order[row]] for row in in_order]])
+    return halves[0], halves[1]
 
 
 def common_stimuli(stimuli: dict[str, list[str]]) -> str:
-    """Return the first subject, having made sure that all saw the same stimuli; averages are by stimulus.
+    """Return the first subject, and require that all saw the same stimuli: averages are taken by stimulus.
 
     Raises
     ------
     StoreError
-        Two subjects saw other stimuli.
+        Two subjects saw different stimuli.
     """
     first, *others = stimuli
     for other in others:
         if stimuli[other] != stimuli[first]:
             differing = sorted(set(stimuli[first]) ^ set(stimuli[other]))
             raise StoreError(
-                f"{first} and {other} saw other test stimuli ({len(differing)} differ, such as '{differing[0]}'); "
+                f"{first} and {other} saw different test stimuli ({len(differing)} differ, such as '{differing[0]}'); "
                 "scores are averaged over subjects who saw the same: name them in source.subjects"
             )
     return first

@@ -1,4 +1,4 @@
-"""From predicted z and b to clips: the study's generator where it has one, else z decoded directly."""
+"""From predicted z and b to clips: by a video generator where there is one, else z is decoded directly."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,19 +25,6 @@ Roles = dict[str, NDArray[Any]]
 """Role to what was predicted for it, (stimulus, …)."""
 
 
-def why_nothing_to_render(study: Study) -> str | None:
-    """Return, in one line, why a study renders no video, or None where it does."""
-    if study.roles.z is None:
-        return f"{study.study}: nothing to render: roles.z is not given, so there is no target that becomes a video"
-    if not isinstance(study.targets[study.roles.z], PixelsConfig | LatentsConfig):
-        made_by = study.targets[study.roles.z].extractor
-        return (
-            f"{study.study}: nothing to render: z is '{study.roles.z}' of the extractor '{made_by}', which nothing "
-            "decodes to a video; its scores are in training/latest/scores.json"
-        )
-    return None
-
-
 @dataclass(frozen=True)
 class Rendered:
     """What a row of predictions became.
@@ -45,10 +32,10 @@ class Rendered:
     Attributes
     ----------
     clips : (stimulus, frame, height, width, 3) uint8
-    captions : decoded captions, empty where the study has no b
+    captions : decoded captions, empty where there is no b
     nearest : captions of the nearest training stimuli, beside those that are written
-    together : for each stimulus, those whose clips the generator rendered in one batch with it, in order; empty where
-        there is no generator. How many are rendered together may show in a clip's last bit
+    together : for each stimulus, all that the generator rendered in one batch with it, in order; empty where there is
+        no generator. How many are rendered together may show in a clip's last bit
     """
 
     clips: NDArray[np.uint8]
@@ -58,18 +45,33 @@ class Rendered:
 
 
 class Renderer:
-    """Turns z and b into clips and captions; a stimulus's seed depends on the study and the stimulus alone."""
+    """Turns z and b into clips and captions; a clip's noise depends on the seed and the stimulus's name alone.
 
-    def __init__(self, study: Study, store: Store) -> None:
-        z = study.targets[study.roles.z or ""]
-        assert isinstance(z, PixelsConfig | LatentsConfig)  # why_nothing_to_render is asked first
-        self._study = study
-        self.generator: VideoGenerator | None = study.generator.build(project_root()) if study.generator else None
-        self.decoder: Decoder = z.build(project_root())
-        self._nearest, self._writer = _captioners(study, store)
+    Parameters
+    ----------
+    decoder : turns z into clips where there is no generator
+    generator : renders z under captions or conditioning states
+    by_states : whether the generator is conditioned on b itself; else on captions
+    nearest : answers b with the caption of the training stimulus whose b is nearest
+    writer : writes captions of its own; without it, `nearest` answers
+    seed : the study's
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        *,
+        generator: "VideoGenerator | None" = None,
+        by_states: bool = False,
+        nearest: NearestCaption | None = None,
+        writer: "BlipCaptioner | None" = None,
+        seed: int = 0,
+    ) -> None:
+        self.decoder, self._generator, self._by_states = decoder, generator, by_states
+        self._nearest, self._writer, self._seed = nearest, writer, seed
 
     def render_row(self, roles: Roles, stimuli: Sequence[str]) -> Rendered:
-        """Return clips and captions for z (stimulus, …) and, where the study has it, b (stimulus, …).
+        """Return clips and captions for z (stimulus, …) and, where there is one, b (stimulus, …).
 
         Parameters
         ----------
@@ -88,7 +90,7 @@ class Renderer:
 
         Parameters
         ----------
-        together : what `Rendered.together` says of the stimulus
+        together : the stimulus's entry in `Rendered.together`
         """
         names, b = list(stimuli), roles.get("b")
         batch = together or [stimulus]
@@ -115,49 +117,57 @@ class Renderer:
         stimuli: list[str],
         on_batch: Callable[[slice], None],
     ) -> NDArray[np.uint8]:
-        if self.generator is None or self._study.generator is None:
+        if self._generator is None:
             return self.decoder.decode(z)
-        states = b if self._study.generator.conditioning == "states" else None
-        return self.generator.render(z, captions, self._seeds(stimuli), states=states, on_batch=on_batch)
+        states = b if self._by_states else None
+        return self._generator.render(z, captions, self._seeds(stimuli), states=states, on_batch=on_batch)
 
     def _seeds(self, stimuli: Sequence[str]) -> list[int]:
-        return [seed_for(self._study.seed, "render", stimulus) for stimulus in stimuli]
+        return [seed_for(self._seed, "render", stimulus) for stimulus in stimuli]
 
     def render_prior(self, shape: tuple[int, ...], stimuli: Sequence[str]) -> Rendered | None:
-        """Return what the generator invents of noise alone, under no caption; None where there is no generator.
+        """Return what the generator makes of noise alone, under no caption; None where there is no generator.
 
         Parameters
         ----------
         shape : of z, (stimulus, …)
         stimuli : a name for each; the noise of its clip is the one that its reconstruction starts from
         """
-        if self.generator is None:
+        if self._generator is None:
             return None
         nothing, captions = np.zeros(shape, np.float32), [""] * len(stimuli)
         # Guidance would weigh the empty caption against itself.
-        clips = self.generator.render(nothing, captions, self._seeds(stimuli), strength=1.0, guidance=1.0)
+        clips = self._generator.render(nothing, captions, self._seeds(stimuli), strength=1.0, guidance=1.0)
         return Rendered(clips, [], [], [])
 
 
 def _note(together: list[list[str]], batch: list[str]) -> None:
-    """Say of every stimulus of a batch what the batch was."""
+    """Record for every stimulus of a batch which stimuli the batch holds."""
     together += [batch] * len(batch)
 
 
 def _written(writer: "BlipCaptioner", b: NDArray[Any], rows: slice) -> list[str]:
-    """Return the captions of some rows, written in the batches in which those of all rows are."""
-    batch = writer.config.batch
+    """Return the captions of some rows, written in the same batches as when all rows are captioned."""
+    batch = writer.decoding.batch
     start, stop = rows.start // batch * batch, -(-rows.stop // batch) * batch
     return writer.caption(b[start:stop])[rows.start - start : rows.stop - start]
 
 
-def _captioners(study: Study, store: Store) -> "tuple[NearestCaption | None, BlipCaptioner | None]":
-    """Return the captioner that knows the training captions, and the one that writes its own where the study has it."""
-    config = study.captioner_of_b()
-    if config is None:
-        return None, None
-    target = store.target(study.roles.b or "")
-    values, _ = target.values("train")
-    captions = [captions[0] for captions in target.stimuli("train")["caption"]]
-    nearest = NearestCaption(values, captions)
-    return nearest, config.build(project_root()) if isinstance(config, BlipCaptionerConfig) else None
+def renderer_of(study: Study, store: Store) -> Renderer:
+    """Build a study's renderer, with the training captions of its store; the study renders videos."""
+    root, generator, captioner = project_root(), study.generator, study.captioner_of_b()
+    z = study.targets[study.roles.z or ""]
+    assert isinstance(z, PixelsConfig | LatentsConfig)  # else `Study.why_nothing_to_render` names a reason
+    nearest = None
+    if captioner is not None:
+        target = store.target(study.roles.b or "")
+        captions = [captions[0] for captions in target.stimuli("train")["caption"]]
+        nearest = NearestCaption(target.values("train")[0], captions)
+    return Renderer(
+        z.build(root),
+        generator=None if generator is None else generator.build(root),
+        by_states=generator is not None and generator.conditioning == "states",
+        nearest=nearest,
+        writer=captioner.build(root) if isinstance(captioner, BlipCaptionerConfig) else None,
+        seed=study.seed,
+    )

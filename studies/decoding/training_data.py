@@ -1,9 +1,9 @@
-"""What a study's models are trained on: every subject's training trials, joined with targets by stimulus.
+"""Training data: every subject's training trials, joined with targets by stimulus.
 
 Where they are large they stay in the store's files, and features are made of one subject at a time.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -11,21 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import ConfigError, StoreError
+from core.config import nearest
+from core.errors import ConfigError, StoreError, StoreMissing
 from core.seeds import rng_for
 from feature_store import Store
 from feature_store.rows import group_by_name, mean_of_runs, select
-from models.decoders.build import Encoder
-from models.decoders.predict import TRIALS, encode_trials
-from models.decoders.rows import BrainRows, LazyRows, Roles, in_memory, row_blocks
+from models.decoders.build import TRIALS, Encoder, encode_trials
+from models.decoders.rows import BrainRows, FeatureCache, LazyTrainingRows, RowsByRole, in_memory, row_blocks
 from models.regressors.settings import RegressorConfig
-from studies.study import Study
 
 Array = NDArray[Any]
 RESPONSES_BYTES = 256 * 2**20
-"""Responses of all subjects up to this size are read into memory, whatever memory there is: results depend on none."""
-FEATURES_BYTES = 64 * 2**20
-"""Features of so many bytes are kept, and in any case those of the subject asked for last."""
+"""Responses of all subjects up to this size are read into memory; fixed, so that no result depends on the machine."""
 
 
 @dataclass(frozen=True)
@@ -78,57 +75,44 @@ class TrainingData:
     @property
     def stimuli(self) -> list[str]:
         """Every stimulus that any subject saw, in alphabetical order."""
-        return sorted({name for one in self.brains.values() for name in one.stimuli})
+        return sorted({name for brain in self.brains.values() for name in brain.stimuli})
 
     def only(self, stimuli: Collection[str]) -> "TrainingData":
         """Return the trials of some stimuli alone; recordings without a stimulus stay."""
         wanted = set(stimuli)
-        return replace(self, brains={subject: _only(one, wanted) for subject, one in self.brains.items()})
+        return replace(self, brains={subject: _only(brain, wanted) for subject, brain in self.brains.items()})
 
-    def roles(self, config: RegressorConfig, encoder: Encoder, named: dict[str, str]) -> Roles:
-        """Return what regressors are fitted on: trials' features, or their mean over a stimulus's repetitions.
+    def features(self, config: RegressorConfig, encoder: Encoder) -> FeatureCache:
+        """Return what regressors read: features of trials, or their means over a stimulus's repetitions."""
+        means = config.repeats == "mean"
+        return FeatureCache(lambda subject: _features(encoder, subject, self.brains[subject], means=means))
 
-        Features are made when they are asked for, the same for every role.
+    def roles(self, config: RegressorConfig, features: FeatureCache, named: Mapping[str, str]) -> RowsByRole:
+        """Return what regressors are fitted on, made when it is asked for.
 
         Parameters
         ----------
+        features : as `features` returns them for the same config
         named : by role, the target's name
         """
         means = config.repeats == "mean"
-        made = _Features(lambda subject: _features(encoder, subject, self.brains[subject], means=means))
-        targets = {name: self.targets[name] for name in named.values()}
         seen = {s: list(dict.fromkeys(one.stimuli)) if means else one.stimuli for s, one in self.brains.items()}
-        return {
-            role: (
-                target,
+        roles: RowsByRole = {}
+        for role, name in named.items():
+            target = self.targets[name]
+            roles[role] = (
+                name,
                 {
-                    subject: LazyRows(
-                        partial(made.of, subject),
-                        partial(targets[target].of_trials, stimuli),
+                    subject: LazyTrainingRows(
+                        partial(features.features_of, subject),
+                        partial(target.of_trials, stimuli),
                         stimuli,
-                        targets[target].values.shape[1:],
+                        target.values.shape[1:],
                     )
                     for subject, stimuli in seen.items()
                 },
             )
-            for role, target in named.items()
-        }
-
-
-class _Features:
-    """Every subject's features, made when they are asked for; see `FEATURES_BYTES`."""
-
-    def __init__(self, make: Callable[[str], Array]) -> None:
-        self._make = make
-        self._kept: dict[str, Array] = {}
-
-    def of(self, subject: str) -> Array:
-        """Return one subject's features, (row, feature)."""
-        if subject not in self._kept:
-            if sum(values.nbytes for values in self._kept.values()) > FEATURES_BYTES:
-                self._kept.clear()
-            self._kept[subject] = self._make(subject)
-        return self._kept[subject]
+        return roles
 
 
 def _features(encoder: Encoder, subject: str, one: BrainRows, *, means: bool) -> Array:
@@ -148,67 +132,106 @@ def _features(encoder: Encoder, subject: str, one: BrainRows, *, means: bool) ->
     return made
 
 
-def _only(one: BrainRows, wanted: set[str]) -> BrainRows:
-    kept = np.array([name in wanted for name in one.stimuli])
+def _only(brain: BrainRows, wanted: set[str]) -> BrainRows:
+    kept = np.array([name in wanted for name in brain.stimuli])
     return replace(
-        one,
-        responses=select(one.responses, kept),
-        stimuli=[name for name in one.stimuli if name in wanted],
-        align={target: values[kept] for target, values in one.align.items()},
+        brain,
+        responses=select(brain.responses, kept),
+        stimuli=[name for name in brain.stimuli if name in wanted],
+        align={target: values[kept] for target, values in brain.align.items()},
     )
 
 
-def training_stimuli(study: Study, names: list[str]) -> list[str]:
-    """Return the training stimuli that a study uses, in the order of `names`.
+def stored_subjects(store: Store, wanted: Sequence[str] | None) -> list[str]:
+    """Return the subjects that a study names, or all of the store; the recordings themselves are not needed.
+
+    Raises
+    ------
+    StoreMissing
+        A subject that is named has not been ingested, or none has.
+    """
+    known = store.names("responses")
+    subjects = list(wanted or known)
+    for subject in subjects:
+        if subject not in known:
+            raise StoreMissing(
+                f"{store.path}: no responses of {subject}{nearest(subject, known)}; run 'brain2video responses'"
+            )
+    if not subjects:
+        raise StoreMissing(f"{store.path}: no responses of any subject; run 'brain2video responses'")
+    return subjects
+
+
+def describe_target(store: Store, name: str) -> dict[str, str]:
+    """Return a target's name, extractor and revision, as its store records them."""
+    attributes = store.target(name).attributes
+    return {"name": name, "extractor": str(attributes["extractor"]), "revision": str(attributes["revision"])}
+
+
+def training_stimuli(names: list[str], count: int | None, seed: int) -> list[str]:
+    """Return so many of the training stimuli, drawn by the seed, in the order of `names`; all where `count` is None.
 
     Raises
     ------
     ConfigError
-        It asks for more than there are.
+        There are fewer.
     """
-    wanted = study.training.stimuli
-    if wanted is None:
+    if count is None:
         return names
-    if wanted > len(names):
-        raise ConfigError(f"training.stimuli: {wanted} of {len(names)} training stimuli; ask for at most as many")
-    drawn = rng_for(study.seed, "training stimuli").permutation(len(names))[:wanted]
+    if count > len(names):
+        raise ConfigError(f"training.stimuli: {count} of {len(names)} training stimuli; ask for at most as many")
+    drawn = rng_for(seed, "training stimuli").permutation(len(names))[:count]
     return [names[row] for row in sorted(drawn)]
 
 
-def read_training_data(study: Study, store: Store, subjects: list[str]) -> TrainingData:
-    """Read what a study's routes are trained on; responses stay in their files where all together are large.
+def read_training_data(
+    store: Store,
+    subjects: Sequence[str],
+    targets: Sequence[str],
+    *,
+    align: Sequence[str] = (),
+    rois: list[str] | None = None,
+    count: int | None = None,
+    seed: int = 0,
+) -> TrainingData:
+    """Read what routes are trained on; responses stay in their files where all together are large.
+
+    Parameters
+    ----------
+    targets, align : names of the targets that are regressed, and of those that encoders are aligned with
+    rois : only the voxels of these regions
+    count, seed : see `training_stimuli`
 
     Raises
     ------
     StoreError
         A subject saw a training stimulus that a target lacks: both must come from the same stimuli.
     """
-    named = [*study.roles.regressed().values(), *study.training.baselines, *study.roles.align]
-    targets = {}
-    for name in dict.fromkeys(named):
+    read = {}
+    for name in dict.fromkeys([*targets, *align]):
         stored, names = store.target(name).values("train")
-        targets[name] = Target.of(stored[:], names)
+        read[name] = Target.of(stored[:], names)
     brains, size = {}, 0
     for subject in subjects:
-        recorded, rois = store.responses(subject), study.training.rois
+        recorded = store.responses(subject)
         values, stimuli = recorded.view("train", rois=rois)
-        for name, target in targets.items():
-            _require_all(study, subject, stimuli, name, target)
+        for name, target in read.items():
+            _require_all(store, subject, stimuli, name, target)
         unlabelled = recorded.unlabelled_view(rois)
         size += values.nbytes + (0 if unlabelled is None else unlabelled.nbytes)
         table = recorded.voxels if rois is None else recorded.voxels.iloc[recorded.voxels_in(rois)]
-        align = {name: targets[name].vectors_of_trials(stimuli) for name in study.roles.align}
-        brains[subject] = BrainRows(values, stimuli, [str(roi) for roi in table["roi"]], unlabelled, align)
+        aligned = {name: read[name].vectors_of_trials(stimuli) for name in align}
+        brains[subject] = BrainRows(values, stimuli, [str(roi) for roi in table["roi"]], unlabelled, aligned)
     if size <= RESPONSES_BYTES:
-        brains = {subject: in_memory(one) for subject, one in brains.items()}
-    data = TrainingData(brains, targets)
-    return data if study.training.stimuli is None else data.only(training_stimuli(study, data.stimuli))
+        brains = {subject: in_memory(brain) for subject, brain in brains.items()}
+    data = TrainingData(brains, read)
+    return data if count is None else data.only(training_stimuli(data.stimuli, count, seed))
 
 
-def _require_all(study: Study, subject: str, stimuli: list[str], name: str, target: Target) -> None:
+def _require_all(store: Store, subject: str, stimuli: list[str], name: str, target: Target) -> None:
     missing = [stimulus for stimulus in dict.fromkeys(stimuli) if stimulus not in target.row_of]
     if missing:
         raise StoreError(
-            f"{study.store}: {len(missing)} training stimuli of responses/{subject} are not among targets/{name}, such "
+            f"{store.path}: {len(missing)} training stimuli of responses/{subject} are not among targets/{name}, such "
             f"as '{missing[0]}'; make both from the same stimuli: run 'brain2video responses' and 'brain2video targets'"
         )

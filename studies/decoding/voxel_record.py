@@ -1,4 +1,4 @@
-"""What training remembers of a subject's voxels, so that responses recorded later can be held against it.
+"""The record that training keeps of a subject's voxels; responses recorded later are checked against it.
 
 A record is small JSON and needs no store beside it: how many voxels there are and in which order, where they lie, and
 on which scale they responded.
@@ -7,7 +7,6 @@ on which scale they responded.
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from core.config import Config
-from core.errors import SourceError, StoreError
+from core.errors import StoreError
 from core.files import digest_json
 from core.progress import report
 from feature_store import Responses, Store
@@ -26,11 +25,8 @@ TEXT = ("roi", "hemisphere", "index")
 INDICES = ("i", "j", "k")
 PLACES = ("x", "y", "z")
 DESCRIBED = ("source", "space", "units", "normalisation", "response", "tr_s")
-"""Attributes of a group that say in which units and how its responses were made."""
+"""Attributes of a group with the units and the origin of its responses."""
 VARIES = 1e-8  # a voxel whose sd is not above this is constant, as encoders see it
-FACTOR = 5.0
-"""How far the scale of new values may lie from training's, either way."""
-MANY_TRIALS = 4  # so many at least for a spread over trials
 
 Floats = NDArray[np.float64]
 Rois = list[str] | None
@@ -41,7 +37,7 @@ class VoxelOrder(Config):
     """Which voxels there are and in which order, as digests of a voxel table's identifying columns.
 
     Digested are the columns `TEXT` and `INDICES` as far as they are there, and `PLACES` only where the indices are not
-    (these are exact, and say the same). A table read from a CSV file has the digests of the store's own.
+    (which are exact, and imply the places). A table read from a CSV file has the digests of the store's own.
 
     Attributes
     ----------
@@ -61,7 +57,7 @@ class VoxelOrder(Config):
         """Digest a table, or only some of its columns."""
         if columns is None:
             columns = [name for name in (*TEXT, *(INDICES if set(INDICES) <= set(table) else PLACES)) if name in table]
-        values = _canonical(table, columns)
+        values = canonical(table, columns)
         rows = list(zip(*values.values(), strict=True))
         return cls(
             columns={name: digest_json(column) for name, column in values.items()},
@@ -94,12 +90,12 @@ class VoxelRecord(Config):
     time_points : of a window; None for betas
     rois : the regions that were chosen, None for all voxels
     order : of the voxels that the encoder takes
-    affine, grid : from voxel indices to mm, (4, 4), and the volume's shape; None where the store does not say
+    affine, grid : from voxel indices to mm, (4, 4), and the volume's shape; None where the store has none
     trials : how many training trials the following are over
-    left_out : voxels that are constant or not finite in training, which encoders leave out
+    left_out : how many voxels are constant or not finite in training, which encoders do not use
     mean, sd : of the other voxels, over training trials; a window's time points are averaged first
     centre, spread : mean and standard deviation of all their values together
-    described : what the group's attributes say of units and origin
+    described : the group's attributes of units and origin
     """
 
     voxels: int
@@ -167,115 +163,23 @@ def record_voxels(
     scale = _scale(view) if scale is None else scale
     if not scale.kept.any():
         raise StoreError(f"{group.path}: no voxel of {len(table)} varies in training; check the source's responses")
-    told = group.attributes
+    attributes = group.attributes
     return VoxelRecord(
         voxels=len(table),
         stored_voxels=len(group.voxels),
         time_points=view.shape[1] if view.ndim == 3 else None,
         rois=rois,
         order=VoxelOrder.of(table),
-        affine=told.get("affine"),
-        grid=told.get("grid"),
+        affine=attributes.get("affine"),
+        grid=attributes.get("grid"),
         trials=len(view),
-        described={name: told[name] for name in DESCRIBED if name in told},
+        described={name: attributes[name] for name in DESCRIBED if name in attributes},
         **_summary(scale),
     )
 
 
-def voxel_scale(group: Responses, rois: Rois = None, stimuli: Stimuli = None) -> VoxelScale:
-    """Compute every voxel's scale over the training trials; see `record_voxels`."""
-    return _scale(_training(group, rois, stimuli))
-
-
-def scale_fault(values: NDArray[Any], record: VoxelRecord, scale: VoxelScale | None) -> str | None:
-    """Say how far values are from training's scale, and of what that is a sign, or None where they are near.
-
-    The measure is the root mean square of the values, standardised as in training: about 1, not `FACTOR` times more or
-    less. Without `scale` it is that of all voxels at once, beside the spread of all values and of a voxel over trials.
-
-    Parameters
-    ----------
-    values : (trial, voxel) or (trial, time, voxel), finite in the voxels that training kept
-    """
-    flat = mean_over_time(values).astype(np.float64)
-    flat = flat[:, np.isfinite(flat).all(axis=0) if scale is None else scale.kept]
-    ratios = _ratios(flat, record) if scale is None else [_rms((flat - scale.mean[scale.kept]) / scale.sd[scale.kept])]
-    worst = max(ratios, key=lambda ratio: abs(math.log(max(ratio, 1e-30))))
-    if 1 / FACTOR <= worst <= FACTOR:
-        return None
-    mean, sd = float(flat.mean()), float(flat.std())
-    size = math.hypot(mean, sd) / math.hypot(record.centre, record.spread)
-    if worst > 1 and 1 / 2 < size < 2:
-        sign = "voxels in another order, or those of another subject"
-    elif size < 1:
-        sign = "z-scores or fractions, where training had percent signal change or raw values"
-    elif abs(mean) > FACTOR * max(sd, record.spread):
-        sign = "raw BOLD, not normalised as for training"
-    else:
-        sign = "percent signal change or values that were not normalised, where training had z-scores"
-    return (
-        f"values of {mean:.4g} ± {sd:.4g} where training had {record.centre:.4g} ± {record.spread:.4g}: in its units "
-        f"their size is {worst:.3g}, expected about 1 ({1 / FACTOR:g} to {FACTOR:g}); likely {sign}"
-    )
-
-
-def check_order(found: pd.DataFrame, order: VoxelOrder, expected: pd.DataFrame | None, where: Path) -> list[str]:
-    """Hold a voxel table against the order that training had, as far as the table has its columns.
-
-    Parameters
-    ----------
-    found : one row a voxel, as many as `order` was made of
-    order : VoxelOrder
-    expected : the table behind `order`, where it is at hand: then the first difference is named
-    where : whence `found` comes, for messages
-
-    Returns
-    -------
-    notes : what could not be checked
-
-    Raises
-    ------
-    SourceError
-        The same voxels in another order, or others.
-    """
-    common = [name for name in order.columns if name in found]
-    lacking = [name for name in order.columns if name not in found]
-    if not common:
-        return [f"{where.name} has none of the columns {', '.join(lacking)}: the order of voxels cannot be checked"]
-    own = VoxelOrder.of(found, common)
-    wrong = [name for name in common if own.columns[name] != order.columns[name]]
-    if wrong:
-        known = None if expected is None else expected[common]
-        told = order.unordered if not lacking else None if known is None else VoxelOrder.of(known, common).unordered
-        raise _disorder(found, known, wrong, where, same=own.unordered == told)
-    notes = []
-    if lacking:
-        notes.append(f"{where.name} lacks {', '.join(lacking)}: the order was checked by {', '.join(common)} alone")
-    if not own.distinct:
-        notes.append(f"{where.name}: voxels of the same {', '.join(common)} cannot be told apart, nor can their order")
-    return notes
-
-
-def _disorder(
-    found: pd.DataFrame, expected: pd.DataFrame | None, wrong: list[str], where: Path, *, same: bool
-) -> SourceError:
-    place = "" if expected is None else f": first difference at {_first_difference(found, expected, wrong)}"
-    if same:
-        return SourceError(f"{where}: the same voxels in another order{place}; bring them into the order of training")
-    columns = f"{', '.join(wrong)} differ{'s' if len(wrong) == 1 else ''}"
-    return SourceError(
-        f"{where}: other voxels than in training ({columns}{place}); give the voxels that the encoder was trained on"
-    )
-
-
-def _first_difference(found: pd.DataFrame, expected: pd.DataFrame, columns: list[str]) -> str:
-    rows = [list(zip(*_canonical(table, columns).values(), strict=True)) for table in (found, expected)]
-    row, (own, told) = next((n, pair) for n, pair in enumerate(zip(*rows, strict=True), start=1) if pair[0] != pair[1])
-    return f"row {row}, found {' '.join(columns)} = {' '.join(own)}, expected {' '.join(told)}"
-
-
-def _canonical(table: pd.DataFrame, columns: Collection[str]) -> dict[str, list[str]]:
-    """Return columns as text that does not depend on whether they were read from a store or from a CSV file."""
+def canonical(table: pd.DataFrame, columns: Collection[str]) -> dict[str, list[str]]:
+    """Return columns as text, the same whether they were read from a store or from a CSV file."""
     return {name: _as_text(name, table[name]) for name in sorted(columns)}
 
 
@@ -297,7 +201,7 @@ def _scale(view: RowView) -> VoxelScale:
     """Merge the moments of blocks of trials (Chan et al. 1979), in float64."""
     total, mean, squares = 0, np.zeros(view.shape[-1]), np.zeros(view.shape[-1])
     step = max(1, BLOCK_BYTES // (8 * math.prod(view.shape[1:])))
-    with np.errstate(invalid="ignore", over="ignore"):  # a voxel that is not finite becomes NaN, which says so
+    with np.errstate(invalid="ignore", over="ignore"):  # a voxel that is not finite becomes NaN
         for first in range(0, len(view), step):
             block = mean_over_time(np.asarray(view[first : first + step], dtype=np.float64))
             count, own = len(block), block.mean(axis=0)
@@ -309,15 +213,6 @@ def _scale(view: RowView) -> VoxelScale:
                 report("measuring the scale of responses", min(first + step, len(view)), len(view))
     sd = np.sqrt(squares / max(total, 1))
     return VoxelScale(mean, sd, np.isfinite(sd) & (sd > VARIES))
-
-
-def _rms(values: Floats) -> float:
-    return float(np.sqrt(np.mean(np.square(values))))
-
-
-def _ratios(flat: Floats, record: VoxelRecord) -> list[float]:
-    found = [_rms(flat - record.centre) / record.spread, float(flat.std()) / record.spread]
-    return [*found, float(np.median(flat.std(axis=0))) / record.sd.median] if len(flat) >= MANY_TRIALS else found
 
 
 def _summary(scale: VoxelScale) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""What a study takes: bytes, files, memory."""
+"""What a study takes before it is started: bytes, files, chunks and memory."""

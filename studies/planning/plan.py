@@ -1,45 +1,47 @@
-"""What a study will take, before anything of it is started: bytes to fetch and write, memory, hours, money.
+"""What a study takes before anything of it is started: bytes to fetch and to write, files, memory.
 
-Needs no network, no weights and no data: what is here is looked at, the rest is declared, every figure says which, and
-what is done already is told from what is left.
+Needs no network, no weights and no data: what is here is looked at, the rest is declared, and the plan names where its
+facts are from. What is exact and what is an estimate is in docs/plan.md.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from core.checkout import project_root
-from core.errors import SourceError
-from feature_store import Store
-from feature_store.sources.base import SPLITS, Source
-from studies.planning.download import ToFetch, to_fetch
-from studies.planning.facts import StudyFacts, find_facts, stored_bytes
-from studies.planning.models import target_shape
-from studies.planning.outputs import Output, Peak, outputs_of, peaks_of
-from studies.planning.rates import Found, Gpu, Rates
-from studies.planning.store_size import GroupSize, group_sizes, responses_size
-from studies.planning.work import STAGES, Shapes, Stage, Work, seconds_of, work_of
-from studies.runs import find_run
-from studies.status.freshness import freshness
+from core.checkout import project_root, relative_to_root
+from core.errors import ConfigError, SourceError
+from core.files import read_json
+from evaluation.statistics.scores import RECONSTRUCTION
+from feature_store.schema import MANIFEST
+from feature_store.sources.base import SPLITS
+from feature_store.sources.bold_moments.dataset import BoldMomentsConfig
+from feature_store.sources.bold_moments.layout import DOWNLOAD, STIMULI, Counts
+from feature_store.sources.bold_moments.request import how_to_get_clips
+from models.extractors.settings import GivenConfig
+from models.weights.download import choose
+from models.weights.locate import DOWNLOADED, PUBLISHED
+from studies.planning.facts import StudyFacts, find_facts
+from studies.planning.memory import Network, Peak, networks_of, peaks_of
+from studies.planning.store_size import Shapes, group_sizes, parts_size, responses_size
+from studies.stores.download import published_weights
 from studies.study import Study
 
-SCHEMA = 1
-MEASURED, ESTIMATED = "measured here", "estimated, never run by us"
-GPUS = (1, 8)
+SCHEMA = 2
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A model of the hub that a study names: bytes of the weights that are read, if known, and whether it is here."""
+
+    name: str
+    size: int | None
+    there: bool
 
 
 @dataclass(frozen=True)
 class GroupPlan:
-    """One group of the store: what it will hold, and whether it stands.
-
-    Attributes
-    ----------
-    name : for example ``"responses/sub-01"``
-    shapes : of betas or values, by array
-    chunks, files, size : as `plan_sizes.GroupSize` has them
-    state : what `brain2video status` says of it, ``"fresh"`` where nothing is to be done
-    there : bytes that are in the store
-    """
+    """One group of the store, as `store_size.GroupSize` has it, and what `brain2video status` shows of it."""
 
     name: str
     shapes: dict[str, tuple[int, ...]]
@@ -47,58 +49,31 @@ class GroupPlan:
     files: int
     size: int
     state: str
-    there: int
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing is to be written."""
-        return self.state == "fresh"
 
 
 @dataclass(frozen=True)
-class StageHours:
-    """Hours of one stage.
+class Output:
+    """What lies beside the store: files, and bytes where they can be known beforehand."""
 
-    Attributes
-    ----------
-    stage : Stage
-    whole : of the whole study, by machine: ``"this machine"``, ``"1 GPU"``, ``"8 GPUs"``
-    left : of what is not done yet
-    grounds : by machine, whether that was measured or estimated
-    """
-
-    stage: Stage
-    whole: dict[str, float]
-    left: dict[str, float]
-    grounds: dict[str, str]
+    what: str
+    size: int | None
+    files: int
 
 
 @dataclass(frozen=True)
 class Scale:
-    """The same study with so many subjects.
-
-    Attributes
-    ----------
-    subjects : int
-    fetch, store, files, models : bytes, but for files
-    memory : the largest peak of any stage
-    hours : by machine; empty where there are no rates
-    money : by number of GPUs: GPU hours and a month of storage; empty as well
-    """
+    """The same study with so many subjects: bytes and files of the store, models of the largest route, peak memory."""
 
     subjects: int
-    fetch: int
     store: int
     files: int
     models: int
     memory: int
-    hours: dict[str, float]
-    money: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that `brain2video plan` shows."""
+    """Everything that `brain2video plan` shows; `ask` is the command that asks for the bytes of the recordings."""
 
     schema: int
     study: str
@@ -107,13 +82,13 @@ class Plan:
     stimuli: dict[str, int]
     trials: dict[str, int]
     voxels: tuple[int, int]
-    fetch: ToFetch
+    ask: str | None
+    weights: tuple[Weights, ...]
     groups: tuple[GroupPlan, ...]
     outputs: tuple[Output, ...]
     peaks: tuple[Peak, ...]
-    hours: tuple[StageHours, ...]
+    networks: tuple[Network, ...]
     scales: tuple[Scale, ...]
-    assumptions: dict[str, Any]
     notes: tuple[str, ...]
 
     @property
@@ -124,7 +99,7 @@ class Plan:
     @property
     def size_left(self) -> int:
         """Bytes of the groups that are not fresh."""
-        return sum(one.size for one in self.groups if not one.done)
+        return sum(one.size for one in self.groups if one.state != "fresh")
 
     def record(self) -> dict[str, Any]:
         """Return the plan as JSON."""
@@ -134,36 +109,30 @@ class Plan:
 def plan(
     study: Study,
     *,
-    found: Found | None,
-    gpu: Gpu | None = None,
     subjects: Sequence[int] = (),
     supposed: Mapping[str, str] | None = None,
+    states: Mapping[str, str] | None = None,
 ) -> Plan:
     """Return what a study will take.
 
     Parameters
     ----------
     study : Study
-    found : Found, optional
-        The rates; without them there are no hours and no money.
-    gpu : Gpu, optional
-        What is supposed of a GPU and of prices.
     subjects : sequence of int
         For how many subjects the study is scaled, beside its own.
     supposed : mapping of str, optional
-        See `plan_facts.find_facts`.
+        See `facts.find_facts`.
+    states : mapping of str, optional
+        What `brain2video status` shows of the store's groups, by their names.
 
     Raises
     ------
-    ConfigError
-        Something that the plan needs is nowhere; one line says what, and how to say it.
+    ConfigError, ModelError
+        Something that the plan needs is nowhere; one line says what, and what to do.
     """
-    facts, gpu = find_facts(study, supposed), gpu or Gpu()
-    shapes = shapes_of(study)
-    rates = None if found is None else found.rates
-    fetch, groups = to_fetch(study), _groups(study, facts, shapes)
-    done = _done(study, groups)
-    notes = [*fetch.notes, *_notes(study, facts, found)]
+    facts, shapes = find_facts(study, supposed), shapes_of(study)
+    networks, unknown = networks_of(study, facts, shapes)
+    voxels = [one.voxels for one in facts.subjects]
     return Plan(
         schema=SCHEMA,
         study=study.study,
@@ -171,157 +140,111 @@ def plan(
         subjects=len(facts.subjects),
         stimuli={split: facts.count(split) for split in SPLITS},
         trials={split: sum(one.rows(split) for one in facts.subjects) for split in SPLITS},
-        voxels=(min(one.voxels for one in facts.subjects), max(one.voxels for one in facts.subjects)),
-        fetch=fetch,
-        groups=groups,
-        outputs=tuple(outputs_of(study, facts, shapes, rates)),
-        peaks=tuple(peaks_of(study, facts, shapes, rates)),
-        hours=() if rates is None else _hours(study, facts, shapes, rates, gpu, done),
-        scales=tuple(_scale(study, facts.of_subjects(n), shapes, fetch, rates, gpu) for n in subjects),
-        assumptions={"gpu": gpu.model_dump(), "rates": None if found is None else _told(found)},
-        notes=tuple(notes),
+        voxels=(min(voxels), max(voxels)),
+        ask=_command(study),
+        weights=tuple(_weights(study)),
+        groups=tuple(_groups(study, facts, shapes, states or {})),
+        outputs=tuple(_outputs(study, facts, shapes)),
+        peaks=tuple(peaks_of(study, facts, shapes, networks)),
+        networks=tuple(networks),
+        scales=tuple(_scale(study, facts, count, shapes, networks) for count in subjects),
+        notes=(*unknown, *_notes(study, facts)),
     )
 
 
-def work_of_study(study: Study) -> dict[Stage, Work]:
-    """Return the work of every stage of a study whose recordings are here; raises as `plan`."""
-    return work_of(study, find_facts(study), shapes_of(study))
-
-
-def _told(found: Found) -> dict[str, Any]:
-    return {"file": found.file, "date": found.rates.date, "machine": found.rates.machine.model_dump()}
-
-
 def shapes_of(study: Study) -> Shapes:
-    """Return the shape of one stimulus, and its type, of every target; raises as `plan_models.target_shape`."""
-    source: Source | None = None
-    if any(one.extractor == "given" for one in study.targets.values()):
-        try:
-            source = study.source.build(project_root())
-        except SourceError:
-            source = None
-    return {name: target_shape(study, name, source) for name in study.targets}
+    """Return the shape of one stimulus, and its type, of every target.
 
-
-def _groups(study: Study, facts: StudyFacts, shapes: Shapes) -> tuple[GroupPlan, ...]:
-    states = _states(study)
-    made = []
-    for size in group_sizes(facts, shapes):
-        there = stored_bytes(study, size.name) or 0
-        state = states.get(size.name, "there, and nobody can tell how fresh" if there else "not made")
-        made.append(_group(size, state, there))
-    return tuple(made)
-
-
-def _group(size: GroupSize, state: str, there: int) -> GroupPlan:
-    shapes = {one.name: one.shape for one in size.values}
-    return GroupPlan(size.name, shapes, size.chunks, size.files, size.size, state, there)
-
-
-def _states(study: Study) -> dict[str, str]:
-    """Return what the status says of every group, by its name; nothing where the source is not here."""
-    try:
-        return {path.relative_to(study.store).as_posix(): one.state for path, one in freshness(study).items()}
-    except SourceError:
-        return {}
-
-
-def _done(study: Study, groups: Sequence[GroupPlan]) -> dict[Stage, float]:
-    """Return which part of every stage is done: of stores by their bytes, of runs all or nothing."""
-    parts: dict[Stage, float] = {}
-    kinds: tuple[tuple[Stage, str], ...] = (("ingest", "responses/"), ("extract", "targets/"))
-    for stage, kind in kinds:
-        of_kind = [one for one in groups if one.name.startswith(kind)]
-        parts[stage] = sum(one.size for one in of_kind if one.done) / max(1, sum(one.size for one in of_kind))
-    trained = float(all(one.done for one in groups) and _is_trained(study))
-    rendered = float(bool(trained) and (study.outputs / "latest" / "manifest.json").is_file())
-    return {**parts, "select": trained, "train": trained, "reconstruct": rendered, "evaluate": rendered}
-
-
-def _is_trained(study: Study) -> bool:
-    """Say whether there is a training run made from the stores, settings and code as they are now."""
-    from studies.training.fit import RECORD, stored_subjects, training_made_from
-
-    store = Store(study.store)
-    made_from = training_made_from(study, store, stored_subjects(study, store))
-    return find_run(study.outputs / "training", RECORD, made_from["fingerprint"]) is not None
-
-
-def _hours(
-    study: Study, facts: StudyFacts, shapes: Shapes, rates: Rates, gpu: Gpu, done: Mapping[Stage, float]
-) -> tuple[StageHours, ...]:
-    made, work = [], work_of(study, facts, shapes)
-    for stage in STAGES:
-        if work[stage] != Work():
-            whole = stage_hours(work[stage], rates, gpu, stage)
-            left = {machine: hours * (1 - done[stage]) for machine, hours in whole.items()}
-            made.append(StageHours(stage, whole, left, _grounds(study, stage)))
-    return tuple(made)
-
-
-def stage_hours(work: Work, rates: Rates, gpu: Gpu, stage: Stage) -> dict[str, float]:
-    """Return a stage's hours on this machine, on one GPU and on eight."""
-    made = {"this machine": seconds_of(work, rates) / 3600}
-    for gpus in GPUS:
-        name = f"{gpus} GPU" if gpus == 1 else f"{gpus} GPUs"
-        made[name] = seconds_of(work, rates, gpu, gpus, stage) / 3600
+    Raises
+    ------
+    ConfigError, ModelError
+        A target was made elsewhere and is not here; or the settings of a model are not.
+    """
+    made = {}
+    for name, config in study.targets.items():
+        if isinstance(config, GivenConfig):
+            made[name] = _given_shape(study, name, config.file or name), "float32"
+        else:
+            made[name] = config.shape(project_root()), "float16"
     return made
 
 
-def _grounds(study: Study, stage: Stage) -> dict[str, str]:
-    """Say of every machine whether a stage's rates were measured on it at work of this kind."""
-    arrays, ours = study.source.kind == "arrays", _is_of_our_world(study)
-    measured = {"ingest": arrays, "extract": ours, "reconstruct": ours, "evaluate": ours}.get(stage, True)
-    elsewhere = {f"{n} GPU" if n == 1 else f"{n} GPUs": ESTIMATED for n in GPUS}
-    return {"this machine": MEASURED if measured else ESTIMATED, **elsewhere}
-
-
-def _is_of_our_world(study: Study) -> bool:
-    """Say whether no network but the small world's takes part, so that its rates are those measured."""
-    named = [getattr(one, "weights", "models/small_world") for one in study.targets.values()]
-    named += [] if study.generator is None else [study.generator.weights]
-    named += [one.weights for one in (study.judges.clip, study.judges.frames, study.judges.videos) if one is not None]
-    return all(name.startswith("models/small_world") for name in named)
-
-
-def _scale(study: Study, facts: StudyFacts, shapes: Shapes, fetch: ToFetch, rates: Rates | None, gpu: Gpu) -> Scale:
-    store, files = _store_of(facts, shapes)
-    outputs = outputs_of(study, facts, shapes, rates)
-    models = max((one.size for one in outputs if one.each), default=0)
-    kept = store + models + sum(one.size for one in outputs if not one.each)
-    fetched = fetch.weights_size + fetch.each * len(facts.subjects)
-    hours: dict[str, float] = {}
-    money: dict[str, float] = {}
-    if rates is not None:
-        work = work_of(study, facts, shapes)
-        for stage in STAGES:
-            for machine, one in stage_hours(work[stage], rates, gpu, stage).items():
-                hours[machine] = hours.get(machine, 0.0) + one
-        month = (kept + fetched) / 1e9 * gpu.gb_month_price
-        for machine, count in zip(list(hours)[1:], GPUS, strict=True):
-            money[machine] = hours[machine] * count * gpu.hour_price + month
-    memory = max(one.size for one in peaks_of(study, facts, shapes, rates))
-    return Scale(len(facts.subjects), fetched, store, files, models, memory, hours, money)
-
-
-def _store_of(facts: StudyFacts, shapes: Shapes) -> tuple[int, int]:
-    """Return bytes and files of a store."""
-    sized = [(responses_size(one), count) for one, count in facts.alike]
-    sized += [(one, 1) for one in group_sizes(replace(facts, subjects=()), shapes)]
-    return sum(one.size * count for one, count in sized), sum(one.files * count for one, count in sized)
-
-
-def _notes(study: Study, facts: StudyFacts, found: Found | None) -> list[str]:
-    notes = []
-    if found is None:
-        notes.append(
-            "no rates: run 'python benchmarks/scale.py --write .state/rates.json' for hours and money; the peaks of "
-            "memory lack what a bare process takes"
+def _given_shape(study: Study, name: str, file: str) -> tuple[int, ...]:
+    try:
+        values = study.source.build(project_root()).target(file)
+    except SourceError:
+        values = None
+    if values is None:
+        raise ConfigError(
+            f"targets.{name}: embeddings made elsewhere ('given'), and their file is not here to give their shape; "
+            "set source.path to the folder that has it, or leave the target out with --set"
         )
+    return tuple(values.shape[1:])
+
+
+def _weights(study: Study) -> list[Weights]:
+    known: dict[str, dict[str, int]] = read_json(PUBLISHED / "files.json")
+    made = []
+    for name, wanted in published_weights(study).items():
+        size = sum(choose(name, known[name], wanted)[0].values()) if name in known else None
+        made.append(Weights(name, size, (project_root() / DOWNLOADED / name).is_dir()))
+    return made
+
+
+def _command(study: Study) -> str | None:
+    """Return the command that asks for the bytes of the recordings; None where no command brings them."""
+    config = study.source
+    if not isinstance(config, BoldMomentsConfig) or config.counts != Counts():
+        return None
+    wanted = [f"--subject {number}" for number in config.subjects or range(1, 11)]
+    wanted += [f"--responses {config.responses}", *(f"--roi {roi}" for roi in config.rois or ())]
+    return f"{DOWNLOAD} {shlex.quote(config.path)} {' '.join(wanted)} --dry-run"
+
+
+def _groups(study: Study, facts: StudyFacts, shapes: Shapes, states: Mapping[str, str]) -> list[GroupPlan]:
+    made = []
+    for one in group_sizes(facts, shapes):
+        there = (study.store / one.name / MANIFEST).is_file()
+        state = states.get(one.name, "there; its source is not here to compare it with" if there else "not made")
+        values = {array.name: array.shape for array in one.values}
+        made.append(GroupPlan(one.name, values, one.chunks, one.files, one.size, state))
+    return made
+
+
+def _outputs(study: Study, facts: StudyFacts, shapes: Shapes) -> list[Output]:
+    """Return the parts of every route, of which one is registered, and videos."""
+    made = [
+        Output(f"route {name}: encoder and regressors", parts_size(study, route, facts, shapes), len(study.parts))
+        for name, route in study.training.routes.items()
+    ]
+    if study.why_nothing_to_render() is None:
+        made.append(Output(f"videos, seen and {RECONSTRUCTION}", None, 2 * facts.count("test")))
+    return made
+
+
+def _scale(study: Study, facts: StudyFacts, count: int, shapes: Shapes, networks: Sequence[Network]) -> Scale:
+    more, facts = count - len(facts.subjects), facts.of_subjects(count)
+    sized = [(responses_size(one), alike) for one, alike in facts.alike]
+    sized += [(one, 1) for one in group_sizes(replace(facts, subjects=()), shapes)]
+    grown = [replace(one, working=max(0, one.working + more * one.each)) for one in networks]
+    return Scale(
+        count,
+        sum(one.size * alike for one, alike in sized),
+        sum(one.files * alike for one, alike in sized),
+        max(parts_size(study, route, facts, shapes) for route in study.training.routes.values()),
+        max(one.size for one in peaks_of(study, facts, shapes, grown)),
+    )
+
+
+def _notes(study: Study, facts: StudyFacts) -> list[str]:
+    config, notes = study.source, []
+    if _command(study) is not None and isinstance(config, BoldMomentsConfig):
+        clips = project_root() / (config.stimuli or f"{config.path}/{STIMULI}")
+        notes += [] if clips.is_dir() else [how_to_get_clips(relative_to_root(clips))]
     if study.storage.compression != "none":
         notes.append(f"responses are compressed ({study.storage.compression}): their bytes are the most there will be")
     if study.training.rois is not None:
-        notes.append("training.rois is not gone into: memory and hours of training are those of all voxels")
+        notes.append("training.rois is not looked at: the memory of training is that of all voxels")
     if facts.origin == "declared by the dataset" and study.simulation is not None:
         notes.append("not simulated yet: voxels and captions are about what the simulation will make")
     return notes

@@ -11,57 +11,50 @@ There is no truth to score against.
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from core.clips import Clip
-from core.config import Config
 from core.errors import ConfigError, RegistryError
 from core.files import digest_json, staged_folder, write_bytes, write_json
 from core.progress import report
 from evaluation.report.sheet import contact_sheet, sheet_png
 from feature_store import Store
+from feature_store.sources.response_file import RESPONSES, TRIALS, VOXELS, suffix_of
 from models.decoders.build import Encoder
 from models.registry.production import fetch
 from models.registry.sets import ModelSet
 from studies.decoding.predictions import predict_roles
-from studies.decoding.render import Rendered, Renderer, why_nothing_to_render
+from studies.decoding.render import Rendered, renderer_of
 from studies.decoding.voxel_record import VoxelRecord, VoxelScale
-from studies.reconstruction.provenance import VIDEOS, Input, MadeFrom, made_from, portable, write_videos
-from studies.reconstruction.response_file import IMAGES, NewResponses, read_responses
-from studies.reconstruction.run import MANIFEST, reference_to, subject_of
+from studies.reconstruction.checks import NewFile, NewResponses, read_responses
+from studies.reconstruction.provenance import Input, MadeFrom, made_from, portable, subject_of, write_videos
+from studies.reconstruction.run import reference_to
 from studies.references import ReconstructionRef
 from studies.registry.production import require_same_targets
-from studies.runs import file_digests, find_run, git_commit, publish_latest, run_name
+from studies.runs import (
+    CAPTIONS,
+    MANIFEST,
+    NEW,
+    SHEET,
+    VIDEOS,
+    file_digests,
+    find_run,
+    git_commit,
+    publish_latest,
+    run_name,
+)
 from studies.study import Study
 
-FOLDER = "new"
-CAPTIONS = "captions.csv"
-
-
-class NewFile(Config):
-    """A file of responses with what belongs to it; see `studies.reconstruction.response_file.read_responses`.
-
-    Attributes
-    ----------
-    path : `.npy`, a folder with `responses.npy`, or a NIfTI image
-    voxels, trials : tables of its voxels and trials; by default those beside it
-    mask : for an image, where its voxels lie
-    check_scale : False takes values of another scale than training's
-    """
-
-    path: Path
-    voxels: Path | None = None
-    trials: Path | None = None
-    mask: Path | None = None
-    check_scale: bool = True
+__all__ = ["NewFile", "NewVideos", "read_new", "reconstruct_file"]
 
 
 @dataclass(frozen=True)
 class NewVideos:
-    """What was made of a file of responses.
+    """The videos of a file of responses.
 
     Attributes
     ----------
@@ -91,72 +84,64 @@ def reconstruct_file(study: Study, file: NewFile, chosen: ModelSet) -> NewVideos
     RegistryError
         The set does not predict what the study renders, or was registered without a record of its voxels.
     SourceError
-        The file is not what the encoder was trained on, which one line says.
+        The file is not what the encoder was trained on.
     """
-    nothing = why_nothing_to_render(study)
+    nothing = study.why_nothing_to_render()
     if nothing is not None:
         raise ConfigError(nothing)
-    subject, store = subject_of(study, chosen), Store(study.store)
+    subject, store = subject_of(chosen, study.reconstruction.subject), Store(study.store)
     require_same_targets(study, chosen)
     encoder, regressors = fetch(chosen)
     new = read_new(store, file, chosen, encoder, subject)
     for note in new.notes:
         report(f"note: {note}", 1, 1)
     names, roles = predict_roles(encoder, regressors, subject, new.values, new.names)
-    made = Renderer(study, store).render_row(roles, names)
-    given = Input(kind="file", name=file.path.name, digest=new.digest)
-    folder, fresh = _write(study, made_from(study, store, chosen, subject, given), file, new, names, made)
-    reference = reference_to(study, folder, MANIFEST, fresh=fresh)
-    return NewVideos(names, made.clips, made.captions, new.notes, folder, reference)
+    rendered = renderer_of(study, store).render_row(roles, names)
+    responses = Input(kind="file", name=file.path.name, digest=new.digest)
+    origin = made_from(study, store, chosen, subject, responses)
+    folder, fresh = _write(study.outputs / NEW, portable(study), origin, file, new, names, rendered)
+    reference = reference_to(study.study, folder, MANIFEST, fresh=fresh)
+    return NewVideos(names, rendered.clips, rendered.captions, new.notes, folder, reference)
 
 
 def read_new(store: Store, file: NewFile, chosen: ModelSet, encoder: Encoder, subject: str) -> NewResponses:
-    """Read a file and hold it against what the encoder recorded of the subject's voxels."""
-    told = chosen.record.get("voxels", {}).get(subject)
-    if told is None:
+    """Read a file and check it against what the encoder recorded of the subject's voxels."""
+    record = chosen.record.get("voxels", {}).get(subject)
+    if record is None:
         raise RegistryError(f"{chosen}: no record of the voxels of {subject}; train again, then promote")
-    return read_responses(
-        file.path,
-        subject,
-        VoxelRecord.model_validate(told),
-        scale=VoxelScale.of_encoder(encoder, subject),
-        table=_table(store, chosen, subject),
-        voxels=file.voxels,
-        trials=file.trials,
-        mask=file.mask,
-        check_scale=file.check_scale,
-    )
-
-
-def _table(store: Store, chosen: ModelSet, subject: str) -> pd.DataFrame | None:
-    """Return the store's table of voxels where it is the one that the encoder was trained on."""
-    if subject not in store.names("responses"):
-        return None
-    group = store.responses(subject)
-    return group.voxels if group.digest == chosen.record["stores"].get(f"responses/{subject}") else None
+    group = store.responses(subject) if subject in store.names("responses") else None
+    same = group is not None and group.digest == chosen.record["stores"].get(f"responses/{subject}")
+    table = group.voxels if group is not None and same else None
+    scale = VoxelScale.of_encoder(encoder, subject)
+    return read_responses(file, subject, VoxelRecord.model_validate(record), scale=scale, table=table)
 
 
 def _write(
-    study: Study, origin: MadeFrom, file: NewFile, new: NewResponses, names: list[str], made: Rendered
+    runs: Path,
+    config: dict[str, Any],
+    origin: MadeFrom,
+    file: NewFile,
+    new: NewResponses,
+    names: list[str],
+    rendered: Rendered,
 ) -> tuple[Path, bool]:
-    """Write the run, or find it as it was; return its folder, and whether it was there."""
-    runs = study.outputs / FOLDER
-    record = {"study": study.study, "made_from": origin.model_dump(mode="json"), "config": portable(study)}
+    """Write the run, unless there is one that is up to date; return its folder, and whether it was there."""
+    record = {"study": config["study"], "made_from": origin.model_dump(mode="json"), "config": config}
     record |= {"trials": new.names, "notes": new.notes}
     fingerprint = digest_json(record)
-    found = find_run(runs, MANIFEST, fingerprint)
-    folder = found or runs / run_name(fingerprint)
-    if found is None:
+    current = find_run(runs, MANIFEST, fingerprint)
+    folder = current or runs / run_name(fingerprint)
+    if current is None:
         with staged_folder(folder) as building:
-            write_videos(building / VIDEOS, study, origin, made, names)
-            captions = {"name": names, "decoded": made.captions or "", "nearest": made.nearest or ""}
+            write_videos(building / VIDEOS, config, origin, rendered, names)
+            captions = {"name": names, "decoded": rendered.captions or "", "nearest": rendered.nearest or ""}
             pd.DataFrame(captions).to_csv(building / CAPTIONS, index=False)
-            write_bytes(building / "sheet.png", _sheet(made.clips, made.captions))
+            write_bytes(building / SHEET, _sheet(rendered.clips, rendered.captions))
             _keep(file, new, building)
             more = {"fingerprint": fingerprint, "run": folder.name, "git_commit": git_commit()}
             write_json(building / MANIFEST, {**record, **more, "files": file_digests(building)})
     publish_latest(folder)
-    return folder, found is not None
+    return folder, current is not None
 
 
 def _sheet(clips: Clip, captions: list[str]) -> bytes:
@@ -168,13 +153,11 @@ def _sheet(clips: Clip, captions: list[str]) -> bytes:
 
 def _keep(file: NewFile, new: NewResponses, folder: Path) -> None:
     """Copy the responses with their tables into the run, so that its videos can be made again."""
-    source = file.path / "responses.npy" if file.path.is_dir() else file.path
-    suffix = next((one for one in IMAGES if source.name.lower().endswith(one)), source.suffix)
-    shutil.copyfile(source, folder / f"responses{suffix}")
-    pd.DataFrame({"stimulus_id": new.names}).to_csv(folder / "trials.csv", index=False)
-    beside = file.voxels or source.parent / "voxels.csv"
-    if beside.is_file():
-        shutil.copyfile(beside, folder / "voxels.csv")
+    source = file.path / RESPONSES if file.path.is_dir() else file.path
+    shutil.copyfile(source, folder / f"responses{suffix_of(source)}")
+    pd.DataFrame({"stimulus_id": new.names}).to_csv(folder / TRIALS, index=False)
+    voxels = file.voxels or source.parent / VOXELS
+    if voxels.is_file():
+        shutil.copyfile(voxels, folder / VOXELS)
     if file.mask is not None:
-        mask = next((one for one in IMAGES if file.mask.name.lower().endswith(one)), file.mask.suffix)
-        shutil.copyfile(file.mask, folder / f"mask{mask}")
+        shutil.copyfile(file.mask, folder / f"mask{suffix_of(file.mask)}")

@@ -1,4 +1,4 @@
-"""Provenance: what a video was made from, in its own metadata, written with it and read from it again.
+"""Provenance: a video's inputs, in its own metadata, written with it and read from it again.
 
 It holds nothing of the time or of the place, so that the same study gives the same bytes wherever it is rendered:
 versions are numbers and digests, and paths are relative to the checkout or reduced to a name.
@@ -20,21 +20,19 @@ from pydantic import ConfigDict, Field, PositiveInt, ValidationError
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from core.checkout import project_root
-from core.clips import Clip, read_metadata, write_clip
+from core.clips import Clip, ClipConfig, read_metadata, write_clip
 from core.code import code_digest
-from core.config import Config, explain
-from core.errors import SourceError
+from core.config import Config, explain, nearest
+from core.errors import ConfigError, SourceError
 from core.files import canonical_json
 from core.progress import track
 from feature_store import Store
 from models.registry.sets import ModelSet
-from studies.decoding.render import Rendered
+from studies.decoding.render import Rendered, Renderer
 from studies.runs import git_commit
 from studies.study import Study
 
 SCHEMA = 1
-VIDEOS, SEEN = "videos", "seen"
-"""Folders of a run: what was reconstructed, and what had been shown."""
 KEPT = {"study", "seed", "source", "clips", "targets", "roles", "generator", "captioner"}
 """Sections of a study that a video depends on, once its models are trained."""
 
@@ -74,7 +72,7 @@ class Machine(Config):
 
 
 class MadeFrom(Config):
-    """What every video of a run was made from.
+    """The inputs of every video of a run.
 
     Attributes
     ----------
@@ -107,7 +105,7 @@ class MadeFrom(Config):
 
 
 class Provenance(Config):
-    """What a video says of itself.
+    """A video's own record of what it shows and was made from.
 
     Attributes
     ----------
@@ -136,7 +134,7 @@ class Provenance(Config):
     made_from: MadeFrom | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return what is written into a video; None is left out."""
+        """Return the JSON that is written into a video, without what is None."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     @property
@@ -147,18 +145,18 @@ class Provenance(Config):
         return f"{self.study}: stimulus {self.stimulus} reconstructed from {self.made_from.subject}"
 
 
-def made_from(study: Study, store: Store, chosen: ModelSet, subject: str, given: Input) -> MadeFrom:
-    """Return what a run's videos are made from.
+def made_from(study: Study, store: Store, chosen: ModelSet, subject: str, responses: Input) -> MadeFrom:
+    """Return the inputs of a run's videos.
 
     Parameters
     ----------
-    given : Input
-        The responses; `stored_input` returns those of the store.
+    responses : Input
+        `stored_input` returns those of the store.
     """
     roles, captioner = study.roles.regressed(), study.captioner_of_b()
     return MadeFrom(
         subject=subject,
-        input=given,
+        input=responses,
         models=Models(versions=chosen.versions, digests=chosen.digests),
         rois=chosen.record["rois"],
         targets={role: store.target(name).digest for role, name in roles.items()},
@@ -169,7 +167,9 @@ def made_from(study: Study, store: Store, chosen: ModelSet, subject: str, given:
         captioner_revision=captioner.revision(project_root()) if captioner else None,
         seed=study.seed,
         strength=study.generator.strength if study.generator else None,
-        code=code_digest(made_from, study.generator, study.captioner),
+        code=code_digest(
+            made_from, Renderer, [study.targets[name] for name in roles.values()], study.generator, captioner
+        ),
         machine=this_machine(),
     )
 
@@ -179,36 +179,64 @@ def stored_input(store: Store, subject: str) -> Input:
     return Input(kind="store", name=f"responses/{subject}", digest=store.responses(subject).digest)
 
 
-def write_videos(folder: Path, study: Study, origin: MadeFrom, made: Rendered, stimuli: Sequence[str]) -> None:
-    """Write ``<folder>/<stimulus>.mp4`` for each of the reconstructed clips, with its provenance."""
-    shared = {"study": study.study, "git_commit": git_commit(), "config": portable(study), "made_from": origin}
+def subject_of(chosen: ModelSet, wanted: str | None) -> str:
+    """Return whose brain is reconstructed from: the one asked for, else the first that the models know.
+
+    Raises
+    ------
+    ConfigError
+        The models do not know it.
+    """
+    known = [str(subject) for subject in chosen.record["subjects"]]
+    subject = wanted or known[0]
+    if subject not in known:
+        raise ConfigError(f"reconstruction.subject: {chosen} knows no '{subject}'{nearest(subject, known)}")
+    return subject
+
+
+def write_videos(
+    folder: Path, config: dict[str, Any], origin: MadeFrom, rendered: Rendered, stimuli: Sequence[str]
+) -> None:
+    """Write ``<folder>/<stimulus>.mp4`` for each of the reconstructed clips, with its provenance.
+
+    Parameters
+    ----------
+    config : dict
+        The study, as `portable` returns it.
+    """
+    commit = git_commit()
     for index, stimulus in track(list(enumerate(stimuli)), "writing videos"):
-        said = Provenance(
+        provenance = Provenance(
             role="reconstruction",
+            study=config["study"],
             stimulus=stimulus,
-            caption=made.captions[index] if made.captions else None,
-            rendered_with=made.together[index] if made.together else [],
-            frames=digest_frames(made.clips[index]),
-            **shared,
+            caption=rendered.captions[index] if rendered.captions else None,
+            rendered_with=rendered.together[index] if rendered.together else [],
+            frames=digest_frames(rendered.clips[index]),
+            git_commit=commit,
+            config=config,
+            made_from=origin,
         )
-        write_video(folder / f"{stimulus}.mp4", made.clips[index], study.clips.fps, said)
+        write_video(folder / f"{stimulus}.mp4", rendered.clips[index], provenance)
 
 
-def write_seen(folder: Path, study: Study, clips: NDArray[np.uint8], stimuli: Sequence[str]) -> None:
-    """Write what had been shown beside the reconstructions, as far as its provenance goes."""
-    shared = {"study": study.study, "git_commit": git_commit(), "config": portable(study)}
+def write_seen(folder: Path, config: dict[str, Any], clips: NDArray[np.uint8], stimuli: Sequence[str]) -> None:
+    """Write what had been shown beside the reconstructions, as far as its provenance goes; see `write_videos`."""
+    shared: dict[str, Any] = {"study": config["study"], "git_commit": git_commit(), "config": config}
     for clip, stimulus in track(list(zip(clips, stimuli, strict=True)), "writing what was seen"):
-        said = Provenance(role="seen", stimulus=stimulus, frames=digest_frames(clip), **shared)
-        write_video(folder / f"{stimulus}.mp4", clip, study.clips.fps, said)
+        provenance = Provenance(role="seen", stimulus=stimulus, frames=digest_frames(clip), **shared)
+        write_video(folder / f"{stimulus}.mp4", clip, provenance)
 
 
-def write_video(path: Path, clip: Clip, fps: float, said: Provenance) -> None:
+def write_video(path: Path, clip: Clip, provenance: Provenance) -> None:
     """Write a clip with its provenance in the tag `comment`, as canonical JSON, and a line for people in `title`."""
-    write_clip(path, clip, fps, metadata={"title": said.title, "comment": canonical_json(said.to_json())})
+    fps = ClipConfig.model_validate(provenance.config["clips"]).fps
+    metadata = {"title": provenance.title, "comment": canonical_json(provenance.to_json())}
+    write_clip(path, clip, fps, metadata=metadata)
 
 
 def read_provenance(video: Path) -> Provenance:
-    """Read what a video says of itself.
+    """Read a video's provenance.
 
     Raises
     ------
@@ -249,15 +277,15 @@ def portable(study: Study) -> dict[str, Any]:
     content["targets"] = {name: content["targets"][name] for name in roles.values()}
     content["roles"] = roles
     content["source"]["path"] = _reduced(content["source"]["path"])
-    made: dict[str, Any] = _without_places(content)
-    return made
+    reduced: dict[str, Any] = _without_places(content)
+    return reduced
 
 
 def _without_places(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_places(one) for key, one in value.items()}
+        return {key: _without_places(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_without_places(one) for one in value]
+        return [_without_places(item) for item in value]
     return _reduced(value) if isinstance(value, str) and value.startswith(("/", "~", "..")) else value
 
 
@@ -273,8 +301,8 @@ def _settings(config: Config | None) -> dict[str, Any] | None:
 
 def this_machine() -> Machine:
     """Return what of this machine may show in the last bit."""
-    blas = [one for one in threadpool_info() if one["user_api"] == "blas"]
-    kinds = {str(one.get("architecture", one["internal_api"])) for one in blas}
+    blas = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    kinds = {str(pool.get("architecture", pool["internal_api"])) for pool in blas}
     return Machine(
         torch=torch.__version__,
         numpy=np.__version__,
@@ -282,7 +310,7 @@ def this_machine() -> Machine:
         processor=" ".join([torch.backends.cpu.get_cpu_capability(), *sorted(kinds)]),
         gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         threads=torch.get_num_threads(),
-        blas_threads=max((int(one["num_threads"]) for one in blas), default=1),
+        blas_threads=max((int(pool["num_threads"]) for pool in blas), default=1),
     )
 
 

@@ -1,5 +1,9 @@
-"""Reconstructs the test stimuli with a model set and judges them: all rows, every metric, the diagnoses, the leaks."""
+"""Reconstructs the test stimuli with a model set and scores them: all rows, every metric, the diagnoses, the leaks.
 
+Rows beside the reconstruction show what the generator, the training set and the mean can do alone.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,22 +13,24 @@ from numpy.typing import NDArray
 from core.checkout import project_root
 from core.progress import report as progress
 from evaluation.diagnoses.dimension import dimension_report
-from evaluation.diagnoses.distance import split_by_distance
-from evaluation.statistics.scores import RECONSTRUCTION
+from evaluation.diagnoses.distance import Nearest, split_by_distance
+from evaluation.statistics.controls import with_test_noise
+from evaluation.statistics.scores import MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION
 from evaluation.statistics.spaces import OF_A_STUDY, centred, why_left_out
 from evaluation.statistics.table import Table
 from feature_store import Store
+from feature_store.reader import Targets
 from models.registry.production import fetch
 from models.registry.sets import ModelSet
 from studies.decoding.predictions import Predictions, predict_test_roles, stimuli_trained_on
-from studies.decoding.render import Rendered, Renderer
-from studies.reconstruction.controls import ControlRows, Nearest
+from studies.decoding.render import Rendered, Renderer, Roles, renderer_of
 from studies.scoring.leaks import find_leaks
-from studies.scoring.views import Judges, Viewer, views_of_targets
-from studies.stores.targets import read_clips
+from studies.scoring.views import Viewer, load_judges, views_of_targets
+from studies.stores.clip_reading import read_clips
 from studies.study import Study
 
 Array = NDArray[Any]
+Clips = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -35,17 +41,18 @@ class Judged:
     ----------
     stimuli : test stimuli
     seen : (stimulus, frame, height, width, 3) uint8
-    captions : of what was seen, some of each stimulus
+    captions : of what was seen, the first of each stimulus, empty where it has none
     reconstruction : what was rendered from the brain
     table : every row's values
     report : `rows`, `comparisons`, `permutations`, `diagnoses`, `notes`, as `metrics.json` holds them
     predicted, truth : z, (stimulus, …), less the training mean
     nearest_to_prediction, nearest_to_truth : training stimuli
+    training_captions : the first caption of each training stimulus, empty where it has none
     """
 
     stimuli: list[str]
-    seen: NDArray[np.uint8]
-    captions: list[list[str]]
+    seen: Clips
+    captions: list[str]
     reconstruction: Rendered
     table: Table
     report: dict[str, Any]
@@ -53,19 +60,26 @@ class Judged:
     truth: Array
     nearest_to_prediction: Nearest
     nearest_to_truth: Nearest
+    training_captions: Mapping[str, str]
 
 
 def judge(study: Study, store: Store, chosen: ModelSet, subject: str) -> Judged:
-    """Render and score every row; nothing is written."""
+    """Render and score every row of a subject's test stimuli; nothing is written."""
     encoder, regressors = fetch(chosen)
-    made = predict_test_roles(study, store, encoder, regressors, subject, chosen.record["rois"], halves=True)
-    z, training = made["z"], stimuli_trained_on(study, store, regressors["z"].subjects)
-    leaks = find_leaks(study, store, z.stimuli, sorted(training))
-    seen = read_clips(study.source.build(project_root()), z.stimuli, study.clips)
-    captions = true_captions(study, store, z.stimuli)
-    rows = ControlRows(study, store, Renderer(study, store), made, training)
-    targets = views_of_targets(study, store, z.stimuli, training)
-    viewer = Viewer(Judges(study.judges), targets, rows.training_captions)
+    training = stimuli_trained_on(store, regressors["z"].subjects, study.training.stimuli, study.seed)
+    rois, roles, source = chosen.record["rois"], study.roles.regressed(), study.source.build(project_root())
+    predictions = predict_test_roles(store, encoder, regressors, subject, rois, training, halves=True)
+    z, stored = predictions["z"], store.target(roles["z"])
+    leaks = find_leaks(source, study.clips, stored, z.stimuli, sorted(training))
+    spaces = {role: study.spaces[target] for role, target in roles.items()}
+
+    def read(stimuli: list[str]) -> Clips:
+        return read_clips(source, stimuli, study.clips)
+
+    seen, captions = read(z.stimuli), true_captions(stored, z.stimuli)
+    rows = ControlRows(stored, read, renderer_of(study, store), predictions, training)
+    targets = views_of_targets(study.targets, store, z.stimuli, training)
+    viewer = Viewer(load_judges(study.judges), targets, [caption for caption in rows.captions.values() if caption])
     truth = viewer.truth(seen, captions)
     table = Table(truth, study.evaluation, seed=study.seed, groups=z.groups)
     ours: Rendered | None = None
@@ -75,43 +89,116 @@ def judge(study: Study, store: Store, chosen: ModelSet, subject: str) -> Judged:
         ours = rendered if row == RECONSTRUCTION else ours
     progress("scoring", 1, 1)
     assert ours is not None  # it is the first row
-    of_truth = rows.nearest(z.truth)
+    nearest_to_truth = rows.nearest(z.truth)
     report = table.report()
-    left_out = why_left_out(study.evaluation.metrics, list(report["rows"][RECONSTRUCTION]), truth, OF_A_STUDY)
-    diagnoses = {"leaks": leaks, **_diagnoses(study, made, table, report["rows"][RECONSTRUCTION], of_truth)}
+    scored = report["rows"][RECONSTRUCTION]
+    why = why_left_out(study.evaluation.metrics, list(scored), truth, OF_A_STUDY)
+    diagnoses = _diagnoses(predictions, spaces, table, scored, nearest_to_truth, study.seed)
     return Judged(
         stimuli=z.stimuli,
         seen=seen,
-        captions=captions,
+        captions=[several[0] if several else "" for several in captions],
         reconstruction=ours,
         table=table,
-        report={**report, "diagnoses": diagnoses, "notes": [*rows.notes, *left_out]},
+        report={**report, "diagnoses": {"leaks": leaks, **diagnoses}, "notes": [*rows.notes, *why]},
         predicted=z.predicted - z.mean,
         truth=z.truth - z.mean,
-        nearest_to_prediction=rows.of_prediction,
-        nearest_to_truth=of_truth,
+        nearest_to_prediction=rows.nearest_to_prediction,
+        nearest_to_truth=nearest_to_truth,
+        training_captions=rows.captions,
     )
 
 
-def _diagnoses(
-    study: Study, made: dict[str, Predictions], table: Table, scored: dict[str, Any], nearest: Nearest
-) -> dict[str, Any]:
-    """Return the diagnoses of spurious reconstruction; see `evaluation.diagnoses.dimension` and
-    `evaluation.diagnoses.distance`.
-    """
-    named = study.roles.regressed()
-    chances = {name: entry["chance"] for name, entry in scored.items()}
-    values, groups = table.values[RECONSTRUCTION], made["z"].groups
-    by_distance = split_by_distance(values, nearest.distance, seed=study.seed, chances=chances, groups=groups)
-    return {
-        "dimension": {
-            study.space(named[role]): dimension_report(one.predicted, one.truth) for role, one in made.items()
-        },
-        "distance": {"space": centred(study.space(named["z"])), "metrics": by_distance},
-    }
-
-
-def true_captions(study: Study, store: Store, stimuli: list[str]) -> list[list[str]]:
-    """Return the captions of what was shown, some of each stimulus."""
-    table = store.target(study.roles.z or "").stimuli("test").set_index("stimulus")
+def true_captions(target: Targets, stimuli: list[str]) -> list[list[str]]:
+    """Return the captions of test stimuli, some of each, as a stored target has them."""
+    table = target.stimuli("test").set_index("stimulus")
     return [list(captions) for captions in table.loc[stimuli, "caption"]]
+
+
+def _diagnoses(
+    predictions: Mapping[str, Predictions],
+    spaces: Mapping[str, str],
+    table: Table,
+    scored: Mapping[str, Any],
+    nearest: Nearest,
+    seed: int,
+) -> dict[str, Any]:
+    """Return the diagnoses of spurious reconstruction; see `evaluation.diagnoses.dimension` and `.distance`."""
+    chances = {name: entry["chance"] for name, entry in scored.items()}
+    values, groups = table.values[RECONSTRUCTION], predictions["z"].groups
+    by_distance = split_by_distance(values, nearest.distance, seed=seed, chances=chances, groups=groups)
+    dimension = {spaces[role]: dimension_report(own.predicted, own.truth) for role, own in predictions.items()}
+    return {"dimension": dimension, "distance": {"space": centred(spaces["z"]), "metrics": by_distance}}
+
+
+class ControlRows:
+    """Renders the rows of a report one after the other; a note gives the reason for each that is skipped.
+
+    Parameters
+    ----------
+    target : Targets
+        The stored z.
+    read : callable
+        Returns the clips of some stimuli, (n, frame, height, width, 3) uint8.
+    renderer : Renderer
+    predictions : by role, those of the test stimuli, with their halves
+    training : the stimuli that the models were trained on
+    """
+
+    def __init__(
+        self,
+        target: Targets,
+        read: Callable[[list[str]], Clips],
+        renderer: Renderer,
+        predictions: Mapping[str, Predictions],
+        training: set[str],
+    ) -> None:
+        self._read, self._renderer, self._predictions = read, renderer, predictions
+        self.notes: list[str] = []
+        values, names = target.values("train")
+        rows = np.array([row for row, name in enumerate(names) if name in training])
+        self._training = values[rows]
+        self._names = [names[row] for row in rows]
+        captions = target.stimuli("train").set_index("stimulus")["caption"]
+        self.captions = {name: (captions[name][0] if captions[name] else "") for name in self._names}
+        self.nearest_to_prediction = self.nearest(predictions["z"].predicted)
+
+    def nearest(self, values: Array) -> Nearest:
+        """Return the nearest training stimulus of values of z, (n, …)."""
+        return Nearest.among(values, self._training, self._names)
+
+    def roles(self) -> dict[str, Roles]:
+        """Return z and b of the rows that are rendered as the reconstruction is, without clips yet."""
+        rows: dict[str, Roles] = {
+            RECONSTRUCTION: {role: own.predicted for role, own in self._predictions.items()},
+            MEAN: {role: own.mean for role, own in self._predictions.items()},
+            ORACLE: {role: own.truth for role, own in self._predictions.items()},
+        }
+        noisy = {role: _noisy(own) for role, own in self._predictions.items()}
+        there = {role: values for role, values in noisy.items() if values is not None}
+        if len(there) == len(noisy):
+            rows[NOISE_CEILING] = there
+        elif self._predictions["z"].halves is None:
+            self.notes.append("no noise ceiling: a test stimulus was shown once, so its noise cannot be told from it")
+        else:
+            self.notes.append("no noise ceiling: the predictions agree no better between repetitions than noise does")
+        return rows
+
+    def rendered(self) -> Iterator[tuple[str, Rendered]]:
+        """Yield every row with its clips and captions, the reconstruction first."""
+        z = self._predictions["z"]
+        for row, roles in self.roles().items():
+            progress(f"rendering the row {row}", 0, 1)
+            yield row, self._renderer.render_row(roles, z.stimuli)
+        prior = self._renderer.render_prior(z.predicted.shape, z.stimuli)
+        if prior is None:
+            self.notes.append("no prior: z is decoded directly, without a generator that could invent something")
+        else:
+            yield PRIOR, prior
+        nearest = self.nearest_to_prediction.stimuli
+        captions = [self.captions[name] for name in nearest]
+        yield NEAREST, Rendered(self._read(nearest), captions if all(captions) else [], [], [])
+
+
+def _noisy(own: Predictions) -> Array | None:
+    return None if own.halves is None else with_test_noise(own.truth, own.predicted, own.halves, own.mean)

@@ -1,4 +1,4 @@
-"""Where it comes from: the study's targets decoded from each ROI alone and without it, as a run on disk.
+"""Decodes a study's targets from each ROI alone and without it: where the signal comes from, as a run on disk.
 
 Writes ``outputs/<study>/regions/<run>/`` with `regions.json`, `regions.png`, and `brain.png` where voxels have
 coordinates.
@@ -21,30 +21,40 @@ from evaluation.statistics import scores
 from feature_store import Store
 from models.encoders.standardise import Standardise
 from models.training.stage import Context
-from studies.decoding.training_data import read_training_data
+from studies.decoding.predictions import stimuli_trained_on
+from studies.decoding.training_data import read_training_data, stored_subjects
 from studies.references import RegionsRef
-from studies.regions.scores import RidgeRoute, RoleDecoder, decode_role, ridge_route
+from studies.regions.scores import Decoding, RoleDecoder, decode_role, ridge_route
 from studies.regions.voxels import Regions, find_regions, why_no_regions
-from studies.runs import file_digests, find_run, git_commit, publish_latest, run_name
-from studies.study import Study
-from studies.training.fit import stored_subjects
+from studies.runs import (
+    BRAIN,
+    REGIONS,
+    REGIONS_CHART,
+    REGIONS_RECORD,
+    file_digests,
+    find_run,
+    git_commit,
+    publish_latest,
+    run_name,
+)
+from studies.study import RegionsConfig, Study
 
-FOLDER, RECORD, CHART, BRAIN = "regions", "regions.json", "regions.png", "brain.png"
 DRAWN = "correlation"
 MNI = "MNI"
+NO_ROUTE = "no route of the study is ridge on standardised voxels; decoded by the plain one"
 
 
 def decode_regions(study: Study, *, require: bool = True) -> RegionsRef:
-    """Decode every role's target from each ROI alone and without it, unless a run made from the same is there already.
+    """Decode every role's target from each ROI alone and without it, unless there is a run that is up to date.
 
     Penalties are chosen on training stimuli alone. The scores are those of the test stimuli: a report of where the
-    signal lies, never used to choose anything. Whoever picks voxels by them and then scores on the same stimuli has
-    looked at the answer.
+    signal lies, never used to choose anything. An analysis that picks voxels by them and then scores on the same
+    stimuli is circular.
 
     Parameters
     ----------
     require : bool
-        Whether it is an error that no ROI has voxels enough; otherwise the reference says so.
+        Whether it is an error that no ROI has voxels enough; otherwise the reference has a note.
 
     Raises
     ------
@@ -54,99 +64,118 @@ def decode_regions(study: Study, *, require: bool = True) -> RegionsRef:
         A store is absent or has too few stimuli, or the ridge cannot be fitted.
     """
     store = Store(study.store)
-    subjects = stored_subjects(study, store)
-    nothing = why_no_regions(study, store, subjects)
+    subjects = stored_subjects(store, study.source.named_subjects)
+    nothing = why_no_regions(study.study, store, subjects)
     if nothing is not None:
-        return _none(study, nothing)
+        return _none(study.study, nothing)
     record = regions_made_from(study, store, subjects)
-    runs = study.outputs / FOLDER
-    found = find_run(runs, RECORD, record["fingerprint"])
-    folder = found or runs / run_name(record["fingerprint"])
-    if found is None:
+    runs = study.outputs / REGIONS
+    current = find_run(runs, REGIONS_RECORD, record["fingerprint"])
+    folder = current or runs / run_name(record["fingerprint"])
+    if current is None:
+        training, route = study.training, ridge_route(study.training.routes)
+        data = read_training_data(
+            store,
+            subjects,
+            list(study.roles.regressed().values()),
+            rois=training.rois,
+            count=training.stimuli,
+            seed=study.seed,
+        )
+        decoding = Decoding(
+            store=store,
+            rois=training.rois,
+            data=data,
+            encoder=Standardise.fit(route.encoder, data.brains, Context(study.seed)),
+            regressor=route.regressor,
+            trained_on=stimuli_trained_on(store, subjects, training.stimuli, study.seed),
+            permutations=study.evaluation.permutations,
+            seed=study.seed,
+        )
         try:
-            _write(study, store, folder, record, ridge_route(study))
+            _write(folder, study.study, study.regions, decoding, record)
         except ConfigError as error:
             if require:
                 raise
-            return _none(study, str(error))
+            return _none(study.study, str(error))
     else:
-        progress(f"regions {found.name} are as they were", 1, 1)
+        progress(f"regions {folder.name} is up to date", 1, 1)
     publish_latest(folder)
     return RegionsRef(
         study=study.study,
         run=folder.name,
         folder=relative_to_root(folder),
-        digest=digest_file(folder / RECORD),
+        digest=digest_file(folder / REGIONS_RECORD),
         note="",
-        fresh=found is not None,
+        fresh=current is not None,
     )
 
 
-def _none(study: Study, why: str) -> RegionsRef:
-    return RegionsRef(study=study.study, run="", folder="", digest="", note=why, fresh=True)
+def _none(study: str, why: str) -> RegionsRef:
+    return RegionsRef(study=study, run="", folder="", digest="", note=why, fresh=True)
 
 
 def current_regions(study: Study, store: Store) -> Path | None:
-    """Return the folder of the run that was made from the stores as they are, or None where there is none."""
-    subjects = stored_subjects(study, store)
-    if why_no_regions(study, store, subjects) is not None:
+    """Return the folder of the run that is up to date with the stores, or None where there is none."""
+    subjects = stored_subjects(store, study.source.named_subjects)
+    if why_no_regions(study.study, store, subjects) is not None:
         return None
-    return find_run(study.outputs / FOLDER, RECORD, regions_made_from(study, store, subjects)["fingerprint"])
+    return find_run(study.outputs / REGIONS, REGIONS_RECORD, regions_made_from(study, store, subjects)["fingerprint"])
 
 
 def nothing_to_decode(study: Study) -> str | None:
     """Return why there is nothing to decode from region by region, or None where there is something."""
     store = Store(study.store)
-    return why_no_regions(study, store, stored_subjects(study, store))
+    return why_no_regions(study.study, store, stored_subjects(store, study.source.named_subjects))
 
 
-def _write(study: Study, store: Store, folder: Path, record: dict[str, Any], route: RidgeRoute) -> None:
-    data = read_training_data(_roles_alone(study), store, record["subjects"])
-    encoder = Standardise.fit(route.encoder, data.brains, Context(study.seed))
-    rois = {s: list(np.array(one.rois, dtype=object)[encoder.kept[s]]) for s, one in data.brains.items()}
-    regions = find_regions(study.regions, rois, study.training.rois)
+def _write(folder: Path, study: str, config: RegionsConfig, decoding: Decoding, record: dict[str, Any]) -> None:
+    """Decode from each ROI and write the run; `record` holds what it is made from."""
+    made_from, encoder = record["config"], decoding.encoder
+    rois = {s: list(np.array(own.rois, dtype=object)[encoder.kept[s]]) for s, own in decoding.data.brains.items()}
+    regions = find_regions(config, rois, decoding.rois)
     targets, n_test = {}, 0
-    for role, target in study.roles.regressed().items():
-        decoder = RoleDecoder(study, store, route, encoder, data, target)
-        targets[role], n_test = decode_role(decoder, regions.found, role), decoder.n_test
+    for role, target in made_from["roles"].items():
+        decoder = RoleDecoder(decoding, target, made_from["spaces"][role])
+        targets[role], n_test = decode_role(decoder, regions.kept, role), decoder.n_test
+    notes = [] if made_from["route"]["name"] is not None else [NO_ROUTE]
     report = {
         "schema": scores.SCHEMA,
-        "study": study.study,
+        "study": study,
         "run": folder.name,
         "n_test": n_test,
         "voxels": {s: len(names) for s, names in rois.items()},
         "regions": {
-            one.name: {"names": list(one.names), "voxels": {s: len(rows) for s, rows in one.voxels.items()}}
-            for one in regions.found
+            region.name: {"names": list(region.names), "voxels": {s: len(rows) for s, rows in region.voxels.items()}}
+            for region in regions.kept
         },
         "targets": targets,
         "skipped": regions.skipped,
-        "notes": [*_route_notes(route), *regions.notes],
+        "notes": [*notes, *regions.notes],
     }
     with staged_folder(folder) as building:
-        write_bytes(building / CHART, region_chart_png(report, DRAWN))
-        picture, why = _brain(study, store, encoder, regions, report)
+        write_bytes(building / REGIONS_CHART, region_chart_png(report, DRAWN))
+        picture, why = _brain(decoding, regions, targets)
         if picture is not None:
             write_bytes(building / BRAIN, picture)
         report["brain"] = {"picture": None if picture is None else BRAIN, "why": why}
         more = {"git_commit": git_commit(), "files": file_digests(building)}
-        write_json(building / RECORD, {**record, **report, **more})
+        write_json(building / REGIONS_RECORD, {**record, **report, **more})
 
 
-def _brain(
-    study: Study, store: Store, encoder: Standardise, regions: Regions, report: dict[str, Any]
-) -> tuple[bytes | None, str]:
+def _brain(decoding: Decoding, regions: Regions, targets: dict[str, Any]) -> tuple[bytes | None, str]:
     """Return the voxels of all subjects on a glass brain, and what of it is missing or to be known."""
-    tables = {s: _table(study, store, s).iloc[np.flatnonzero(encoder.kept[s])] for s in encoder.subjects}
+    store, encoder = decoding.store, decoding.encoder
+    tables = {s: _table(store, s, decoding.rois).iloc[np.flatnonzero(encoder.kept[s])] for s in encoder.subjects}
     places, why = voxel_places(tables)
     if not places:
         return None, why
     drawn = {}
-    for role, target in report["targets"].items():
-        name = next(one for one in target["metrics"] if one.endswith(f".{DRAWN}"))
+    for role, target in targets.items():
+        name = next(metric for metric in target["metrics"] if metric.endswith(f".{DRAWN}"))
         alone = {roi: scored["alone"][name]["value"] for roi, scored in target["regions"].items()}
         values = [
-            voxel_scores(len(at), [(one.voxels[s], alone[one.name]) for one in regions.found if s in one.voxels])
+            voxel_scores(len(at), [(roi.voxels[s], alone[roi.name]) for roi in regions.kept if s in roi.voxels])
             for s, at in places.items()
         ]
         drawn[f"{role}: {target['target']}"] = np.concatenate(values)
@@ -159,26 +188,14 @@ def _brain(
     return brain_png(together, drawn, words=METRIC_WORDS[DRAWN], chance=0.0, where=where), why
 
 
-def _table(study: Study, store: Store, subject: str) -> pd.DataFrame:
-    group, rois = store.responses(subject), study.training.rois
+def _table(store: Store, subject: str, rois: list[str] | None) -> pd.DataFrame:
+    group = store.responses(subject)
     return group.voxels if rois is None else group.voxels.iloc[group.voxels_in(rois)]
 
 
-def _roles_alone(study: Study) -> Study:
-    """Return the study without the targets that are not decoded here, so that they are not read."""
-    training = study.training.model_copy(update={"baselines": ()})
-    return study.model_copy(update={"training": training, "roles": study.roles.model_copy(update={"align": ()})})
-
-
-def _route_notes(route: RidgeRoute) -> list[str]:
-    if route.name is not None:
-        return []
-    return ["no route of the study is ridge on standardised voxels; decoded by the plain one"]
-
-
 def regions_made_from(study: Study, store: Store, subjects: list[str]) -> dict[str, Any]:
-    """Return what a run would be made from now, and the fingerprint of that."""
-    roles, route = study.roles.regressed(), ridge_route(study)
+    """Return the inputs, settings and code of a run, and their fingerprint."""
+    roles, route = study.roles.regressed(), ridge_route(study.training.routes)
     made_from = {
         "subjects": subjects,
         "stores": {
@@ -188,7 +205,7 @@ def regions_made_from(study: Study, store: Store, subjects: list[str]) -> dict[s
         "config": {
             "seed": study.seed,
             "roles": roles,
-            "spaces": {role: study.space(target) for role, target in roles.items()},
+            "spaces": {role: study.spaces[target] for role, target in roles.items()},
             "rois": study.training.rois,
             "stimuli": study.training.stimuli,
             "permutations": study.evaluation.permutations,

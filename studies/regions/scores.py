@@ -5,7 +5,7 @@ turned into their own principal components first, all of them: this changes neit
 is predicted, and a fit then costs what its rows do, however many values a target has.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,18 +21,17 @@ from evaluation.statistics.scores import SHUFFLED
 from evaluation.statistics.spaces import centre, centred
 from feature_store import Store
 from feature_store.rows import mean_over_repeats
-from models.decoders.predict import encode_trials
-from models.decoders.rows import TrainingRows
+from models.decoders.build import encode_trials
+from models.decoders.rows import RegressorRows, flat_targets
 from models.encoders.settings import StandardiseConfig
 from models.encoders.standardise import Standardise
 from models.regressors.ridge.basis import Basis
-from models.regressors.ridge.columns import fit_columns
-from models.regressors.ridge.ridge import Ridge
+from models.regressors.ridge.ridge import Ridge, fit_columns
 from models.regressors.settings import RidgeConfig
-from studies.decoding.predictions import Predictions, common_stimuli, predict_test
+from studies.decoding.predictions import common_stimuli, predict_test
 from studies.decoding.training_data import TrainingData
 from studies.regions.voxels import Index, Region, outside, same_voxels
-from studies.study import Study
+from studies.study import RouteConfig
 
 Array = NDArray[Any]
 ALL = "all_voxels"
@@ -41,7 +40,7 @@ METRICS = ("correlation", "two_way")
 
 @dataclass(frozen=True)
 class RidgeRoute:
-    """What every ROI is decoded by.
+    """The encoder and the regressor that every ROI is decoded by.
 
     Attributes
     ----------
@@ -73,12 +72,38 @@ class _Subject:
     same: Index
 
 
-def ridge_route(study: Study) -> RidgeRoute:
-    """Return the study's first route of standardised voxels and ridge, or the plain one where it has none."""
-    for name, route in study.training.routes.items():
+def ridge_route(routes: Mapping[str, RouteConfig]) -> RidgeRoute:
+    """Return a study's first route of standardised voxels and ridge, or the plain one where it has none."""
+    for name, route in routes.items():
         if isinstance(route.encoder, StandardiseConfig) and isinstance(route.regressor, RidgeConfig):
             return RidgeRoute(name, route.encoder, route.regressor)
     return RidgeRoute(None, StandardiseConfig(), RidgeConfig())
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What is decoded from, the same for every role.
+
+    Attributes
+    ----------
+    store : Store
+    rois : the regions that the encoder was fitted on, None for all voxels
+    data : TrainingData
+    encoder : fitted on `data`
+    regressor : RidgeConfig
+    trained_on : the training stimuli, whose targets' mean is the control
+    permutations : of the test stimuli, for the shuffled brain
+    seed : the study's
+    """
+
+    store: Store
+    rois: list[str] | None
+    data: TrainingData
+    encoder: Standardise
+    regressor: RidgeConfig
+    trained_on: set[str]
+    permutations: int
+    seed: int
 
 
 class RoleDecoder:
@@ -86,11 +111,9 @@ class RoleDecoder:
 
     Parameters
     ----------
-    study, store
-    route : RidgeRoute
-    encoder : fitted on `data`
-    data : TrainingData
+    decoding : Decoding
     target : name of the target
+    space : that it is scored in
 
     Raises
     ------
@@ -100,29 +123,28 @@ class RoleDecoder:
         A subject saw fewer than two test stimuli, or subjects saw other ones.
     """
 
-    def __init__(
-        self, study: Study, store: Store, route: RidgeRoute, encoder: Standardise, data: TrainingData, target: str
-    ) -> None:
-        self._study, self._config = study, route.regressor
-        self.space, self.target = centred(study.space(target)), target
-        rows = data.roles(route.regressor, encoder, {"role": target})["role"][1]
-        self._basis = _basis(route.regressor, rows)
-        values = {s: self._projected(one) for s, one in rows.items()}
-        fits = {s: fit_columns(one.features, values[s], one.stimuli, route.regressor) for s, one in rows.items()}
+    def __init__(self, decoding: Decoding, target: str, space: str) -> None:
+        self._decoding, self._config = decoding, decoding.regressor
+        self.space, self.target = centred(space), target
+        features = decoding.data.features(self._config, decoding.encoder)
+        rows = decoding.data.roles(self._config, features, {"role": target})["role"][1]
+        self._basis = _basis(self._config, rows)
+        values = {s: self._projected(own) for s, own in rows.items()}
+        fits = {s: fit_columns(own.features, values[s], own.stimuli, self._config) for s, own in rows.items()}
         ridge = Ridge(target, next(iter(rows.values())).shape, fits, self._basis)
-        rois = study.training.rois
-        self._made = {s: predict_test(study, store, encoder, ridge, s, rois) for s in rows}
-        self._first = self._made[common_stimuli({s: one.stimuli for s, one in self._made.items()})]
+        store, rois, trained_on = decoding.store, decoding.rois, decoding.trained_on
+        self._whole = {s: predict_test(store, decoding.encoder, ridge, s, rois, trained_on) for s in rows}
+        self._first = self._whole[common_stimuli({s: own.stimuli for s, own in self._whole.items()})]
         self._truth = centre(self._first.truth, self._first.mean)
         self._subjects = {
             s: _Subject(
-                one.features,
-                one.stimuli,
+                own.features,
+                own.stimuli,
                 values[s],
-                _test_features(study, store, encoder, s, self._made[s]),
-                same_voxels(one.features),
+                _test_features(decoding, s, self._whole[s].stimuli),
+                same_voxels(own.features),
             )
-            for s, one in rows.items()
+            for s, own in rows.items()
         }
 
     @property
@@ -132,9 +154,9 @@ class RoleDecoder:
 
     def everything(self) -> scores.Rows:
         """Return the scores of all voxels together, and of the same predictions dealt to other stimuli."""
-        made = {s: one.predicted for s, one in self._made.items()}
-        values = {ALL: self._scored(made), SHUFFLED: self._shuffled(made)}
-        return scores.summarise(values, seed=self._study.seed)
+        predicted = {s: own.predicted for s, own in self._whole.items()}
+        values = {ALL: self._scored(predicted), SHUFFLED: self._shuffled(predicted)}
+        return scores.summarise(values, seed=self._decoding.seed)
 
     def region(self, region: Region) -> dict[str, Any]:
         """Return a ROI's scores: of its voxels alone, of all but these, and what is lost without it.
@@ -147,63 +169,63 @@ class RoleDecoder:
         """
         alone = self._scored({s: self._predict(s, rows) for s, rows in region.voxels.items()})
         others = {s: outside(rows, self._subjects[s].same) for s, rows in region.voxels.items()}
-        rows, seed = {"alone": alone}, self._study.seed
+        rows, seed = {"alone": alone}, self._decoding.seed
         if not all(map(len, others.values())):
             return {**scores.summarise(rows, seed=seed), "without": None, "lost": None}
         rows["without"] = self._scored({s: self._predict(s, rest) for s, rest in others.items()})
-        whole = self._scored({s: self._made[s].predicted for s in region.voxels})
+        whole = self._scored({s: self._whole[s].predicted for s in region.voxels})
         lost = scores.differences({"all": whole, "without": rows["without"]}, "without", seed=seed)["all"]
         return {**scores.summarise(rows, seed=seed), "lost": lost}
 
     def _predict(self, subject: str, voxels: Index) -> Array:
         """Fit on some voxels, and return predictions (stimulus, …) of the test stimuli."""
-        one = self._subjects[subject]
-        fit = fit_columns(one.features[:, voxels], one.values, one.stimuli, self._config)
+        own = self._subjects[subject]
+        fit = fit_columns(own.features[:, voxels], own.values, own.stimuli, self._config)
         ridge = Ridge(self.target, self._first.truth.shape[1:], {subject: fit}, self._basis)
-        return ridge.predict(subject, one.test[:, voxels])
+        return ridge.predict(subject, own.test[:, voxels])
 
-    def _projected(self, rows: TrainingRows) -> Array:
-        return rows.flat_targets if self._basis is None else self._basis.project(rows.flat_targets)
+    def _projected(self, rows: RegressorRows) -> Array:
+        return flat_targets(rows) if self._basis is None else self._basis.project(flat_targets(rows))
 
-    def _scored(self, made: dict[str, Array]) -> dict[str, PerStimulus]:
+    def _scored(self, predicted: dict[str, Array]) -> dict[str, PerStimulus]:
         """Score predictions by subject; (stimulus,) of one subject, (subject, stimulus) of several."""
-        return scores.by_subject([self._of(one) for one in made.values()])["row"]
+        return scores.by_subject([self._score(own) for own in predicted.values()])["row"]
 
-    def _of(self, predicted: Array) -> scores.Values:
+    def _score(self, predicted: Array) -> scores.Values:
         metrics = [f"{self.space}.{name}" for name in METRICS]
         rows = {"row": {self.space: centre(predicted, self._first.mean)}}
         return scores.per_stimulus(rows, {self.space: self._truth}, metrics=metrics)
 
-    def _shuffled(self, made: dict[str, Array]) -> dict[str, PerStimulus]:
-        count, seed = self._study.evaluation.permutations, self._study.seed
+    def _shuffled(self, predicted: dict[str, Array]) -> dict[str, PerStimulus]:
+        count, seed = self._decoding.permutations, self._decoding.seed
         orders = [shuffle_stimuli(self.n_test, seed_for(seed, "shuffled brain", index)) for index in range(count)]
-        parts = [scores.average([self._of(one[order]) for order in orders]) for one in made.values()]
+        parts = [scores.average([self._score(own[order]) for order in orders]) for own in predicted.values()]
         return scores.by_subject(parts)["row"]
 
 
 def decode_role(decoder: RoleDecoder, regions: Sequence[Region], role: str) -> dict[str, Any]:
-    """Return what regions.json says of a role's target; see docs/regions.md."""
-    found, what = {}, f"decoding {role} from each ROI and without it"
+    """Return a role's part of regions.json; see docs/regions.md."""
+    scored, what = {}, f"decoding {role} from each ROI and without it"
     report(what, 0, len(regions))
     for done, region in enumerate(regions, start=1):
-        found[region.name] = decoder.region(region)
+        scored[region.name] = decoder.region(region)
         report(what, done, len(regions), region.name)
     metrics = [f"{decoder.space}.{name}" for name in METRICS]
-    return {"target": decoder.target, "metrics": metrics, "rows": decoder.everything(), "regions": found}
+    return {"target": decoder.target, "metrics": metrics, "rows": decoder.everything(), "regions": scored}
 
 
-def _basis(config: RidgeConfig, rows: dict[str, TrainingRows]) -> Basis | None:
-    """Return what targets are expressed in: the route's components, or all there are, which leaves a common penalty."""
+def _basis(config: RidgeConfig, rows: dict[str, RegressorRows]) -> Basis | None:
+    """Return the basis of the targets: the route's components, or all there are, which leaves a common penalty."""
     if config.components is not None:
         return Basis.fit_rows(rows, config.components)
     if config.penalty_per == "target":
         return None
-    return Basis.fit_rows(rows, sum(len(set(one.stimuli)) for one in rows.values()))
+    return Basis.fit_rows(rows, sum(len(set(own.stimuli)) for own in rows.values()))
 
 
-def _test_features(study: Study, store: Store, encoder: Standardise, subject: str, made: Predictions) -> Array:
+def _test_features(decoding: Decoding, subject: str, stimuli: list[str]) -> Array:
     """Return features of the test stimuli, (stimulus, voxel), means over repetitions: ridge is linear in them."""
-    values, stimuli = store.responses(subject).values("test", rois=study.training.rois)
-    features, names = mean_over_repeats(encode_trials(encoder, subject, values), stimuli)
+    values, trials = decoding.store.responses(subject).values("test", rois=decoding.rois)
+    features, names = mean_over_repeats(encode_trials(decoding.encoder, subject, values), trials)
     row_of = {name: row for row, name in enumerate(names)}
-    return np.asarray(features[[row_of[name] for name in made.stimuli]])
+    return np.asarray(features[[row_of[name] for name in stimuli]])

@@ -12,7 +12,7 @@ from core.errors import ConfigError
 from feature_store import Store
 from feature_store.reader import voxels_in
 from feature_store.sources.base import NO_ROI, ROI_SEPARATOR
-from studies.study import RegionsConfig, Study
+from studies.study import RegionsConfig
 
 Index = NDArray[np.int64]
 SIDES = {"l": "r", "r": "l"}
@@ -26,7 +26,7 @@ class Region:
     ----------
     name : what it is called
     names : what the store calls it, one or one a side
-    voxels : by subject, positions among the voxels that were given; subjects with too few are left out
+    voxels : by subject, positions among the voxels that were given; subjects with too few are skipped
     """
 
     name: str
@@ -40,27 +40,27 @@ class Regions:
 
     Attributes
     ----------
-    found : list of Region
-    skipped : by ROI, why it is left out
+    kept : those that are decoded from
+    skipped : by ROI, the reason
     notes : one line each, what a reader has to know
     """
 
-    found: list[Region]
+    kept: list[Region]
     skipped: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
-def why_no_regions(study: Study, store: Store, subjects: Sequence[str]) -> str | None:
+def why_no_regions(study: str, store: Store, subjects: Sequence[str]) -> str | None:
     """Return why there is nothing to decode from region by region, or None where there is something."""
     for subject in subjects:
         rois = list(store.responses(subject).voxels["roi"])
         if _partial(rois):
             return None
     names = sorted(set(map(str, rois)))
-    found = f"all are of '{names[0]}'" if len(names) == 1 and names != [NO_ROI] else "none is named"
+    why = f"all are of '{names[0]}'" if len(names) == 1 and names != [NO_ROI] else "none is named"
     return (
-        f"{study.study}: no ROI that is a part of the brain among the voxels of {', '.join(subjects)} ({found}), so "
-        "there is nothing to compare; name ROIs in the source (voxels.csv, source.atlas, or BOLD Moments by region)"
+        f"{study}: no ROI that is a part of the brain among the voxels of {', '.join(subjects)} ({why}), so there is "
+        "nothing to compare; name ROIs in the source (voxels.csv, source.atlas, or BOLD Moments by region)"
     )
 
 
@@ -81,34 +81,43 @@ def find_regions(
         No ROI is left: each has too few voxels, or holds them all.
     """
     known = {subject: _partial(names) for subject, names in rois.items()}
-    names = list(dict.fromkeys(name for one in rois.values() for name in _in_order(one)))
-    names = [name for name in names if any(name in one for one in known.values()) and _is_among(name, among)]
-    found, skipped, notes = [], {}, []
-    for name, sides in _grouped(names, config.sides).items():
+    partial = set().union(*known.values())
+    names = dict.fromkeys(name for several in rois.values() for name in _in_order(several))
+    kept, skipped, notes = [], {}, []
+    for name, sides in _grouped([n for n in names if n in partial and _is_among(n, among)], config.sides).items():
         voxels = {
-            subject: voxels_in(rois[subject], [one for one in sides if one in there], subject)
+            subject: voxels_in(rois[subject], [side for side in sides if side in there], subject)
             for subject, there in known.items()
             if not there.isdisjoint(sides)
         }
-        few = {s: len(rows) for s, rows in voxels.items() if len(rows) < config.fewest_voxels}
-        whole = [s for s, rows in voxels.items() if len(rows) == len(rois[s])]
-        kept = {s: rows for s, rows in voxels.items() if s not in few and s not in whole}
-        why = f"fewer than {config.fewest_voxels} usable voxels in {_listed(few)}" if few else ""
-        why = f"holds every voxel of {', '.join(whole)}" if whole else why
-        if kept:
-            found.append(Region(name, sides, kept))
-            notes += [f"{name}: {why}"] if why else []
-        else:
+        usable, why = _usable(voxels, rois, config.fewest_voxels)
+        if not usable:
             skipped[name] = why
-    if not found:
+            continue
+        kept.append(Region(name, sides, usable))
+        notes += [f"{name}: {why}"] if why else []
+    if not kept:
         reasons = "; ".join(f"{name}: {why}" for name, why in list(skipped.items())[:3])
         raise ConfigError(
             f"regions: no ROI is left to decode from ({reasons or 'none is named'}); lower regions.fewest_voxels, or "
             "name more ROIs in training.rois"
         )
-    order = sorted(range(len(found)), key=lambda at: -sum(map(len, found[at].voxels.values())))
-    skipped |= {found[at].name: f"not among the {config.most} largest" for at in order[config.most :]}
-    return Regions([found[at] for at in sorted(order[: config.most])], skipped, notes)
+    largest = sorted(kept, key=lambda region: -sum(map(len, region.voxels.values())))
+    skipped |= {region.name: f"not among the {config.most} largest" for region in largest[config.most :]}
+    return Regions([region for region in kept if region.name not in skipped], skipped, notes)
+
+
+def _usable(
+    voxels: Mapping[str, Index], rois: Mapping[str, Sequence[str]], min_voxels: int
+) -> tuple[dict[str, Index], str]:
+    """Return a ROI's voxels in the subjects where it has enough and not all, and why it is skipped in the others."""
+    few = {subject: len(rows) for subject, rows in voxels.items() if len(rows) < min_voxels}
+    whole = [subject for subject, rows in voxels.items() if len(rows) == len(rois[subject])]
+    usable = {subject: rows for subject, rows in voxels.items() if subject not in few and subject not in whole}
+    if whole:
+        return usable, f"holds every voxel of {', '.join(whole)}"
+    counts = ", ".join(f"{subject} ({count})" for subject, count in few.items())
+    return usable, f"fewer than {min_voxels} usable voxels in {counts}" if few else ""
 
 
 def same_voxels(features: NDArray[Any]) -> Index:
@@ -122,7 +131,7 @@ def same_voxels(features: NDArray[Any]) -> Index:
 
 
 def outside(voxels: Index, same: Index) -> Index:
-    """Return the voxels that are none of these, nor the same as one of them; see `same_voxels`."""
+    """Return all other voxels but those that are the same as one of these; see `same_voxels`."""
     return np.flatnonzero(~np.isin(same, same[voxels]))
 
 
@@ -141,15 +150,11 @@ def _is_among(name: str, among: Sequence[str] | None) -> bool:
     return among is None or name in among or (name[:1] in SIDES and name[1:] in among)
 
 
-def _grouped(known: Sequence[str], sides: str) -> dict[str, tuple[str, ...]]:
+def _grouped(names: Sequence[str], sides: str) -> dict[str, tuple[str, ...]]:
     """Return the store's names of each ROI: both sides of one that has two, unless it is there without a side too."""
     grouped: dict[str, tuple[str, ...]] = {}
-    for name in known:
+    for name in names:
         whole, other = name[1:], SIDES.get(name[:1], "") + name[1:]
-        both = sides == "joined" and name[:1] in SIDES and whole and other in known and whole not in known
+        both = sides == "joined" and name[:1] in SIDES and whole and other in names and whole not in names
         grouped.setdefault(whole if both else name, tuple(sorted((name, other))) if both else (name,))
     return grouped
-
-
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{subject} ({count})" for subject, count in counts.items())

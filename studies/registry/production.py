@@ -1,4 +1,6 @@
-"""The production set of a study: resolved once, and held against what is rendered with and what it was trained on."""
+"""The production set of a study: resolved, and checked against the study, the weights here and the stores."""
+
+from collections.abc import Collection
 
 from core.checkout import project_root
 from core.errors import RegistryError
@@ -32,17 +34,17 @@ def require_same_targets(study: Study, chosen: ModelSet) -> None:
     RegistryError
         Roles, extractors, their revisions, or the generator's autoencoder differ.
     """
-    told = {role: chosen.record["roles"].get(role) for role in study.roles.regressed()}
-    if told != study.roles.regressed():
+    wanted = study.roles.regressed()
+    trained = {role: chosen.record["roles"].get(role) for role in wanted}
+    if trained != wanted:
         raise RegistryError(
-            f"{study.study}: {chosen} were trained for the roles {told}, the study names {study.roles.regressed()}; "
-            f"{ADVICE}"
+            f"{study.study}: {chosen} were trained for the roles {trained}, the study names {wanted}; {ADVICE}"
         )
     if "targets" not in chosen.record:
         raise RegistryError(
             f"{study.study}: {chosen} were registered by an earlier version, without what they are checked by; {ADVICE}"
         )
-    for role, name in study.roles.regressed().items():
+    for role, name in wanted.items():
         target, config = chosen.record["targets"][role], study.targets[name]
         now = {"extractor": config.extractor, "revision": config.revision(project_root())}
         for what, value in now.items():
@@ -51,38 +53,43 @@ def require_same_targets(study: Study, chosen: ModelSet) -> None:
                     f"{study.study}: {chosen} predict {role} as made by {what} {target[what][:SHORT]}, the study's "
                     f"target '{name}' has {value[:SHORT]}; bring those weights back, or extract, train and promote anew"
                 )
-    _require_own_autoencoder(study)
+    z = study.targets[study.roles.z] if study.roles.z else None
+    if study.generator is not None and isinstance(z, LatentsConfig):
+        _require_own_autoencoder(study.study, study.generator.weights, z)
 
 
-def require_trained_on(study: Study, store: Store, chosen: ModelSet, subject: str) -> None:
+def _require_own_autoencoder(study: str, generator: str, z: LatentsConfig) -> None:
+    """Raise where a generator decodes with another autoencoder than the one whose latents are predicted."""
+    decodes = locate.revision(locate.locate(generator, project_root(), locate.VAE), locate.VAE)
+    if decodes != z.revision(project_root()):
+        raise RegistryError(
+            f"{study}: the generator {generator} decodes with another autoencoder ({decodes[:SHORT]}) than the one "
+            f"that made z ({z.weights}, {z.revision(project_root())[:SHORT]}); name the same weights for both"
+        )
+
+
+def require_trained_on(chosen: ModelSet, store: Store, subject: str, targets: Collection[str]) -> None:
     """Raise unless a set was trained on what the store holds: else a test stimulus may have been in training.
+
+    Parameters
+    ----------
+    targets : names of the targets of all roles
 
     Raises
     ------
     RegistryError
         The stores' digests differ from those of the training.
     """
-    here = {f"responses/{subject}": store.responses(subject).digest}
-    here |= {f"targets/{name}": store.target(name).digest for name in study.roles.regressed().values()}
-    for name, digest in here.items():
-        told = str(chosen.record["stores"].get(name, "nothing"))
-        if told != digest:
+    for name, digest in stored_digests(store, [subject], targets).items():
+        trained_on = str(chosen.record["stores"].get(name, "nothing"))
+        if trained_on != digest:
             raise RegistryError(
-                f"{study.study}: {chosen} (training {chosen.run}) saw {name} as {told[:SHORT]}, the store holds "
+                f"{chosen.study}: {chosen} (training {chosen.run}) saw {name} as {trained_on[:SHORT]}, the store holds "
                 f"{digest[:SHORT]}; {ADVICE}"
             )
 
 
-def _require_own_autoencoder(study: Study) -> None:
-    """Raise where the generator decodes with another autoencoder than the one whose latents are predicted."""
-    z = study.targets[study.roles.z or ""] if study.roles.z else None
-    if study.generator is None or not isinstance(z, LatentsConfig):
-        return
-    decodes = locate.revision(locate.locate(study.generator.weights, project_root(), locate.VAE), locate.VAE)
-    if decodes != z.revision(project_root()):
-        raise RegistryError(
-            f"{study.study}: the generator {study.generator.weights} decodes with another autoencoder "
-            f"({decodes[:SHORT]}) than the one that made z ({z.weights}, {z.revision(project_root())[:SHORT]}); name "
-            f"the same "
-            "weights for both"
-        )
+def stored_digests(store: Store, subjects: Collection[str], targets: Collection[str]) -> dict[str, str]:
+    """Return the digest of each group: ``responses/<subject>`` and ``targets/<target>``."""
+    digests = {f"responses/{subject}": store.responses(subject).digest for subject in subjects}
+    return digests | {f"targets/{target}": store.target(target).digest for target in targets}

@@ -1,17 +1,141 @@
-"""Promotion: the alias `production` on the whole set of a training run, or on nothing, by `mlflow/promotion.yaml`."""
+"""Promotion: the alias `production` on the whole set of a training run, or on nothing, by ``mlflow/promotion.yaml``.
 
-from core.errors import Brain2VideoError, RegistryError
+A candidate is compared with what is in production on stimuli that were held out of both trainings.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from pydantic import Field, PositiveInt, ValidationError
+
+from core.checkout import project_root
+from core.config import Config, explain
+from core.errors import Brain2VideoError, ConfigError, RegistryError, ServerError
+from evaluation.statistics.intervals import paired_interval
 from feature_store import Store
-from models.registry.production import aliased, resolve
+from models.registry.production import aliased, read_artifact, resolve
 from models.registry.promotion import promoter, set_production
 from models.registry.sets import PREVIOUS, ModelSet, run_of_versions, set_of_run, set_to_promote
-from studies.registry.compare import Comparison, PromotionRules, compare, promotion_rules
+from studies.registry.production import stored_digests
+from studies.runs import VALIDATION
 from studies.study import Study
 
-Aliases = dict[str, int | None]
+FILE = "mlflow/promotion.yaml"
 
 
-def compare_with_production(study: Study, run: str | None = None, versions: dict[str, int] | None = None) -> Comparison:
+class MetricRule(Config):
+    """How a candidate's metric may differ from production's, over stimuli held out of both."""
+
+    difference: float = -0.005
+    """The least mean of candidate minus production."""
+    interval: float = -0.02
+    """The least lower end of that difference's 95 % interval."""
+
+
+class ForceRule(Config):
+    """What `--force` may override."""
+
+    over: tuple[Literal["worse", "incomparable"], ...] = ("worse", "incomparable")
+    by: Literal["anyone"] | tuple[str, ...] = "anyone"
+    """Who may force: users of the server, else of the system."""
+
+
+class PromotionRules(Config):
+    """The rules, as in `mlflow/promotion.yaml`; a metric of a role that a study lacks does not count."""
+
+    metrics: dict[str, MetricRule] = Field(
+        default_factory=lambda: {"z.correlation": MetricRule(), "b.correlation": MetricRule()}, min_length=1
+    )
+    gain: float = 0.0
+    """The least mean of the metrics' differences."""
+    fewest: PositiveInt = 5
+    """Stimuli held out of both trainings, below which nothing is compared."""
+    outdated: Literal["replace", "compare"] = "replace"
+    """What happens to a production set that was trained on other data than the stores hold."""
+    force: ForceRule = ForceRule()
+
+
+def promotion_rules() -> PromotionRules:
+    """Return the checkout's rules; the defaults where it has no file of them.
+
+    Raises
+    ------
+    ConfigError
+        The file is not YAML, or a key or a value in it is wrong.
+    """
+    file = project_root() / FILE
+    if not file.is_file():
+        return PromotionRules()
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        return PromotionRules.model_validate(content)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{FILE}: not YAML ({' '.join(str(error).split())}); correct the file") from error
+    except ValidationError as error:
+        raise ConfigError(explain(error, PromotionRules, FILE)) from error
+
+
+Outcome = Literal["first", "current", "better", "outdated", "worse", "incomparable"]
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One metric of both.
+
+    Attributes
+    ----------
+    name : ``role.metric``
+    production, candidate : means over the stimuli held out of both
+    difference, low, high : candidate minus production, paired, with the 95 % interval
+    passes : whether the rules are met
+    """
+
+    name: str
+    production: float
+    candidate: float
+    difference: float
+    low: float
+    high: float
+    rule: MetricRule
+    passes: bool
+
+
+@dataclass(frozen=True)
+class PromotionDecision:
+    """Whether a candidate may be promoted, and its metrics beside those of production.
+
+    Attributes
+    ----------
+    candidate, production : None where nothing is in production
+    outcome : "first" and "better" may be promoted, "outdated" replaces what no longer fits the stores, "current" is in
+        production already, "worse" and "incomparable" are refused unless forced
+    reasons : in words
+    rows : metric by metric
+    stimuli : held out of both
+    """
+
+    candidate: ModelSet
+    production: ModelSet | None
+    outcome: Outcome
+    reasons: list[str]
+    rows: list[MetricRow] = field(default_factory=list)
+    stimuli: int = 0
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the rules let the candidate into production."""
+        return self.outcome not in ("worse", "incomparable")
+
+
+def compare_with_production(
+    study: Study, run: str | None = None, versions: dict[str, int] | None = None
+) -> PromotionDecision:
     """Compare a candidate with what is in production; nothing is changed.
 
     Parameters
@@ -19,7 +143,7 @@ def compare_with_production(study: Study, run: str | None = None, versions: dict
     run : str, optional
         The candidate's training run; by default the newest complete one.
     versions : dict, optional
-        By part, versions that the candidate's run is told by.
+        By part, versions that the candidate's run is found by.
 
     Raises
     ------
@@ -31,13 +155,29 @@ def compare_with_production(study: Study, run: str | None = None, versions: dict
         raise RegistryError(
             f"{study.study}: the named versions are of training {named}, not of {run}; name one of them"
         )
-    candidate = set_to_promote(study.study, study.parts, named)
-    return _compare(study, candidate, promotion_rules())
+    candidate, rules = set_to_promote(study.study, study.parts, named), promotion_rules()
+    aliases = aliased(study.study, study.parts)
+    if _numbers(aliases) == dict(candidate.versions):
+        return PromotionDecision(candidate, candidate, "current", ["it is in production already"])
+    trainings = {str(version.tags.get("training_run")) for version in aliases.values() if version is not None}
+    others = [set_of_run(study.study, study.parts, other) for other in sorted(trainings - {candidate.run})]
+    whole = [other for other in others if other is not None]
+    if not whole:
+        return PromotionDecision(candidate, None, "first", ["no other whole set was in production"])
+    if len(whole) > 1:  # a half-promoted set between two other trainings
+        names = ", ".join(other.run for other in whole)
+        reason = f"production is on parts of the trainings {names}: complete one of them first"
+        return PromotionDecision(candidate, None, "incomparable", [reason])
+    stored = (study.store, study.roles.regressed().values())
+    if rules.outdated == "replace" and fits_stores(candidate, *stored) and not fits_stores(whole[0], *stored):
+        reason = "production was trained on other data than the stores hold, or by an earlier version"
+        return PromotionDecision(candidate, whole[0], "outdated", [reason])
+    return compare(candidate, whole[0], rules, study.seed)
 
 
 def promote_run(
     study: Study, run: str | None = None, versions: dict[str, int] | None = None, *, force: bool = False
-) -> Comparison:
+) -> PromotionDecision:
     """Put a training run's set into production where the rules let it; see `compare_with_production`.
 
     The set that it replaces gets the alias `previous`. A half-promoted set, as a click in the UI leaves it, becomes
@@ -50,36 +190,38 @@ def promote_run(
 
     Returns
     -------
-    Comparison
+    PromotionDecision
         Where `accepted` is false and nothing was forced, nothing was changed.
 
     Raises
     ------
     RegistryError
-        As `compare_with_production`; somebody else promotes meanwhile; or this must not be forced, or not by this user.
+        As `compare_with_production`; another promotion runs at the same time; or this must not be forced, or not by
+        this user.
     """
-    before = _numbers(study)
-    made = compare_with_production(study, run, versions)
-    if not made.accepted and force:
-        _require_may_force(study, made, promotion_rules())
-    elif not made.accepted or made.outcome == "current":
-        return made
-    why = made.outcome if made.accepted else f"forced: {'; '.join(made.reasons)}"
-    set_production(made.candidate, made.production, expected=before, why=why)
-    return made
+    before = _numbers(aliased(study.study, study.parts))
+    decision = compare_with_production(study, run, versions)
+    if not decision.accepted and force:
+        _require_may_force(decision, promotion_rules())
+    elif not decision.accepted or decision.outcome == "current":
+        return decision
+    why = decision.outcome if decision.accepted else f"forced: {'; '.join(decision.reasons)}"
+    set_production(decision.candidate, decision.production, expected=before, why=why)
+    return decision
 
 
-def require_accepted(made: Comparison) -> None:
+def require_accepted(decision: PromotionDecision) -> None:
     """Raise, in one line, where a comparison lets nothing into production.
 
     Raises
     ------
     RegistryError
     """
-    if not made.accepted:
+    if not decision.accepted:
+        candidate = decision.candidate
         raise RegistryError(
-            f"{made.candidate.study}: training {made.candidate.run} is not promoted: {'; '.join(made.reasons)}; "
-            "train a better one, or see mlflow/promotion.yaml and --force"
+            f"{candidate.study}: training {candidate.run} is not promoted: {'; '.join(decision.reasons)}; train "
+            "a better one, or see mlflow/promotion.yaml and --force"
         )
 
 
@@ -91,73 +233,136 @@ def roll_back(study: Study) -> ModelSet:
     RegistryError
         No whole set has the alias `previous`.
     """
-    before = _numbers(study)
+    before = _numbers(aliased(study.study, study.parts))
     try:
         chosen = resolve(study.study, study.parts, PREVIOUS)
     except RegistryError as error:
         raise RegistryError(f"{study.study}: there is nothing to roll back to: {error}") from error
-    set_production(chosen, _whole_production(study), expected=before, why="rolled back")
+    try:
+        replaced = resolve(study.study, study.parts)
+    except RegistryError:  # nothing, or no whole set, is in production
+        replaced = None
+    set_production(chosen, replaced, expected=before, why="rolled back")
     return chosen
 
 
-def fits_stores(study: Study, chosen: ModelSet) -> bool:
-    """Say whether a set was trained on what the stores hold now; where they are not here, nothing speaks against it.
+def fits_stores(chosen: ModelSet, path: Path, targets: Collection[str]) -> bool:
+    """Say whether a set was trained on what a store holds now of its subjects and of the roles' targets.
 
-    One that an earlier version registered, without what it is checked by, does not fit.
+    A set fits a store that is not here.
+
+    A set that an earlier version registered, without the record that it is checked by, does not fit.
     """
     if "targets" not in chosen.record:
         return False
     try:
-        store = Store(study.store)
-        here = {f"responses/{subject}": store.responses(subject).digest for subject in chosen.record["subjects"]}
-        here |= {f"targets/{name}": store.target(name).digest for name in study.roles.regressed().values()}
+        digests = stored_digests(Store(path), chosen.record["subjects"], targets)
     except Brain2VideoError:
         return True
-    told = chosen.record.get("stores", {})
-    return all(told.get(name) == digest for name, digest in here.items())
+    trained_on = chosen.record.get("stores", {})
+    return all(trained_on.get(name) == digest for name, digest in digests.items())
 
 
-def _compare(study: Study, candidate: ModelSet, rules: PromotionRules) -> Comparison:
-    found = aliased(study.study, study.parts)
-    held = {part: int(version.version) for part, version in found.items() if version is not None}
-    if held == dict(candidate.versions):
-        return Comparison(candidate, candidate, "current", ["it is in production already"])
-    trainings = {str(version.tags.get("training_run")) for version in found.values() if version is not None}
-    others = [set_of_run(study.study, study.parts, run) for run in sorted(trainings - {candidate.run})]
-    whole = [one for one in others if one is not None]
-    if not whole:
-        return Comparison(candidate, None, "first", ["no other whole set was in production"])
-    if len(whole) > 1:  # a half-promoted set between two other trainings
-        told = (
-            f"production is on parts of the trainings {', '.join(one.run for one in whole)}: complete one of them first"
-        )
-        return Comparison(candidate, None, "incomparable", [told])
-    if rules.outdated == "replace" and fits_stores(study, candidate) and not fits_stores(study, whole[0]):
-        told = "production was trained on other data than the stores hold, or by an earlier version"
-        return Comparison(candidate, whole[0], "outdated", [told])
-    return compare(candidate, whole[0], rules, study.seed)
+def _numbers(aliases: Mapping[str, Any]) -> dict[str, int | None]:
+    """Return the version that each part's alias is on, None where it is on none."""
+    return {part: None if version is None else int(version.version) for part, version in aliases.items()}
 
 
-def _whole_production(study: Study) -> ModelSet | None:
-    try:
-        return resolve(study.study, study.parts)
-    except RegistryError:
-        return None
-
-
-def _numbers(study: Study) -> Aliases:
-    found = aliased(study.study, study.parts)
-    return {part: None if version is None else int(version.version) for part, version in found.items()}
-
-
-def _require_may_force(study: Study, made: Comparison, rules: PromotionRules) -> None:
-    if made.outcome not in rules.force.over:
+def _require_may_force(decision: PromotionDecision, rules: PromotionRules) -> None:
+    name = decision.candidate.study
+    if decision.outcome not in rules.force.over:
         raise RegistryError(
-            f"{study.study}: mlflow/promotion.yaml does not let anybody force what is {made.outcome} "
-            f"(force.over: {', '.join(rules.force.over) or 'nothing'}); {'; '.join(made.reasons)}"
+            f"{name}: mlflow/promotion.yaml lets no one force what is {decision.outcome} "
+            f"(force.over: {', '.join(rules.force.over) or 'nothing'}); {'; '.join(decision.reasons)}"
         )
     if rules.force.by != "anyone" and promoter() not in rules.force.by:
         raise RegistryError(
-            f"{study.study}: mlflow/promotion.yaml lets {', '.join(rules.force.by) or 'nobody'} force a promotion, "
+            f"{name}: mlflow/promotion.yaml lets {', '.join(rules.force.by) or 'no one'} force a promotion, "
             f"you are '{promoter()}'; ask one of them"
         )
+
+
+def validation_of(chosen: ModelSet) -> dict[str, Any] | None:
+    """Return a registered training's scores on held-out stimuli, None where it has none."""
+    try:
+        validation: dict[str, Any] = json.loads(read_artifact(chosen, VALIDATION))
+    except (ServerError, OSError, ValueError):
+        return None
+    return validation
+
+
+def compare(candidate: ModelSet, production: ModelSet, rules: PromotionRules, seed: int) -> PromotionDecision:
+    """Compare two registered trainings by the rules."""
+    ours, theirs = validation_of(candidate), validation_of(production)
+    reasons = _why_incomparable(candidate, production, ours, theirs, rules)
+    if reasons or ours is None or theirs is None:
+        return PromotionDecision(candidate, production, "incomparable", reasons)
+    shared = [name for name in ours["stimuli"] if name in set(theirs["stimuli"])]
+    rows = [
+        _row(name, rule, ours, theirs, shared, seed) for name, rule in rules.metrics.items() if _has(name, ours, theirs)
+    ]
+    reasons = [
+        f"{row.name} differs by {row.difference:+.4f} [{row.low:+.4f}, {row.high:+.4f}], at least "
+        f"{row.rule.difference:+g} [{row.rule.interval:+g} …] is required"
+        for row in rows
+        if not row.passes
+    ]
+    gain = float(np.mean([row.difference for row in rows]))
+    if gain < rules.gain:
+        reasons.append(f"the mean difference is {gain:+.4f}, at least {rules.gain:+g} is required")
+    return PromotionDecision(candidate, production, "worse" if reasons else "better", reasons, rows, len(shared))
+
+
+def _why_incomparable(
+    candidate: ModelSet,
+    production: ModelSet,
+    ours: dict[str, Any] | None,
+    theirs: dict[str, Any] | None,
+    rules: PromotionRules,
+) -> list[str]:
+    missing = [chosen.run for chosen, scored in ((candidate, ours), (production, theirs)) if scored is None]
+    if ours is None or theirs is None:
+        return [f"training {run} has no scores on held-out stimuli" for run in missing]
+    reasons = [
+        f"{what} differ: {old} in production, {new} of the candidate"
+        for what, old, new in (
+            ("subjects", theirs["subjects"], ours["subjects"]),
+            ("targets", _targets(production), _targets(candidate)),
+        )
+        if old != new
+    ]
+    shared = set(ours["stimuli"]) & set(theirs["stimuli"])
+    if len(shared) < rules.fewest:
+        reasons.append(
+            f"{len(shared)} stimuli were held out of both ({len(theirs['stimuli'])} and {len(ours['stimuli'])}), at "
+            f"least {rules.fewest} are needed"
+        )
+    if not any(_has(name, ours, theirs) for name in rules.metrics):
+        reasons.append(f"neither has the metrics {', '.join(rules.metrics)}")
+    return reasons
+
+
+def _targets(chosen: ModelSet) -> dict[str, str]:
+    """Return the revision of every role's target, shortened: scores of other revisions cannot be compared."""
+    named: dict[str, dict[str, str]] = chosen.record.get("targets", {})
+    return {role: f"{own['name']} ({own['extractor']} {own['revision'][:8]})" for role, own in named.items()}
+
+
+def _has(name: str, *records: dict[str, Any]) -> bool:
+    role, _, metric = name.rpartition(".")
+    return all(metric in record["values"].get(role, {}) for record in records)
+
+
+def _row(
+    name: str, rule: MetricRule, ours: dict[str, Any], theirs: dict[str, Any], shared: list[str], seed: int
+) -> MetricRow:
+    role, _, metric = name.rpartition(".")
+    new, old = (_values(record, role, metric, shared) for record in (ours, theirs))
+    difference, low, high = paired_interval(new, old, seed=seed)
+    passes = difference >= rule.difference and low >= rule.interval
+    return MetricRow(name, float(old.mean()), float(new.mean()), difference, low, high, rule, passes)
+
+
+def _values(record: dict[str, Any], role: str, metric: str, stimuli: list[str]) -> NDArray[np.float64]:
+    by_name = dict(zip(record["stimuli"], record["values"][role][metric], strict=True))
+    return np.array([by_name[name] for name in stimuli], np.float64)

@@ -1,5 +1,6 @@
-"""Registers a training run in the MLflow registry, whole or not at all."""
+"""Registers a training run in the MLflow registry, all its parts or none."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,9 @@ from models.decoders.build import load_encoder, load_regressor
 from models.registry.register import register
 from models.registry.sets import ENCODER, ModelSet, TrainedSet, find_registered
 from studies.references import TrainingRef
+from studies.runs import CURVES, PICTURES, RECORD, SCORES, VALIDATION
 from studies.study import Study
-from studies.training.fit import CURVES, PICTURES, RECORD, SCORES, VALIDATION
-from studies.training.validation import summary
+from studies.training.routes import validation_summary
 
 Array = NDArray[Any]
 Examples = dict[str, tuple[Array, Array]]
@@ -23,13 +24,13 @@ Axes = dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
 
 def register_training(study: Study, training: TrainingRef, zenml_run: str = "") -> ModelSet:
     """Register a training run's parts, unless a set made from the same is already registered."""
-    found = find_registered(study.study, study.parts, training.fingerprint)
-    if found is not None and found.digests == training.digests:
-        return found
+    registered = find_registered(study.study, study.parts, training.fingerprint)
+    if registered is not None and registered.digests == training.digests:
+        return registered
     folder = project_root() / training.folder
     record, scores = read_json(folder / RECORD), read_json(folder / SCORES)
     held_out = folder / VALIDATION
-    examples, free = _examples(study, training, record)
+    examples, free = _examples(folder, study.parts, Store(study.store), record)
     kept = [SCORES, RECORD, CURVES, PICTURES, *([VALIDATION] if held_out.is_file() else [])]
     return register(
         TrainedSet(
@@ -51,7 +52,7 @@ def register_training(study: Study, training: TrainingRef, zenml_run: str = "") 
                 "git_commit": record["git_commit"],
                 "zenml_run": zenml_run,
             },
-            validation=summary(read_json(held_out), study.seed) if held_out.is_file() else {},
+            validation=validation_summary(read_json(held_out), study.seed) if held_out.is_file() else {},
             metrics=_flat_metrics(scores),
             curves=_curves(read_json(folder / CURVES)),
             artifacts=[folder / name for name in kept],
@@ -59,14 +60,16 @@ def register_training(study: Study, training: TrainingRef, zenml_run: str = "") 
     )
 
 
-def _examples(study: Study, training: TrainingRef, record: dict[str, Any]) -> tuple[Examples, Axes]:
+def _examples(folder: Path, parts: list[str], store: Store, record: dict[str, Any]) -> tuple[Examples, Axes]:
     """Return, by part, one test trial and what the part makes of it; and the axes along which subjects differ.
 
     The trial is the first subject's. Other subjects may have other numbers of voxels, hence of features.
     """
-    folder, store, rois = project_root() / training.folder, Store(study.store), record["settings"]["training"]["rois"]
-    encoder = load_encoder(folder / ENCODER)
-    subject = record["subjects"][0]
+    encoder, subject, rois = (
+        load_encoder(folder / ENCODER),
+        record["subjects"][0],
+        record["settings"]["training"]["rois"],
+    )
     trial = np.asarray(store.responses(subject).view("test", rois=rois)[0][:1], np.float32)
     features = np.asarray(encoder.encode(subject, trial), np.float32)
     examples: Examples = {ENCODER: (trial, features)}
@@ -74,7 +77,7 @@ def _examples(study: Study, training: TrainingRef, record: dict[str, Any]) -> tu
         (axis,) if width == -1 else () for axis, width in zip((trial.ndim - 1, 1), encoder.widths, strict=True)
     )
     axes: Axes = {ENCODER: (free[0], free[1])}
-    for part in study.parts:
+    for part in parts:
         if part != ENCODER:
             examples[part] = features, load_regressor(folder / part).predict(subject, features)
             axes[part] = free[1], ()
@@ -94,9 +97,9 @@ def _flat_metrics(report: dict[str, Any]) -> dict[str, float]:
 
 def _curves(curves: dict[str, Any]) -> dict[str, list[tuple[int, float]]]:
     """Return every stage's losses as (step, value), by a name that MLflow draws as a curve."""
-    made: dict[str, list[tuple[int, float]]] = {}
+    drawn: dict[str, list[tuple[int, float]]] = {}
     for stage, history in curves.items():
-        made[f"{stage}/loss"] = list(enumerate(history["losses"], start=1))
+        drawn[f"{stage}/loss"] = list(enumerate(history["losses"], start=1))
         if history["validation"]:
-            made[f"{stage}/validation"] = [(int(step), value) for step, value in history["validation"]]
-    return made
+            drawn[f"{stage}/validation"] = [(int(step), value) for step, value in history["validation"]]
+    return drawn

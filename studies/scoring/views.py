@@ -1,26 +1,23 @@
-"""What is looked at of clips and captions: the arrays, by space, that metrics compare.
+"""Views of clips and captions: the arrays, by space, that metrics compare.
 
-The models that look belong to the study (its targets' extractors) or to its `judges`; each of them is optional.
+They are made by the extractors of a study's targets and by its `judges`; each of them is optional.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from core.checkout import project_root
-from core.files import digest_folder
 from evaluation.statistics.spaces import centre, centred
 from feature_store import Store
-from models.classifiers.attributes import Judge
+from models.classifiers.judges import Judges
 from models.classifiers.settings import JudgesConfig
 from models.extractors.base import Extractor
-from models.extractors.settings import GivenConfig, PixelsConfig
+from models.extractors.settings import ExtractorConfig, GivenConfig, PixelsConfig
 from simulation.world import Combination
-from studies.study import Study
 
 Array = NDArray[Any]
 Clips = NDArray[np.uint8]
@@ -46,63 +43,18 @@ class TargetView:
     truth: Array
 
 
-class Judges:
-    """The models that a study's `judges` name, loaded once."""
-
-    def __init__(self, config: JudgesConfig) -> None:
-        root = project_root()
-        self.small_world = Judge.load(root / config.small_world) if config.small_world else None
-        self.clip = config.clip.build(root) if config.clip else None
-        self.frames = config.frames.build(root) if config.frames else None
-        self.videos = config.videos.build(root) if config.videos else None
-
-    def of_clips(self, clips: Clips) -> dict[str, Array]:
-        """Return what the models say of clips (n, frame, height, width, 3) uint8, by space."""
-        made: dict[str, Array] = {}
-        if self.clip is not None:
-            made["clip_frames"] = self.clip.frames(clips)
-            made["clip"] = made["clip_frames"].mean(axis=1)
-        if self.frames is not None:
-            made["frame_classes"] = self.frames.scores(clips)
-        if self.videos is not None:
-            made["video_classes"] = self.videos.scores(clips)
-        if self.small_world is not None:
-            shown = resized(clips, self.small_world.frame)
-            made["video_attributes"] = self.small_world.read(shown)
-            made.setdefault("video_classes", self.small_world.classes(shown))
-        return made
-
-    def of_captions(self, captions: Sequence[str]) -> dict[str, Array]:
-        """Return what the models say of captions, one a stimulus, by space."""
-        made: dict[str, Array] = {"captions": np.array(captions, dtype=object)}
-        if self.clip is not None:
-            made["text"] = made["caption_clip"] = self.clip.words(list(captions))
-        if self.small_world is not None:
-            made["caption_attributes"] = self.attributes(captions)
-        return made
-
-    def attributes(self, captions: Sequence[str]) -> NDArray[np.int64]:
-        """Return which word of each attribute captions of the small world name, (n, attribute); −1 for none."""
-        assert self.small_world is not None
-        known = self.small_world.attributes
-        read = np.full((len(captions), len(known)), -1, np.int64)
-        for row, caption in enumerate(captions):
-            said = Combination.read(caption)
-            if said is not None:
-                read[row] = [words.index(getattr(said, name)) for name, words in known.items()]
-        return read
+def load_judges(config: JudgesConfig) -> Judges:
+    """Load the models that a study's `judges` name."""
+    return config.build(project_root(), Combination.read)
 
 
 def revisions_of(config: JudgesConfig) -> dict[str, str]:
-    """Return what changes whenever a judge may say something else: the digests of their weights, by name."""
-    root = project_root()
-    made = {"small_world": digest_folder(root / config.small_world)} if config.small_world else {}
-    others = {"clip": config.clip, "frames": config.frames, "videos": config.videos}
-    return made | {name: one.revision(root) for name, one in others.items() if one is not None}
+    """Return what changes whenever a judge may give other values; see `JudgesConfig.revisions`."""
+    return config.revisions(project_root())
 
 
 class Viewer:
-    """Looks at clips and captions with everything that a study has to look with.
+    """Makes the arrays of clips and captions with all judges and extractors that a study has.
 
     Parameters
     ----------
@@ -123,14 +75,14 @@ class Viewer:
         made: dict[str, Array] = {"pixels": clips, **self._judges.of_clips(clips)}
         if captions:
             made |= self._of_captions(captions)
-        for one in self._targets:
-            if one.extractor.reads == "clips":
-                values = one.extractor.extract(clips)
+        for target in self._targets:
+            if target.extractor.reads == "clips":
+                values = target.extractor.extract(clips)
             elif captions:
-                values = one.extractor.extract([[caption or " "] for caption in captions])
+                values = target.extractor.extract([[caption or " "] for caption in captions])
             else:
                 continue
-            made |= {one.space: values.astype(np.float32), centred(one.space): centre(values, one.mean)}
+            made |= {target.space: values.astype(np.float32), centred(target.space): centre(values, target.mean)}
         return made
 
     def _of_captions(self, captions: Sequence[str]) -> dict[str, Array]:
@@ -140,7 +92,7 @@ class Viewer:
         return made
 
     def truth(self, seen: Clips, captions: Sequence[Sequence[str]]) -> dict[str, Array]:
-        """Return the arrays of what was shown: clips, and one or more captions of each, empty where there is none."""
+        """Return the arrays of what was shown: clips, and one or more captions of each, empty without captions."""
         made: dict[str, Array] = {"pixels": seen, **self._judges.of_clips(seen)}
         if all(captions):
             first = [several[0] for several in captions]
@@ -150,23 +102,27 @@ class Viewer:
                 made["caption_clip"] = made["clip_frames"]
             if "caption_attributes" in made and (made["caption_attributes"] >= 0).all():
                 made["video_attributes"] = made["caption_attributes"]
-        for one in self._targets:
-            made |= {one.space: one.truth, centred(one.space): centre(one.truth, one.mean)}
+        for target in self._targets:
+            made |= {target.space: target.truth, centred(target.space): centre(target.truth, target.mean)}
         return made
 
 
-def views_of_targets(study: Study, store: Store, stimuli: Sequence[str], training: set[str]) -> list[TargetView]:
-    """Return the study's targets by which rendered clips and captions can be compared, in the study's order.
+def views_of_targets(
+    targets: Mapping[str, ExtractorConfig], store: Store, stimuli: Sequence[str], training: set[str]
+) -> list[TargetView]:
+    """Return the targets by which rendered clips and captions can be compared, in the order of `targets`.
 
-    Pixels are left out, which clips have themselves, and embeddings made elsewhere, which nothing here can make.
+    Pixels are not among them, because clips hold them already, nor are embeddings made elsewhere, because nothing here
+    can make them; nor is a target that lacks one of the stimuli.
 
     Parameters
     ----------
+    targets : by name, what makes them
     stimuli : test stimuli that are scored
     training : the stimuli that the models were trained on
     """
     views = []
-    for name, config in study.targets.items():
+    for name, config in targets.items():
         if isinstance(config, PixelsConfig | GivenConfig):
             continue
         target = store.target(name)
@@ -175,11 +131,8 @@ def views_of_targets(study: Study, store: Store, stimuli: Sequence[str], trainin
         if not all(stimulus in row_of for stimulus in stimuli):
             continue
         truth = values[np.array([row_of[stimulus] for stimulus in stimuli])].astype(np.float32)
-        views.append(
-            TargetView(
-                study.space(name), config.build(project_root()), _mean_of(target.values("train"), training), truth
-            )
-        )
+        mean = _mean_of(target.values("train"), training)
+        views.append(TargetView(config.extractor, config.build(project_root()), mean, truth))
     return views
 
 
@@ -197,16 +150,3 @@ def _padded(captions: Sequence[Sequence[str]]) -> Array:
     """Return captions as (n, reference), empty where a stimulus has fewer than others."""
     most = max(len(several) for several in captions)
     return np.array([[*several, *[""] * (most - len(several))] for several in captions], dtype=object)
-
-
-def resized(clips: Clips, frame: tuple[int, int, int]) -> Clips:
-    """Return clips at another number of frames and size, by time and by area; as they are where they have it."""
-    frames, height, width = frame
-    if clips.shape[1:4] == frame:
-        return clips
-    chosen = (2 * np.arange(frames) + 1) * clips.shape[1] // (2 * frames)
-    made = np.empty((len(clips), frames, height, width, 3), np.uint8)
-    for row, clip in enumerate(clips):
-        for place, at in enumerate(chosen):
-            made[row, place] = cv2.resize(clip[at], (width, height), interpolation=cv2.INTER_AREA)
-    return made

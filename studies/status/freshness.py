@@ -1,6 +1,6 @@
 """How fresh a store's groups are against what lies in their source now.
 
-A look goes by what `studies.status.file_memory` remembers of the files; whoever writes a group reads every one.
+A look goes by what earlier looks remember of files that nobody has touched; a stage that makes a group reads every one.
 """
 
 import json
@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core.checkout import project_root, relative_to_root
+from core.digests import INPUTS
 from core.errors import Brain2VideoError, ModelError, SourceError, SourceMissing, StoreCorrupted, StoreMissing
 from core.files import canonical_json, digest_json
 from feature_store.manifest import Manifest, how_to_restore, read_manifest
 from feature_store.schema import MANIFEST
 from feature_store.sources.base import Source
-from studies.status.file_memory import Glance, Memory
+from models.extractors.settings import ExtractorConfig, GivenConfig, PixelsConfig
+from models.weights import locate
 from studies.stores.responses import responses_made_from
 from studies.stores.targets import target_made_from
 from studies.study import Study
@@ -57,7 +59,6 @@ def freshness(study: Study, *, full: bool = False) -> dict[Path, Freshness]:
         Whether to hash what is not remembered however much it is; else `LIMIT_BYTES` at most.
     """
     source = study.source.build(project_root())
-    memory = Memory(project_root() / ".state" / "status" / f"{study.study}.json")
     judged: dict[Path, Freshness] = {}
     manifests: dict[Path, Manifest] = {}
     wanted = _wanted(study, source, judged)
@@ -68,14 +69,16 @@ def freshness(study: Study, *, full: bool = False) -> dict[Path, Freshness]:
             judged[group] = Freshness("not made", how_to_restore(group))
         except StoreCorrupted as error:
             judged[group] = Freshness("damaged", str(error), "bad")
-    judged |= _judge(study, source, manifests, memory, full=full)
-    memory.save({manifest.fingerprint for manifest in manifests.values()})
+    with INPUTS.remembering(project_root() / ".state" / "status" / f"{study.study}.json") as notes:
+        judged |= _compare_all(study, source, manifests, notes, full=full)
+        for fingerprint in notes.keys() - {manifest.fingerprint for manifest in manifests.values()}:
+            del notes[fingerprint]
     in_order = sorted(judged, key=lambda group: wanted.index(group) if group in wanted else -1)
     return {**{group: judged[group] for group in in_order}, **_others(study, judged)}
 
 
 def _wanted(study: Study, source: Source, judged: dict[Path, Freshness]) -> list[Path]:
-    """Return the groups of the study, in its order; where nobody tells the subjects, those of the store."""
+    """Return the groups of the study, in its order; its subjects are those of the store where nothing names them."""
     subjects = study.source.named_subjects
     if subjects is None:
         try:
@@ -105,47 +108,61 @@ def _others(study: Study, known: dict[Path, Freshness]) -> dict[Path, Freshness]
     return found
 
 
-def _judge(
-    study: Study, source: Source, manifests: dict[Path, Manifest], memory: Memory, *, full: bool
+def _compare_all(
+    study: Study, source: Source, manifests: dict[Path, Manifest], notes: dict[str, Any], *, full: bool
 ) -> dict[Path, Freshness]:
-    """Hold every published group against what it would be made from now: glance first, hash only what has to be."""
-    glances = {group: Glance(memory) for group in manifests}
-    made = {group: _made_from(study, source, group, glances[group]) for group in manifests}
-    unknown = {path: size for glance in glances.values() for path, size in glance.unknown.items()}
-    memory.expected = len(unknown.keys() - {path for glance in glances.values() for path in glance.weights})
-    judged = {}
+    """Compare every published group with what it would be made from now; read only what is not remembered."""
+    unread: dict[Path, dict[Path, int]] = {}
+    now: dict[Path, dict[str, Any] | Freshness] = {}
+    for group in manifests:
+        with INPUTS.looking() as files:
+            now[group] = _made_from(study, source, group)
+        unread[group] = {} if isinstance(now[group], Freshness) else files
+    sizes = {file: size for files in unread.values() for file, size in files.items()}
+    INPUTS.expected = len(sizes)
+    if sum(sizes.values()) <= LIMIT_BYTES or full:
+        now |= {group: _made_from(study, source, group) for group, files in unread.items() if files}
+    else:
+        command = "run 'brain2video status --full'"
+        size = {group: f"{sum(files.values()) / 1e9:,.1f} GB" for group, files in unread.items()}
+        now |= {group: Freshness(f"not checked: {size[group]} to hash", command) for group in unread if unread[group]}
+    found = {}
     for group, manifest in manifests.items():
-        here = glances[group].unknown
-        if here and isinstance(made[group], dict):
-            if sum(unknown.values()) > LIMIT_BYTES and not full:
-                size = f"{sum(here.values()) / 1e9:,.1f} GB"
-                made[group] = Freshness(f"not checked: {size} to hash", "run 'brain2video status --full'")
-            else:
-                made[group] = _made_from(study, source, group, memory)
-        now = made[group]
-        found = now if isinstance(now, Freshness) else _compared(study, group, manifest, now, memory)
-        judged[group] = replace(found, digest=manifest.digest)
-    return judged
+        made = now[group]
+        state = made if isinstance(made, Freshness) else _compared(study, group, manifest, made, notes)
+        found[group] = replace(state, digest=manifest.digest)
+    return found
 
 
-def _made_from(study: Study, source: Source, group: Path, digests: Memory | Glance) -> dict[str, Any] | Freshness:
-    """Return what a group would be made from now, or why nobody can say."""
+def _made_from(study: Study, source: Source, group: Path) -> dict[str, Any] | Freshness:
+    """Return what a group would be made from now, or why that cannot be known."""
     try:
-        _look_for(study)
+        _require_here(study)
         if group.parent.name == "responses":
-            return responses_made_from(study, source, group.name, digests.digest)
-        revision = digests.revision(study.targets[group.name])
-        return target_made_from(study, source, group.name, revision, digests.digest)
+            return responses_made_from(study.source, study.storage, source, group.name)
+        config = study.targets[group.name]
+        _require_weights(config)
+        return target_made_from(study.source, source, group.name, config, study.clips)
     except (Brain2VideoError, OSError) as error:
         state = _state_of(error)
         return Freshness(state, str(error), "bad" if state == "source unreadable" else "note")
 
 
-def _look_for(study: Study) -> None:
+def _require_here(study: Study) -> None:
     path = project_root() / Path(study.source.path).expanduser()
     if not path.exists():
         raise SourceMissing(
-            f"{relative_to_root(path)}: not here, so nobody can tell whether the store is still made from it"
+            f"{relative_to_root(path)}: not here, so whether the store is still made from it cannot be known"
+        )
+
+
+def _require_weights(config: ExtractorConfig) -> None:
+    """Raise `ModelError` where an extractor's weights lie in no folder of this checkout; a look never fetches any."""
+    if isinstance(config, GivenConfig | PixelsConfig):
+        return
+    if not any((project_root() / folder / config.weights).is_dir() for folder in ("", locate.DOWNLOADED)):
+        raise ModelError(
+            f"weights '{config.weights}': in no folder of this checkout; run 'brain2video download weights'"
         )
 
 
@@ -155,14 +172,14 @@ def _state_of(error: Exception) -> str:
     return "weights not here" if isinstance(error, ModelError) else "source unreadable"
 
 
-def _compared(study: Study, group: Path, manifest: Manifest, now: dict[str, Any], memory: Memory) -> Freshness:
+def _compared(study: Study, group: Path, manifest: Manifest, now: dict[str, Any], notes: dict[str, Any]) -> Freshness:
     parts = _parts(now)
     if digest_json(now) == manifest.fingerprint:
-        memory.made_from[manifest.fingerprint] = parts
+        notes[manifest.fingerprint] = parts
         return Freshness("fresh", level="good")
     option = "responses --subject" if group.parent.name == "responses" else "targets --target"
     command = f"run 'brain2video {option} {group.name} -c configs/{study.study}.yaml'"
-    before = memory.made_from.get(manifest.fingerprint)
+    before = notes.get(manifest.fingerprint)
     changed = [] if before is None else [name for name in parts if parts[name] != before.get(name)]
     if before is None or not changed:
         return Freshness("stale", f"made from other files, settings or code; {command}")

@@ -16,18 +16,15 @@ from core.files import read_json
 from evaluation.report.verdict import headline
 from evaluation.report.wording import number, row_label, short_label
 from feature_store import Store, versioning
-from feature_store.schema import MANIFEST
+from feature_store.schema import MANIFEST as GROUP_MANIFEST
 from models.registry.production import aliased, resolve, versions_text
 from models.registry.promotion import since
 from models.registry.sets import ENCODER, PREVIOUS, PRODUCTION, ModelSet, runs_of
-from studies.registry.compare import Comparison
 from studies.registry.production import require_same_targets, require_trained_on
-from studies.registry.promote import compare_with_production
+from studies.registry.promote import PromotionDecision, compare_with_production
+from studies.runs import LATEST, MANIFEST, METRICS, RECORD, SCORES, TRAINING, UNFINISHED
 from studies.status.freshness import SOURCE_MISSING, Freshness, Level, freshness
 from studies.study import Study
-
-UNFINISHED = ".unfinished-*[0-9a-f]"
-"""Folders of checkpoints, beside the runs of a training; not those in which a run is being built."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ def _root_status(study: Study) -> list[Line]:
     try:
         Store(study.store)
     except StoreError as error:
-        if not isinstance(error, StoreMissing) or any(study.store.glob(f"*/*/{MANIFEST}")):
+        if not isinstance(error, StoreMissing) or any(study.store.glob(f"*/*/{GROUP_MANIFEST}")):
             return [Line(relative_to_root(study.store), "damaged", str(error), "bad")]
     return []
 
@@ -83,21 +80,19 @@ def remotes_status() -> list[Line]:
 
 def runs_status(study: Study) -> list[Line]:
     """Return one line for the latest training, one for the latest reconstruction, one per training to go on with."""
-    runs = study.outputs / "training"
+    runs = study.outputs / TRAINING
     return [
-        _run_line(study, "training", "train", runs / "latest", _training_detail),
+        _run_line(study, "training", "train", runs / LATEST, _training_detail),
         *_unfinished_lines(study, runs),
         _reconstruction_line(study),
     ]
 
 
 def _reconstruction_line(study: Study) -> Line:
-    from studies.decoding.render import why_nothing_to_render
-
-    nothing = why_nothing_to_render(study)
+    nothing = study.why_nothing_to_render()
     if nothing is not None:
         return Line("reconstruction", "none", nothing, "note")
-    return _run_line(study, "reconstruction", "reconstruct", study.outputs / "latest", _reconstruction_detail)
+    return _run_line(study, "reconstruction", "reconstruct", study.outputs / LATEST, _reconstruction_detail)
 
 
 def _run_line(study: Study, what: str, command: str, latest: Path, detail: Callable[[Path], str]) -> Line:
@@ -119,7 +114,7 @@ def _run_line(study: Study, what: str, command: str, latest: Path, detail: Calla
 
 
 def _training_detail(run: Path) -> str:
-    record, selection = read_json(run / "training.json"), read_json(run / "scores.json")["selection"]
+    record, selection = read_json(run / RECORD), read_json(run / SCORES)["selection"]
     chosen = selection["chosen"]
     scored = selection["routes"].get(chosen)
     grounds = "not compared with another"
@@ -130,7 +125,7 @@ def _training_detail(run: Path) -> str:
 
 
 def _reconstruction_detail(run: Path) -> str:
-    record, rows = read_json(run / "manifest.json"), read_json(run / "metrics.json")["rows"]
+    record, rows = read_json(run / MANIFEST), read_json(run / METRICS)["rows"]
     versions = ", ".join(f"{part} v{version}" for part, version in record["models"]["versions"].items())
     name = headline(rows)
     score = "nothing scored"
@@ -161,7 +156,7 @@ def _when(run: str) -> str:
 
 def _unfinished_lines(study: Study, runs: Path) -> Iterator[Line]:
     """Yield a line per folder of checkpoints that a killed training left."""
-    for folder in sorted(runs.glob(UNFINISHED)):
+    for folder in sorted(runs.glob(f"{UNFINISHED}*[0-9a-f]")):
         stages = sorted(path.name for path in folder.iterdir() if path.is_dir())
         last = max((file.stat().st_mtime for file in folder.rglob("*.pt")), default=folder.stat().st_mtime)
         when = f"last written {datetime.fromtimestamp(last, UTC):%Y-%m-%d %H:%M} UTC"
@@ -213,7 +208,7 @@ def _faults(study: Study, chosen: ModelSet) -> list[str]:
     try:
         store = Store(study.store)
         for subject in chosen.record["subjects"]:
-            require_trained_on(study, store, chosen, subject)
+            require_trained_on(chosen, store, subject, study.roles.regressed().values())
     except Brain2VideoError as error:
         faults.append(str(error))
     return faults
@@ -232,7 +227,7 @@ def _previous(study: Study) -> list[Line]:
 def _newer(study: Study) -> list[Line]:
     """Return a line on each of the newest trainings since production's, and on a latest one that is not registered."""
     registered = runs_of(study.study)
-    latest = study.outputs / "training" / "latest"
+    latest = study.outputs / TRAINING / LATEST
     lines = []
     if latest.is_symlink() and latest.resolve().name not in registered:
         advice = f"'brain2video train' registers {relative_to_root(latest)}"
@@ -246,7 +241,7 @@ def _newer(study: Study) -> list[Line]:
     return lines
 
 
-def _compared(study: Study, run: str) -> Comparison | None:
+def _compared(study: Study, run: str) -> PromotionDecision | None:
     """Return how a training compares with production, None where it did not register all parts."""
     try:
         return compare_with_production(study, run)
@@ -256,7 +251,7 @@ def _compared(study: Study, run: str) -> Comparison | None:
         return None
 
 
-def _said(made: Comparison) -> str:
+def _said(made: PromotionDecision) -> str:
     told = [f"{row.name} {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]" for row in made.rows]
     advice = f"'brain2video promote --run {made.candidate.run}'" if made.accepted else "see mlflow/promotion.yaml"
     return "; ".join([f"training {made.candidate.run}", *(told or made.reasons), advice])

@@ -1,15 +1,21 @@
 """Downloads of what is published: BOLD Moments from its bucket, and the weights that a study names from the hub."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from core.checkout import project_root
 from feature_store.remote import Bucket, Download, DownloadPlan
 from feature_store.sources.bold_moments.request import BUCKET, PREFIX, REGION, Request
-from models.captioners.settings import BlipCaptionerConfig
-from models.classifiers.settings import CLIP_FILES
-from models.extractors.settings import BlipStatesConfig, ClipStatesConfig, LatentsConfig, TextConfig
-from models.generator.settings import AnimateDiffConfig
+from models.captioners.settings import BlipCaptionerConfig, CaptionerConfig
+from models.classifiers.settings import CLIP_FILES, JudgesConfig
+from models.extractors.settings import (
+    BlipStatesConfig,
+    ClipStatesConfig,
+    ExtractorConfig,
+    LatentsConfig,
+    TextConfig,
+)
+from models.generator.settings import AnimateDiffConfig, GeneratorConfig
 from models.weights import locate
 from models.weights.download import Model, fetch_model, find_model
 from studies.study import Study
@@ -48,14 +54,15 @@ def prepare(
 def published_weights(study: Study) -> dict[str, list[str]]:
     """Return the models of the hub that a study names and that are no folder here, with the files wanted of each."""
     wanted: dict[str, dict[str, None]] = {}
-    for weights, files in [*_of_targets(study), *_of_generator(study), *_of_judges(study)]:
+    generator = _of_generator(study.generator, study.captioner_of_b())
+    for weights, files in [*_of_targets(study.targets.values()), *generator, *_of_judges(study.judges)]:
         if not (project_root() / weights).is_dir():
             wanted.setdefault(weights, {}).update(dict.fromkeys(files))
     return {name: list(files) for name, files in wanted.items()}
 
 
-def _of_targets(study: Study) -> Iterator[Named]:
-    for target in study.targets.values():
+def _of_targets(targets: Iterable[ExtractorConfig]) -> Iterator[Named]:
+    for target in targets:
         if isinstance(target, LatentsConfig):
             yield target.weights, locate.files_of(locate.VAE)
         elif isinstance(target, TextConfig):
@@ -64,26 +71,24 @@ def _of_targets(study: Study) -> Iterator[Named]:
             yield target.weights, [*locate.VISION, locate.INDEX]
 
 
-def _of_generator(study: Study) -> Iterator[Named]:
-    if study.generator is not None:
-        yield study.generator.weights, locate.files_of(locate.TEXT_TO_VIDEO)
-        if isinstance(study.generator, AnimateDiffConfig):
-            yield study.generator.motion, locate.MOTION
-    captioner = study.captioner_of_b()
+def _of_generator(generator: GeneratorConfig | None, captioner: CaptionerConfig | None) -> Iterator[Named]:
+    if generator is not None:
+        yield generator.weights, locate.files_of(locate.TEXT_TO_VIDEO)
+        if isinstance(generator, AnimateDiffConfig):
+            yield generator.motion, locate.MOTION
     if isinstance(captioner, BlipCaptionerConfig):
         yield captioner.weights, [*locate.CAPTIONER, locate.INDEX]
 
 
-def _of_judges(study: Study) -> Iterator[Named]:
-    judges = study.judges
+def _of_judges(judges: JudgesConfig) -> Iterator[Named]:
     for judge, files in ((judges.clip, CLIP_FILES), (judges.frames, locate.VISION), (judges.videos, locate.VISION)):
         if judge is not None:
             yield judge.weights, [*files, locate.INDEX]
 
 
-def find_weights(study: Study) -> list[Model]:
-    """Ask the hub about the published weights that a study names; raises as `find_model`."""
-    return [find_model(name, files) for name, files in published_weights(study).items()]
+def find_weights(weights: Mapping[str, Sequence[str]]) -> list[Model]:
+    """Ask the hub about published weights and the files wanted of each; raises as `find_model`."""
+    return [find_model(name, files) for name, files in weights.items()]
 
 
 def download_weights(models: Sequence[Model], *, allow_pickled: bool = False) -> list[Path]:

@@ -1,53 +1,90 @@
 """Responses: from a source to one immutable Zarr group per subject.
 
-Work is spread subject by subject: reading a subject's recordings, be it a GLM or one large pickle, cannot be cut by
+Work is spread subject by subject: reading a subject's recordings, whether a GLM or one large pickle, cannot be cut by
 rows without every worker reading all of it.
 """
 
-from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from core.checkout import project_root, relative_to_root
+from core.checkout import project_root, relative_to_root, require_same_root
 from core.code import code_digest
-from core.errors import ServerError, SourceError
+from core.digests import INPUTS
+from core.errors import ConfigError, ServerError, SourceError
 from core.executors import IN_PROCESS, ExecutorConfig, open_executor
-from core.files import digest_file, digest_json
+from core.files import digest_json
 from core.progress import report
 from feature_store import versioning
-from feature_store.chunks import Compression
+from feature_store.chunks import StorageConfig
 from feature_store.manifest import read_manifest
-from feature_store.noise_ceiling import agreement, missing_values, ncsnr
 from feature_store.reader import open_group
-from feature_store.rows import ChunkedRows
 from feature_store.schema import ENCODING_VERSION, UNLABELLED
-from feature_store.sources.base import ROI_SEPARATOR, SPLITS, Recording, Rows, Source
-from feature_store.writer import GroupWriter, is_published
+from feature_store.sources.base import SPLITS, Source
+from feature_store.sources.settings import SourceConfig
+from feature_store.writer import is_published
+from simulation.write import is_there, simulate
 from studies.references import GroupRef
+from studies.stores.ingestion import write_responses
 from studies.stores.pictures import picture_of_responses
 from studies.study import Study
 
-Digest = Callable[[Path], str]
-"""Returns the SHA-256 of a file's content; whoever writes a group reads the file, `status` may remember it."""
+
+def simulate_source(study: Study, destination: Path | None = None, *, replace: bool = False) -> tuple[Path, bool]:
+    """Write the study's simulated dataset to its source's folder, or elsewhere, unless it is already there.
+
+    Returns
+    -------
+    folder, fresh
+        The dataset's folder, and whether it was already there.
+
+    Raises
+    ------
+    ConfigError
+        The study does not describe a simulation.
+    SourceError
+        The folder holds something else.
+    """
+    if study.simulation is None:
+        raise ConfigError(f"{study.study}: has no 'simulation' section; only a simulated study can be simulated")
+    folder = destination or project_root() / study.source.path
+    fresh = is_there(study.simulation, folder, replace=replace)
+    return simulate(study.simulation, folder, replace=replace), fresh
 
 
-def subjects_of(study: Study) -> list[str]:
-    """Return the study's subjects; its source is looked at."""
-    return study.source.build(project_root()).subjects
+def subjects_of(source: SourceConfig) -> list[str]:
+    """Return a source's subjects; its files are read for them."""
+    return source.build(project_root()).subjects
+
+
+@dataclass(frozen=True)
+class IngestionTask:
+    """What a worker needs to ingest any subject of a study.
+
+    Attributes
+    ----------
+    store : folder of the feature store
+    pictures : folder of the pictures of groups
+    root : the checkout of the calling process, from which relative paths start
+    """
+
+    source: SourceConfig
+    storage: StorageConfig
+    store: Path
+    pictures: Path
+    root: Path
 
 
 def ingest(study: Study, subject: str, executor: ExecutorConfig = IN_PROCESS) -> GroupRef:
-    """Write one subject's responses to the store, unless they are already there, made from the same.
+    """Write one subject's responses to the store, unless its group is up to date.
 
     Parameters
     ----------
     executor : ExecutorConfig
-        Whose worker does it, from the reading to the picture. The next worker of one that dies goes on from the chunks
-        that were whole. Several threads may ask for subjects at once; in this process one is worked on at a time.
+        Whose worker does it, from the reading to the picture. The next worker after one that dies continues from the
+        chunks that were whole. Several threads may ask for subjects at once; in this process they take turns.
 
     Raises
     ------
@@ -56,7 +93,10 @@ def ingest(study: Study, subject: str, executor: ExecutorConfig = IN_PROCESS) ->
     ServerError
         Workers cannot be had, do not see the study's folder, or died of this subject too often.
     """
-    function = partial(_ingest_for, study.model_dump_json(), project_root())
+    pictures = study.outputs / "stores"
+    function = partial(
+        _ingest_subject, IngestionTask(study.source, study.storage, study.store, pictures, project_root())
+    )
     shared = study.store.resolve().parent / ".staging"
     with open_executor(executor) as workers:
         if executor.kind != "here":
@@ -68,38 +108,24 @@ def ingest(study: Study, subject: str, executor: ExecutorConfig = IN_PROCESS) ->
     return reference
 
 
-def _ingest_for(study: str, asked_from: Path, subject: str) -> GroupRef:
-    """Do it in whichever process, for a study as JSON."""
-    require_home(asked_from)
-    return _ingest(Study.model_validate_json(study), subject)
-
-
-def require_home(asked_from: Path) -> None:
-    """Raise `ServerError` where relative paths start elsewhere than in the process that asked for the work."""
-    if project_root() != asked_from:
-        raise ServerError(
-            f"a worker's checkout is {project_root()}, that of the process that asked for the work is {asked_from}; "
-            f"start the "
-            f"worker with BRAIN2VIDEO_HOME={asked_from}"
-        )
-
-
-def _ingest(study: Study, subject: str) -> GroupRef:
-    source = study.source.build(project_root())
-    fingerprint = digest_json(responses_made_from(study, source, subject))
-    group = study.store / "responses" / subject
+def _ingest_subject(task: IngestionTask, subject: str) -> GroupRef:
+    """Ingest one subject in the calling process, which may be a worker."""
+    require_same_root(task.root)
+    source = task.source.build(project_root())
+    fingerprint = digest_json(responses_made_from(task.source, task.storage, source, subject))
+    group = task.store / "responses" / subject
     fresh = is_published(group, fingerprint)
     if fresh:
-        report(f"responses/{subject} is as it was", 1, 1)
+        report(f"responses/{subject} is up to date", 1, 1)
     else:
         report(f"ingesting {subject}", 0, 1)
-        _write(study, source.responses(subject), fingerprint)
+        write_responses(task.store, source.responses(subject), task.source.kind, task.storage.compression, fingerprint)
         report(f"ingesting {subject}", 1, 1)
-    return group_ref(group, fresh=fresh, pictures=picture_of_responses(study, group))
+    return group_ref(group, fresh=fresh, pictures=picture_of_responses(task.pictures, group))
 
 
-def responses_made_from(study: Study, source: Source, subject: str, digest: Digest = digest_file) -> dict[str, Any]:
-    """Return what one subject's responses would be made from now; its digest is the group's fingerprint.
+def responses_made_from(config: SourceConfig, storage: StorageConfig, source: Source, subject: str) -> dict[str, Any]:
+    """Return the inputs, settings and code of one subject's responses; its digest is the group's fingerprint.
 
     Raises
     ------
@@ -108,20 +134,19 @@ def responses_made_from(study: Study, source: Source, subject: str, digest: Dige
     """
     known = source.subjects
     if subject not in known:
-        raise SourceError(f"{study.study}: no subject '{subject}' in the source; there are {', '.join(known)}")
-    parameters = {"subject": subject, "storage": study.storage.model_dump()}
-    files = source.response_files(subject)
-    return made_from(study, files, [ingest], parameters, digest)
+        raise SourceError(f"{config.path}: no subject '{subject}' in the source; there are {', '.join(known)}")
+    parameters = {"subject": subject, "storage": storage.model_dump()}
+    return made_from(config, source.response_files(subject), [write_responses], parameters)
 
 
 def made_from(
-    study: Study, files: list[Path], code: list[object], parameters: dict[str, Any], digest: Digest
+    config: SourceConfig, files: list[Path], code: list[object], parameters: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return what a group is made from: the files' contents, the settings, the code that reads them."""
+    """Return what a group is made from: the files' contents, the settings, the code that reads and writes."""
     return {
-        "code": code_digest(*code, study.source),
-        "inputs": [(file.name, digest(file)) for file in files if file.is_file()],
-        "source": study.source.model_dump(mode="json", exclude={"path", "stimuli", "subjects"}),
+        "code": code_digest(*code, config),
+        "inputs": [(file.name, INPUTS.digest(file)) for file in files if file.is_file()],
+        "source": config.model_dump(mode="json", exclude={"path", "stimuli", "subjects"}),
         "parameters": parameters,
         "encoding": ENCODING_VERSION,
     }
@@ -143,49 +168,3 @@ def group_ref(group: Path, *, fresh: bool, pictures: list[str]) -> GroupRef:
         dvc_state=versioning.states(project_root(), [group])[group],
         pictures=pictures,
     )
-
-
-def _write(study: Study, recording: Recording, fingerprint: str) -> None:
-    attributes = {**recording.attributes, "subject": recording.subject, "source": study.source.kind}
-    name = f"responses/{recording.subject}"
-    with GroupWriter(study.store, name, encoding_type="responses", fingerprint=fingerprint, **attributes) as group:
-        voxels, damaged = recording.voxels, dict[str, int]()
-        for split in SPLITS:
-            # a whole brain's splits are never in memory together
-            _write_betas(group, f"{split}/betas", recording.values.pop(split), "trial", study.storage.compression)
-            group.table(f"{split}/trials", recording.trials[split])
-            rows, stimuli = group.rows(f"{split}/betas"), list(recording.trials[split]["stimulus"])
-            damaged[split] = _count_missing(recording, split, rows)
-            voxels = voxels.assign(**{f"ncsnr_{split}": ncsnr(rows, stimuli)})
-        if recording.unlabelled is not None:
-            _write_betas(group, UNLABELLED, recording.unlabelled, "row", study.storage.compression)
-            damaged["unlabelled"] = _count_missing(recording, "unlabelled", group.rows(UNLABELLED))
-        group.table("voxels", voxels)
-        group.describe(nan_voxels=damaged, noise_ceiling_agreement=agreement(voxels))
-
-
-def _write_betas(group: GroupWriter, name: str, values: Rows, first_axis: str, compression: Compression) -> None:
-    axes = (first_axis, "time", "voxel") if len(values.shape) == 3 else (first_axis, "voxel")
-    group.array(name, tuple(values.shape), "float32", lambda a, b: values[a:b], axes, compression=compression)
-
-
-def _count_missing(recording: Recording, part: str, rows: ChunkedRows) -> int:
-    """Return how many voxels hold NaN in a split or in ``"unlabelled"``; they are kept as they are.
-
-    Raises
-    ------
-    SourceError
-        A region holds nothing else.
-    """
-    missing = missing_values(rows)
-    regions = recording.voxels["roi"].astype(str).str.split(ROI_SEPARATOR).reset_index(drop=True).explode()
-    empty = pd.Series((missing == len(rows))[regions.index]).groupby(regions.to_numpy()).all()
-    if empty.any():
-        raise SourceError(
-            f"{recording.subject}: no voxel of {empty.index[empty.to_numpy()][0]} holds a finite value in {part}; "
-            "check the recordings, or leave this region out"
-        )
-    count = int((missing > 0).sum())
-    if count:
-        report(f"{recording.subject}: {count:,} of {len(missing):,} voxels hold NaN in {part}, kept as they are", 1, 1)
-    return count

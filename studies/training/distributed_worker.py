@@ -21,9 +21,10 @@ from core.files import canonical_json, disk_explained
 from core.progress import listening, report
 from feature_store import Store
 from models.training.distributed import broadcast, require_alike, workers
+from studies.decoding.training_data import stored_subjects
 from studies.references import TrainingRef
 from studies.study import Study, load_study
-from studies.training.fit import fit, stored_subjects, training_made_from
+from studies.training.fit import fit, training_made_from
 
 PROGRESS, RESULT = "@progress", "@result"
 """How a line begins by which a process reports to `studies.training.distributed`; JSON follows."""
@@ -81,7 +82,7 @@ def fit_in_step(study: Study) -> TrainingRef:
     """
     count, device = workers().num_processes, workers().device
     store = Store(study.store)
-    made_from = training_made_from(study, store, stored_subjects(study, store))
+    made_from = training_made_from(study, store, stored_subjects(store, study.source.named_subjects))
     own = {part: made_from[part] for part in ("settings", "stores", "code")}
     require_alike("training before it", own, "run the same study, stores and code on every node")
     report(f"training by {count} processes", 1, 1, f"the first on {socket.gethostname()} ({device})")

@@ -5,43 +5,59 @@ Several processes train the networks together; see `studies.training.distributed
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from core.checkout import relative_to_root
 from core.code import code_digest
-from core.config import nearest
-from core.errors import StoreMissing
+from core.errors import Brain2VideoError
 from core.files import digest_json, read_json, staged_folder, write_bytes, write_json
 from core.progress import report
+from evaluation.report.charts.curves import curves_png, filled_in_png
 from evaluation.report.charts.routes import route_table_png
+from evaluation.report.sheet import contact_sheet, sheet_png
 from evaluation.statistics import scores
 from feature_store import Store
 from feature_store.sources.base import SPLITS
 from models.decoders.build import Encoder, Regressor, fit_regressors, save_part
+from models.encoders.mbm.encoder import Mbm
 from models.training.checkpoints import Checkpoints
 from models.training.distributed import workers
 from models.training.loop import History
 from models.training.stage import Context
 from studies.decoding.predictions import stimuli_trained_on
-from studies.decoding.training_data import TrainingData, read_training_data
+from studies.decoding.render import renderer_of
+from studies.decoding.training_data import TrainingData, describe_target, read_training_data, stored_subjects
 from studies.decoding.voxel_record import record_voxels
 from studies.references import TrainingRef
-from studies.runs import file_digests, find_run, git_commit, publish_latest, run_name
-from studies.study import Study
-from studies.training.cross_validation import cross_validate, require_folds
-from studies.training.pictures import curves_png, filled_in_png, validation_sheet
-from studies.training.routes import Choice, FittedRoute, choose_route, fit_route
+from studies.runs import (
+    CURVES,
+    PICTURES,
+    RECORD,
+    SCORES,
+    TRAINING,
+    UNFINISHED,
+    VALIDATION,
+    file_digests,
+    find_run,
+    git_commit,
+    publish_latest,
+    run_name,
+)
+from studies.study import RouteConfig, Study
+from studies.training.cross_validation import CrossValidation, require_folds
+from studies.training.routes import Choice, Validation, choose_route, fit_route
 from studies.training.scores import RoleScores, predict_role
 
-RECORD = "training.json"
-SCORES = "scores.json"
-CURVES = "curves.json"
-VALIDATION = "validation.json"
-PICTURES = "pictures"
+FILLED_IN = 6
+"""Trials in a picture of filling in."""
+HELD_OUT = ("true z, decoded", "reconstructed")
 
 
 def fit(study: Study) -> TrainingRef:
@@ -51,32 +67,43 @@ def fit(study: Study) -> TrainingRef:
     folder per part. Killed, it goes on from the checkpoints in a folder beside, to the same bytes.
     """
     store = Store(study.store)
-    record = training_made_from(study, store, stored_subjects(study, store))
-    runs = study.outputs / "training"
+    record = training_made_from(study, store, stored_subjects(store, study.source.named_subjects))
+    runs = study.outputs / TRAINING
     found = find_run(runs, RECORD, record["fingerprint"])
     folder = found or runs / run_name(record["fingerprint"])
-    unfinished = runs / f".unfinished-{record['fingerprint'][:12]}"
+    unfinished = runs / f"{UNFINISHED}{record['fingerprint'][:12]}"
     if found is None:
-        context = Context(study.seed, checkpoints=Checkpoints(unfinished, made_from=_sources(record)), scratch=runs)
+        sources = {name: record[name] for name in ("stores", "settings", "code")}
+        context = Context(study.seed, checkpoints=Checkpoints(unfinished, made_from=sources), scratch=runs)
         with _destination(folder, unfinished.with_name(f"{unfinished.name}.staging")) as building:
-            digests = _fit_into(study, store, record["subjects"], building, folder.name, context)
-            record |= {"digests": digests, "processes": workers().num_processes}
-            record |= {"voxels": _voxels(study, store, record["subjects"])}
+            record["digests"] = _fit_into(study, store, record["subjects"], building, folder.name, context)
+            stimuli = stimuli_trained_on(store, record["subjects"], study.training.stimuli, study.seed)
+            record |= {"processes": workers().num_processes, "voxels": {}}
+            for subject in record["subjects"]:
+                voxels = record_voxels(store, subject, study.training.rois, stimuli)
+                record["voxels"][subject] = voxels.model_dump(mode="json")
             write_json(building / RECORD, {**record, "files": file_digests(building)})
     else:
-        report(f"training {found.name} is as it was", 1, 1)
+        report(f"training {found.name} is up to date", 1, 1)
     if workers().is_main_process:
         shutil.rmtree(unfinished, ignore_errors=True)
         publish_latest(folder)
     workers().wait_for_everyone()
-    return _reference(study, folder, fresh=found is not None) if workers().is_main_process else _nothing(study, record)
+    reference = TrainingRef(
+        study=study.study, run="", folder="", fingerprint=record["fingerprint"], digests={}, fresh=False
+    )
+    if not workers().is_main_process:  # which alone keeps what was written
+        return reference
+    digests = read_json(folder / RECORD)["digests"]
+    written = {"run": folder.name, "folder": relative_to_root(folder), "digests": digests, "fresh": found is not None}
+    return reference.model_copy(update=written)
 
 
 @contextmanager
 def _destination(folder: Path, staging: Path) -> Iterator[Path]:
     """Yield where a run is written: of several processes, the first one's is kept.
 
-    The place where it is built is not named by the time, so that the next one clears what a killed one left there.
+    The staging folder's name holds no time, so that a killed training's one is cleared by the next.
     """
     if workers().is_main_process:
         with staged_folder(folder, staging) as building:
@@ -86,63 +113,60 @@ def _destination(folder: Path, staging: Path) -> Iterator[Path]:
             yield Path(scratch)
 
 
-def stored_subjects(study: Study, store: Store) -> list[str]:
-    """Return the subjects of the store that belong to the study; the recordings themselves are not needed.
-
-    Raises
-    ------
-    StoreMissing
-        A subject that the study names has not been ingested, or none has.
-    """
-    there = store.names("responses")
-    wanted = study.source.named_subjects or there
-    for subject in wanted:
-        if subject not in there:
-            raise StoreMissing(
-                f"{study.store}: no responses of {subject}{nearest(subject, there)}; run 'brain2video responses'"
-            )
-    if not wanted:
-        raise StoreMissing(f"{study.store}: no responses of any subject; run 'brain2video responses'")
-    return wanted
-
-
 def _fit_into(
     study: Study, store: Store, subjects: list[str], folder: Path, run: str, context: Context
 ) -> dict[str, str]:
     """Write every part, the scores and the pictures into a folder, and return the parts' digests."""
+    training, evaluation, roles = study.training, study.evaluation, study.roles.regressed()
+    _require_folds(store, roles.values(), evaluation.folds)  # before hours of training, not after them
+    data = read_training_data(
+        store,
+        subjects,
+        [*roles.values(), *training.baselines],
+        align=study.roles.align,
+        rois=training.rois,
+        count=training.stimuli,
+        seed=study.seed,
+    )
     curves: dict[str, History] = {}
     context = replace(context, log=curves.__setitem__)
-    for target in study.roles.regressed().values():  # before hours of training, not after them
-        require_folds(study, sum(len(store.target(target).stimuli(split)) for split in SPLITS))
-    data = read_training_data(study, store, subjects)
-    choice = choose_route(study, data, context, score_alone=True)
-    gathered = {role: RoleScores(study, target) for role, target in study.roles.regressed().items()}
-    kept: FittedRoute | None = None
-    pretrained: dict[str, Any] = {}
-    for done, (name, route) in enumerate(study.training.routes.items()):
-        report("fitting and scoring routes", done, len(study.training.routes), name)
-        fitted = fit_route(study, route, data, context.within(name))
+    choice = choose_route(training, roles, data, context, score_alone=True)
+    predict = partial(predict_role, store, rois=training.rois, trained_on=set(data.stimuli))
+    scorers = {role: RoleScores(target, study.spaces[target], evaluation, study.seed) for role, target in roles.items()}
+    first = next(iter(training.routes))
+    kept, pretrained, baselines = None, {}, {}
+    for done, (name, route) in enumerate(training.routes.items()):
+        report("fitting and scoring routes", done, len(training.routes), name)
+        fitted = fit_route(route, roles, data, context.within(name))
         for role, regressor in fitted.regressors.items():
-            gathered[role].add(name, regressor, predict_role(study, store, fitted.encoder, regressor))
-        if not done:
-            baselines = _score_baselines(study, store, data, fitted, name, context)
+            scorers[role].add(name, regressor, predict(fitted.encoder, regressor))
+        for target in training.baselines if name == first else ():
+            regressor = _fit_baseline(route, fitted.encoder, data, target, context.within(name))
+            scorer = RoleScores(target, study.spaces[target], evaluation, study.seed)
+            scorer.add(name, regressor, predict(fitted.encoder, regressor))
+            baselines[target] = scorer.report(name, name) | {"chosen": None}
         if held_out := fitted.encoder.state()[0].get("held_out"):
             pretrained[name] = held_out
         if workers().is_main_process:
-            _picture_of_filling_in(study, data, name, fitted.encoder, folder)
+            _write_filled_in(folder / PICTURES / f"{name}-filled-in.png", fitted.encoder, data, study.seed)
         kept = fitted if name == choice.chosen else kept
-    report("fitting and scoring routes", len(study.training.routes), len(study.training.routes))
+    report("fitting and scoring routes", len(training.routes), len(training.routes))
     assert kept is not None
-    first = next(iter(study.training.routes))
-    targets = {role: one.report(choice.chosen, first) for role, one in gathered.items()} | baselines
-    n_test = next(iter(gathered.values())).n_test
-    scored = {"schema": scores.SCHEMA, "study": study.study, "run": run, "n_test": n_test, "targets": targets}
-    scored |= {"selection": choice.summary(study), "pretraining": pretrained}
-    if study.evaluation.folds is not None:
-        scored["cross_validation"] = cross_validate(study, store, subjects)
-    write_json(folder / SCORES, scored)
+    table = {
+        "schema": scores.SCHEMA,
+        "study": study.study,
+        "run": run,
+        "n_test": next(iter(scorers.values())).n_test,
+        "targets": {role: scorer.report(choice.chosen, first) for role, scorer in scorers.items()} | baselines,
+        "selection": choice.summary(training.selection.criterion, study.seed),
+        "pretraining": pretrained,
+    }
+    if evaluation.folds is not None:
+        folds = CrossValidation(evaluation.folds, training, evaluation, study.roles.align, study.seed)
+        table["cross_validation"] = folds.run(store, subjects, roles, study.spaces)
+    write_json(folder / SCORES, table)
     if workers().is_main_process:  # what the others write is not kept
-        write_bytes(folder / PICTURES / "routes.png", route_table_png(scored))
+        write_bytes(folder / PICTURES / "routes.png", route_table_png(table))
         _write_curves(folder, curves)
         _write_validation(study, store, choice, subjects, folder)
     parts: dict[str, Encoder | Regressor] = {"encoder": kept.encoder}
@@ -150,45 +174,64 @@ def _fit_into(
     return {name: save_part(folder / name, part, route=choice.chosen) for name, part in parts.items()}
 
 
+def _require_folds(store: Store, targets: Iterable[str], folds: int | None) -> None:
+    for target in targets if folds is not None else ():
+        require_folds(folds or 0, sum(len(store.target(target).stimuli(split)) for split in SPLITS))
+
+
+def _fit_baseline(route: RouteConfig, encoder: Encoder, data: TrainingData, target: str, context: Context) -> Regressor:
+    """Fit a target that is there for comparison alone."""
+    rows = data.roles(route.regressor, data.features(route.regressor, encoder), {target: target})
+    return fit_regressors(route.regressor, rows, context.within("baselines"))[target]
+
+
 def _write_curves(folder: Path, curves: dict[str, History]) -> None:
-    write_json(folder / CURVES, {stage: vars(history) for stage, history in curves.items()})
+    losses = {stage: vars(history) for stage, history in curves.items()}
+    write_json(folder / CURVES, losses)
     if curves:
-        write_bytes(folder / PICTURES / "curves.png", curves_png(curves))
+        write_bytes(folder / PICTURES / "curves.png", curves_png(losses))
+
+
+def _write_filled_in(file: Path, encoder: Encoder, data: TrainingData, seed: int) -> None:
+    """Draw what a masked brain network fills into the first subject's first trials; nothing for other encoders."""
+    if isinstance(encoder, Mbm) and encoder.config.pretraining is not None:
+        subject, brain = next(iter(data.brains.items()))
+        filled = encoder.fill_in(subject, brain.responses[:FILLED_IN], seed)
+        write_bytes(file, filled_in_png(subject, filled["truth"], filled["made"], filled["hidden"]))
 
 
 def _write_validation(study: Study, store: Store, choice: Choice, subjects: list[str], folder: Path) -> None:
-    """Write what promotion compares by, and what a person may look at before it."""
+    """Write what promotion compares by, and a picture to look at before it."""
     if choice.validation is None:
         return
     write_json(folder / VALIDATION, choice.validation.record(choice.chosen, subjects))
-    sheet = validation_sheet(study, store, choice.validation)
-    if sheet is not None:
-        write_bytes(folder / PICTURES / "held-out.png", sheet)
+    picture = _held_out(study, store, choice.validation)
+    if picture is not None:
+        write_bytes(folder / PICTURES / "held-out.png", picture)
 
 
-def _score_baselines(
-    study: Study, store: Store, data: TrainingData, fitted: FittedRoute, name: str, context: Context
-) -> dict[str, Any]:
-    """Regress and score the targets that are there for comparison alone, by the first route."""
-    config, made = study.training.routes[name].regressor, {}
-    for target in study.training.baselines:
-        roles = data.roles(config, fitted.encoder, {target: target})
-        regressor = fit_regressors(config, roles, context.within(name).within("baselines"))[target]
-        gathered = RoleScores(study, target)
-        gathered.add(name, regressor, predict_role(study, store, fitted.encoder, regressor))
-        made[target] = gathered.report(name, name) | {"chosen": None}
-    return made
+def _held_out(study: Study, store: Store, validation: Validation) -> bytes | None:
+    """Return a picture of the first held-out stimuli: their true z decoded, above what the brain's predictions give.
 
-
-def _picture_of_filling_in(study: Study, data: TrainingData, name: str, encoder: Encoder, folder: Path) -> None:
-    subject, brain = next(iter(data.brains.items()))
-    made = filled_in_png(encoder, subject, brain, study.seed)
-    if made is not None:
-        write_bytes(folder / PICTURES / f"{name}-filled-in.png", made)
+    None where the study renders nothing, or where the models that render are missing, which is reported and ends no
+    training. Test stimuli are not shown: a person who promotes by looking would choose on them.
+    """
+    if study.why_nothing_to_render() is not None or not validation.shown_stimuli:
+        return None
+    try:
+        renderer = renderer_of(study, store)
+        rendered = renderer.render_row(validation.shown, validation.shown_stimuli)
+    except Brain2VideoError as error:
+        report(f"no picture of held-out stimuli: {error}", 1, 1)
+        return None
+    values, names = store.target(study.roles.z or "").values("train")
+    row_of = {name: row for row, name in enumerate(names)}
+    truth = values[np.array([row_of[name] for name in validation.shown_stimuli])].astype(np.float32)
+    return sheet_png(contact_sheet(renderer.decoder.decode(truth), rendered.clips, labels=HELD_OUT))
 
 
 def training_made_from(study: Study, store: Store, subjects: list[str]) -> dict[str, Any]:
-    """Return what a training of these subjects would be made from now, as `training.json` holds it.
+    """Return the inputs, settings and code of a training of these subjects as they are now, as in `training.json`.
 
     Returns
     -------
@@ -219,36 +262,3 @@ def training_made_from(study: Study, store: Store, subjects: list[str]) -> dict[
     described = {role: describe_target(store, name) for role, name in study.roles.regressed().items()}
     more = {"subjects": subjects, "targets": described, "git_commit": git_commit()}
     return {**made_from, "fingerprint": fingerprint, **more}
-
-
-def _voxels(study: Study, store: Store, subjects: list[str]) -> dict[str, Any]:
-    """Return what later responses of each subject are held against."""
-    stimuli = stimuli_trained_on(study, store, subjects)
-    return {s: record_voxels(store, s, study.training.rois, stimuli).model_dump(mode="json") for s in subjects}
-
-
-def describe_target(store: Store, name: str) -> dict[str, str]:
-    """Return a target's name, extractor and revision, as its store says them."""
-    said = store.target(name).attributes
-    return {"name": name, "extractor": str(said["extractor"]), "revision": str(said["revision"])}
-
-
-def _sources(record: dict[str, Any]) -> dict[str, Any]:
-    return {name: record[name] for name in ("stores", "settings", "code")}
-
-
-def _reference(study: Study, folder: Path, *, fresh: bool) -> TrainingRef:
-    record = read_json(folder / RECORD)
-    return TrainingRef(
-        study=study.study,
-        run=folder.name,
-        folder=relative_to_root(folder),
-        fingerprint=record["fingerprint"],
-        digests=record["digests"],
-        fresh=fresh,
-    )
-
-
-def _nothing(study: Study, record: dict[str, Any]) -> TrainingRef:
-    """Return what a process that keeps nothing hands on."""
-    return TrainingRef(study=study.study, run="", folder="", fingerprint=record["fingerprint"], digests={}, fresh=False)

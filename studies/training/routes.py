@@ -1,5 +1,9 @@
-"""Fits routes from the brain to the targets, and chooses one on stimuli held out of the training ones."""
+"""Fits routes from the brain to the targets, and chooses one on stimuli held out of the training ones.
 
+The same held-out stimuli decide later which version goes into production; the test set decides nothing.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,15 +13,54 @@ from numpy.typing import NDArray
 from core.errors import ConfigError
 from core.progress import report
 from core.seeds import rng_for
-from evaluation.statistics.intervals import paired_interval
-from models.decoders.build import Encoder, Regressor, fit_encoder, fit_regressors
+from evaluation.statistics.intervals import bootstrap_interval, paired_interval
+from evaluation.statistics.scores import per_stimulus
+from evaluation.statistics.spaces import centre, centred
+from models.decoders.build import Encoder, Regressor, fit_encoder, fit_regressors, predict_stimuli
 from models.decoders.rows import split_stimuli
 from models.training.stage import Context
 from studies.decoding.training_data import TrainingData
-from studies.study import RouteConfig, Study
-from studies.training.validation import FEWEST, Validation, validate
+from studies.study import RouteConfig, TrainingConfig
 
 Array = NDArray[Any]
+CRITERIA = ("correlation", "two_way", "r2")
+"""All of targets minus their training mean."""
+SPACE = centred("target")
+"""A name for that, whatever the target is."""
+MIN_HELD_OUT = 2
+"""Held-out stimuli that a comparison needs at least."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """A route's scores on held-out training stimuli.
+
+    Attributes
+    ----------
+    stimuli : the held-out stimuli
+    values : by role, by metric, the value of every stimulus, (stimulus,): the mean over the subjects who saw it, 0
+        where none of them can be scored
+    shown : by role, (n, …) the first subject's predictions for its first held-out stimuli, for a picture
+    shown_stimuli : these stimuli
+    """
+
+    stimuli: list[str]
+    values: dict[str, dict[str, Array]]
+    shown: dict[str, Array] = field(default_factory=dict)
+    shown_stimuli: list[str] = field(default_factory=list)
+
+    def criterion(self, metric: str) -> NDArray[np.float64]:
+        """Return one metric of every stimulus, averaged over roles, (stimulus,)."""
+        mean: NDArray[np.float64] = np.mean([metrics[metric] for metrics in self.values.values()], axis=0)
+        return mean
+
+    def record(self, route: str, subjects: list[str]) -> dict[str, Any]:
+        """Return the content of `validation.json`."""
+        values = {
+            role: {name: [float(value) for value in listed] for name, listed in metrics.items()}
+            for role, metrics in self.values.items()
+        }
+        return {"schema": 1, "route": route, "subjects": subjects, "stimuli": self.stimuli, "values": values}
 
 
 @dataclass(frozen=True)
@@ -30,12 +73,12 @@ class FittedRoute:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which route was chosen, and on what grounds.
+    """The route that was chosen, and the scores that it was chosen by.
 
     Attributes
     ----------
     chosen : name of the route
-    stimuli : held-out stimuli that the routes were compared on; 0 where there was nothing to choose
+    stimuli : number of held-out stimuli that the routes were compared on; 0 where there was nothing to choose
     values : by route, the criterion of every held-out stimulus, averaged over roles and subjects, (stimulus,)
     validation : the chosen route's scores on the held-out stimuli; None where nothing was held out
     """
@@ -45,63 +88,71 @@ class Choice:
     values: dict[str, Array] = field(default_factory=dict)
     validation: Validation | None = None
 
-    def summary(self, study: Study) -> dict[str, Any]:
-        """Return what scores.json says of the choice."""
+    def summary(self, criterion: str, seed: int) -> dict[str, Any]:
+        """Return the section `selection` of `scores.json`."""
         rows = {}
         first = next(iter(self.values), "")
         for name, values in self.values.items():
-            difference, low, high = paired_interval(values, self.values[first], seed=study.seed)
+            difference, low, high = paired_interval(values, self.values[first], seed=seed)
             against = {} if name == first else {"difference": {"value": difference, "ci95": [low, high]}}
             rows[name] = {"value": float(values.mean()), **against}
-        settings = study.training.selection
-        return {"chosen": self.chosen, "criterion": settings.criterion, "n": self.stimuli, "routes": rows}
+        return {"chosen": self.chosen, "criterion": criterion, "n": self.stimuli, "routes": rows}
 
 
-def fit_route(study: Study, route: RouteConfig, data: TrainingData, context: Context) -> FittedRoute:
-    """Fit one route on training data; `study.roles` says which targets are regressed."""
+def fit_route(route: RouteConfig, roles: Mapping[str, str], data: TrainingData, context: Context) -> FittedRoute:
+    """Fit one route on training data; `roles` names the target that is regressed for each role."""
     encoder = fit_encoder(route.encoder, data.brains, context.within("encoder"))
-    roles = data.roles(route.regressor, encoder, study.roles.regressed())
-    return FittedRoute(encoder, fit_regressors(route.regressor, roles, context, joint=route.joint))
+    features = data.features(route.regressor, encoder)
+    rows = data.roles(route.regressor, features, roles)
+    regressors = fit_regressors(route.regressor, rows, context, joint=route.joint, features=features)
+    return FittedRoute(encoder, regressors)
 
 
-def choose_route(study: Study, data: TrainingData, context: Context, *, score_alone: bool = False) -> Choice:
+def choose_route(
+    training: TrainingConfig,
+    roles: Mapping[str, str],
+    data: TrainingData,
+    context: Context,
+    *,
+    score_alone: bool = False,
+) -> Choice:
     """Fit every route on part of the training stimuli, and compare them on the rest.
 
     A route is preferred to the one preferred so far where it is better by `margin` standard errors of the paired
-    difference over the held-out stimuli.
+    difference over the held-out stimuli. Which stimuli are held out depends on the context's seed.
 
     Parameters
     ----------
+    roles : role to the name of its target
     score_alone : bool
-        Whether to score the only route of a study too, where there are stimuli enough: what goes into production is
-        compared by it.
+        Whether to score a single route too, where there are stimuli enough: promotion compares by these scores.
 
     Raises
     ------
     ConfigError
         Too few stimuli are held out to compare anything on.
     """
-    routes, settings = study.training.routes, study.training.selection
+    routes, settings = training.routes, training.selection
     names = data.stimuli
-    is_held = split_stimuli(names, settings.validation, rng_for(study.seed, "route selection"))
+    is_held = split_stimuli(names, settings.validation, rng_for(context.seed, "route selection"))
     held = [name for name, out in zip(names, is_held, strict=True) if out]
-    if len(routes) == 1 and (len(held) < FEWEST or not score_alone):
+    if len(routes) == 1 and (len(held) < MIN_HELD_OUT or not score_alone):
         return Choice(next(iter(routes)))
-    if len(held) < FEWEST:
+    if len(held) < MIN_HELD_OUT:
         raise ConfigError(
             f"training.selection.validation: {settings.validation:g} of {len(names)} training stimuli is {len(held)}; "
-            f"routes are compared on at least {FEWEST}: hold out more, or name one route alone"
+            f"routes are compared on at least {MIN_HELD_OUT}: hold out more, or name one route alone"
         )
     inner, outer = data.only([name for name, out in zip(names, is_held, strict=True) if not out]), data.only(held)
-    found = {}
+    scored = {}
     for done, (name, route) in enumerate(routes.items()):
         report("scoring routes on held-out training stimuli", done, len(routes), name)
-        fitted = fit_route(study, route, inner, context.within(name).within("selection"))
-        found[name] = validate(study, fitted.encoder, fitted.regressors, inner, outer, held)
+        fitted = fit_route(route, roles, inner, context.within(name).within("selection"))
+        scored[name] = validate(fitted, inner, outer, held, shown=training.sheet)
     report("scoring routes on held-out training stimuli", len(routes), len(routes))
-    values = {name: one.criterion(settings.criterion) for name, one in found.items()}
+    values = {name: validation.criterion(settings.criterion) for name, validation in scored.items()}
     chosen = preferred(values, settings.margin)
-    return Choice(chosen, len(held), values, found[chosen])
+    return Choice(chosen, len(held), values, scored[chosen])
 
 
 def preferred(values: dict[str, Array], margin: float) -> str:
@@ -118,3 +169,68 @@ def preferred(values: dict[str, Array], margin: float) -> str:
         if gain.mean() > max(margin * gain.std(ddof=1) / np.sqrt(len(gain)), 1e-9):
             best = name
     return best
+
+
+def validate(
+    fitted: FittedRoute, inner: TrainingData, outer: TrainingData, stimuli: list[str], *, shown: int = 0
+) -> Validation:
+    """Score a route that was fitted on `inner` by the stimuli of `outer`.
+
+    Parameters
+    ----------
+    stimuli : those of `outer`, in the order of the values
+    shown : predictions to keep for a picture
+    """
+    values: dict[str, dict[str, Array]] = {}
+    predictions: dict[str, Array] = {}
+    names: list[str] = []
+    for role, regressor in fitted.regressors.items():
+        mean = outer.targets[regressor.target].mean(inner.stimuli)
+        values[role], predictions[role], names = _validate_role(fitted.encoder, regressor, outer, stimuli, mean, shown)
+    return Validation(stimuli, values, predictions, names)
+
+
+def _validate_role(
+    encoder: Encoder, regressor: Regressor, outer: TrainingData, stimuli: list[str], mean: Array, shown: int
+) -> tuple[dict[str, Array], Array, list[str]]:
+    """Return a role's values, and some of the first subject's predictions, (n, …), with their stimuli."""
+    target, metrics = outer.targets[regressor.target], [f"{SPACE}.{name}" for name in CRITERIA]
+    row_of = {name: row for row, name in enumerate(stimuli)}
+    sums, counts = {name: np.zeros(len(stimuli)) for name in CRITERIA}, np.zeros(len(stimuli))
+    first: tuple[Array, list[str]] | None = None
+    for subject, brain in outer.brains.items():
+        if len(set(brain.stimuli)) < MIN_HELD_OUT:
+            continue
+        names, predicted = predict_stimuli(encoder, regressor, subject, brain.responses, brain.stimuli)
+        truth = {SPACE: centre(target.of_trials(names), mean)}
+        values = per_stimulus({"route": {SPACE: centre(predicted, mean)}}, truth, metrics=metrics)["route"]
+        rows = [row_of[name] for name in names]
+        for name, total in sums.items():
+            total[rows] += values[f"{SPACE}.{name}"]
+        counts[rows] += 1
+        first = first or _alphabetically_first(names, predicted, shown)
+    values = {name: total / counts.clip(1) for name, total in sums.items()}
+    return values, *(first or (np.empty((0, *regressor.shape), np.float32), []))
+
+
+def _alphabetically_first(names: list[str], predicted: Array, count: int) -> tuple[Array, list[str]]:
+    """Return the predictions for some stimuli, which are not picked by how good they are."""
+    order = sorted(range(len(names)), key=names.__getitem__)[:count]
+    return predicted[order], [names[row] for row in order]
+
+
+def validation_summary(record: dict[str, Any], seed: int) -> dict[str, dict[str, Any]]:
+    """Return the mean of every metric of a `Validation.record`, with its interval, by ``role.metric``.
+
+    Returns
+    -------
+    dict
+        ``{"z.correlation": {"value": …, "ci95": [low, high], "n": …}}``
+    """
+    summary = {}
+    for role, metrics in record["values"].items():
+        for name, listed in metrics.items():
+            values = np.asarray(listed, np.float64)
+            interval = bootstrap_interval(values, seed=seed)
+            summary[f"{role}.{name}"] = {"value": float(values.mean()), "ci95": list(interval), "n": len(values)}
+    return summary

@@ -57,7 +57,7 @@ def on(running: Cluster) -> ExecutorConfig:
     return ExecutorConfig(kind="dask", address=running.address)
 
 
-@pytest.fixture(params=["here", "processes", "dask"])
+@pytest.fixture(params=["here", "processes", pytest.param("dask", marks=pytest.mark.servers)])
 def config(request: pytest.FixtureRequest) -> ExecutorConfig:
     return {"here": lambda: IN_PROCESS, "processes": lambda: TWO}.get(
         request.param, lambda: on(request.getfixturevalue("cluster"))
@@ -325,6 +325,7 @@ def test_reports_of_many_threads_reach_a_listener_one_at_a_time() -> None:
     assert (most, heard) == (1, 80)
 
 
+@pytest.mark.servers
 def test_a_lost_dask_workers_work_is_done_by_another(work, tmp_path: Path) -> None:
     (tmp_path / "log").mkdir()
     with dask_cluster(tmp_path / "cluster") as running, open_executor(on(running)) as executor:
@@ -340,6 +341,7 @@ def test_an_address_where_nobody_answers_is_one_line(monkeypatch: pytest.MonkeyP
         pass
 
 
+@pytest.mark.servers
 def test_a_scheduler_without_workers_is_said(work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executors, "NO_WORKER_S", 0.0)
     monkeypatch.setattr("core.executors.CHECK_S", 0.1)
@@ -353,6 +355,7 @@ def test_a_scheduler_without_workers_is_said(work, tmp_path: Path, monkeypatch: 
         list(executor.run(work.square, ITEMS, "squaring", shared=tmp_path))
 
 
+@pytest.mark.servers
 def test_a_worker_with_other_code_is_refused(
     cluster: Cluster, work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -364,6 +367,7 @@ def test_a_worker_with_other_code_is_refused(
         list(e.run(work.square, [1], "squaring", shared=tmp_path))
 
 
+@pytest.mark.servers
 def test_a_worker_that_does_not_see_the_folder_is_refused(
     cluster: Cluster, work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

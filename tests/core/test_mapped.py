@@ -17,7 +17,7 @@ def resident() -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("RssFile")) * 1024
 
 
-@pytest.mark.skipif(not hasattr(mmap, "MADV_DONTNEED"), reason="the system cannot let go of pages")
+@pytest.mark.skipif(not hasattr(mmap, "MADV_DONTNEED"), reason="the system cannot release pages")
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is looked up by Linux's means")
 def test_pages_of_a_mapped_file_leave_and_come_back(tmp_path: Path) -> None:
     (tmp_path / "values").write_bytes(bytes(range(256)) * (SIZE // 256))

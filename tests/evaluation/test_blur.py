@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from core.errors import ModelError
-from zoo.blur import blur_like_prediction
+from zoo.score import blur_like_prediction
 
 
 def targets(rng: np.random.Generator, n: int) -> np.ndarray:

@@ -1,10 +1,10 @@
-"""Writes one group slowly, for a test that kills it: ``python kill_writer.py STORE FINGERPRINT``.
+"""Writes one group slowly, for a test that kills it.
 
 It says "writing" once it begins, so that the moment of the kill falls into the work and not into imports.
 """
 
-import sys
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,10 @@ ROWS, VOXELS, CHUNKS = 120, 500, 24
 PAUSE_S = 0.01
 
 
-def main(store: Path, fingerprint: str) -> None:
+def main(store: Path, fingerprint: str, told: Connection) -> None:
     """Write responses with both splits, tables and a column computed from what was written, as ingest does."""
     schema.CHUNK_BYTES = ROWS // CHUNKS * VOXELS * 4
-    print("writing", flush=True)  # noqa: T201 - the test waits for it
+    told.send("writing")  # the test waits for it
     with GroupWriter(store, "responses/sub-01", encoding_type="responses", fingerprint=fingerprint) as group:
         for split in ("train", "test"):
 
@@ -36,7 +36,3 @@ def main(store: Path, fingerprint: str) -> None:
         level = group.rows("train/betas")[:].mean(axis=0)
         group.table("voxels", pd.DataFrame({"roi": ["V1"] * VOXELS, "level": level}))
         group.describe(level=float(level.mean()))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])

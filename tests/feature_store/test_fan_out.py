@@ -65,6 +65,7 @@ def test_processes_write_the_bytes_of_one(known: ModuleType, expected: str, tmp_
         assert max(counts) == counts[-1] == known.ROWS
 
 
+@pytest.mark.servers
 def test_dask_workers_write_the_bytes_of_one(
     known: ModuleType, expected: str, cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -89,6 +90,7 @@ def test_a_worker_that_dies_changes_nothing(moment: str, known: ModuleType, expe
     assert len(told) >= len(made(tmp_path / "alone.log"))
 
 
+@pytest.mark.servers
 def test_a_dask_worker_that_dies_changes_nothing(known: ModuleType, expected: str, tmp_path: Path) -> None:
     store, log = tmp_path / "s.zarr", tmp_path / "log"
     chunk = chunks_of(known)[2]

@@ -1,11 +1,10 @@
 """The writer is killed at random moments: what was published stands, and the next run gives the very same bytes."""
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Iterator
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
 import numpy as np
@@ -15,33 +14,42 @@ from core.files import digest_folder
 from feature_store import Store, verify
 from feature_store.manifest import read_manifest
 
-SCRIPT = Path(__file__).with_name("kill_writer.py")
-CHECKOUT = Path(__file__).resolve().parents[2]
+from ..forking import forking
+from .kill_writer import main
 
 
-def start(store: Path, fingerprint: str) -> "subprocess.Popen[str]":
+@pytest.fixture
+def context() -> Iterator[ForkServerContext]:
+    with forking("tests.feature_store.kill_writer") as made:
+        yield made
+
+
+def start(context: ForkServerContext, store: Path, fingerprint: str) -> ForkServerProcess:
     """Start the writer and wait until it writes."""
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-    command = [sys.executable, str(SCRIPT), str(store), fingerprint]
-    writer = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-    assert writer.stdout is not None
-    assert writer.stdout.readline() == "writing\n"
+    receiver, sender = context.Pipe(duplex=False)
+    writer = context.Process(target=main, args=(store, fingerprint, sender))
+    writer.start()
+    sender.close()
+    assert receiver.recv() == "writing"
     return writer
 
 
-def finish(store: Path, fingerprint: str) -> float:
+def finish(context: ForkServerContext, store: Path, fingerprint: str) -> float:
     """Run the writer to its end and return the seconds it wrote."""
-    writer, began = start(store, fingerprint), time.monotonic()
-    assert writer.wait(timeout=60) == 0
+    writer, began = start(context, store, fingerprint), time.monotonic()
+    writer.join(60)
+    assert writer.exitcode == 0
     return time.monotonic() - began
 
 
 @pytest.mark.parametrize("kills", [5, pytest.param(50, marks=pytest.mark.full)])
-def test_a_killed_writer_loses_nothing(kills: int, tmp_path: Path, rng: np.random.Generator) -> None:
+def test_a_killed_writer_loses_nothing(
+    kills: int, context: ForkServerContext, tmp_path: Path, rng: np.random.Generator
+) -> None:
     undisturbed, older = tmp_path / "a" / "features.zarr", tmp_path / "b" / "features.zarr"
-    duration = finish(undisturbed, "new")
+    duration = finish(context, undisturbed, "new")
     expected = digest_folder(undisturbed)
-    finish(older, "older")
+    finish(context, older, "older")
     struck = 0
     for kill in range(kills):
         store = tmp_path / f"kill-{kill}" / "features.zarr"
@@ -49,12 +57,13 @@ def test_a_killed_writer_loses_nothing(kills: int, tmp_path: Path, rng: np.rando
         if had_older:
             shutil.copytree(older, store)
         for moment in rng.uniform(0, 1.05 * duration, size=1 + kill % 2):  # some are killed twice
-            writer = start(store, "new")
+            writer = start(context, store, "new")
             time.sleep(float(moment))
-            writer.send_signal(signal.SIGKILL)
-            struck += writer.wait() == -signal.SIGKILL
+            writer.kill()
+            writer.join()
+            struck += writer.exitcode == -signal.SIGKILL
             check_what_stands(store, had_older)
-        finish(store, "new")
+        finish(context, store, "new")
         assert digest_folder(store) == expected, f"kill {kill}: the resumed store has other bytes"
         assert not list((store.parent / ".staging").iterdir()), "nothing is left in staging"
         shutil.rmtree(store.parent)

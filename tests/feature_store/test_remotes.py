@@ -63,7 +63,7 @@ def s3_remote(s3: str, monkeypatch: pytest.MonkeyPatch) -> Remote:
     return remote
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.servers)])
 def remote(request: pytest.FixtureRequest) -> Remote:
     made: Remote = request.getfixturevalue(f"{request.param}_remote")
     return made

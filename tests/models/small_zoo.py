@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from zoo.models.corpus import Corpus
+from zoo.corpus import Corpus
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (40, 60, 220)}
 CHANGES = ("brighter", "darker")

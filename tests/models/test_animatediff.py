@@ -16,10 +16,11 @@ from diffusers import (
 from core.errors import ModelError
 from models.extractors.settings import LatentsConfig
 from models.generator.base import LatentDiffusion
+from models.generator.footprint import of_generator
 from models.generator.loop import renoise_and_denoise
 from models.generator.settings import AnimateDiffConfig, TextToVideoConfig
-from zoo.models.config import TextStage
-from zoo.models.text import new_text_encoder, train_tokenizer
+from zoo.settings import TextStage
+from zoo.text_to_video import new_text_encoder, train_tokenizer
 
 CAPTIONS = ["a red circle", "a blue square moving left"]
 WIDTHS = (8, 16)
@@ -138,3 +139,14 @@ def test_weights_of_another_family_are_one_line(root: Path, tmp_path: Path):
         build(root, motion="data/nowhere")
     with pytest.raises(ModelError, match="unet: cannot be read as UNet3DConditionModel"):
         TextToVideoConfig(weights="base").build(root)
+
+
+def test_its_memory_is_traced_with_the_adapters_weights(root: Path) -> None:
+    config = AnimateDiffConfig(weights="base", motion="motion")
+    generator = config.build(root)
+    assert isinstance(generator, LatentDiffusion)
+    parts = (generator.unet, generator.vae, generator.text_encoder)
+    weights = [one for part in parts for one in (*part.parameters(), *part.buffers())]
+    traced = of_generator(config, root, (3, 4, 4, 4), 2)
+    assert traced.weights == sum(one.numel() * one.element_size() for one in weights)
+    assert of_generator(config, root, (3, 4, 4, 4), 1).working < traced.working

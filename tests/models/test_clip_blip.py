@@ -25,8 +25,8 @@ from transformers import (
 from core.errors import ModelError
 from models.captioners.settings import BlipCaptionerConfig
 from models.extractors.base import Decoder, Extractor
-from models.extractors.key_frames import joined_shape, key_frames
 from models.extractors.settings import BlipStatesConfig, ClipStatesConfig, ExtractorConfig
+from models.extractors.vision import KeyFrames
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 WORDS = ["[PAD]", "[DEC]", "[SEP]", "[CLS]", "[UNK]", "[MASK]", *(f"word{index}" for index in range(24))]
@@ -90,20 +90,20 @@ def blip_oracle(root: Path, pixels: torch.Tensor) -> np.ndarray:
 
 
 def test_key_frames_are_the_middles_of_equal_parts():
-    assert key_frames("clip", 8, 8).tolist() == list(range(8))
-    assert key_frames("clip", 8, 4).tolist() == [1, 3, 5, 7]
-    assert key_frames("clip", 9, 3).tolist() == [1, 4, 7]
-    assert key_frames("clip", 15, 1).tolist() == [7]
-    assert key_frames("clip", 24, 5).tolist() == [2, 7, 12, 16, 21]
+    assert KeyFrames(8).positions("clip", 8).tolist() == list(range(8))
+    assert KeyFrames(4).positions("clip", 8).tolist() == [1, 3, 5, 7]
+    assert KeyFrames(3).positions("clip", 9).tolist() == [1, 4, 7]
+    assert KeyFrames(1).positions("clip", 15).tolist() == [7]
+    assert KeyFrames(5).positions("clip", 24).tolist() == [2, 7, 12, 16, 21]
     with pytest.raises(ModelError, match=r"extractor blip: clips of 4 frames do not have 8 key frames; lower .*frames"):
-        key_frames("blip", 4, 8)
+        KeyFrames(8).positions("blip", 4)
 
 
 def test_joined_shapes():
-    assert joined_shape((12,), 8, "mean") == (12,)
-    assert joined_shape((12,), 8, "concatenate") == (8, 12)
-    assert joined_shape((10, 16), 8, "mean") == (10, 16)
-    assert joined_shape((10, 16), 8, "concatenate") == (80, 16)
+    assert KeyFrames(8, "mean").joined_shape((12,)) == (12,)
+    assert KeyFrames(8, "concatenate").joined_shape((12,)) == (8, 12)
+    assert KeyFrames(8, "mean").joined_shape((10, 16)) == (10, 16)
+    assert KeyFrames(8, "concatenate").joined_shape((10, 16)) == (80, 16)
 
 
 @pytest.mark.parametrize("states", ["pooled", "tokens"])

@@ -13,9 +13,8 @@ from core.errors import ModelError
 from models.extractors.base import Decoder, Extractor
 from models.extractors.pixels import area_weights
 from models.extractors.settings import EXTRACTORS, ExtractorConfig, GivenConfig, LatentsConfig, PixelsConfig, TextConfig
-from zoo.models.config import VaeStage, ZooConfig
-from zoo.models.text import new_text_encoder, train_tokenizer
-from zoo.models.vae import new_vae
+from zoo.settings import VaeStage, ZooConfig
+from zoo.text_to_video import new_text_encoder, new_vae, train_tokenizer
 
 CAPTIONS = ["a red circle moving left", "a small blue square", "a green star, growing"]
 

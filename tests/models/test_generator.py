@@ -15,9 +15,9 @@ from models.extractors.settings import LatentsConfig, TextConfig
 from models.generator.base import LatentDiffusion, is_out_of_memory
 from models.generator.loop import clip_noise, renoise_and_denoise, steps_taken
 from models.generator.settings import TextToVideoConfig
-from zoo.models.config import ZooConfig
-from zoo.models.corpus import Corpus
-from zoo.models.train import train_zoo
+from zoo.corpus import Corpus
+from zoo.settings import ZooConfig
+from zoo.train import train_models
 
 CAPTIONS = ["a red circle", "a blue square moving left", "a small star"]
 SEEDS = [3, 14, 15]
@@ -27,7 +27,7 @@ SEEDS = [3, 14, 15]
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with all but untrained weights in `zoo`; every layer over time is made to do something."""
     folder = tmp_path_factory.mktemp("weights")
-    train_zoo(ZooConfig.tiny(), _draw, folder / "trained")
+    train_models(ZooConfig.tiny(), _draw, folder / "trained")
     (folder / "trained" / "text_to_video").rename(folder / "zoo")
     generator = TextToVideoConfig(weights="zoo").build(folder)
     assert isinstance(generator, LatentDiffusion)

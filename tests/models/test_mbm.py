@@ -9,10 +9,8 @@ import torch
 
 from core.errors import ModelError
 from core.progress import listening
-from models.encoders.mbm.align import align
-from models.encoders.mbm.network import Aligned, MaskedBrainModel, compiled
-from models.encoders.mbm.patches import Patches, draw_visible
-from models.encoders.mbm.pretrain import Twins, fill_in, masked_error, pretrain
+from models.encoders.mbm.network import Aligned, MaskedBrainModel, Patches, compiled, draw_visible
+from models.encoders.mbm.stages import RepeatPairs, align, fill_in, masked_error, pretrain
 from models.encoders.settings import AlignConfig, MbmConfig, PretrainConfig
 from models.training.checkpoints import Checkpoints
 from models.training.stage import Context
@@ -52,9 +50,9 @@ def of_causes(stimuli: int, repeats: int, voxels: int, seed: int) -> tuple[np.nd
     return rows, [f"s{row // repeats}" for row in range(len(rows))], causes.astype(np.float32)
 
 
-def twins_of(stimuli: int = 60, repeats: int = 3, voxels: int = 30, seed: int = 0, share: float = 0.2) -> Twins:
+def twins_of(stimuli: int = 60, repeats: int = 3, voxels: int = 30, seed: int = 0, share: float = 0.2) -> RepeatPairs:
     rows, names, _ = of_causes(stimuli, repeats, voxels, seed)
-    return Twins.of(rows, names, share, np.random.default_rng(5))
+    return RepeatPairs.of(rows, names, share, np.random.default_rng(5))
 
 
 # patches
@@ -114,7 +112,7 @@ class Told(MaskedBrainModel):
         return self.answer(visible)
 
 
-def loss_of(brain: MaskedBrainModel, data: Twins, **changes: Any) -> float:
+def loss_of(brain: MaskedBrainModel, data: RepeatPairs, **changes: Any) -> float:
     config = PretrainConfig(targets="same", **changes)
     with torch.no_grad():
         return float(masked_error(brain, config, "a", data, np.arange(6), np.random.default_rng(3)))
@@ -242,7 +240,7 @@ def test_windows_begin_as_independent_times_and_are_mixed_once_trained():
 
 def test_twins_are_other_trials_of_the_same_stimulus():
     names = ["a", "b", "a", "c", "a", "b"]
-    data = Twins.of(np.zeros((9, 1, 4), np.float32), names, 0.3, np.random.default_rng(0))
+    data = RepeatPairs.of(np.zeros((9, 1, 4), np.float32), names, 0.3, np.random.default_rng(0))
     rows, rng = np.arange(9).repeat(200), np.random.default_rng(0)
     twins = data.twin(rows, rng)
     drawn = {row: set(twins[rows == row].tolist()) for row in range(9)}
@@ -284,7 +282,7 @@ def test_masks_differ_from_step_to_step(monkeypatch: pytest.MonkeyPatch):
         drawn.append(draw_visible(*args))
         return drawn[-1]
 
-    monkeypatch.setattr("models.encoders.mbm.pretrain.draw_visible", spy)
+    monkeypatch.setattr("models.encoders.mbm.stages.draw_visible", spy)
     pretrain(network(), settings_of(steps=3), {"a": twins_of()}, Context())
     assert len({np.sort(one, axis=1).tobytes() for one in drawn[:3]}) == 3
 
@@ -355,7 +353,7 @@ def test_compiled_blocks_keep_their_names_and_are_left_as_they_were(monkeypatch:
 
 def test_alignment_finds_held_out_stimuli():
     rows, names, causes = of_causes(240, 2, 30, 0)
-    data = Twins.of(rows, names, 0.1, np.random.default_rng(5))
+    data = RepeatPairs.of(rows, names, 0.1, np.random.default_rng(5))
     config = AlignConfig(steps=200, lr=3e-3, batch=64, width=8, validate_every=30)
     torch.manual_seed(0)
     model = Aligned(network(), TINY, config, {"image": 3})
@@ -376,7 +374,7 @@ def test_alignment_finds_held_out_stimuli():
 
 def test_with_one_held_out_stimulus_alignment_keeps_its_last_weights():
     rows, names, causes = of_causes(6, 2, 30, 0)
-    data, kept = Twins.of(rows, names, 0.1, np.random.default_rng(5)), []
+    data, kept = RepeatPairs.of(rows, names, 0.1, np.random.default_rng(5)), []
     config = AlignConfig(steps=8, batch=4, width=8, validate_every=1, patience=2)
     model = Aligned(network(), TINY, config, {"image": 3})
     context = Context(log=lambda stage, history: kept.append(history))

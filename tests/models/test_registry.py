@@ -69,8 +69,8 @@ def trained(folder: Path, run: str, fingerprint: str, offset: float = 0) -> Trai
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[ModelSet]]]:
-    """A registry with two trainings; its database takes seconds to set up, so the module shares it."""
+def registry(tmp_path_factory: pytest.TempPathFactory, quick_mlflow: None) -> Iterator[tuple[Path, list[ModelSet]]]:
+    """A registry with two trainings; read and promoted by the whole module."""
     folder = tmp_path_factory.mktemp("registry")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/store/mlflow.db")

@@ -156,7 +156,7 @@ def test_another_kind_of_server_is_one_line(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def database(tmp_path_factory: pytest.TempPathFactory, quick_mlflow: None) -> Path:
     """A database of the installed MLflow."""
     path = tmp_path_factory.mktemp("schema") / "mlflow.db"
     with pytest.MonkeyPatch.context() as patch:
@@ -227,12 +227,14 @@ def start_team_server(state: Path, **changed: str) -> str:
     return done.stderr
 
 
+@pytest.mark.servers
 @pytest.mark.parametrize("name", MISSING)
 def test_the_teams_server_names_a_setting_that_is_missing(tmp_path: Path, name: str) -> None:
     assert f"{name} is not set; set it to" in start_team_server(tmp_path, **{name: ""})
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.servers
 def test_the_teams_server_refuses_other_stores(tmp_path: Path) -> None:
     refused = start_team_server(tmp_path, MLFLOW_BACKEND_STORE_URI="sqlite:///mlflow.db")
     assert "MLFLOW_BACKEND_STORE_URI is no PostgreSQL database; expected postgresql://" in refused

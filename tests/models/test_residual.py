@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from core.errors import ModelError
+from core.files import read_json, write_json
 from models.decoders.build import fit_regressors, load_regressor, save_part
 from models.decoders.rows import TrainingRows
 from models.regressors.residual import Residual
@@ -101,3 +102,16 @@ def test_too_few_stimuli_and_values_that_are_no_numbers_are_one_line() -> None:
     rows.features[7] = np.nan
     with pytest.raises(ModelError, match="1 of 40 feature rows hold NaN or infinity, the first of them row 7"):
         fit({"sub-01": rows})
+
+
+def test_a_model_registered_with_the_old_name_of_a_setting_is_read(tmp_path: Path) -> None:
+    problem = Problem(stimuli=20)
+    train, test = problem.rows(), problem.rows(5, prefix="t")
+    made = fit(train, steps=5)
+    save_part(tmp_path / "z", made)
+    content = read_json(tmp_path / "z" / "config.json")
+    content["config"]["penalties"] = content["config"].pop("alphas")
+    write_json(tmp_path / "z" / "config.json", content)
+    again = load_regressor(tmp_path / "z")
+    for name, rows in test.items():
+        assert np.array_equal(again.predict(name, rows.features), made.predict(name, rows.features))

@@ -14,10 +14,10 @@ from sklearn.model_selection import LeaveOneGroupOut
 
 from core.errors import ModelError
 from models.decoders.build import load_regressor, save_part
-from models.decoders.rows import TrainingRows
+from models.decoders.rows import FeatureCache, TrainingRows
 from models.regressors.ridge import penalty
-from models.regressors.ridge.penalty import Spectrum, gcv_errors, loso_errors, loso_errors_per_target
-from models.regressors.ridge.ridge import Ridge, fit_ridge, loso_predictions
+from models.regressors.ridge.penalty import Spectrum, gcv_errors, left_out_errors, left_out_errors_per_target
+from models.regressors.ridge.ridge import Ridge, fit_ridge, left_out_predictions
 from models.regressors.settings import RidgeConfig
 
 PENALTIES = [1e-2, 0.1, 1.0, 10.0, 1e3]
@@ -66,17 +66,17 @@ def refitted(x: np.ndarray, y: np.ndarray, names: Any, penalty: float | np.ndarr
     st.integers(1, 80),
     st.integers(1, 80),
     st.sampled_from(["role", "target"]),
-    st.sampled_from(["loso", "gcv"]),
+    st.sampled_from(["leave_one_stimulus_out", "gcv"]),
 )
 def test_predictions_equal_scikit_learns(
     seed: int, stimuli: int, repeats: int, features: int, targets: int, per: Any, criterion: Any
 ) -> None:
     x, y, names = problem(seed, stimuli, repeats, features, targets)
     y[:, 0] = np.random.default_rng(seed + 2).normal(size=len(y))  # so that targets want penalties of their own
-    names = names if criterion == "loso" else np.arange(len(y))
+    names = names if criterion == "leave_one_stimulus_out" else np.arange(len(y))
     fit = fit_ridge(x, y, names, PENALTIES, criterion=criterion, penalty_per=per)
-    assert fit.penalties.shape == ((targets,) if per == "target" else (1,))
-    theirs = SklearnRidge(alpha=np.broadcast_to(fit.penalties, targets) * unit_of(x)).fit(x, y)
+    assert fit.alphas.shape == ((targets,) if per == "target" else (1,))
+    theirs = SklearnRidge(alpha=np.broadcast_to(fit.alphas, targets) * unit_of(x)).fit(x, y)
     fresh = np.random.default_rng(seed + 1).normal(size=(3, features))
     assert np.allclose(fit.predict(fresh), theirs.predict(fresh).reshape(3, targets), atol=1e-4 * np.abs(y).max())
 
@@ -87,7 +87,7 @@ def test_large_problems_in_float32_equal_scikit_learns_in_float64(features: int,
     x, y, names = problem(5, 150, 1, features, targets)
     fit = fit_ridge(x.astype(np.float32), y.astype(np.float32), names, [0.01, 1.0, 1e3], penalty_per=per)
     assert (fit.rows is None) == (features == 30)
-    theirs = SklearnRidge(alpha=np.broadcast_to(fit.penalties, targets) * unit_of(x)).fit(x, y)
+    theirs = SklearnRidge(alpha=np.broadcast_to(fit.alphas, targets) * unit_of(x)).fit(x, y)
     assert np.allclose(fit.predict(x), theirs.predict(x), atol=1e-4 * np.abs(y).max())
 
 
@@ -98,7 +98,7 @@ def test_on_all_components_predictions_equal_scikit_learns(
 ) -> None:
     x, y, names = problem(seed, stimuli, 1, features, targets)
     ridge = Ridge.fit(
-        RidgeConfig(penalties=[penalty], components=10**6), "latents", {"a": TrainingRows(x, y, list(names))}
+        RidgeConfig(alphas=[penalty], components=10**6), "latents", {"a": TrainingRows(x, y, list(names))}
     )
     theirs = SklearnRidge(alpha=penalty * unit_of(x)).fit(x, y)
     fresh = np.random.default_rng(seed + 1).normal(size=(3, features))
@@ -112,7 +112,7 @@ def test_on_all_components_predictions_equal_scikit_learns(
 def test_on_few_components_predictions_equal_scikit_learns_pca_and_ridge(components: Any, repeats: int) -> None:
     rows = rows_of(problem(6, 20, repeats, 25, 1)[0], 20, 30, repeats)
     x, y = rows.features, rows.targets
-    config = RidgeConfig(penalties=[0.5], components=components, repeats="single")
+    config = RidgeConfig(alphas=[0.5], components=components, repeats="single")
     ridge = Ridge.fit(config, "latents", {"a": rows})
     pca = PCA(components, svd_solver="full").fit(y[::repeats])
     assert ridge.basis is not None
@@ -129,8 +129,8 @@ def test_held_out_errors_equal_refitting_without_each_stimulus(repeats: int) -> 
     x, y, names = problem(0, 10, repeats, 25, 4)
     spectrum, rotated = spectrum_of(x, y)
     penalties = [0.5, 5.0, 50.0]
-    summed = loso_errors(spectrum, rotated @ rotated.T, list(names), penalties)
-    per_target = loso_errors_per_target(spectrum, rotated, list(names), penalties)
+    summed = left_out_errors(spectrum, rotated @ rotated.T, list(names), penalties)
+    per_target = left_out_errors_per_target(spectrum, rotated, list(names), penalties)
     for row, value in enumerate(penalties):
         theirs = ((refitted(x, y, names, value) - y) ** 2).sum(axis=0)
         assert summed[row] == pytest.approx(theirs.sum(), rel=1e-8)
@@ -141,8 +141,8 @@ def test_stimuli_with_unequal_repetitions_are_left_out_whole() -> None:
     x, y, _ = problem(1, 12, 1, 20, 3)
     spectrum, rotated = spectrum_of(x, y)
     theirs = ((refitted(x, y, UNEQUAL, 3.0) - y) ** 2).sum(axis=0)
-    assert loso_errors(spectrum, rotated @ rotated.T, UNEQUAL, [3.0])[0] == pytest.approx(theirs.sum(), rel=1e-8)
-    assert loso_errors_per_target(spectrum, rotated, UNEQUAL, [3.0])[0] == pytest.approx(theirs, rel=1e-8)
+    assert left_out_errors(spectrum, rotated @ rotated.T, UNEQUAL, [3.0])[0] == pytest.approx(theirs.sum(), rel=1e-8)
+    assert left_out_errors_per_target(spectrum, rotated, UNEQUAL, [3.0])[0] == pytest.approx(theirs, rel=1e-8)
 
 
 @pytest.mark.parametrize("features", [5, 40])
@@ -158,7 +158,7 @@ def test_generalised_cross_validation_equals_its_definition(features: int) -> No
         assert error == pytest.approx(theirs, rel=1e-6)
 
 
-@pytest.mark.parametrize("criterion", ["loso", "gcv"])
+@pytest.mark.parametrize("criterion", ["leave_one_stimulus_out", "gcv"])
 def test_one_error_for_all_targets_is_the_sum_of_theirs(criterion: Any) -> None:
     x, y, names = problem(8, 25, 1, 40, 6)
     together = fit_ridge(x, y, names, PENALTIES, criterion=criterion)
@@ -166,13 +166,13 @@ def test_one_error_for_all_targets_is_the_sum_of_theirs(criterion: Any) -> None:
     assert together.errors == pytest.approx(each.errors @ y.var(axis=0) / y.var(axis=0).sum(), rel=1e-4)
 
 
-@pytest.mark.parametrize("criterion", ["loso", "gcv"])
+@pytest.mark.parametrize("criterion", ["leave_one_stimulus_out", "gcv"])
 def test_each_target_gets_the_penalty_that_suits_it(criterion: Any) -> None:
     rng = np.random.default_rng(10)
     x = rng.normal(size=(60, 20))
     y = np.column_stack([x @ rng.normal(size=20), rng.normal(size=60)])
     fit = fit_ridge(x, y, [f"s{i}" for i in range(60)], [1e-3, 1e3], criterion=criterion, penalty_per="target")
-    assert fit.penalties.tolist() == [1e-3, 1e3], "the first target follows from the features, the second does not"
+    assert fit.alphas.tolist() == [1e-3, 1e3], "the first target follows from the features, the second does not"
     assert fit.errors.shape == (2, 2)
 
 
@@ -183,9 +183,9 @@ def test_held_out_predictions_equal_refitting_without_each_stimulus(per: Any, na
     x, y, _ = problem(11, 12, 1, 20, 6)
     y[:, ::2] = 4 * rng.normal(size=(12, 3))
     fit = fit_ridge(x, y, names, [0.05, 1.0, 100.0], penalty_per=per)
-    assert len(set(fit.penalties)) > (per == "target")
-    theirs = refitted(x, y, names, np.broadcast_to(fit.penalties, 6) * unit_of(x))
-    assert np.allclose(loso_predictions(x, y, names, fit), theirs, atol=1e-4 * np.abs(y).max())
+    assert len(set(fit.alphas)) > (per == "target")
+    theirs = refitted(x, y, names, np.broadcast_to(fit.alphas, 6) * unit_of(x))
+    assert np.allclose(left_out_predictions(x, y, names, fit), theirs, atol=1e-4 * np.abs(y).max())
 
 
 def test_the_intercept_is_outside_the_spectrum_in_float32_too() -> None:
@@ -204,8 +204,8 @@ def test_leaving_out_trials_would_have_chosen_another_penalty() -> None:
     y, names = np.repeat(targets, 4, axis=0), [f"s{i // 4}" for i in range(80)]
     penalties = [1e-4, 1e-2, 1.0, 100.0]
     spectrum, rotated = spectrum_of(x, y)
-    by_stimulus = loso_errors(spectrum, rotated @ rotated.T, names, penalties)
-    by_trial = loso_errors(spectrum, rotated @ rotated.T, [str(i) for i in range(80)], penalties)
+    by_stimulus = left_out_errors(spectrum, rotated @ rotated.T, names, penalties)
+    by_trial = left_out_errors(spectrum, rotated @ rotated.T, [str(i) for i in range(80)], penalties)
     assert by_trial.argmin() < 3, "a trial left out is remembered from its repetitions"
     assert by_stimulus.argmin() == 3, "nothing carries over to new stimuli here, so the largest penalty is right"
 
@@ -213,12 +213,12 @@ def test_leaving_out_trials_would_have_chosen_another_penalty() -> None:
 def test_the_best_penalty_is_chosen_and_errors_are_relative_to_the_mean() -> None:
     x, y, names = problem(3, 30, 2, 20, 3)
     fit = fit_ridge(x, y, names, [1e-3, 1.0, 1e6])
-    assert fit.penalties == pytest.approx([[1e-3, 1.0, 1e6][int(fit.errors.argmin())]])
+    assert fit.alphas == pytest.approx([[1e-3, 1.0, 1e6][int(fit.errors.argmin())]])
     assert fit.errors[-1] == pytest.approx(1, abs=0.1)
 
 
 @pytest.mark.parametrize("per", ["role", "target"])
-@pytest.mark.parametrize("criterion", ["loso", "gcv"])
+@pytest.mark.parametrize("criterion", ["leave_one_stimulus_out", "gcv"])
 def test_targets_that_do_not_vary_are_predicted_as_they_are(per: Any, criterion: Any) -> None:
     x, _, names = problem(14, 10, 1, 6, 1)
     fit = fit_ridge(x, np.full((10, 3), 2.0), names, PENALTIES, criterion=criterion, penalty_per=per)
@@ -236,15 +236,17 @@ def test_bad_input_is_one_line() -> None:
         fit_ridge(np.full_like(x, 0.1), y, names, [1.0])
     with pytest.raises(ModelError, match="2 of 5 feature rows hold NaN or infinity, the first of them row 3"):
         fit_ridge(np.where(np.arange(5)[:, None] > 2, np.nan, x), y, names, [1.0])
-    with pytest.raises(ModelError, match="5 rows of 4 stimuli.*repeats: mean.*criterion: loso"):
+    with pytest.raises(ModelError, match="5 rows of 4 stimuli.*repeats: mean.*criterion: leave_one_stimulus_out"):
         fit_ridge(x, y, [*names[:4], names[0]], [1.0], criterion="gcv")
     with pytest.raises(ModelError, match="5 rows of 4 features and 2 target values are not those"):
-        loso_predictions(x + 1, y, names, fit_ridge(x, y, names, [1.0]))
+        left_out_predictions(x + 1, y, names, fit_ridge(x, y, names, [1.0]))
 
 
 def test_settings_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValidationError, match="'gcv' takes rows as independent; use it with repeats 'mean'"):
         RidgeConfig(criterion="gcv", repeats="single")
+    with pytest.raises(ValidationError, match="'penalties' is the old name of 'alphas'; give 'alphas' alone"):
+        RidgeConfig.model_validate({"penalties": [1.0], "alphas": [1.0]})
     unusable: list[Any] = [0, -3, 1.5, 0.0, True, "all"]
     for components in unusable:
         with pytest.raises(ValidationError, match="expected a whole number of components from 1, or a share"):
@@ -298,7 +300,7 @@ def test_many_features_are_never_projected_and_give_the_same(monkeypatch: pytest
     other = fit_ridge(x.astype("f4"), y.astype("f4"), names, PENALTIES)
     assert usual.rows is None
     assert other.rows is None
-    assert np.array_equal(other.penalties, usual.penalties)
+    assert np.array_equal(other.alphas, usual.alphas)
     assert np.allclose(other.weights, usual.weights, atol=1e-5 * np.abs(usual.weights).max())
 
 
@@ -312,10 +314,20 @@ def test_roles_share_what_their_features_decide_and_are_fitted_as_alone(monkeypa
     alone = {role: Ridge.fit(RidgeConfig(), role, of) for role, of in data.items()}
     asked, of = [], Spectrum.of
     monkeypatch.setattr(Spectrum, "of", lambda rows: asked.append(1) or of(rows))
-    both = Ridge.fit_roles(RidgeConfig(), {role: (role, of) for role, of in data.items()})
+    features = FeatureCache(lambda name: data["z"][name].features)
+    both = Ridge.fit_roles(RidgeConfig(), {role: (role, of) for role, of in data.items()}, features=features)
     assert len(asked) == 2, "one for each subject"
     for role, one in alone.items():
         assert both[role].target == role
         for name in ("a", "b"):
-            features = data[role][name].features
-            assert np.array_equal(both[role].predict(name, features), one.predict(name, features))
+            seen = data[role][name].features
+            assert np.array_equal(both[role].predict(name, seen), one.predict(name, seen))
+
+
+def test_the_names_of_the_last_release_are_read_with_a_warning() -> None:
+    with (
+        pytest.warns(FutureWarning, match="'penalties' is now called 'alphas'"),
+        pytest.warns(FutureWarning, match="criterion 'loso' is now called 'leave_one_stimulus_out'"),
+    ):
+        old = RidgeConfig.model_validate({"kind": "ridge", "penalties": [0.5], "criterion": "loso"})
+    assert old == RidgeConfig(alphas=[0.5], criterion="leave_one_stimulus_out")

@@ -5,8 +5,7 @@ import pytest
 
 from core.errors import ModelError
 from models.regressors.ridge.basis import Basis
-from models.regressors.ridge.columns import fit_columns
-from models.regressors.ridge.ridge import fit_ridge
+from models.regressors.ridge.ridge import fit_columns, fit_ridge
 from models.regressors.settings import RidgeConfig
 
 
@@ -20,8 +19,8 @@ def data(rng: np.random.Generator, rows: int, features: int, targets: int = 30) 
 def test_a_fit_is_that_of_the_ridge(rng: np.random.Generator, features: int) -> None:
     x, y = data(rng, 40, features)
     names, config = [f"s{row}" for row in range(40)], RidgeConfig()
-    made, wanted = fit_columns(x, y, names, config), fit_ridge(x, y, names, config.penalties)
-    assert made.penalties == wanted.penalties
+    made, wanted = fit_columns(x, y, names, config), fit_ridge(x, y, names, config.alphas)
+    assert made.alphas == wanted.alphas
     np.testing.assert_allclose(made.errors, wanted.errors, rtol=2e-3)
     new = rng.normal(size=(7, features)).astype(np.float32)
     np.testing.assert_allclose(made.predict(new), wanted.predict(new), atol=2e-4)
@@ -31,8 +30,8 @@ def test_all_components_of_the_targets_change_neither_penalty_nor_prediction(rng
     x, y = data(rng, 40, 60, 500)
     names, config = [f"s{row}" for row in range(40)], RidgeConfig()
     basis = Basis.fit(y, 40)
-    made, wanted = fit_columns(x, basis.project(y), names, config), fit_ridge(x, y, names, config.penalties)
-    assert made.penalties == wanted.penalties
+    made, wanted = fit_columns(x, basis.project(y), names, config), fit_ridge(x, y, names, config.alphas)
+    assert made.alphas == wanted.alphas
     np.testing.assert_allclose(basis.expand(made.predict(x)), wanted.predict(x), atol=2e-3)
 
 
@@ -43,7 +42,7 @@ def test_what_has_no_shortcut_is_the_ridge_itself(rng: np.random.Generator, sett
     x, y = data(rng, 40, 10)
     names = [f"s{row if settings else row // 2}" for row in range(40)]
     config = RidgeConfig.model_validate(settings)
-    wanted = fit_ridge(x, y, names, config.penalties, criterion=config.criterion, penalty_per=config.penalty_per)
+    wanted = fit_ridge(x, y, names, config.alphas, criterion=config.criterion, penalty_per=config.penalty_per)
     assert np.array_equal(fit_columns(x, y, names, config).weights, wanted.weights)
 
 

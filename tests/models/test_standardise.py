@@ -7,8 +7,7 @@ import pytest
 
 from core.errors import ModelError
 from models.decoders import rows
-from models.decoders.build import fit_encoder, load_encoder, save_part
-from models.decoders.predict import predict_stimuli
+from models.decoders.build import fit_encoder, load_encoder, predict_stimuli, save_part
 from models.decoders.rows import BrainRows
 from models.encoders.settings import StandardiseConfig
 from models.encoders.standardise import Standardise, mean_over_time, signal_share

@@ -16,7 +16,7 @@ from models.decoders.rows import BrainRows
 from models.encoders.settings import MbmConfig, PcaConfig, StandardiseConfig
 from models.regressors.settings import RidgeConfig
 from models.weights import spill, tensor_file
-from models.weights.spill import BySubject, Shelf
+from models.weights.spill import LazyMapping, SpillingTensorStore
 from models.weights.tensor_file import TYPES, TensorFile, write_tensors
 
 from .nonlinear import Problem, tiny_mlp, tiny_residual
@@ -69,15 +69,15 @@ def test_a_file_that_was_cut_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
         tensor_file.load_weights(tmp_path / "e")
 
 
-def test_a_shelf_keeps_the_first_ones_in_memory_and_the_others_on_disk(
+def test_a_store_keeps_the_first_ones_in_memory_and_the_others_on_disk(
     tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spill, "MEMORY_BYTES", 100)
     tensors = {"a": rng.normal(size=10), "b": rng.normal(size=(3, 7)), "c": np.empty((0, 3)), "d": np.ones(40, bool)}
-    kept = Shelf(tmp_path / "scratch")
+    kept = SpillingTensorStore(tmp_path / "scratch")
     for name, values in tensors.items():
         kept.put({name: values})
-    assert list(tmp_path.rglob("*")) == [tmp_path / "scratch"], "nobody else sees the file, and a kill leaves none"
+    assert list(tmp_path.rglob("*")) == [tmp_path / "scratch"], "the file has no name, and a kill leaves none"
     assert kept["a"] is tensors["a"]
     assert kept["b"] is not tensors["b"]
     assert sorted(kept) == sorted(tensors)
@@ -90,7 +90,7 @@ def test_a_shelf_keeps_the_first_ones_in_memory_and_the_others_on_disk(
 
 
 def test_what_is_made_by_subject_knows_its_subjects_alone() -> None:
-    made = BySubject(["a", "b"], lambda subject: subject * 2)
+    made = LazyMapping(["a", "b"], lambda subject: subject * 2)
     assert dict(made) == {"a": "aa", "b": "bb"}
     assert len(made) == 2
     assert "c" not in made

@@ -1,5 +1,7 @@
 """The training of the small world's models: what it writes, that it repeats and goes on, and its pieces."""
 
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,29 +14,53 @@ from core.errors import ModelError
 from core.files import digest_folder, read_json
 from core.progress import listening
 from models.captioners.settings import BlipCaptionerConfig
-from models.extractors.clip import caption_embeddings
 from models.extractors.settings import BlipStatesConfig, ClipStatesConfig, LatentsConfig
+from models.extractors.vision import caption_embeddings
 from models.generator.settings import TextToVideoConfig
 from models.training.checkpoints import Checkpoints
 from models.training.loop import cosine, fit
 from models.training.muon import Muon, orthogonalise
-from zoo.models.config import BlipStage, TextStage, TextToVideoStage, VaeStage, ZooConfig
-from zoo.models.corpus import Corpus
-from zoo.models.half import round_to_half
-from zoo.models.text import learn_merges, new_text_encoder, train_text_encoder, train_tokenizer
-from zoo.models.text_to_video import new_scheduler, new_unet, without_time
-from zoo.models.train import train_zoo
-from zoo.models.vae import encode_frames, train_vae
-from zoo.models.vision import train_blip
+from zoo.corpus import Corpus, round_to_half
+from zoo.settings import BlipStage, TextStage, TextToVideoStage, VaeStage, ZooConfig
+from zoo.text_to_video import (
+    encode_frames,
+    learn_merges,
+    new_scheduler,
+    new_text_encoder,
+    new_unet,
+    train_text_encoder,
+    train_tokenizer,
+    train_vae,
+    without_time,
+)
+from zoo.train import train_models
+from zoo.vision import train_blip
 
 from .small_zoo import draw
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A zoo, the checkpoints of its training, and what was reported of it."""
+
+    folder: Path
+    kept: Path
+    heard: set[tuple[str, int, int]]
+
+
 @pytest.fixture(scope="module")
-def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("zoo") / "small-world"
-    train_zoo(ZooConfig.tiny(), draw, folder)
-    return folder
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A zoo trained once, with checkpoints."""
+    folder, heard = tmp_path_factory.mktemp("zoo"), set[tuple[str, int, int]]()
+    with listening(lambda what, done, total, note: heard.add((what, done, total))):
+        train_models(ZooConfig.tiny(), draw, folder / "small-world", checkpoints=folder / "kept")
+    return Trained(folder / "small-world", folder / "kept", heard)
+
+
+@pytest.fixture(scope="module")
+def zoo(trained: Trained) -> Path:
+    """Its folder alone, to be read."""
+    return trained.folder
 
 
 STAGES = {
@@ -75,10 +101,10 @@ def test_weights_are_kept_in_half_and_read_as_they_were_trained(zoo: Path):
 def test_equal_settings_give_equal_bytes(zoo: Path, tmp_path: Path):
     torch.manual_seed(1234)
     before = torch.get_rng_state()
-    train_zoo(ZooConfig.tiny(), draw, tmp_path / "again")
+    train_models(ZooConfig.tiny(), draw, tmp_path / "again")
     assert digest_folder(tmp_path / "again") == digest_folder(zoo)
     assert torch.equal(torch.get_rng_state(), before)
-    train_zoo(ZooConfig.tiny().model_copy(update={"seed": 1}), draw, tmp_path / "other")
+    train_models(ZooConfig.tiny().model_copy(update={"seed": 1}), draw, tmp_path / "other")
     assert digest_folder(tmp_path / "other" / "text_to_video" / "unet") != digest_folder(zoo / "text_to_video" / "unet")
 
 
@@ -89,25 +115,25 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(zoo: Path, tmp_path: 
 
     config = ZooConfig.tiny().model_copy(update={"checkpoint_every": 1})
     with pytest.raises(KeyboardInterrupt), listening(stop):
-        train_zoo(config, draw, tmp_path / "zoo", checkpoints=tmp_path / "kept")
+        train_models(config, draw, tmp_path / "zoo", checkpoints=tmp_path / "kept")
     assert not (tmp_path / "zoo").exists()
     heard = []
     with listening(lambda what, done, total, note: heard.append((what, done))):
-        train_zoo(config, draw, tmp_path / "zoo", checkpoints=tmp_path / "kept")
+        train_models(config, draw, tmp_path / "zoo", checkpoints=tmp_path / "kept")
     assert ("training the autoencoder", 1) not in heard, "finished stages are not trained again"
     assert ("training the denoiser", 1) not in heard, "a stopped stage goes on"
     for part in ("text_to_video", "clip", "blip"):
         assert digest_folder(tmp_path / "zoo" / part) == digest_folder(zoo / part)
 
 
-def test_a_checkpoint_of_other_settings_is_refused_by_its_own_stage_alone(tmp_path: Path):
+def test_a_checkpoint_of_other_settings_is_refused_by_its_own_stage_alone(trained: Trained, tmp_path: Path):
     config = ZooConfig.tiny()
-    train_zoo(config, draw, tmp_path / "zoo", checkpoints=tmp_path / "kept")
+    shutil.copytree(trained.kept, tmp_path / "kept")
     other = config.model_copy(update={"blip": config.blip.model_copy(update={"steps": 3})})
     with pytest.raises(
         ModelError, match=r"blip_attributes\.pt: a checkpoint of another training: .* was .*, is .*remove"
     ):
-        train_zoo(other, draw, tmp_path / "zoo", checkpoints=tmp_path / "kept")
+        train_models(other, draw, tmp_path / "zoo", checkpoints=tmp_path / "kept")
 
 
 def test_what_was_trained_can_be_built_and_used(zoo: Path):
@@ -125,11 +151,9 @@ def test_what_was_trained_can_be_built_and_used(zoo: Path):
         captioner.caption(tokens[:, :10])
 
 
-def test_progress_is_reported(tmp_path: Path):
-    heard = []
-    with listening(lambda what, done, total, note: heard.append((what, done, total))):
-        train_zoo(ZooConfig.tiny(), draw, tmp_path / "zoo")
-    assert {("training the autoencoder", 3, 3), ("training the denoiser", 4, 4), ("training BLIP", 2, 2)} <= set(heard)
+def test_progress_is_reported(trained: Trained):
+    told = {("training the autoencoder", 3, 3), ("training the denoiser", 4, 4), ("training BLIP", 2, 2)}
+    assert told <= trained.heard
 
 
 def test_clips_that_cannot_be_halved_are_refused_before_training(tmp_path: Path):
@@ -139,12 +163,12 @@ def test_clips_that_cannot_be_halved_are_refused_before_training(tmp_path: Path)
         return Corpus(np.zeros((n, 4, 16, 24, 3), dtype=np.uint8), one.captions, one.labels, one.attributes)
 
     with pytest.raises(ModelError, match="clips are 16 × 24; the models halve them 3 times"):
-        train_zoo(ZooConfig.tiny(), oblong, tmp_path / "zoo")
+        train_models(ZooConfig.tiny(), oblong, tmp_path / "zoo")
     with pytest.raises(ModelError, match=r"found float64 \(8, 4, 16, 16, 3\) and captions of 8"):
         Corpus(one.clips / 255, one.captions, one.labels, one.attributes)
     patch = ZooConfig.tiny().blip.model_copy(update={"patch": 5})
     with pytest.raises(ModelError, match=r"blip\.patch is 5, which does not divide a side of 16"):
-        train_zoo(ZooConfig.tiny().model_copy(update={"blip": patch}), draw, tmp_path / "zoo")
+        train_models(ZooConfig.tiny().model_copy(update={"blip": patch}), draw, tmp_path / "zoo")
     assert not (tmp_path / "zoo").exists()
 
 

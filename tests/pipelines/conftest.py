@@ -83,7 +83,9 @@ class Outcome:
 
 
 @pytest.fixture
-def here(cli_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+def here(
+    cli_home: Path, quick_mlflow: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Here:
     """Run the command line in this process, which spares the imports: ``here("status")``."""
     monkeypatch.setenv("BRAIN2VIDEO_HOME", str(cli_home))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{cli_home}/mlflow/store/mlflow.db")

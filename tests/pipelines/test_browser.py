@@ -36,7 +36,7 @@ TWO_ROLES: dict[str, Any] = {
     "targets": {**STUDY["targets"], "patches": {"extractor": "given"}},
     "roles": {"z": "pixels", "b": "patches"},
 }
-SHRUNK = {"ridge": {"regressor": {"kind": "ridge", "penalties": [1e9]}}}
+SHRUNK = {"ridge": {"regressor": {"kind": "ridge", "alphas": [1e9]}}}
 """A penalty that leaves hardly anything of the prediction but its mean, so that any other training is better."""
 NO_ADVERTISING = """
     localStorage.setItem("_mlflow_model_registry_promo_modal_dismissed_v1", "true");

@@ -34,6 +34,7 @@ def exists(pid: int) -> bool:
     return Path(f"/proc/{pid}/cmdline").exists() and bool(Path(f"/proc/{pid}/cmdline").read_bytes())
 
 
+@pytest.mark.servers
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminated"])
 def test_it_answers_says_where_and_ends_with_all_its_processes(
     environment: dict[str, str], tmp_path: Path, number: signal.Signals

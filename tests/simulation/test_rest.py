@@ -31,6 +31,12 @@ def seen() -> tuple[Seen, Seen]:
     )
 
 
+@pytest.fixture(scope="module")
+def subject(seen: tuple[Seen, Seen]) -> SimulatedSubject:
+    """The first subject."""
+    return brain(seen)
+
+
 def brain(seen: tuple[Seen, Seen], **changed: object) -> SimulatedSubject:
     return simulate_subject(seen[0], CONFIG.model_copy(update=changed), 1, seen[1])
 
@@ -54,8 +60,9 @@ def share_in_components(rows: NDArray[np.float64], covariance: NDArray[np.float6
     return float(np.trace(components @ covariance @ components.T) / np.trace(covariance))
 
 
-def test_rest_varies_as_responses_to_stimuli_do(seen: tuple[Seen, Seen], rng: np.random.Generator) -> None:
-    subject = brain(seen)
+def test_rest_varies_as_responses_to_stimuli_do(
+    seen: tuple[Seen, Seen], subject: SimulatedSubject, rng: np.random.Generator
+) -> None:
     covariance = evoked_covariance(subject)
     share = share_in_components(rest_of(subject), covariance)
     assert share > 0.2
@@ -64,8 +71,8 @@ def test_rest_varies_as_responses_to_stimuli_do(seen: tuple[Seen, Seen], rng: np
     assert share_in_components(rest_of(brain(seen, rest_signal=1.5)), covariance) > share
 
 
-def test_rest_is_as_noisy_as_a_trial_and_of_the_same_scale(seen: tuple[Seen, Seen]) -> None:
-    rows = rest_of(brain(seen))
+def test_rest_is_as_noisy_as_a_trial_and_of_the_same_scale(subject: SimulatedSubject) -> None:
+    rows = rest_of(subject)
     assert rows.shape[0] == CONFIG.rest
     assert abs(rows.std(axis=0).mean() - 1) < 0.05
     assert abs(rows.mean(axis=0)).mean() < 0.1
@@ -86,15 +93,14 @@ def test_rest_mixes_a_few_responses_to_what_is_imagined(seen: tuple[Seen, Seen])
     assert shares[1].sum() < 0.7
 
 
-def test_stimuli_are_answered_as_without_rest(seen: tuple[Seen, Seen]) -> None:
+def test_stimuli_are_answered_as_without_rest(seen: tuple[Seen, Seen], subject: SimulatedSubject) -> None:
     without = simulate_subject(seen[0], CONFIG.model_copy(update={"rest": 0}), 1)
     assert without.rest == {}
-    for rows in (ROWS, CONFIG.rest):
-        subject = brain(seen, rest=rows)
-        np.testing.assert_array_equal(subject.ncsnr, without.ncsnr)
+    for other in (brain(seen, rest=ROWS), subject):
+        np.testing.assert_array_equal(other.ncsnr, without.ncsnr)
         for roi in ROIS:
             for split in SPLITS:
-                np.testing.assert_array_equal(subject.betas[roi][split], without.betas[roi][split])
+                np.testing.assert_array_equal(other.betas[roi][split], without.betas[roi][split])
 
 
 @pytest.mark.parametrize("world", ["easy", "full"])

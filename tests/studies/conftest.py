@@ -1,20 +1,27 @@
 """A study of the test's own arrays, decoded directly."""
 
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import yaml
 
-from evaluation.config import JudgeConfig
-from models.classifiers.attributes import train_judge
+from studies.reconstruction.run import reconstruct
+from studies.references import ReconstructionRef
+from studies.registry.production import resolve_production
 from studies.registry.promote import promote_run
 from studies.registry.register import register_training
 from studies.study import Study, load_study
 from studies.training.fit import fit
-from zoo.config import JUDGE, SmallWorldConfig
-from zoo.models.config import ZooConfig
-from zoo.models.train import train_zoo
+from zoo.judge import JudgeConfig, train_judge
+from zoo.settings import JUDGE, SmallWorldConfig, ZooConfig
+from zoo.train import train_models
+
+from ..conftest import use_home, write_arrays
 
 if TYPE_CHECKING:
     from .known_responses import Known
@@ -41,19 +48,49 @@ def study(home: Path, arrays_folder: Path) -> Study:
     return load_study(write_study(home, arrays_folder))
 
 
-@pytest.fixture
-def promoted(study: Study) -> Study:
-    """The same with its stores, and a set in production."""
+def loop(study: Study) -> ReconstructionRef:
+    """Run a study from its recordings to its videos."""
     from .routes_source import make_stores
 
     make_stores(study)
     register_training(study, fit(study))
     promote_run(study)
-    return study
+    return reconstruct(study, resolve_production(study))
+
+
+@dataclass(frozen=True)
+class Looped:
+    """A study that has run once, its reconstruction, and where the videos lie."""
+
+    study: Study
+    made: ReconstructionRef
+    folder: Path
+
+
+@pytest.fixture(scope="session")
+def _looped(tmp_path_factory: pytest.TempPathFactory, quick_mlflow: None) -> tuple[Path, Looped]:
+    folder = tmp_path_factory.mktemp("looped")
+    home = folder / "home"
+    home.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        use_home(home, patch)
+        study = load_study(write_study(home, write_arrays(folder / "recordings", np.random.default_rng(20240607))))
+        made = loop(study)
+        return home, Looped(study, made, home / made.folder)
+
+
+@pytest.fixture
+def looped(_looped: tuple[Path, Looped], monkeypatch: pytest.MonkeyPatch) -> Iterator[Looped]:
+    """The study of `study`, run once for all tests, which read what is there; what they add is removed."""
+    home, made = _looped
+    use_home(home, monkeypatch)
+    yield made
+    for added in ("new", "reproduced"):
+        shutil.rmtree(made.study.outputs / added, ignore_errors=True)
 
 
 TINY_WORLD = SmallWorldConfig(
-    world="easy", zoo=ZooConfig.tiny(), judge=JudgeConfig(clips=16, steps=2, batch=4), judged=12, blurred=0.2
+    world="easy", zoo=ZooConfig.tiny(), judge=JudgeConfig(clips=16, steps=2, batch=4), judged=6, blurred=0.2
 )
 """Models that know nothing, made within seconds."""
 
@@ -62,7 +99,7 @@ TINY_WORLD = SmallWorldConfig(
 def small_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small world's models, hardly trained, at the size of the demo's clips."""
     folder = tmp_path_factory.mktemp("zoo") / "small_world"
-    train_zoo(TINY_WORLD.zoo, lambda n, seed: TINY_WORLD.draw("zoo", n, seed), folder)
+    train_models(TINY_WORLD.zoo, lambda n, seed: TINY_WORLD.draw("zoo", n, seed), folder)
     shown = TINY_WORLD.draw("zoo", TINY_WORLD.judge.clips, 0)
     train_judge(TINY_WORLD.judge, shown.clips, shown.labels, shown.attributes).save(folder / JUDGE)
     return folder

@@ -1,17 +1,14 @@
-"""Fits a study, telling of every step of it, for a test that kills it: ``python fit_worker.py CONFIG``."""
+"""Fits a study, telling of every step of it, for a test that kills it."""
 
-import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 from core.progress import listening
 from studies.study import load_study
 from studies.training.fit import fit
 
 
-def tell(what: str, done: int, total: int, note: str) -> None:
-    """Print a line; the test counts them."""
-    print(f"{what}: {done}/{total}", flush=True)  # noqa: T201 - the test reads it
-
-
-if __name__ == "__main__":
-    with listening(tell):
-        fit(load_study(sys.argv[1]))
+def main(config: Path, told: Connection) -> None:
+    """Send a line for every report; the test counts them."""
+    with listening(lambda what, done, total, note: told.send(f"{what}: {done}/{total}")):
+        fit(load_study(config))

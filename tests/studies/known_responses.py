@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from feature_store import Responses, Store
-from studies.decoding.voxel_record import VoxelRecord, record_voxels
-from studies.reconstruction.response_file import NewResponses, read_responses
+from studies.decoding.voxel_record import VoxelRecord, VoxelScale, record_voxels
+from studies.reconstruction.checks import NewFile, NewResponses, read_responses
 from studies.stores.responses import ingest
 from studies.study import load_study
 
@@ -87,13 +87,23 @@ def make_known(folder: Path) -> Known:
     return Known(store, record, group, np.asarray(group.values("train")[0]))
 
 
+def scale_of(group: Responses, rois: list[str] | None = None) -> VoxelScale:
+    """Every voxel's scale over the training trials, by NumPy; a window's time points are averaged first."""
+    values = np.asarray(group.values("train", rois=rois)[0], np.float64)
+    rows = values.mean(axis=1) if values.ndim == 3 else values
+    mean, sd = rows.mean(axis=0), rows.std(axis=0)
+    return VoxelScale(mean, sd, np.isfinite(sd) & (sd > 1e-8))
+
+
 def save(folder: Path, values: NDArray[Any], name: str = "new.npy") -> Path:
     np.save(folder / name, values)
     return folder / name
 
 
 def read(known: Known, path: Path, **more: Any) -> NewResponses:
-    return read_responses(path, "sub-01", more.pop("record", known.record), **more)
+    named = {name: more.pop(name) for name in ("voxels", "trials", "mask", "check_scale") if name in more}
+    file = NewFile.model_validate({"path": path, **named})
+    return read_responses(file, "sub-01", more.pop("record", known.record), **more)
 
 
 def has_note(made: NewResponses, pattern: str) -> bool:

@@ -92,8 +92,8 @@ def test_stimuli_are_joined_by_name_and_the_others_are_said(write: Write) -> Non
         "second": {"count": 1, "examples": ["other"]},
     }
     assert made.report["notes"] == [
-        "4 stimuli are in the first run alone and not compared: 00, 01, 02 and 1 more",
-        "1 stimulus is in the second run alone and not compared: other",
+        "in the first run alone and not compared, 4 of its stimuli: 00, 01, 02 and 1 more",
+        "in the second run alone and not compared, 1 of its stimuli: other",
     ]
 
 
@@ -105,7 +105,7 @@ def test_missing_values_are_left_out_and_counted(write: Write) -> None:
     assert entry["n"] == 10
     assert entry["value"] == pytest.approx(0.1)
     assert made.report["notes"] == [
-        "2 of 12 stimuli have no value in one of the runs and are left out: pixels.correlation"
+        "without a value in one of the runs and not compared, 2 of 12 stimuli: pixels.correlation"
     ]
     write("demo/none", scored(pixels__correlation=[None] * 12, frames__psnr=[21.0] * 12))
     entry = compare_runs("demo/one", "demo/none").report["metrics"]["pixels.correlation"]
@@ -140,7 +140,9 @@ def test_pixels_of_other_sizes_are_left_out(write: Write) -> None:
     write("demo/two", rows, sampling={**clips, "height": 64})
     made = compare_runs("demo/one", "demo/two")
     assert list(made.report["metrics"]) == ["video_classes.top_1_of_2"]
-    assert made.report["notes"] == ["clips of other sizes, 8 × 32 × 32 and 8 × 64 × 32, so left out: frames, pixels"]
+    assert made.report["notes"] == [
+        "clips of other sizes, 8 × 32 × 32 and 8 × 64 × 32, so not compared: frames, pixels"
+    ]
     write("demo/three", rows, sampling=clips)
     assert len(compare_runs("demo/one", "demo/three").report["metrics"]) == 3
 
@@ -162,7 +164,7 @@ def test_spaces_that_were_made_with_other_weights_are_left_out(write: Write) -> 
     write("demo/two", rows, config=config, made_from={"extractors": {"z16": "bb"}}, judges={"clip": "cc"})
     made = compare_runs("demo/one", "demo/two")
     assert set(made.report["metrics"]) == {"pixels.correlation", "clip_frames.similarity"}
-    assert made.report["notes"] == ["looked at with other weights in the two runs, so left out: latents"]
+    assert made.report["notes"] == ["looked at with other weights in the two runs, so not compared: latents"]
     write("demo/three", scored(clip_frames__similarity=[0.5] * 12), judges={"clip": "dd"})
     with pytest.raises(ConfigError, match=r"no metric in common: looked at with other weights .*: clip_frames"):
         compare_runs("demo/one", "demo/three")
@@ -201,7 +203,7 @@ def test_a_run_is_found_by_folder_by_name_and_as_latest(
     for name in ("peer/latest", "evaluations/peer/latest", "20260102-000000-bbbbbb"):
         assert find(name) == peer
     with pytest.raises(
-        ConfigError, match="latest: several runs are called so; name one of demo/latest, evaluations/peer/latest"
+        ConfigError, match="latest: several runs have this name; name one of demo/latest, evaluations/peer/latest"
     ):
         find("latest")
     with pytest.raises(SourceMissing, match="no such run under outputs/; did you mean 'demo/20260101-000000-aaaaaa'"):
@@ -226,7 +228,7 @@ def test_runs_without_values_say_what_to_do(write: Write, home: Path) -> None:
     with pytest.raises(SourceError, match="has schema 2, expected 1"):
         compare_runs("demo/one", "demo/one")
     write("demo/one", scored(pixels__correlation=[0.5] * 11))
-    with pytest.raises(SourceError, match="a metric has not one value a stimulus"):
+    with pytest.raises(SourceError, match="a metric lacks the value of a stimulus"):
         compare_runs("demo/one", "demo/one")
 
 

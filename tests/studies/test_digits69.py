@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from core.checkout import project_root as home_folder
 from core.files import read_json
 from studies.study import load_study
 
-from .test_loop import home_folder, loop
+from .conftest import loop
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "digits69.yaml"
 

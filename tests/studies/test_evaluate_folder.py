@@ -73,8 +73,8 @@ def test_scores_are_those_of_the_aligned_clips(home: Path, peer: Path, truth: Pa
 
 def test_what_was_aligned_and_left_out_is_said(home: Path, peer: Path, truth: Path) -> None:
     said = notes_of(evaluate(peer, truth))
-    assert "8 clips of 24 frames at 24 per second were sampled at the truth's 8 instants" in said
-    assert "8 clips of 64 × 64 pixels were brought to 32 × 32" in said
+    assert "sampled at the truth's 8 instants: 8 clips of 24 frames at 24 per second" in said
+    assert "resized to 32 × 32 pixels: 8 clips of 64 × 64 pixels" in said
     assert "left out, for want of training clips (--training): r2, retrieval_10" in said
     assert "no prior, oracle and noise ceiling" in said
     assert "name the training clips with --training" in said
@@ -140,7 +140,7 @@ def test_missing_videos_are_null_and_counted(home: Path, peer: Path, truth: Path
     assert entry["n"] == 7
     assert entry["value"] == pytest.approx(np.mean([value for value in scores if value is not None]))
     assert metrics["comparisons"]["shuffled_brain"]["pixels.correlation"]["n"] == 7
-    assert "1 of 8 videos is missing (0002): every mean is over the 7 that are there" in notes_of(made)
+    assert "1 of 8 videos missing (0002): every mean is over the 7 that are there" in notes_of(made)
 
 
 def test_black_clips_and_single_frames_are_scored_and_said(home: Path, tmp_path: Path, truth: Path) -> None:
@@ -149,8 +149,8 @@ def test_black_clips_and_single_frames_are_scored_and_said(home: Path, tmp_path:
     folder = write_mp4s(tmp_path / "black", clips)
     write_mp4s(folder, clips[3:4, :1], stimuli=["0003"])
     made = evaluate(folder, truth)
-    assert "3 clips are all black: 0000, 0001, 0002" in notes_of(made)
-    assert "1 clip holds one frame, which is repeated (0003)" in notes_of(made)
+    assert "3 clips all black: 0000, 0001, 0002" in notes_of(made)
+    assert "1 clip of one frame, which is repeated (0003)" in notes_of(made)
     values = read_json(made.path / "values.json")["rows"]["reconstruction"]
     assert values["pixels.two_way"][:3] == [0.5] * 3, "a constant clip is told from no other"
     assert values["pixels.correlation"][:3] == [0.0] * 3

@@ -13,8 +13,9 @@ from core.clips import ClipConfig
 from core.errors import SourceError
 from core.progress import listening
 from feature_store.reader import open_group
-from studies.stores.simulate import simulate_source
-from studies.stores.targets import AHEAD, extract, read_ahead
+from studies.stores.clip_reading import AHEAD, read_ahead
+from studies.stores.responses import simulate_source
+from studies.stores.targets import extract
 from studies.study import load_study
 
 from .test_simulated import CONFIG, TINY, tiny  # noqa: F401 - a fixture

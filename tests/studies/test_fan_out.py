@@ -15,8 +15,7 @@ from core.files import digest_folder
 from core.progress import listening
 from feature_store import schema, verify
 from studies.stores import responses as ingest_module
-from studies.stores.responses import ingest
-from studies.stores.simulate import simulate_source
+from studies.stores.responses import ingest, simulate_source
 from studies.stores.targets import extract
 from studies.study import Study, load_study
 
@@ -46,9 +45,9 @@ def world(home: Path) -> Study:
 def subjects(home: Path, tmp_path: Path, rng, monkeypatch: pytest.MonkeyPatch) -> Study:
     """Two subjects, ingested in small chunks, by workers too."""
     monkeypatch.syspath_prepend(CHECKOUT)
-    from tests.studies.fan_out_work import ingest_for
+    from tests.studies.fan_out_work import ingest_subject
 
-    monkeypatch.setattr(ingest_module, "_ingest_for", ingest_for)
+    monkeypatch.setattr(ingest_module, "_ingest_subject", ingest_subject)
     monkeypatch.setattr(schema, "CHUNK_BYTES", schema.CHUNK_BYTES)  # what workers do here is undone
     return load_study(write_study(home, write_arrays(tmp_path / "two", rng, subjects=SUBJECTS)))
 
@@ -65,6 +64,7 @@ def extracted(study: Study, target: str, executor: ExecutorConfig) -> str:
     return found
 
 
+@pytest.mark.servers
 def test_extraction_gives_the_same_bytes_whoever_does_it(
     world: Study, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +132,7 @@ def chunks_written(home: Path) -> list[str]:
     return [line.split(" ", 1)[1] for line in lines]
 
 
+@pytest.mark.servers
 def test_ingest_gives_the_same_bytes_whoever_does_it_and_whoever_dies(
     subjects: Study, home: Path, tmp_path: Path
 ) -> None:
@@ -167,6 +168,7 @@ def test_an_error_of_ingest_comes_back_as_it_was(study: Study, arrays_folder: Pa
     assert str(there.value) == str(here.value)
 
 
+@pytest.mark.servers
 def test_a_worker_with_another_checkout_is_refused(study: Study, tmp_path: Path) -> None:
     with dask_cluster(tmp_path / "cluster", 1, BRAIN2VIDEO_HOME=str(tmp_path)) as running:
         dask = ExecutorConfig(kind="dask", address=running.address)

@@ -125,7 +125,7 @@ def test_a_training_that_diverges_is_one_line_and_its_last_checkpoint_stays(home
         fit(study)
     message = str(raised.value)
     assert "\n" not in message
-    assert "at step 1; the checkpoint of step 1 is as it was; check the data, lower lr, or set clip" in message
+    assert "at step 1; the checkpoint of step 1 is unchanged; check the data, lower lr, or set clip" in message
     assert left_of(study) == [".unfinished"], "checkpoints are kept, a half-written run is not"
     (kept,) = (study.outputs / "training").rglob("*.pt")
     assert kept.relative_to(study.outputs / "training").parts[1:] == ("mlp", "selection", "z", "perceptron.pt")

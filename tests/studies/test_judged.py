@@ -11,21 +11,21 @@ from core.files import read_json
 from evaluation.report.verdict import verdict
 from evaluation.statistics.scores import CONTROLS, MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION, SHUFFLED
 from models.registry.client import client
-from studies.reconstruction.run import LOGGED, reconstruct
+from studies.reconstruction.run import reconstruct
 from studies.registry.production import resolve_production
+from studies.runs import LOGGED
 from studies.study import Study, load_study
 
 from ..conftest import write_arrays
-from .conftest import write_study
-from .test_loop import loop
+from .conftest import Looped, loop, write_study
 
 
 def metrics_of(study: Study) -> dict:
     return read_json(home_folder() / loop(study).folder / "metrics.json")
 
 
-def test_every_row_that_can_be_had_is_there_and_the_others_are_named(study: Study) -> None:
-    metrics = metrics_of(study)
+def test_every_row_that_can_be_had_is_there_and_the_others_are_named(looped: Looped) -> None:
+    metrics = read_json(looped.folder / "metrics.json")
     assert list(metrics["rows"]) == sorted(metrics["rows"])  # canonical JSON; the order of showing is `ROWS`
     assert set(metrics["rows"]) == {RECONSTRUCTION, NEAREST, MEAN, SHUFFLED, NOISE_CEILING, ORACLE}
     assert set(metrics["comparisons"]) == set(CONTROLS) - {PRIOR}
@@ -73,8 +73,8 @@ def test_what_ignores_the_brain_is_reported_as_not_above_the_prior(home: Path, t
     assert verdict(metrics).startswith("Reconstructions are not above the generator's prior:")
 
 
-def test_the_diagnoses_and_every_stimulus_are_kept(study: Study) -> None:
-    folder = home_folder() / loop(study).folder
+def test_the_diagnoses_and_every_stimulus_are_kept(looped: Looped) -> None:
+    folder = looped.folder
     metrics, values = read_json(folder / "metrics.json"), read_json(folder / "values.json")
     assert set(metrics["diagnoses"]) == {"dimension", "distance", "leaks"}
     dimension = metrics["diagnoses"]["dimension"]["pixels"]
@@ -88,8 +88,8 @@ def test_the_diagnoses_and_every_stimulus_are_kept(study: Study) -> None:
     assert values["directions"]["pixels.two_way"] is True
 
 
-def test_it_is_logged_to_mlflow_once_with_its_gallery(study: Study) -> None:
-    folder = home_folder() / loop(study).folder
+def test_it_is_logged_to_mlflow_once_with_its_gallery(looped: Looped) -> None:
+    study, folder = looped.study, looped.folder
     run = client().get_run((folder / LOGGED).read_text())
     metrics = read_json(folder / "metrics.json")
     two_way = metrics["rows"][RECONSTRUCTION]["pixels.two_way"]["value"]

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from core.checkout import project_root
 from core.clips import write_clip
 from core.progress import listening
 from evaluation.diagnoses.leaks import THRESHOLD
@@ -28,7 +29,8 @@ PIXELS = {"extractor": "pixels", "frames": 1, "height": 6, "width": 6, "channels
 def found(study: Study, *, test: list[str] | None = None, train: list[str] | None = None) -> dict:
     store = Store(study.store)
     ours, theirs = ([str(name) for name in store.target("pixels").stimuli(split)["stimulus"]] for split in SPLITS[::-1])
-    return find_leaks(study, store, test or ours, train or theirs)
+    source = study.source.build(project_root())
+    return find_leaks(source, study.clips, store.target("pixels"), test or ours, train or theirs)
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from core.files import read_json
 from evaluation.statistics.scores import PRIOR, ROWS
 from feature_store import verify
 from studies.reconstruction.run import reconstruct
-from studies.references import ReconstructionRef
 from studies.registry.production import resolve_production
 from studies.registry.promote import promote_run
 from studies.registry.register import register_training
@@ -24,21 +23,13 @@ from studies.stores.targets import extract
 from studies.study import Study, load_study
 from studies.training.fit import fit
 
-from ..conftest import write_arrays
-from .conftest import write_study
+from ..conftest import use_home, write_arrays
+from .conftest import Looped, loop, write_study
 from .routes_source import make_stores
 
 
-def loop(study: Study) -> ReconstructionRef:
-    make_stores(study)
-    register_training(study, fit(study))
-    promote_run(study)
-    return reconstruct(study, resolve_production(study))
-
-
-def test_the_loop_reconstructs_what_was_seen(study: Study) -> None:
-    made = loop(study)
-    folder = home_folder() / made.folder
+def test_the_loop_reconstructs_what_was_seen(looped: Looped) -> None:
+    made, folder = looped.made, looped.folder
     metrics = read_json(folder / "metrics.json")
     assert metrics["schema"] == 1
     assert (metrics["study"], metrics["run"], metrics["n_test"]) == ("small", made.run, 8)
@@ -60,8 +51,8 @@ def test_the_loop_reconstructs_what_was_seen(study: Study) -> None:
     assert str(home_folder()) not in json.dumps(manifest), "a manifest is the same wherever it was made"
 
 
-def test_a_second_run_finds_everything_as_it_was(study: Study) -> None:
-    first = loop(study)
+def test_a_second_run_finds_everything_as_it_was(looped: Looped) -> None:
+    study, first = looped.study, looped.made
     assert ingest(study, "sub-01").fresh
     assert extract(study, "pixels").fresh
     training = fit(study)
@@ -101,15 +92,16 @@ def test_what_is_gone_is_made_again_and_what_changed_is_made_anew(study: Study, 
     assert not fit(study).fresh
 
 
-def test_the_same_study_gives_the_same_bytes(study: Study, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = home_folder() / loop(study).folder
+def test_the_same_study_gives_the_same_bytes(
+    looped: Looped, arrays_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = looped.folder
     content = {path.name: path.read_bytes() for path in (first / "videos").iterdir()}
     metrics = read_json(first / "metrics.json")["rows"]
-    other = home.parent / "other"
+    other = tmp_path / "other"
     other.mkdir()
-    monkeypatch.setenv("BRAIN2VIDEO_HOME", str(other))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{other}/mlflow.db")
-    second = home_folder() / loop(study).folder
+    use_home(other, monkeypatch)
+    second = other / loop(load_study(write_study(other, arrays_folder))).folder
     assert {path.name: path.read_bytes() for path in (second / "videos").iterdir()} == content
     assert read_json(second / "metrics.json")["rows"] == metrics
 
@@ -209,7 +201,7 @@ def test_subjects_are_averaged_by_stimulus(home: Path, tmp_path: Path, rng: np.r
     trials[keep].to_csv(source / "sub-02" / "trials.csv", index=False)
     np.save(source / "sub-02" / "responses.npy", np.load(source / "sub-02" / "responses.npy")[keep])
     make_stores(study)
-    with pytest.raises(StoreError, match="sub-01 and sub-02 saw other test stimuli .1 differ, such as 's047'"):
+    with pytest.raises(StoreError, match="sub-01 and sub-02 saw different test stimuli .1 differ, such as 's047'"):
         fit(study)
 
 

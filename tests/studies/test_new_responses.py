@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from core.errors import SourceError, SourceMissing
 from feature_store import Store
-from studies.decoding.voxel_record import record_voxels, voxel_scale
-from studies.reconstruction.response_file import read_responses
+from studies.decoding.voxel_record import record_voxels
+from studies.reconstruction.checks import NewFile, read_responses
 from studies.stores.responses import ingest
 from studies.study import load_study
 
 from ..conftest import write_arrays
 from .conftest import write_study
-from .known_responses import AFFINE, GRID, Known, has_note, read, save
+from .known_responses import AFFINE, GRID, Known, has_note, read, save, scale_of
 
 # What is read
 
@@ -41,7 +41,7 @@ def test_a_folder_with_its_tables_leaves_nothing_unchecked(known: Known, tmp_pat
     save(tmp_path, known.new, "responses.npy")
     known.table.iloc[known.v1].to_csv(tmp_path / "voxels.csv", index=False)
     pd.DataFrame({"stimulus_id": ["a", "b", "a", "b", "c", ""]}).to_csv(tmp_path / "trials.csv", index=False)
-    made = read(known, tmp_path, scale=voxel_scale(known.group, ["V1"]), table=known.table)
+    made = read(known, tmp_path, scale=scale_of(known.group, ["V1"]), table=known.table)
     assert made.names == ["a", "b", "a", "b", "c", "trial-0006"]
     assert made.notes == ["1 voxels hold NaN or infinity, which training left out"]
 
@@ -199,9 +199,10 @@ def test_a_real_image_is_read_as_its_voxels_were_stored(home: Path, shared_data:
     affine = nibabel.load(runs[0]).affine.tolist()
     record = record_voxels(store, "sub-01", None).model_copy(update={"affine": affine})
     group = store.responses("sub-01")
-    for more in ({"mask": mask}, {"table": group.voxels}):
-        made = read_responses(runs[2], "sub-01", record, scale=voxel_scale(group), **more)
+    for named, table in (({"mask": mask}, None), ({}, group.voxels)):
+        file = NewFile(path=runs[2], **named)
+        made = read_responses(file, "sub-01", record, scale=scale_of(group), table=table)
         np.testing.assert_array_equal(made.values, series[2])
     scores = (series[2] - series[2].mean(axis=0)) / series[2].std(axis=0)
     with pytest.raises(SourceError, match=r"values of .* ± 1 where training had .*; likely z-scores"):
-        read_responses(save(tmp_path, np.nan_to_num(scores)), "sub-01", record)
+        read_responses(NewFile(path=save(tmp_path, np.nan_to_num(scores))), "sub-01", record)

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import SourceError, SourceMissing, StoreError
-from studies.decoding.voxel_record import VoxelScale, voxel_scale
+from studies.decoding.voxel_record import VoxelScale
 
-from .known_responses import Known, has_note, read, save
+from .known_responses import Known, has_note, read, save, scale_of
 
 # Files that are refused
 
@@ -168,7 +168,7 @@ def test_a_table_of_trials_must_fit(known: Known, tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("with_scale", [False, True])
 def test_values_that_are_not_finite_are_refused(known: Known, tmp_path: Path, value: float, with_scale: bool) -> None:
-    scale = voxel_scale(known.group, ["V1"]) if with_scale else None
+    scale = scale_of(known.group, ["V1"]) if with_scale else None
     values = known.new.copy()
     values[2:4, 5] = value
     count = 1 if with_scale else 2
@@ -176,7 +176,7 @@ def test_values_that_are_not_finite_are_refused(known: Known, tmp_path: Path, va
     with pytest.raises(SourceError, match=match):
         read(known, save(tmp_path, values), scale=scale)
     if with_scale:
-        with pytest.raises(SourceError, match="first in trial 3, voxel 6; mend or fill them"):
+        with pytest.raises(SourceError, match="first in trial 3, voxel 6; correct or fill them"):
             read(known, save(tmp_path, values), scale=scale)
     with pytest.raises(SourceError, match="NaN or infinity"):
         read(known, save(tmp_path, np.nan_to_num(known.new).astype(np.float64) + 1e300 * (known.new == known.new)))
@@ -188,7 +188,7 @@ def test_as_many_nan_elsewhere_are_found_with_the_scale(known: Known, tmp_path: 
     file = save(tmp_path, values)
     assert has_note(read(known, file), "no more than training left out, maybe others")
     with pytest.raises(SourceError, match="NaN or infinity in 6 of 6 trials and 1 of 30 voxels"):
-        read(known, file, scale=voxel_scale(known.group, ["V1"]))
+        read(known, file, scale=scale_of(known.group, ["V1"]))
 
 
 def test_a_constant_file_is_refused(known: Known, tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_constant_file_is_refused(known: Known, tmp_path: Path) -> None:
 def test_another_scale_is_refused(
     known: Known, tmp_path: Path, with_scale: bool, trials: int, factor: float, offset: float, sign: str
 ) -> None:
-    scale = voxel_scale(known.group, ["V1"]) if with_scale else None
+    scale = scale_of(known.group, ["V1"]) if with_scale else None
     mean = np.nan_to_num(known.train[:, known.v1].mean(axis=0))
     values = (np.nan_to_num(known.new[:trials]) - mean) * factor + offset
     values += mean if factor < 1 and with_scale else 0
@@ -228,7 +228,7 @@ def test_another_scale_is_refused(
 def test_the_same_scale_more_or_less_is_taken(known: Known, tmp_path: Path, factor: float, with_scale: bool) -> None:
     mean = known.train[:, known.v1].mean(axis=0)
     file = save(tmp_path, (known.new - mean) * factor + mean)
-    read(known, file, scale=voxel_scale(known.group, ["V1"]) if with_scale else None)
+    read(known, file, scale=scale_of(known.group, ["V1"]) if with_scale else None)
 
 
 def test_voxels_in_another_order_are_told_by_their_scale(known: Known, tmp_path: Path) -> None:

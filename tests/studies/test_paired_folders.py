@@ -8,7 +8,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from core.clips import write_clip
+from core.clips import probe_video, write_clip
 from core.errors import ConfigError, SourceError, SourceMissing
 from studies.comparison.sampling import (
     Sampling,
@@ -19,7 +19,7 @@ from studies.comparison.sampling import (
     read_shown,
     sampling_of,
 )
-from studies.comparison.videos import folders_of, pair, probe, videos_in
+from studies.comparison.videos import folders_of, pair, videos_in
 
 from .peer import draw, names, write_frames, write_gifs, write_mp4s
 
@@ -66,10 +66,8 @@ def test_missing_videos_are_named_unless_they_are_allowed(tmp_path: Path, truth:
         pair(peer, truth)
     paired = pair(peer, truth, allow_missing=True)
     notes = alignment_notes(paired, sampling_of(paired)[0])
-    assert any(
-        "3 of 6 videos are missing (0003, 0004, 0005): every mean is over the 3 that are there" in n for n in notes
-    )
-    assert "1 clip of what was not shown was left out: more" in notes
+    assert any("3 of 6 videos missing (0003, 0004, 0005): every mean is over the 3 that are there" in n for n in notes)
+    assert "skipped, no such stimulus was shown: more" in notes
 
 
 def test_folders_with_nothing_in_common_are_one_line(tmp_path: Path, truth: Path) -> None:
@@ -106,16 +104,16 @@ def test_hidden_files_and_others_are_not_looked_at(truth: Path) -> None:
 
 def test_probing_tells_frames_size_and_length(tmp_path: Path) -> None:
     clips = draw(1, frames=9)
-    mp4 = probe(write_mp4s(tmp_path / "mp4", clips, fps=12.0) / "0000.mp4")
+    mp4 = probe_video(write_mp4s(tmp_path / "mp4", clips, fps=12.0) / "0000.mp4")
     assert (mp4.frames, mp4.height, mp4.width) == (9, 32, 32)
     assert mp4.duration_s == pytest.approx(0.75)
-    gif = probe(write_gifs(tmp_path / "gif", clips, fps=10.0) / "0000.gif")
+    gif = probe_video(write_gifs(tmp_path / "gif", clips, fps=10.0) / "0000.gif")
     assert gif.frames == 9
     assert gif.duration_s == pytest.approx(0.9, abs=0.02)
-    folder = probe(write_frames(tmp_path / "png", clips) / "0000")
+    folder = probe_video(write_frames(tmp_path / "png", clips) / "0000")
     assert (folder.frames, folder.height, folder.width, folder.duration_s) == (9, 32, 32, None)
     still = write_mp4s(tmp_path / "one", clips[:, :1]) / "0000.mp4"
-    assert (probe(still).frames, probe(still).duration_s) == (1, None)
+    assert (probe_video(still).frames, probe_video(still).duration_s) == (1, None)
 
 
 def test_clips_are_read_as_the_truth_is(truth: Path) -> None:
@@ -136,8 +134,8 @@ def test_another_rate_and_size_are_aligned_by_time_and_said(tmp_path: Path, trut
     sampling, _ = sampling_of(paired)
     assert difference(read_made(paired, sampling), draw()) < CLOSE
     assert alignment_notes(paired, sampling) == [
-        "6 clips of 24 frames at 24 per second were sampled at the truth's 8 instants",
-        "6 clips of 64 × 64 pixels were brought to 32 × 32",
+        "sampled at the truth's 8 instants: 6 clips of 24 frames at 24 per second",
+        "resized to 32 × 32 pixels: 6 clips of 64 × 64 pixels",
     ]
 
 
@@ -148,13 +146,10 @@ def test_a_slower_video_is_cut_unless_it_is_stretched(tmp_path: Path, truth: Pat
     cut = read_made(paired, sampling)
     assert difference(cut[:, ::2], cut[:, 1::2]) < 1e-9, "each frame is there for two instants"
     assert alignment_notes(paired, sampling) == [
-        "6 clips are longer than the truth (0000, 0001, 0002 and 3 more; 2 s for 1 s): what comes after is not looked "
-        "at"
+        "6 clips longer than the truth (0000, 0001, 0002 and 3 more; 2 s for 1 s): the rest is not scored"
     ]
     assert difference(read_made(paired, sampling, whole=True), draw()) < CLOSE
-    assert alignment_notes(paired, sampling, whole=True) == [
-        "6 clips were stretched over the truth's length, as asked for"
-    ]
+    assert alignment_notes(paired, sampling, whole=True) == ["stretched over the truth's length, as asked for: 6 clips"]
 
 
 def test_a_shorter_video_holds_its_last_frame(tmp_path: Path, truth: Path) -> None:
@@ -183,7 +178,7 @@ def test_folders_of_frames_are_spread_over_the_truth(tmp_path: Path, truth: Path
     paired = pair(peer, truth)
     sampling, _ = sampling_of(paired)
     np.testing.assert_array_equal(read_made(paired, sampling), draw())
-    assert "6 clips are frames without a rate: spread over the truth's length" in alignment_notes(paired, sampling)
+    assert "6 clips of frames without a rate, spread over the truth's length" in alignment_notes(paired, sampling)
 
 
 def test_folders_of_frames_can_be_the_truth(tmp_path: Path) -> None:
@@ -210,14 +205,14 @@ def test_one_frame_is_repeated_and_said(tmp_path: Path, truth: Path, form: str) 
     made = read_made(paired, sampling)
     assert difference(made, draw()[:, 3:4].repeat(8, axis=1)) < CLOSE
     (note,) = alignment_notes(paired, sampling)
-    assert note.startswith("6 clips hold one frame, which is repeated")
-    assert "motion says nothing of them" in note
+    assert note.startswith("6 clips of one frame, which is repeated")
+    assert "scores of motion mean nothing" in note
 
 
 def test_what_shows_nothing_is_said() -> None:
     clips = draw(3)
     clips[1] = 2
-    assert black_note(clips, names(3)) == ["1 clip is all black: 0001"]
+    assert black_note(clips, names(3)) == ["1 clip all black: 0001"]
     assert black_note(draw(2), names(2)) == []
 
 

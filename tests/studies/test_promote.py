@@ -19,9 +19,16 @@ from models.registry.client import client
 from models.registry.production import resolve
 from models.registry.promotion import since
 from models.registry.sets import PREVIOUS, PRODUCTION, ModelSet, model_name
-from studies.registry.compare import FILE, PromotionRules, promotion_rules
 from studies.registry.production import require_same_targets, require_trained_on
-from studies.registry.promote import compare_with_production, promote_run, require_accepted, roll_back
+from studies.registry.promote import (
+    FILE,
+    PromotionRules,
+    compare_with_production,
+    promote_run,
+    promotion_rules,
+    require_accepted,
+    roll_back,
+)
 from studies.registry.register import register_training
 from studies.status.status import production_status
 from studies.stores.responses import ingest
@@ -32,7 +39,7 @@ from studies.training.fit import fit
 from ..conftest import write_arrays
 from .conftest import STUDY, write_study
 
-BLIND = {"regressor": {"kind": "ridge", "penalties": [1e9]}}
+BLIND = {"regressor": {"kind": "ridge", "alphas": [1e9]}}
 """Predicts next to nothing."""
 ROLES = {"targets": {**STUDY["targets"], "patches": {"extractor": "given"}}, "roles": {"z": "pixels", "b": "patches"}}
 
@@ -45,7 +52,7 @@ def train(home: Path, source: Path, **changed: Any) -> tuple[Study, ModelSet]:
 
 
 @pytest.fixture(scope="module")
-def trainings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainings]:
+def trainings(tmp_path_factory: pytest.TempPathFactory, quick_mlflow: None) -> Iterator[Trainings]:
     """A home with a registry of three trainings: one that knows next to nothing, a good one, one of another seed."""
     folder = tmp_path_factory.mktemp("promotion")
     home = folder / "home"
@@ -81,7 +88,7 @@ def run_of(trainings: Trainings, name: str) -> str:
 def write_rules(home: Path, patch: pytest.MonkeyPatch, **rules: Any) -> None:
     """Give the tests' home rules of its own, for one test."""
     file = home / FILE
-    patch.setattr("studies.registry.compare.home", lambda: home)
+    patch.setattr("studies.registry.promote.project_root", lambda: home)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(yaml.safe_dump(rules))
 
@@ -139,7 +146,7 @@ def test_what_is_refused_can_be_forced_by_those_who_may(
     with pytest.raises(RegistryError, match="lets head-of-lab force a promotion, you are 'student'"):
         promote_run(study, blind.run, force=True)
     write_rules(tmp_path, monkeypatch, force={"over": ["incomparable"]})
-    with pytest.raises(RegistryError, match=r"does not let anybody force what is worse .force.over: incomparable"):
+    with pytest.raises(RegistryError, match=r"lets no one force what is worse .force.over: incomparable"):
         promote_run(study, blind.run, force=True)
     assert resolve("small", study.parts) == good
     write_rules(tmp_path, monkeypatch, force={"by": ["student"]})
@@ -195,7 +202,7 @@ def test_production_of_other_data_is_replaced(trainings: Trainings, monkeypatch:
     study, good = trainings["good"]
     promote_run(study, good.run)
     blind = trainings["blind"][1]
-    monkeypatch.setattr("studies.registry.promote.fits_stores", lambda study, chosen: chosen == blind)
+    monkeypatch.setattr("studies.registry.promote.fits_stores", lambda chosen, path, targets: chosen == blind)
     assert promote_run(study, blind.run).outcome == "outdated"
     assert resolve("small", study.parts) == blind
 
@@ -263,7 +270,8 @@ def test_the_status_tells_production_what_is_newer_and_what_does_not_fit(
 def test_a_set_for_other_targets_or_of_other_data_is_refused(trainings: Trainings) -> None:
     study, good = trainings["good"]
     require_same_targets(study, good)
-    require_trained_on(study, Store(study.store), good, "sub-01")
+    store, targets = Store(study.store), study.roles.regressed().values()
+    require_trained_on(good, store, "sub-01", targets)
     turned = study.model_copy(update={"roles": Roles(z="pixels")})
     with pytest.raises(RegistryError, match="were trained for the roles"):
         require_same_targets(study.model_copy(update={"roles": Roles(z="patches", b="pixels")}), good)
@@ -273,11 +281,11 @@ def test_a_set_for_other_targets_or_of_other_data_is_refused(trainings: Training
         require_same_targets(study, bare)
     other = {**good.record, "stores": {**good.record["stores"], "responses/sub-01": "f" * 64}}
     with pytest.raises(RegistryError, match="saw responses/sub-01 as ffffffffffff, the store holds"):
-        require_trained_on(study, Store(study.store), good.model_copy(update={"record": other}), "sub-01")
+        require_trained_on(good.model_copy(update={"record": other}), store, "sub-01", targets)
 
 
 def test_rules_are_read_and_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("studies.registry.compare.home", lambda: tmp_path)
+    monkeypatch.setattr("studies.registry.promote.project_root", lambda: tmp_path)
     assert promotion_rules() == PromotionRules()
     write_rules(tmp_path, monkeypatch, metrics={"z.two_way": {"diference": 0.1}})
     with pytest.raises(

@@ -14,19 +14,25 @@ from core.files import digest_file
 from studies.reconstruction.explain import explain
 from studies.reconstruction.provenance import digest_frames, portable, read_provenance, write_video
 from studies.reconstruction.reproduce import reproduce
-from studies.reconstruction.run import reconstruct
-from studies.registry.production import resolve_production
 from studies.stores.responses import ingest
 from studies.study import Study
 
+from .conftest import Looped, loop
+
 
 @pytest.fixture
-def run(promoted: Study) -> Path:
-    """A reconstruction's folder."""
-    return home_folder() / reconstruct(promoted, resolve_production(promoted)).folder
+def run(looped: Looped) -> Path:
+    """A reconstruction's folder, which is only read."""
+    return looped.folder
 
 
-def test_a_video_carries_what_it_was_made_from(study: Study, run: Path) -> None:
+@pytest.fixture
+def own(study: Study) -> Path:
+    """Another, of the test's own."""
+    return home_folder() / loop(study).folder
+
+
+def test_a_video_carries_what_it_was_made_from(run: Path) -> None:
     video = run / "videos" / "s042.mp4"
     tags = read_metadata(video)
     assert tags["title"] == "small: stimulus s042 reconstructed from sub-01"
@@ -42,21 +48,21 @@ def test_a_video_carries_what_it_was_made_from(study: Study, run: Path) -> None:
     assert manifest["files"]["videos/s042.mp4"] == digest_file(video)
 
 
-def test_nothing_of_the_time_or_the_place_travels_in_a_video(study: Study, run: Path) -> None:
+def test_nothing_of_the_time_or_the_place_travels_in_a_video(looped: Looped, run: Path) -> None:
     comment = read_metadata(run / "videos" / "s042.mp4")["comment"]
     for words in (str(home_folder()), str(home_folder().parent), run.name, "sqlite", "/tmp"):
         assert words not in comment, words
-    assert portable(study)["source"]["path"] == "recordings"
+    assert portable(looped.study)["source"]["path"] == "recordings"
 
 
 def test_the_same_clip_with_the_same_words_has_the_same_bytes(run: Path, tmp_path: Path) -> None:
     said = read_provenance(run / "videos" / "s042.mp4")
     clip = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3)).astype(np.uint8)
     for name in ("one", "two"):
-        write_video(tmp_path / f"{name}.mp4", clip, 3.0, said)
+        write_video(tmp_path / f"{name}.mp4", clip, said)
     assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "two.mp4").read_bytes()
     other = said.model_copy(update={"frames": digest_frames(clip)})
-    write_video(tmp_path / "three.mp4", clip, 3.0, other)
+    write_video(tmp_path / "three.mp4", clip, other)
     assert (tmp_path / "three.mp4").read_bytes() != (tmp_path / "one.mp4").read_bytes()
     assert read_provenance(tmp_path / "three.mp4") == other
 
@@ -82,8 +88,8 @@ def test_a_video_is_made_again_to_the_same_bytes(run: Path, tmp_path: Path) -> N
             reproduce(video, output)
 
 
-def test_an_edited_video_is_told_from_the_one_that_was_written(run: Path) -> None:
-    video = run / "videos" / "s044.mp4"
+def test_an_edited_video_is_told_from_the_one_that_was_written(own: Path) -> None:
+    video = own / "videos" / "s044.mp4"
     content = bytearray(video.read_bytes())
     content[-40] ^= 1
     video.write_bytes(content)
@@ -94,8 +100,8 @@ def test_an_edited_video_is_told_from_the_one_that_was_written(run: Path) -> Non
     assert ("file", "differs from its manifest") in explain(video)
 
 
-def test_other_models_or_responses_are_refused(study: Study, run: Path, arrays_folder: Path, home: Path) -> None:
-    video = run / "videos" / "s044.mp4"
+def test_other_models_or_responses_are_refused(study: Study, own: Path, arrays_folder: Path, home: Path) -> None:
+    video = own / "videos" / "s044.mp4"
     weights = next(path for path in (home / "mlflow").rglob("regressor-z/model.safetensors"))
     sound = weights.read_bytes()
     weights.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
@@ -116,13 +122,13 @@ def test_what_was_seen_is_no_reconstruction(run: Path) -> None:
     assert ("shows", "what was seen") in explain(run / "seen" / "s044.mp4")
 
 
-def test_a_video_explains_itself(run: Path) -> None:
+def test_a_video_explains_itself(run: Path, tmp_path: Path) -> None:
     told = dict(explain(run / "videos" / "s044.mp4"))
     assert told["encoder"].startswith("v1 (")
     assert told["encoder"].endswith("in production")
     assert told["generator"] == "none: z is decoded directly"
     assert told["file"] == "as written"
-    moved = run.parent / "moved.mp4"
+    moved = tmp_path / "moved.mp4"
     shutil.copyfile(run / "videos" / "s044.mp4", moved)
     assert dict(explain(moved))["file"] == "no manifest beside it"
 

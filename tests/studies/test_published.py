@@ -36,10 +36,10 @@ from simulation.world import ATTRIBUTES, GRAMMAR
 from simulation.write import simulate
 from studies.stores.download import published_weights
 from studies.study import Study, load_study
-from zoo.models.config import TextStage
-from zoo.models.text import new_text_encoder, train_tokenizer
+from zoo.settings import TextStage
+from zoo.text_to_video import new_text_encoder, train_tokenizer
 
-from .test_loop import loop
+from .conftest import loop
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "bold_moments.yaml"
 WORDS = sorted({word for of in ATTRIBUTES.values() for words in of for word in words.split()})
@@ -62,9 +62,9 @@ def save_zeroscope(folder: Path) -> None:
     vae = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * levels,
         up_block_types=("UpDecoderBlock2D",) * levels,
-        block_out_channels=(4,) * levels,
+        block_out_channels=(2,) * levels,
         latent_channels=4,
-        norm_num_groups=2,
+        norm_num_groups=1,
         sample_size=512,
         scaling_factor=0.18215,
     )

@@ -6,15 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core.checkout import project_root as home_folder
 from core.errors import ConfigError, RegistryError, SourceError
 from core.files import digest_file, read_json
 from studies.reconstruction.new import NewFile, reconstruct_file
 from studies.reconstruction.provenance import read_provenance
 from studies.reconstruction.reproduce import reproduce
-from studies.reconstruction.run import reconstruct
 from studies.registry.production import resolve_production
-from studies.study import Study
+
+from .conftest import Looped
 
 
 @pytest.fixture
@@ -29,10 +28,9 @@ def test_trials(arrays_folder: Path, tmp_path: Path) -> Path:
     return folder / "new.npy"
 
 
-def test_a_file_gives_the_videos_that_the_store_gives(promoted: Study, test_trials: Path) -> None:
-    chosen = resolve_production(promoted)
-    stored = home_folder() / reconstruct(promoted, chosen).folder
-    made = reconstruct_file(promoted, NewFile(path=test_trials), chosen)
+def test_a_file_gives_the_videos_that_the_store_gives(looped: Looped, test_trials: Path) -> None:
+    chosen, stored = resolve_production(looped.study), looped.folder
+    made = reconstruct_file(looped.study, NewFile(path=test_trials), chosen)
     assert sorted(made.names) == [f"s{index:03d}" for index in range(40, 48)]
     assert made.clips.shape == (8, 1, 6, 6, 3)
     for name in made.names:
@@ -49,19 +47,19 @@ def test_a_file_gives_the_videos_that_the_store_gives(promoted: Study, test_tria
     assert manifest["made_from"]["models"]["versions"] == chosen.versions
     again = reproduce(made.folder / "videos" / "s041.mp4")
     assert (again.identical, again.difference) == (True, "")
-    assert reconstruct_file(promoted, NewFile(path=test_trials), chosen).folder == made.folder, "found as it was"
+    assert reconstruct_file(looped.study, NewFile(path=test_trials), chosen).folder == made.folder, "found as it was"
 
 
-def test_trials_without_a_table_are_videos_of_their_own(promoted: Study, test_trials: Path) -> None:
+def test_trials_without_a_table_are_videos_of_their_own(looped: Looped, test_trials: Path) -> None:
     (test_trials.parent / "trials.csv").unlink()
-    made = reconstruct_file(promoted, NewFile(path=test_trials), resolve_production(promoted))
+    made = reconstruct_file(looped.study, NewFile(path=test_trials), resolve_production(looped.study))
     assert made.names[:2] == ["trial-0001", "trial-0002"]
     assert len(made.clips) == 16
     assert any("order of voxels cannot be checked" in note for note in made.notes)
 
 
-def test_what_an_encoder_cannot_take_is_one_line_and_leaves_nothing(promoted: Study, test_trials: Path) -> None:
-    chosen, values = resolve_production(promoted), np.load(test_trials)
+def test_what_an_encoder_cannot_take_is_one_line_and_leaves_nothing(looped: Looped, test_trials: Path) -> None:
+    chosen, values = resolve_production(looped.study), np.load(test_trials)
     wrong = [
         (values[:, :-1], r"has the shape \(16, 59\), expected \(trial, voxel\) of 60 voxels"),
         (np.where(np.arange(60) == 7, np.nan, values), "NaN"),
@@ -70,19 +68,19 @@ def test_what_an_encoder_cannot_take_is_one_line_and_leaves_nothing(promoted: St
     for content, words in wrong:
         np.save(test_trials, content)
         with pytest.raises(SourceError, match=words):
-            reconstruct_file(promoted, NewFile(path=test_trials), chosen)
-    assert not (promoted.outputs / "new").exists()
-    scaled = reconstruct_file(promoted, NewFile(path=test_trials, check_scale=False), chosen)
+            reconstruct_file(looped.study, NewFile(path=test_trials), chosen)
+    assert not (looped.study.outputs / "new").exists()
+    scaled = reconstruct_file(looped.study, NewFile(path=test_trials, check_scale=False), chosen)
     assert "the scale was not checked, as asked" in scaled.notes
 
 
-def test_sets_without_a_record_of_voxels_and_unknown_subjects_are_refused(promoted: Study, test_trials: Path) -> None:
-    chosen = resolve_production(promoted)
+def test_sets_without_a_record_of_voxels_and_unknown_subjects_are_refused(looped: Looped, test_trials: Path) -> None:
+    chosen = resolve_production(looped.study)
     bare = chosen.model_copy(update={"record": {**chosen.record, "voxels": {}}})
     with pytest.raises(RegistryError, match="no record of the voxels of sub-01; train again"):
-        reconstruct_file(promoted, NewFile(path=test_trials), bare)
-    other = promoted.model_copy(
-        update={"reconstruction": promoted.reconstruction.model_copy(update={"subject": "sub-02"})}
+        reconstruct_file(looped.study, NewFile(path=test_trials), bare)
+    other = looped.study.model_copy(
+        update={"reconstruction": looped.study.reconstruction.model_copy(update={"subject": "sub-02"})}
     )
     with pytest.raises(ConfigError, match="knows no 'sub-02'"):
         reconstruct_file(other, NewFile(path=test_trials), chosen)

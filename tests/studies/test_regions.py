@@ -224,8 +224,7 @@ def test_sides_are_joined_where_there_are_two_and_no_whole() -> None:
     config = RegionsConfig(fewest_voxels=1)
     rois = {"one": ["lA", "rA", "lB", "lC", "rC", "C", "right", "none"], "two": ["rB", "rA", "none", "left"]}
     found = {
-        one.name: (one.names, {s: v.tolist() for s, v in one.voxels.items()})
-        for one in find_regions(config, rois).found
+        one.name: (one.names, {s: v.tolist() for s, v in one.voxels.items()}) for one in find_regions(config, rois).kept
     }
     assert found == {
         "A": (("lA", "rA"), {"one": [0, 1], "two": [1]}),
@@ -237,13 +236,13 @@ def test_sides_are_joined_where_there_are_two_and_no_whole() -> None:
         "left": (("left",), {"two": [3]}),
     }
     apart = find_regions(RegionsConfig(fewest_voxels=1, sides="apart"), rois)
-    assert [one.name for one in apart.found] == ["lA", "rA", "lB", "lC", "rC", "C", "right", "rB", "left"]
+    assert [one.name for one in apart.kept] == ["lA", "rA", "lB", "lC", "rC", "C", "right", "rB", "left"]
 
 
 def test_the_largest_regions_are_kept_in_the_order_of_the_store() -> None:
     rois = {"one": ["S"] * 2 + ["L"] * 5 + ["M"] * 3 + ["none"]}
     made = find_regions(RegionsConfig(fewest_voxels=1, most=2), rois)
-    assert [one.name for one in made.found] == ["L", "M"]
+    assert [one.name for one in made.kept] == ["L", "M"]
     assert made.skipped == {"S": "not among the 2 largest"}
 
 

@@ -14,7 +14,7 @@ from core.files import read_json
 from feature_store import Store
 from models.decoders.build import load_encoder, load_regressor
 from models.registry.client import client
-from studies.decoding.predictions import predict_test
+from studies.decoding.predictions import predict_test, stimuli_trained_on
 from studies.decoding.training_data import TrainingData, read_training_data
 from studies.references import TrainingRef
 from studies.registry.register import register_training
@@ -191,19 +191,32 @@ def test_selection_never_looks_at_the_test_stimuli(home: Path, bent: Path) -> No
     assert after["selection"] == before["selection"]
 
 
+def data_of(study: Study) -> TrainingData:
+    """What a study's routes are trained on."""
+    store, training = Store(study.store), study.training
+    targets = list(study.roles.regressed().values())
+    return read_training_data(store, store.names("responses"), targets, count=training.stimuli, seed=study.seed)
+
+
+def trained_on(study: Study) -> set[str]:
+    return stimuli_trained_on(Store(study.store), ["sub-01"], study.training.stimuli, study.seed)
+
+
+def choose(study: Study) -> Choice:
+    return choose_route(study.training, study.roles.regressed(), data_of(study), routes.Context(study.seed))
+
+
 def spied(monkeypatch: pytest.MonkeyPatch, study: Study) -> tuple[Choice, list[TrainingData]]:
     """Choose a route, and return what routes were fitted on."""
     seen: list[TrainingData] = []
     real = routes.fit_route
 
-    def spy(study: Study, route: Any, data: TrainingData, context: Any) -> Any:
+    def spy(route: Any, roles: Any, data: TrainingData, context: Any) -> Any:
         seen.append(data)
-        return real(study, route, data, context)
+        return real(route, roles, data, context)
 
     monkeypatch.setattr(routes, "fit_route", spy)
-    store = Store(study.store)
-    data = read_training_data(study, store, store.names("responses"))
-    return choose_route(study, data, routes.Context(study.seed)), seen
+    return choose(study), seen
 
 
 def test_repetitions_of_a_stimulus_are_held_out_together(
@@ -236,7 +249,7 @@ def test_a_subject_who_saw_nothing_of_what_is_held_out_does_not_count(
     trials[kept].to_csv(source / "sub-02" / "trials.csv", index=False)
     np.save(source / "sub-02" / "responses.npy", np.load(source / "sub-02" / "responses.npy")[kept])
     make_stores(study)
-    alone = choose_route(study, read_training_data(study, Store(study.store), ["sub-01", "sub-02"]), routes.Context(0))
+    alone = choose(study)
     assert (alone.chosen, alone.stimuli) == ("one", 6)
     assert not np.allclose(alone.values["one"], both.values["one"])
 
@@ -248,10 +261,10 @@ def test_every_criterion_prefers_who_knows(
     source = write_arrays(tmp_path / "one", rng, voxels=60, clips=False)
     selection = {"criterion": criterion, "validation": 0.3}
     study = study_of(home, source, {"blind": BLIND, "ridge": RIDGE}, target="patches", selection=selection)
-    store = make_stores(study)
-    choice = choose_route(study, read_training_data(study, store, ["sub-01"]), routes.Context(0))
+    make_stores(study)
+    choice = choose(study)
     assert choice.chosen == "ridge"
-    said = choice.summary(study)
+    said = choice.summary(criterion, study.seed)
     assert (said["criterion"], said["n"]) == (criterion, 12)
     assert said["routes"]["ridge"]["difference"]["ci95"][0] > 0
 
@@ -261,18 +274,18 @@ def test_fewer_labels_are_what_the_study_asks_for(home: Path, arrays_folder: Pat
     named = {"ridge": {"regressor": {"kind": "ridge", "repeats": "single"}}}
     study = pixels_of(home, arrays_folder, named, stimuli=15)
     store = make_stores(study)
-    data = read_training_data(study, store, ["sub-01"])
+    data = data_of(study)
     brain = data.brains["sub-01"]
     assert (len(data.stimuli), len(brain.stimuli), len(brain.responses)) == (15, 30, 30)
     assert brain.unlabelled is not None
     assert len(brain.unlabelled) == 7, "what has no label is not fewer"
-    assert read_training_data(study, store, ["sub-01"]).stimuli == data.stimuli
+    assert data_of(study).stimuli == data.stimuli
     other = study.model_copy(update={"seed": 1})
-    assert read_training_data(other, store, ["sub-01"]).stimuli != data.stimuli
+    assert data_of(other).stimuli != data.stimuli
     made = fit(study)
     folder = home_folder() / made.folder
     encoder, regressor = load_encoder(folder / "encoder"), load_regressor(folder / "regressor-z")
-    predicted = predict_test(study, store, encoder, regressor, "sub-01", None)
+    predicted = predict_test(store, encoder, regressor, "sub-01", None, trained_on(study))
     assert np.allclose(predicted.mean[0], data.targets["pixels"].mean(data.stimuli))
     every = fit(study.model_copy(update={"training": study.training.model_copy(update={"stimuli": None})}))
     value = [scores_of(one)["targets"]["z"]["rows"]["ridge"]["pixels.correlation"]["value"] for one in (made, every)]
@@ -290,11 +303,11 @@ def test_the_mean_is_that_of_what_was_seen(home: Path, arrays_folder: Path) -> N
     for count in (None, 12):
         study = pixels_of(home, arrays_folder, {"ridge": RIDGE}, stimuli=count)
         store = make_stores(study)
-        data = read_training_data(study, store, ["sub-01"])
+        data = data_of(study)
         assert len(data.stimuli) == (count or 30)
         folder = home_folder() / fit(study).folder
         parts = load_encoder(folder / "encoder"), load_regressor(folder / "regressor-z")
-        predicted = predict_test(study, store, *parts, "sub-01", None)
+        predicted = predict_test(store, *parts, "sub-01", None, trained_on(study))
         assert np.allclose(predicted.mean[0], data.targets["pixels"].mean(data.stimuli), atol=1e-4)
 
 

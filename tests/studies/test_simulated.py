@@ -12,11 +12,11 @@ from core.files import read_json
 from evaluation.statistics.scores import ROWS
 from studies.reconstruction.provenance import read_provenance
 from studies.reconstruction.reproduce import reproduce
-from studies.stores.simulate import simulate_source
+from studies.stores.responses import simulate_source
 from studies.stores.targets import extract
 from studies.study import Study, load_study
 
-from .test_loop import loop
+from .conftest import loop
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "demo.yaml"
 TINY = [
@@ -24,11 +24,12 @@ TINY = [
     "simulation.n_test=4",
     "simulation.voxels=138",
     "source.counts={train: 12, test: 4}",
-    "generator.steps=4",
+    "generator.steps=2",
     "generator.strength=0.5",
     "training.routes.mbm.encoder.pretraining.steps=4",
     "training.routes.mbm.encoder.alignment.steps=4",
 ]
+ONE_ROUTE = "training.routes={ridge: {}}"
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_the_simulated_loop_runs_through_every_room(tiny: Study) -> None:
 
 def test_states_condition_the_generator_where_the_text_encoder_makes_b(tiny: Study) -> None:
     text = "targets.blip={extractor: text, weights: models/small_world/text_to_video}"
-    study = load_study(CONFIG, [*TINY, text, "generator.conditioning=states", "study=states"])
+    study = load_study(CONFIG, [*TINY, text, "generator.conditioning=states", "study=states", ONE_ROUTE])
     simulate_source(study)
     made = loop(study)
     captions = pd.read_csv(home_folder() / made.folder / "captions.csv")

@@ -37,11 +37,11 @@ def test_overrides_reach_any_depth(home: Path, tmp_path: Path) -> None:
             "seed=7",
             "evaluation.folds=3",
             "training.routes.ridge.regressor.kind=ridge",
-            "training.routes.ridge.regressor.penalties=[1.0, 2.0]",
+            "training.routes.ridge.regressor.alphas=[1.0, 2.0]",
             "targets.pixels.height=3",
         ],
     )
-    assert (study.seed, study.evaluation.folds, study.training.routes["ridge"].regressor.penalties) == (
+    assert (study.seed, study.evaluation.folds, study.training.routes["ridge"].regressor.alphas) == (
         7,
         3,
         [1.0, 2.0],
@@ -60,8 +60,8 @@ def test_overrides_reach_any_depth(home: Path, tmp_path: Path) -> None:
         ({}, ["clips.frames=0"], "clips.frames: input should be greater than 0, found 0"),
         (
             {},
-            ["training.routes.r.regressor={kind: ridge, penalties: [0]}"],
-            "penalties.0: input should be greater than 0",
+            ["training.routes.r.regressor={kind: ridge, alphas: [0]}"],
+            "alphas.0: input should be greater than 0",
         ),
         ({}, ["evaluation.metrics=[two_wy]"], "evaluation.metrics: unknown metric 'two_wy'; did you mean 'two_way'"),
         ({}, ["seed"], "--set seed: expected key.path=value"),
@@ -99,7 +99,7 @@ def test_vision_states_take_any_role_but_the_generators(home: Path, tmp_path: Pa
     }
     roles, training = {"z": "latents", "b": "blip", "align": "clip"}, {"baselines": ["blip", "clip"]}
     study = load_study(write_study(home, tmp_path, targets=targets, roles=roles, training=training))
-    assert [study.space(target) for target in ("clip", "blip")] == ["clip", "blip"]
+    assert study.spaces == {"latents": "latents", "clip": "clip", "blip": "blip"}
     path = write_study(home, tmp_path, targets=targets, roles={**roles, "b": "clip"}, generator={"weights": "zoo"})
     with pytest.raises(ConfigError, match="a target of the extractor 'text' or 'blip' in roles.b, found 'clip'"):
         load_study(path)

@@ -1,10 +1,9 @@
 """A training is killed at random moments: each time it goes on from its checkpoints, in the end to the same bytes."""
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
+from contextlib import suppress
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +14,32 @@ from core.files import read_json
 from studies.study import load_study
 
 from ..conftest import write_arrays
+from ..forking import forking
 from .conftest import write_study
+from .fit_worker import main
 from .routes_source import MBM, MLP, make_stores
 
-SCRIPT = Path(__file__).with_name("fit_worker.py")
-CHECKOUT = Path(__file__).resolve().parents[2]
 SHORT: dict[str, Any] = {**MLP, "hidden": 16, "steps": 40, "batch": 16, "checkpoint_every": 3, "validate_every": 10}
 ROUTES: dict[str, Any] = {"mlp": {"regressor": SHORT}, "mbm": {"encoder": MBM, "regressor": SHORT}}
 
 
-def run(config: Path, lines: int | None = None, pause: float = 0.0) -> tuple[int, list[str]]:
+def run(
+    context: ForkServerContext, config: Path, lines: int | None = None, pause: float = 0.0
+) -> tuple[int | None, list[str]]:
     """Run the training, until it has told so many lines if it gets that far; return its exit code and the lines."""
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(SCRIPT), str(config)]
-    worker = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-    assert worker.stdout is not None
+    receiver, sender = context.Pipe(duplex=False)
+    worker = context.Process(target=main, args=(config, sender))
+    worker.start()
+    sender.close()
     told: list[str] = []
-    for line in worker.stdout:
-        told.append(line.strip())
-        if len(told) == lines:
-            try:
-                worker.wait(pause)
-            except subprocess.TimeoutExpired:
-                worker.send_signal(signal.SIGKILL)
-    return worker.wait(timeout=120), told
+    with suppress(EOFError):
+        while True:
+            told.append(receiver.recv())
+            if len(told) == lines:
+                worker.join(pause)
+                worker.kill()
+    worker.join(120)
+    return worker.exitcode, told
 
 
 def result_of(runs: Path) -> dict[str, Any]:
@@ -59,24 +60,25 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
     study = load_study(config)
     make_stores(study)
     runs = study.outputs / "training"
-    code, whole = run(config)
-    assert code == 0
-    expected = result_of(runs)
-    assert {name.partition("/")[0] for name in expected["files"]} >= {"encoder", "regressor-z", "pictures"}
-    shutil.rmtree(study.outputs)
-
-    moments = rng.uniform(0.05, 0.95, size=kills)
-    struck = 0
-    for one in range(0, kills, 2):  # each training is killed twice, the second time after it has gone on
-        for moment in sorted(moments[one : one + 2]):
-            lines = int(moment * len(whole) / (1 + struck % 2))
-            code, _ = run(config, lines, float(rng.uniform(0, 0.02)))
-            struck += code == -signal.SIGKILL
-            assert not list(runs.glob("[0-9]*")), "there is a whole run or none"
-            assert len(list(runs.glob(".unfinished-*[0-9a-f]"))) == 1, "what it goes on from is kept"
-        code, told = run(config)
+    with forking("tests.studies.fit_worker") as context:
+        code, whole = run(context, config)
         assert code == 0
-        assert len(told) < len(whole), "it went on, and did not begin anew"
-        assert result_of(runs) == expected, f"killed at {moments[one : one + 2]} of its lines"
+        expected = result_of(runs)
+        assert {name.partition("/")[0] for name in expected["files"]} >= {"encoder", "regressor-z", "pictures"}
         shutil.rmtree(study.outputs)
-    assert struck == kills
+
+        moments = rng.uniform(0.05, 0.95, size=kills)
+        struck = 0
+        for one in range(0, kills, 2):  # each training is killed twice, the second time after it has gone on
+            for moment in sorted(moments[one : one + 2]):
+                lines = int(moment * len(whole) / (1 + struck % 2))
+                code, _ = run(context, config, lines, float(rng.uniform(0, 0.02)))
+                struck += code == -signal.SIGKILL
+                assert not list(runs.glob("[0-9]*")), "there is a whole run or none"
+                assert len(list(runs.glob(".unfinished-*[0-9a-f]"))) == 1, "what it goes on from is kept"
+            code, told = run(context, config)
+            assert code == 0
+            assert len(told) < len(whole), "it went on, and did not begin anew"
+            assert result_of(runs) == expected, f"killed at {moments[one : one + 2]} of its lines"
+            shutil.rmtree(study.outputs)
+        assert struck == kills

@@ -18,9 +18,9 @@ from models.decoders.rows import BrainRows
 from models.encoders.pca import Pca
 from models.encoders.settings import PcaConfig, StandardiseConfig
 from models.encoders.standardise import Standardise
-from studies.decoding.voxel_record import VoxelOrder, VoxelRecord, VoxelScale, record_voxels, voxel_scale
+from studies.decoding.voxel_record import VoxelOrder, VoxelRecord, VoxelScale, record_voxels
 
-from .known_responses import Known, read, save
+from .known_responses import Known, read, save, scale_of
 
 # The record
 
@@ -28,11 +28,13 @@ from .known_responses import Known, read, save
 @pytest.mark.parametrize("block", [1, 7 * 8 * 60, 2**26], ids=["one trial", "seven trials", "all at once"])
 def test_statistics_by_blocks_are_numpys(known: Known, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     monkeypatch.setattr(studies.decoding.voxel_record, "BLOCK_BYTES", block)
-    scale = voxel_scale(known.group)
-    rows = known.train.astype(np.float64)
-    assert list(np.flatnonzero(~scale.kept)) == [7, 40]
-    np.testing.assert_allclose(scale.mean[scale.kept], rows.mean(axis=0)[scale.kept], rtol=1e-12)
-    np.testing.assert_allclose(scale.sd[scale.kept], rows.std(axis=0)[scale.kept], rtol=1e-12)
+    record = record_voxels(known.store, "sub-01", None)
+    rows = np.delete(known.train.astype(np.float64), [7, 40], axis=1)
+    assert record.left_out == 2
+    for spread, values in ((record.mean, rows.mean(axis=0)), (record.sd, rows.std(axis=0))):
+        wanted = np.quantile(values, (0.05, 0.5, 0.95))
+        np.testing.assert_allclose((spread.low, spread.median, spread.high), wanted, rtol=1e-8)
+    np.testing.assert_allclose((record.centre, record.spread), (rows.mean(), rows.std()), rtol=1e-8)
 
 
 def test_a_record_says_how_many_voxels_there_are_and_on_which_scale(known: Known) -> None:
@@ -100,7 +102,7 @@ def test_a_table_and_its_csv_have_one_digest(tmp_path_factory: pytest.TempPathFa
 def test_an_encoders_own_scale_is_that_of_the_store(known: Known, kind: str) -> None:
     rows = {"sub-01": BrainRows(known.train, known.group.view("train")[1])}
     fitted = Standardise.fit(StandardiseConfig(), rows) if kind == "standardise" else Pca.fit(PcaConfig(), rows)
-    scale, expected = VoxelScale.of_encoder(fitted, "sub-01"), voxel_scale(known.group)
+    scale, expected = VoxelScale.of_encoder(fitted, "sub-01"), scale_of(known.group)
     assert scale is not None
     np.testing.assert_array_equal(scale.kept, expected.kept)
     np.testing.assert_allclose(scale.sd[scale.kept], expected.sd[scale.kept], rtol=1e-5)

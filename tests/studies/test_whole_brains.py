@@ -15,10 +15,12 @@ import yaml
 from core.checkout import project_root as home_folder
 from core.files import digest_file, read_json
 from feature_store import Store
+from models.decoders import rows
 from models.weights import spill
 from studies.decoding import training_data
+from studies.runs import RECORD
 from studies.study import Study, load_study
-from studies.training.fit import RECORD, fit, stored_subjects, training_made_from
+from studies.training.fit import fit, training_made_from
 
 from ..conftest import write_arrays
 from .conftest import STUDY
@@ -114,11 +116,13 @@ def test_what_lies_on_disk_gives_the_same_to_the_last_bit(
     within = digests(study)
     for module, name in (
         (training_data, "RESPONSES_BYTES"),
-        (training_data, "FEATURES_BYTES"),
+        (rows, "FEATURES_BYTES"),
         (spill, "MEMORY_BYTES"),
     ):
         monkeypatch.setattr(module, name, 0)
-    read = training_data.read_training_data(study, Store(study.store), ["sub-01"]).brains["sub-01"]
+    read = training_data.read_training_data(
+        Store(study.store), ["sub-01"], list(study.roles.regressed().values()), align=study.roles.align
+    ).brains["sub-01"]
     assert not isinstance(read.responses, np.ndarray)
     assert digests(study) == within
 
@@ -136,7 +140,7 @@ def digests(study: Study) -> dict[str, str]:
 def test_what_a_training_is_made_from_is_known_before_it(home: Path, tmp_path: Path, rng: np.random.Generator) -> None:
     study = load_study(wide_study(home, write_wide(tmp_path / "wide", rng, 1, 20, train=20), {"ridge": {}}))
     store = make_stores(study)
-    before = training_made_from(study, store, stored_subjects(study, store))
+    before = training_made_from(study, store, training_data.stored_subjects(store, None))
     made = fit(study)
     assert made.fingerprint == before["fingerprint"]
     assert read_json(home_folder() / made.folder / RECORD).items() >= before.items()

@@ -1,21 +1,24 @@
 """The small world's models as a whole: what they are trained on, and what is published of them with which scores."""
 
 import itertools
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+import core.environment as environment
 from core.checkout import project_root as home_folder
 from core.errors import ConfigError, ModelError
 from core.files import digest_folder, read_json
-from models.classifiers.attributes import Judge
+from models.classifiers.attributes import AttributeClassifier
 from models.generator.settings import TextToVideoConfig
 from simulation.world import ATTRIBUTES, WORLDS, Combination
 from studies.study import load_study
-from zoo.config import SmallWorldConfig, load_small_world
+from zoo.__main__ import main
 from zoo.score import GUIDANCE, STEPS, named_attributes
+from zoo.settings import SmallWorldConfig, load_small_world
 from zoo.train import score, train_zoo
 
 from .conftest import TINY_WORLD
@@ -76,7 +79,7 @@ def test_what_was_not_trained_here_is_never_replaced(home: Path, tmp_path: Path)
     assert (theirs / "precious.safetensors").is_file()
     with pytest.raises(ModelError, match="is a file; name a folder"):
         train_zoo(TINY_WORLD, theirs / "precious.safetensors")
-    with pytest.raises(ModelError, match=r"holds no training\.json; name a folder that 'brain2video train-zoo' made"):
+    with pytest.raises(ModelError, match=r"holds no training\.json; name a folder that 'python -m zoo train' made"):
         score(TINY_WORLD, theirs)
 
 
@@ -89,6 +92,29 @@ def test_wrong_settings_are_one_line(tmp_path: Path) -> None:
         load_small_world(file)
     file.write_text("")
     assert load_small_world(file) == SmallWorldConfig()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "outputs/zoo", "-c", "configs/small.yaml"], "unknown key"),
+        (["score", "outputs/zoo", "-c", "configs/none.yaml"], "cannot be read as YAML"),
+    ],
+)
+def test_a_mistake_on_its_command_line_is_one_line_and_exit_code_2(
+    home: Path, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(home)
+    (home / "configs").mkdir(exist_ok=True)
+    (home / "configs" / "small.yaml").write_text("study: small")
+    monkeypatch.setattr(sys, "argv", ["zoo", *arguments])
+    monkeypatch.setattr(environment, "quiet", lambda _: None)
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 1
+    assert errors[0].startswith("error: ")
+    assert message in errors[0]
 
 
 def test_captions_are_read_attribute_by_attribute() -> None:
@@ -119,7 +145,7 @@ def test_the_shipped_models_are_what_the_demo_and_the_card_say() -> None:
 
 
 def test_the_shipped_judge_reads_real_clips() -> None:
-    judge = Judge.load(SHIPPED / "judge")
+    judge = AttributeClassifier.load(SHIPPED / "judge")
     corpus = load_small_world(CONFIG).draw("test", 200, 77)
     accuracy = judge.accuracy(corpus.clips, corpus.labels)
     assert min(accuracy.values()) >= 0.96, accuracy  # .97 and more on the clips of the card
@@ -128,7 +154,7 @@ def test_the_shipped_judge_reads_real_clips() -> None:
 def test_the_shipped_models_hold_what_they_promise() -> None:
     """Half a minute of the real thing: shape and motion survive captions, generation and the way there and back."""
     config = load_small_world(CONFIG)
-    judge, corpus = Judge.load(SHIPPED / "judge"), config.draw("test", 24, 78)
+    judge, corpus = AttributeClassifier.load(SHIPPED / "judge"), config.draw("test", 24, 78)
     generator = TextToVideoConfig(weights="text_to_video", steps=STEPS, guidance=GUIDANCE).build(SHIPPED)
     noise = np.zeros((24, 8, 4, 8, 8), dtype=np.float32)
     made = generator.render(noise, corpus.canonical, list(range(24)), strength=1.0)

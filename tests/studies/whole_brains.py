@@ -19,7 +19,7 @@ from tests.feature_store.whole_brain import limit_memory
 
 def main(one: Path, everyone: Path, allowance: int, kept: int) -> None:
     """Fit both."""
-    training_data.RESPONSES_BYTES = training_data.FEATURES_BYTES = spill.MEMORY_BYTES = pca.WHOLE_BYTES = kept
+    training_data.RESPONSES_BYTES = rows.FEATURES_BYTES = spill.MEMORY_BYTES = pca.WHOLE_BYTES = kept
     rows.BLOCK_BYTES = voxel_record.BLOCK_BYTES = 2**22
     penalty.PROJECTED = 0
     fit(load_study(one))

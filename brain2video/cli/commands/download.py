@@ -29,11 +29,11 @@ def weights(
     """Download the published weights that a study names into data/weights; run again, it continues."""
     from brain2video.cli.launch import working
     from brain2video.cli.tables.stores import show_weights
-    from studies.stores.download import download_weights, find_weights
+    from studies.stores.download import download_weights, find_weights, published_weights
     from studies.study import load_study
 
     with working():
-        models = find_weights(load_study(config, overrides or []))
+        models = find_weights(published_weights(load_study(config, overrides or [])))
     show_weights(models)
     if not dry_run:
         with working():

@@ -1,11 +1,20 @@
-"""The command that says what a study will take, before anything of it is started."""
+"""The command that shows what a study will take, before anything of it is started."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from brain2video.cli.options import DEMO, Config, Set
+
+GONE = ("--gpu-hour", "--gb-month", "--gpu-tflops", "--gpu-float32-tflops", "--efficiency", "--rates")
+"""Options of hours and money, which were estimates that nobody had measured."""
+
+
+def _refuse(value: str | None) -> None:
+    from core.errors import ConfigError
+
+    if value is not None:
+        raise ConfigError(f"{', '.join(GONE)}: gone, with the hours and the money that they were for; leave them out")
 
 
 def plan(
@@ -23,59 +32,45 @@ def plan(
             metavar="KEY=VALUE,…",
         ),
     ] = "",
-    gpu_hour: Annotated[float, typer.Option("--gpu-hour", min=0, help="Price of one GPU for an hour.")] = 2.0,
-    gb_month: Annotated[float, typer.Option("--gb-month", min=0, help="Price of 1 GB kept for a month.")] = 0.02,
-    gpu_tflops: Annotated[
-        float, typer.Option("--gpu-tflops", min=0.1, help="Its stated peak in half precision, TFLOP/s.")
-    ] = 312.0,
-    gpu_float32: Annotated[
-        float, typer.Option("--gpu-float32-tflops", min=0.1, help="Its stated peak in float32, TFLOP/s.")
-    ] = 19.5,
-    efficiency: Annotated[
-        float, typer.Option("--efficiency", min=0.01, max=1, help="Part of the peak that is supposed to be reached.")
-    ] = 0.3,
-    rates: Annotated[
-        Path | None,
-        typer.Option("--rates", help="What benchmarks/scale.py wrote; .state/rates.json or its own by default."),
-    ] = None,
+    gpu_memory: Annotated[
+        str, typer.Option("--gpu-memory", help="Whether networks fit cards of so many GB.", metavar="GB,GB,…")
+    ] = "8,16,24,48,80",
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    gone: Annotated[str | None, typer.Option(*GONE, hidden=True, callback=_refuse)] = None,
 ) -> None:
-    """Show what a study will take: bytes, memory, hours and money, and what of it is done; nothing is started."""
+    """Show what a study will take: bytes, files, memory and whether it fits a GPU; nothing is started."""
     from brain2video.cli.launch import working
     from brain2video.cli.tables.plan import show_plan
+    from core.errors import SourceError
     from studies.planning.plan import plan as make
-    from studies.planning.rates import Gpu, find_rates
+    from studies.status.freshness import freshness
     from studies.study import load_study
 
-    gpu = Gpu(
-        name="A100" if (gpu_tflops, gpu_float32) == (312.0, 19.5) else "as given",
-        half_flops=gpu_tflops * 1e12,
-        single_flops=gpu_float32 * 1e12,
-        efficiency=efficiency,
-        hour_price=gpu_hour,
-        gb_month_price=gb_month,
-    )
+    del gone
+    cards, scaled = counts("--gpu-memory", gpu_memory, "8,16,24"), counts("--subjects", subjects, "10,100,1000")
     with working():
         study = load_study(config, overrides or [])
-        made = make(study, found=find_rates(rates), gpu=gpu, subjects=counts(subjects), supposed=supposed(assume))
+        try:
+            states = {path.relative_to(study.store).as_posix(): one.state for path, one in freshness(study).items()}
+        except SourceError:
+            states = {}
+        made = make(study, subjects=scaled, supposed=supposed(assume), states=states)
     if as_json:
         import json
 
         typer.echo(json.dumps(made.record(), indent=2, ensure_ascii=False))
     else:
-        show_plan(made)
+        show_plan(made, cards)
 
 
-def counts(text: str) -> list[int]:
+def counts(option: str, text: str, example: str) -> list[int]:
     """Read ``10,100,1000``; `ConfigError` for anything else."""
     from core.errors import ConfigError
 
     parts = [part.strip() for part in text.split(",") if part.strip()]
     for part in parts:
         if not (part.isascii() and part.isdecimal() and 0 < int(part) <= 100_000):
-            raise ConfigError(
-                f"--subjects {text}: '{part}' is no number from 1 to 100000; expected such as 10,100,1000"
-            )
+            raise ConfigError(f"{option} {text}: '{part}' is no number from 1 to 100000; expected such as {example}")
     return [int(part) for part in parts]
 
 

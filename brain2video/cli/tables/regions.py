@@ -11,6 +11,7 @@ from rich.table import Table
 from brain2video.cli.tables.scores import WIDTH
 from core.checkout import relative_to_root
 from core.files import read_json
+from studies.runs import BRAIN, LATEST, REGIONS, REGIONS_CHART, REGIONS_RECORD
 
 if TYPE_CHECKING:
     from studies.study import Study
@@ -20,15 +21,15 @@ CAPTION = "lost: all voxels less all but this ROI's; bold: the interval excludes
 
 def show_regions(study: "Study") -> None:
     """Show the latest decoding by ROI, best first, and where its pictures are, or why there is none."""
-    from studies.regions.run import BRAIN, CHART, FOLDER, RECORD, nothing_to_decode
+    from studies.regions.run import nothing_to_decode
 
     console = Console(soft_wrap=True)
     nothing = nothing_to_decode(study)
     if nothing is not None:
         console.print(escape(nothing), highlight=False)
         return
-    latest = study.outputs / FOLDER / "latest"
-    report = read_json(latest / RECORD)
+    latest = study.outputs / REGIONS / LATEST
+    report = read_json(latest / REGIONS_RECORD)
     for role in study.roles.regressed():
         target = report["targets"][role]
         title = f"{study.study}: {role} ({target['target']}) from each ROI, {report['n_test']} test stimuli"
@@ -45,7 +46,7 @@ def show_regions(study: "Study") -> None:
         console.print(
             f"[yellow]{'note' if brain['picture'] else 'no brain'}[/] {escape(brain['why'])}", highlight=False
         )
-    drawn = [CHART, *([BRAIN] if brain["picture"] else [])]
+    drawn = [REGIONS_CHART, *([BRAIN] if brain["picture"] else [])]
     console.print(
         f"[bold]pictures[/] {', '.join(escape(relative_to_root(latest / name)) for name in drawn)}", highlight=False
     )

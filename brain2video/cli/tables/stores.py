@@ -13,12 +13,13 @@ from brain2video.cli.launch import working
 from brain2video.cli.tables.scores import WIDTH, print_folds, print_report, print_scores, routes_table
 from core.checkout import relative_to_root
 from core.files import read_json
+from studies.runs import GALLERY, LATEST, MANIFEST, METRICS, NEW, PICTURES, SCORES, TRAINING, VIDEOS
 
 if TYPE_CHECKING:
     from feature_store.remote import DownloadPlan
     from models.weights.download import Model
     from studies.reconstruction.reproduce import Reproduced
-    from studies.registry.compare import Comparison
+    from studies.registry.promote import PromotionDecision
     from studies.study import Study
 
 COLOURS = {"good": "green", "note": "yellow", "bad": "red"}
@@ -48,7 +49,7 @@ def show_production(study: "Study") -> None:
     _print_lines(study.study, production_status(study))
 
 
-def show_comparison(study: "Study", made: "Comparison") -> None:
+def show_comparison(study: "Study", made: "PromotionDecision") -> None:
     """Show a candidate beside production, metric by metric, and what the rules say."""
     console = Console(soft_wrap=True)
     beside = f" beside {made.production}" if made.production is not None else ""
@@ -72,7 +73,7 @@ def show_promotion(study: "Study") -> None:
     """Show whether the latest training is in production, and if not, why."""
     from studies.registry.promote import compare_with_production
 
-    latest = (study.outputs / "training" / "latest").resolve().name
+    latest = (study.outputs / TRAINING / LATEST).resolve().name
     made = compare_with_production(study, latest)
     if made.outcome == "current":
         Console(soft_wrap=True).print(f"[bold]in production[/] {made.candidate}", highlight=False)
@@ -82,8 +83,8 @@ def show_promotion(study: "Study") -> None:
 
 def show_training(study: "Study") -> None:
     """Show the scores of the latest training: every route, which is registered, and where the pictures are."""
-    latest = study.outputs / "training" / "latest"
-    scores = read_json(latest / "scores.json")
+    latest = study.outputs / TRAINING / LATEST
+    scores = read_json(latest / SCORES)
     for role, scored in scores["targets"].items():
         title = f"{study.study}: {role} ({scored['target']}), {scores['n_test']} test stimuli"
         print_scores(title, *routes_table(scored))
@@ -97,7 +98,7 @@ def show_training(study: "Study") -> None:
     selection = scores["selection"]
     grounds = f", by {selection['criterion']} of {selection['n']} held-out training stimuli" if selection["n"] else ""
     console.print(f"[bold]registered route[/] {selection['chosen']}{grounds}", highlight=False)
-    console.print(f"[bold]pictures[/] {relative_to_root(latest / 'pictures')}", highlight=False)
+    console.print(f"[bold]pictures[/] {relative_to_root(latest / PICTURES)}", highlight=False)
 
 
 def show_training_and_reconstruction(study: "Study") -> None:
@@ -109,31 +110,27 @@ def show_training_and_reconstruction(study: "Study") -> None:
 
 def show_reconstruction(study: "Study") -> None:
     """Show the latest reconstruction's scores beside its controls and where its gallery is, or why there is none."""
-    from studies.decoding.render import why_nothing_to_render
-
-    nothing = why_nothing_to_render(study)
+    nothing = study.why_nothing_to_render()
     console = Console(soft_wrap=True)
     if nothing is not None:
         console.print(nothing, highlight=False)
         return
     from evaluation.report.verdict import verdict
 
-    latest = study.outputs / "latest"
-    metrics = read_json(latest / "metrics.json")
+    latest = study.outputs / LATEST
+    metrics = read_json(latest / METRICS)
     print_report(f"{study.study}: {metrics['subject']}, {metrics['n_test']} test stimuli", metrics)
     print_folds(metrics)
     console.print(verdict(metrics), highlight=False)
-    console.print(f"[bold]gallery[/] {relative_to_root(latest / 'gallery.html')}", highlight=False)
+    console.print(f"[bold]gallery[/] {relative_to_root(latest / GALLERY)}", highlight=False)
 
 
 def show_new_videos(study: "Study") -> None:
     """Show what was decoded of responses that were never stored, and where the videos are."""
-    from studies.reconstruction.new import FOLDER
-
-    latest = study.outputs / FOLDER / "latest"
+    latest = study.outputs / NEW / LATEST
     console = Console(soft_wrap=True)
-    manifest = read_json(latest / "manifest.json")
-    count = len(list((latest / "videos").glob("*.mp4")))
+    manifest = read_json(latest / MANIFEST)
+    count = len(list((latest / VIDEOS).glob("*.mp4")))
     for note in manifest["notes"]:
         console.print(f"[yellow]note[/] {escape(note)}", highlight=False)
     console.print(
@@ -163,21 +160,6 @@ def show_reproduced(made: "Reproduced") -> None:
         return
     console.print(f"[red]differs[/] {relative_to_root(made.output)}: {escape(made.difference)}", highlight=False)
     sys.exit(2)
-
-
-def show_zoo(scores: dict[str, Any]) -> None:
-    """Show what the judge says of the small world's models."""
-    from zoo.card import rows_of
-
-    rows = rows_of(scores)
-    table = Table(title=f"read by the judge, {scores['clips']} clips", title_justify="left")
-    table.add_column("")
-    names = list(scores["judge"])
-    for name in names:
-        table.add_column(name, justify="right")
-    for row, values in rows.items():
-        table.add_row(row, *("" if name not in values else f"{values[name]:.3f}" for name in names))
-    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
 
 
 def verify_store(store: Path) -> None:

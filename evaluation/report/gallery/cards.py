@@ -11,10 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
+from numpy.typing import NDArray
+
 from core.clips import Clip
 from evaluation.diagnoses.leaks import plain_words
 from evaluation.report.gallery.media import preview
 from evaluation.report.wording import metric_label, number, ordered_metrics, short_label, space_label
+from evaluation.statistics.scores import Values, scores_of
 
 PARTS = ("near", "middle", "far", "all")
 
@@ -174,6 +178,41 @@ class GalleryItem:
     """By `space.metric`, NaN where there is none; see `evaluation.statistics.scores.scores_of`."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """Where this one clip comes from: "nearest training clip", "seed", "models"."""
+
+
+def gallery_items(
+    stimuli: Sequence[str],
+    seen: Sequence[Clip] | NDArray[np.uint8],
+    reconstructed: Sequence[Clip] | NDArray[np.uint8],
+    values: Values,
+    *,
+    folders: tuple[str, str],
+    true_captions: Sequence[str] | None,
+    decoded_captions: Sequence[str] | None,
+    facts: Sequence[Mapping[str, str]],
+) -> list[GalleryItem]:
+    """Return the items of a run's gallery, one a stimulus.
+
+    Parameters
+    ----------
+    values : every row's scores of each stimulus
+    folders : of the run, in which ``<stimulus>.mp4`` shows what was seen, and what was reconstructed
+    true_captions, decoded_captions : one a stimulus, empty where there is none
+    """
+    return [
+        GalleryItem(
+            stimulus=stimulus,
+            seen=seen[index],
+            reconstructed=reconstructed[index],
+            seen_file=f"{folders[0]}/{stimulus}.mp4",
+            reconstructed_file=f"{folders[1]}/{stimulus}.mp4",
+            true_caption=(true_captions[index] or None) if true_captions else None,
+            decoded_caption=(decoded_captions[index] or None) if decoded_captions else None,
+            scores=scores_of(values, index),
+            facts=facts[index],
+        )
+        for index, stimulus in enumerate(stimuli)
+    ]
 
 
 @dataclass(frozen=True)

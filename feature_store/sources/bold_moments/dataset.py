@@ -14,7 +14,17 @@ from core.clips import Clip, ClipConfig, read_clip
 from core.config import Config, nearest
 from core.errors import SourceError, SourceMissing
 from core.files import read_json
-from feature_store.sources.base import SPLITS, STIMULUS_COLUMNS, Recording, Source, Split, present
+from feature_store.sources.base import (
+    SPLITS,
+    STIMULUS_COLUMNS,
+    Declared,
+    Recording,
+    RecordingShape,
+    Source,
+    Split,
+    declared_trials,
+    present,
+)
 from feature_store.sources.bold_moments import layout
 from feature_store.sources.bold_moments.layout import (
     GENERAL,
@@ -62,6 +72,43 @@ class BoldMomentsConfig(Config):
     def build(self, root: Path) -> "BoldMoments":
         """Return the source; relative paths start at `root`."""
         return BoldMoments(self, root)
+
+    def declared(self, voxels: int | None = None, rest: int = 0) -> Declared | None:
+        """Return what the dataset holds, whether or not it is here.
+
+        Parameters
+        ----------
+        voxels, rest : int
+            Of every subject, and its rows of rest, where this is no published dataset but one in its layout; without
+            `voxels` nothing is known of such a one.
+        """
+        if self.counts != Counts() and voxels is None:
+            return None
+        names = self.named_subjects or list(layout.MNI_VOXELS)
+        trials = {s: declared_trials(self.counts.stimuli(s), self.counts.repeats(s)) for s in SPLITS}
+        times = len(self.trs) if self.responses == "windows" else None
+        shapes = [
+            RecordingShape.declared(name, trials, voxels or sum(self.published_voxels(name).values()), times, rest)
+            for name in names
+        ]
+        captions = {split: ["x" * (layout.LONGEST_CAPTIONS[split] - 4)] for split in SPLITS}
+        rows = [(name, split, captions[split]) for split in SPLITS for name in self.counts.stimuli(split)]
+        return Declared(tuple(shapes), pd.DataFrame(rows, columns=list(STIMULUS_COLUMNS)))
+
+    def published_voxels(self, subject: str) -> dict[str, int]:
+        """Return the voxels that are read of a published subject, by region or for the whole space."""
+        if self.responses in ("fsLR32k", "fsaverage"):
+            return {
+                self.responses: layout.FSLR_VOXELS if self.responses == "fsLR32k" else 2 * layout.FSAVERAGE_VERTICES
+            }
+        whole = layout.MNI_VOXELS.get(subject, max(layout.MNI_VOXELS.values()))
+        rois = _rois(self.rois, self.responses) or (WHOLE,)
+        if self.responses == "windows":
+            known = layout.WINDOW_VOXELS.get(subject, layout.WINDOW_VOXELS["sub-01"])
+            return {roi: known.get(roi, whole) for roi in rois}
+        sided = {f"{side}{roi}": n for roi, both in ROI_VOXELS.items() for side, n in zip("lr", both, strict=True)}
+        sized = {**sided, GENERAL: layout.GENERAL_VOXELS, WHOLE: whole}
+        return {roi: sized[roi] for roi in rois}
 
 
 class BoldMoments(Source):

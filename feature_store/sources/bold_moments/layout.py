@@ -108,6 +108,10 @@ WINDOW_VOXELS: dict[str, dict[str, int]] = {
 """Voxels of version A's ROIs by subject, as far as they are known; they differ between subjects. `WHOLE` is unknown."""
 
 
+LONGEST_CAPTIONS: dict[Split, int] = {"train": 546, "test": 414}
+"""Bytes of the longest list of five captions, as JSON, in the annotations' early release."""
+
+
 class Counts(Config):
     """How many stimuli and repeats a dataset of this layout holds; the defaults are what was published."""
 

@@ -203,7 +203,7 @@ def _windows(subject: str, rois: Sequence[str]) -> Iterator[str]:
         yield from (layout.WINDOWS.format(tr=tr, subject=subject, roi=name, label="*") for tr in layout.TRS)
 
 
-def how_to_get_clips(folder: Path) -> str:
+def how_to_get_clips(folder: Path | str) -> str:
     """Return where the clips come from and where they belong, on one line."""
     return (
         f"the clips are not on OpenNeuro: open {CLIPS_SITE}, read the terms of use (stimuli_access.txt, which also "

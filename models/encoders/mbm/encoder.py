@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 from core.errors import ModelError
 from core.seeds import rng_for, seed_for
 from models.decoders.rows import BrainRows, array_of, in_memory
-from models.encoders.mbm.align import align
-from models.encoders.mbm.network import Aligned, MaskedBrainModel
-from models.encoders.mbm.patches import Patches, rois_of
-from models.encoders.mbm.pretrain import Twins, fill_in, pretrain
+from models.encoders.mbm.network import Aligned, MaskedBrainModel, Patches, rois_of
+from models.encoders.mbm.stages import RepeatPairs, align, fill_in, pretrain
 from models.encoders.settings import MbmConfig, StandardiseConfig
 from models.encoders.standardise import Standardise, mean_over_time, signal_share
 from models.training.distributed import workers
@@ -84,7 +82,7 @@ class Mbm:
             parts = [made.inputs(name, array_of(part)) for part in (one.responses, one.unlabelled) if part is not None]
             share = (config.pretraining or config.alignment or LoopConfig()).validation
             rng = rng_for(context.seed, "held out")  # the same stimuli of every subject
-            data[name] = Twins.of(np.concatenate(parts), one.stimuli, share, rng)
+            data[name] = RepeatPairs.of(np.concatenate(parts), one.stimuli, share, rng)
         if config.pretraining is not None:
             made.held_out = pretrain(made.brain, config.pretraining, data, context)
         if config.alignment is not None:
@@ -126,7 +124,9 @@ class Mbm:
         """The network, without what alignment added."""
         return self.model.brain if isinstance(self.model, Aligned) else self.model
 
-    def _align(self, config: MbmConfig, rows: dict[str, BrainRows], data: dict[str, Twins], context: Context) -> None:
+    def _align(
+        self, config: MbmConfig, rows: dict[str, BrainRows], data: dict[str, RepeatPairs], context: Context
+    ) -> None:
         wanted = next(iter(rows.values())).align
         if not wanted or config.alignment is None:
             raise ModelError(
@@ -185,7 +185,7 @@ class Mbm:
         return np.concatenate([betas, weight * embedding], axis=1).astype(np.float32)
 
     def fill_in(self, subject: str, responses: Array, seed: int) -> dict[str, Any]:
-        """Return what the network makes of masked rows; see `models.encoders.mbm.pretrain.fill_in`."""
+        """Return what the network makes of masked rows; see `models.encoders.mbm.stages.fill_in`."""
         masked = self.config.pretraining.masked if self.config.pretraining else 0.75
         made: dict[str, Any] = fill_in(self.brain, subject, self.inputs(subject, responses), masked, seed)
         return made

@@ -14,7 +14,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from core.errors import ModelError
-from models.decoders.rows import TrainingRows
+from models.decoders.rows import RegressorRows
 from models.weights.tensor_file import Stored, Tensors
 
 Array = NDArray[Any]
@@ -90,7 +90,7 @@ class Basis:
         return cls(mean.astype(np.float32), vectors, explained.astype(np.float32))
 
     @classmethod
-    def fit_rows(cls, data: dict[str, TrainingRows], components: int | float) -> "Basis":
+    def fit_rows(cls, data: dict[str, RegressorRows], components: int | float) -> "Basis":
         """Return the components of all subjects' training targets, each stimulus counted once.
 
         Parameters

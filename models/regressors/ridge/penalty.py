@@ -3,7 +3,7 @@ r"""What each candidate penalty of a ridge would cost on stimuli that it was not
 With the centred features' Gram matrix :math:`U s U^T` and the targets rotated once, :math:`R = U^T Y_c`, the hat matrix
 H (intercept included) leaves :math:`A = I - H = U \frac{\lambda}{s + \lambda} U^T - \frac{1}{n} 1 1^T`.
 
-Leave one stimulus out (``loso``): the error of its rows g, predicted from all others, is
+``leave_one_stimulus_out``: the error of its rows g, predicted from all others, is
 :math:`e_g = A_{gg}^{-1} (A Y_c)_g`, exactly (the block form of the PRESS identity, Cook & Weisberg 1982). Leaving
 single trials out would leak over repetitions. Per target it takes one (row, row) by (row, target) product for each
 penalty; summed over targets it needs them only through :math:`R R^T`, however many they are.
@@ -12,9 +12,7 @@ Generalised cross-validation (``gcv``, Golub, Heath & Wahba 1979) replaces every
 diagonal. Then all penalties and targets together are one (penalty, row) by (row, target) product with the squares of R.
 It knows of no repetitions, so it is for stimuli that have one row each.
 
-A subject's features less their mean, and the weights of a ridge on them in either of its forms.
-
-What the features alone decide is worked out once for all that is predicted from them.
+`Centred` holds what a subject's features alone decide, computed once for all that is predicted from them.
 """
 
 from collections.abc import Sequence
@@ -28,7 +26,7 @@ from numpy.typing import NDArray
 from models.regressors.ridge.basis import blocks
 
 Array = NDArray[Any]
-Criterion = Literal["loso", "gcv"]
+Criterion = Literal["leave_one_stimulus_out", "gcv"]
 PenaltyPer = Literal["role", "target"]
 
 
@@ -56,7 +54,7 @@ class Spectrum:
         return cls(values.clip(0), vectors)
 
     def rotate(self, targets: Array, offset: Array, dtype: Any = np.float32) -> Array:
-        """Return ``Uᵀ (targets - offset)`` (row, target), worked out in float32 unless told otherwise."""
+        """Return ``Uᵀ (targets - offset)`` (row, target), computed in float32 by default."""
         rotated = np.empty(targets.shape, dtype)
         turned = np.ascontiguousarray(self.vectors.T, dtype)
         for part in blocks(targets.shape[1]):
@@ -74,7 +72,7 @@ def penalty_errors(
     stimuli: Sequence[str],
     penalties: Sequence[float],
     *,
-    criterion: Criterion = "loso",
+    criterion: Criterion = "leave_one_stimulus_out",
     penalty_per: PenaltyPer = "role",
 ) -> Array:
     """Return each penalty's squared error on held-out stimuli over that of the targets' mean.
@@ -100,91 +98,51 @@ def penalty_errors(
             for part in blocks(rotated.shape[1]):
                 errors[:, part] = gcv_errors(spectrum, rotated[:, part] ** 2, penalties)
         else:
-            errors = loso_errors_per_target(spectrum, rotated, stimuli, penalties)
+            errors = left_out_errors_per_target(spectrum, rotated, stimuli, penalties)
     else:
         squares = np.einsum("rt,rt->r", rotated, rotated, dtype=np.float64)
         spread = squares.sum()
         if criterion == "gcv":
             errors = gcv_errors(spectrum, squares[:, None], penalties)[:, 0]
         else:
-            errors = loso_errors(spectrum, rotated @ rotated.T, stimuli, penalties)
+            errors = left_out_errors(spectrum, rotated @ rotated.T, stimuli, penalties)
     return np.asarray(errors / np.where(spread > 0, spread, 1))
 
 
 def gcv_errors(spectrum: Spectrum, squares: Array, penalties: Sequence[float]) -> Array:
-    """Return the generalised cross-validation error, summed over rows, for each penalty and target.
+    """Return the generalised cross-validation error, summed over rows, (penalty, target); see `penalty_errors`.
 
-    Parameters
-    ----------
-    spectrum : of the centred features
-    squares : (row, target)
-        Squares of the rotated targets.
-    penalties : absolute values of λ, above 0
-
-    Returns
-    -------
-    errors : (penalty, target)
+    `squares` (row, target) are those of the rotated targets.
     """
     kept = np.array([spectrum.kept(penalty) for penalty in penalties])
     mean_diagonal = (kept.sum(axis=1, keepdims=True) - 1) / len(spectrum.values)
     return np.asarray(((kept / mean_diagonal) ** 2).astype(squares.dtype) @ squares)
 
 
-def loso_errors(spectrum: Spectrum, outer: Array, stimuli: Sequence[str], penalties: Sequence[float]) -> Array:
-    """Return the leave-one-stimulus-out squared error, summed over rows and targets, for each penalty.
+def left_out_errors(spectrum: Spectrum, outer: Array, stimuli: Sequence[str], penalties: Sequence[float]) -> Array:
+    """Return the leave-one-stimulus-out squared error, summed over rows and targets, (penalty,) float64.
 
-    Parameters
-    ----------
-    spectrum : of the centred features
-    outer : (row, row)
-        Gram matrix of the rotated targets, ``R Rᵀ``.
-    stimuli : one per row
-    penalties : absolute values of λ, above 0
-
-    Returns
-    -------
-    errors : (penalty,) float64
+    `outer` (row, row) is the Gram matrix ``R Rᵀ`` of the rotated targets; the others are as for `penalty_errors`.
     """
     groups, outer = _rows_by_size(stimuli), outer.astype(np.float64)
-    return np.array([_loso_error(spectrum, outer, groups, penalty) for penalty in penalties])
+    return np.array([_left_out_error(spectrum, outer, groups, penalty) for penalty in penalties])
 
 
-def loso_errors_per_target(
+def left_out_errors_per_target(
     spectrum: Spectrum, rotated: Array, stimuli: Sequence[str], penalties: Sequence[float]
 ) -> Array:
-    """Return the leave-one-stimulus-out squared error, summed over rows, for each penalty and target.
-
-    Parameters
-    ----------
-    spectrum : of the centred features
-    rotated : (row, target)
-    stimuli : one per row
-    penalties : absolute values of λ, above 0
-
-    Returns
-    -------
-    errors : (penalty, target)
-    """
+    """Return the leave-one-stimulus-out squared error, summed over rows, (penalty, target); see `penalty_errors`."""
     errors = np.empty((len(penalties), rotated.shape[1]), rotated.dtype)
     for error, penalty in zip(errors, penalties, strict=True):
-        residuals = loso_residuals(spectrum, rotated, stimuli, penalty)
+        residuals = left_out_residuals(spectrum, rotated, stimuli, penalty)
         np.einsum("rt,rt->t", residuals, residuals, out=error)
     return errors
 
 
-def loso_residuals(spectrum: Spectrum, rotated: Array, stimuli: Sequence[str], penalty: float) -> Array:
-    """Return what is left of the targets when each row is predicted from all other stimuli's rows.
+def left_out_residuals(spectrum: Spectrum, rotated: Array, stimuli: Sequence[str], penalty: float) -> Array:
+    """Return what is left of the targets when each row is predicted from all other stimuli's rows, (row, target).
 
-    Parameters
-    ----------
-    spectrum : of the centred features
-    rotated : (row, target)
-    stimuli : one per row
-    penalty : absolute value of λ, above 0
-
-    Returns
-    -------
-    residuals : (row, target), in the precision of `rotated`
+    The residuals have the precision of `rotated`; see `penalty_errors` for the parameters.
     """
     shrunk = spectrum.vectors * spectrum.kept(penalty)
     inverses = [
@@ -200,7 +158,7 @@ def loso_residuals(spectrum: Spectrum, rotated: Array, stimuli: Sequence[str], p
     return residuals
 
 
-def _loso_error(spectrum: Spectrum, outer: Array, groups: list[Array], penalty: float) -> float:
+def _left_out_error(spectrum: Spectrum, outer: Array, groups: list[Array], penalty: float) -> float:
     shrunk = spectrum.vectors * spectrum.kept(penalty)
     half = shrunk @ outer
     total = 0.0
@@ -253,14 +211,7 @@ class Centred:
         return cls(centre, rows, Spectrum.of(rows))
 
     def dual(self, rotated: Array, penalties: Array) -> NDArray[np.float32]:
-        """Return the weights of rows, (row, target).
-
-        Parameters
-        ----------
-        rotated : (row, target)
-            Centred targets, rotated by the spectrum.
-        penalties : (1,) or (target,) absolute values of λ
-        """
+        """Return the weights of rows, (row, target), for rotated targets and absolute λ, (1,) or (target,)."""
         return self._weights(self.spectrum.vectors, rotated, penalties)
 
     def primal(self, rotated: Array, penalties: Array) -> NDArray[np.float32]:

@@ -14,18 +14,32 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 from numpy.typing import NDArray
 
 from core.errors import ModelError
-from models.decoders.rows import Roles, TrainingRows
+from models.decoders.rows import FeatureCache, RegressorRows, RowsByRole, flat_targets
 from models.regressors.ridge.basis import Basis, blocks
-from models.regressors.ridge.penalty import Centred, Criterion, PenaltyPer, loso_residuals, penalty_errors
+from models.regressors.ridge.penalty import (
+    Centred,
+    Criterion,
+    PenaltyPer,
+    Spectrum,
+    left_out_residuals,
+    penalty_errors,
+)
 from models.regressors.settings import RidgeConfig
 from models.training.stage import Context
-from models.weights.spill import BySubject, Shelf
+from models.weights.spill import LazyMapping, SpillingTensorStore
 from models.weights.tensor_file import Stored, Tensors, common
 
 Array = NDArray[Any]
+RANK = 1e-10
+"""Eigenvalues below this share of the largest are rounding."""
+
+
+STORED_AS = {"centre": "centre", "weights": "weights", "offset": "offset", "alphas": "penalties", "errors": "errors"}
+"""The names of a fit's tensors on disk."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +52,15 @@ class RidgeFit:
     rows : (row, feature) centred training features in the dual form, None in the primal form
     weights : (row, target) in the dual form, (feature, target) in the primal form
     offset : (target,) mean of the training targets
-    penalties : (1,) or (target,) chosen penalties, in units of the mean eigenvalue of the Gram matrix
-    errors : (penalty,) or (penalty, target) held-out error of each candidate over that of the training mean
+    alphas : (1,) or (target,) chosen penalties, in units of the mean eigenvalue of the Gram matrix
+    errors : (alpha,) or (alpha, target) held-out error of each candidate over that of the training mean
     """
 
     centre: Array
     rows: Array | None
     weights: Array
     offset: Array
-    penalties: Array
+    alphas: Array
     errors: Array
 
     def predict(self, features: Array) -> NDArray[np.float32]:
@@ -58,24 +72,23 @@ class RidgeFit:
 
     def state(self, prefix: str) -> Tensors:
         """Return tensors for `models.weights.tensor_file.save_weights`, their names led by a prefix."""
-        names = ("centre", "weights", "offset", "penalties", "errors")
         rows = {} if self.rows is None else {f"{prefix}.rows": self.rows}
-        return rows | {f"{prefix}.{name}": getattr(self, name) for name in names}
+        return rows | {f"{prefix}.{stored}": getattr(self, name) for name, stored in STORED_AS.items()}
 
     @classmethod
     def from_state(cls, tensors: Stored, prefix: str) -> "RidgeFit":
         """Return the fit whose `state` had this prefix."""
-        names = ("centre", "weights", "offset", "penalties", "errors")
-        return cls(rows=tensors.get(f"{prefix}.rows"), **{name: tensors[f"{prefix}.{name}"] for name in names})
+        stored = {name: tensors[f"{prefix}.{stored}"] for name, stored in STORED_AS.items()}
+        return cls(rows=tensors.get(f"{prefix}.rows"), **stored)
 
 
 def fit_ridge(
     features: Array,
     targets: Array,
     stimuli: Sequence[str],
-    penalties: Sequence[float],
+    alphas: Sequence[float],
     *,
-    criterion: Criterion = "loso",
+    criterion: Criterion = "leave_one_stimulus_out",
     penalty_per: PenaltyPer = "role",
 ) -> RidgeFit:
     """Fit one ridge and choose its penalties over stimuli.
@@ -85,7 +98,7 @@ def fit_ridge(
     features : (row, feature)
     targets : (row, target)
     stimuli : one per row
-    penalties : candidates, in units of the mean eigenvalue of the Gram matrix
+    alphas : candidate penalties, in units of the mean eigenvalue of the Gram matrix
     criterion, penalty_per : as in `RidgeConfig`
 
     Raises
@@ -95,14 +108,14 @@ def fit_ridge(
         that do not vary.
     """
     _check(features, targets, stimuli, criterion)
-    return _fit(Centred.of(features), targets, stimuli, penalties, criterion, penalty_per)
+    return _fit(Centred.of(features), targets, stimuli, alphas, criterion, penalty_per)
 
 
 def _fit(
     features: Centred,
     targets: Array,
     stimuli: Sequence[str],
-    penalties: Sequence[float],
+    alphas: Sequence[float],
     criterion: Criterion,
     penalty_per: PenaltyPer,
 ) -> RidgeFit:
@@ -110,7 +123,7 @@ def _fit(
     offset = targets.mean(axis=0, dtype=np.float64)
     rotated = spectrum.rotate(targets, offset)
     unit = spectrum.values.mean()
-    candidates = np.asarray(penalties, dtype=np.float64)
+    candidates = np.asarray(alphas, dtype=np.float64)
     absolute = list(candidates * unit)
     errors = penalty_errors(spectrum, rotated, stimuli, absolute, criterion=criterion, penalty_per=penalty_per)
     chosen = np.atleast_1d(candidates[errors.argmin(axis=0)])
@@ -120,15 +133,15 @@ def _fit(
         rows=None if primal else rows,
         weights=(features.primal if primal else features.dual)(rotated, chosen * unit),
         offset=offset.astype(np.float32),
-        penalties=chosen,
+        alphas=chosen,
         errors=errors,
     )
 
 
-def loso_predictions(features: Array, targets: Array, stimuli: Sequence[str], fit: RidgeFit) -> NDArray[np.float32]:
+def left_out_predictions(features: Array, targets: Array, stimuli: Sequence[str], fit: RidgeFit) -> NDArray[np.float32]:
     """Return what a fit would have predicted for its own training rows, had each row's stimulus been left out.
 
-    The penalties stay as they were chosen; nothing is fitted again (see `models.regressors.ridge.penalty`).
+    The chosen penalties are kept; nothing is fitted again (see `models.regressors.ridge.penalty`).
 
     Parameters
     ----------
@@ -158,13 +171,89 @@ def loso_predictions(features: Array, targets: Array, stimuli: Sequence[str], fi
         )
     rotated = spectrum.rotate(targets, offset)
     predictions = targets.astype(np.float32)
-    penalties = np.broadcast_to(fit.penalties, offset.shape)
-    for penalty in np.unique(penalties):
-        chosen = np.flatnonzero(penalties == penalty)
+    alphas = np.broadcast_to(fit.alphas, offset.shape)
+    for alpha in np.unique(alphas):
+        chosen, penalty = np.flatnonzero(alphas == alpha), alpha * spectrum.values.mean()
         for part in blocks(len(chosen)):
-            of = chosen[part]
-            predictions[:, of] -= loso_residuals(spectrum, rotated[:, of], stimuli, penalty * spectrum.values.mean())
+            columns = chosen[part]
+            predictions[:, columns] -= left_out_residuals(spectrum, rotated[:, columns], stimuli, penalty)
     return predictions
+
+
+def fit_columns(features: Array, targets: Array, stimuli: Sequence[str], config: RidgeConfig) -> RidgeFit:
+    r"""Fit what `fit_ridge` fits, faster for repeated fits on few of the same rows' columns, such as one region's.
+
+    Where one penalty is shared by all target values and every stimulus has one row, the same estimate and the same
+    choice of penalty come from the thin decomposition :math:`X_c = U \sqrt{s} V^T`: with :math:`w = s / (s + \lambda)`
+    a row's residual, were it left out, is
+
+    .. math:: e_i = \frac{(Y_c - U w U^T Y_c)_i}{1 - 1/n - \sum_k w_k U_{ik}^2}
+
+    (PRESS, Allen 1974), so a penalty costs a (row, rank) by (rank, target) product. Otherwise `fit_ridge` is called.
+
+    Parameters
+    ----------
+    features : (row, feature)
+    targets : (row, target)
+        Best turned into few values first: see `models.regressors.ridge.basis`.
+    stimuli : one per row
+    config : RidgeConfig
+
+    Raises
+    ------
+    ModelError
+        As `fit_ridge` does.
+    """
+    shared = (
+        config.penalty_per == "role"
+        and config.criterion == "leave_one_stimulus_out"
+        and len(set(stimuli)) == len(stimuli)
+    )
+    finite = np.isfinite(features).all() and np.isfinite(targets).all()
+    if not shared or not finite or len(stimuli) < 3 or (features == features[:1]).all():
+        return fit_ridge(
+            features, targets, stimuli, config.alphas, criterion=config.criterion, penalty_per=config.penalty_per
+        )
+    centre, offset = features.mean(axis=0, dtype=np.float64), targets.mean(axis=0, dtype=np.float64)
+    rows = (features - centre).astype(np.float32)
+    aimed = (targets - offset).astype(np.float32)
+    values, vectors = _thin(rows)
+    turned = vectors.T @ aimed
+    candidates = np.asarray(config.alphas, dtype=np.float64)
+    unit = values.sum() / len(rows)
+    spread = float(np.square(aimed, dtype=np.float64).sum())
+    errors = np.array([_press_error(values, vectors, aimed, turned, alpha * unit) for alpha in candidates])
+    errors /= spread if spread > 0 else 1
+    chosen = candidates[[errors.argmin()]]
+    inner = turned / (values + chosen * unit).astype(np.float32)[:, None]
+    return RidgeFit(
+        centre=centre.astype(np.float32),
+        rows=None,
+        weights=np.asarray(rows.T @ (vectors @ inner)),
+        offset=offset.astype(np.float32),
+        alphas=chosen,
+        errors=errors,
+    )
+
+
+def _thin(rows: Array) -> tuple[Array, Array]:
+    """Return the eigenvalues of ``rows rowsᵀ`` above 0, (rank,) float64, and their vectors (row, rank) float32."""
+    if rows.shape[1] >= len(rows):
+        spectrum = Spectrum.of(rows)
+        kept = spectrum.values > RANK * spectrum.values[-1]
+        return spectrum.values[kept], spectrum.vectors[:, kept].astype(np.float32)
+    exact = rows.astype(np.float64)
+    values, right = scipy.linalg.eigh(exact.T @ exact, driver="evd")
+    kept = values > RANK * values[-1]
+    return values[kept], ((exact @ right[:, kept]) / np.sqrt(values[kept])).astype(np.float32)
+
+
+def _press_error(values: Array, vectors: Array, aimed: Array, turned: Array, penalty: float) -> float:
+    """Return the squared error on rows that were left out one by one, summed over rows and target values."""
+    shrunk = vectors * (values / (values + penalty)).astype(np.float32)
+    own = 1 - 1 / len(aimed) - np.einsum("rk,rk->r", shrunk, vectors, dtype=np.float64)
+    squares = np.square(aimed - shrunk @ turned).sum(axis=1, dtype=np.float64)
+    return float((squares / own**2).sum())
 
 
 @dataclass(frozen=True)
@@ -186,25 +275,36 @@ class Ridge:
 
     @classmethod
     def fit(
-        cls, config: RidgeConfig, target: str, data: dict[str, TrainingRows], context: Context | None = None
+        cls, config: RidgeConfig, target: str, data: dict[str, RegressorRows], context: Context | None = None
     ) -> "Ridge":
         """Fit every subject's ridge; the targets' shape is that of their rows."""
         return cls.fit_roles(config, {"role": (target, data)}, context)["role"]
 
     @classmethod
-    def fit_roles(cls, config: RidgeConfig, roles: Roles, context: Context | None = None) -> dict[str, "Ridge"]:
-        """Fit several roles, subject by subject: the features of one are in memory at a time."""
+    def fit_roles(
+        cls,
+        config: RidgeConfig,
+        roles: RowsByRole,
+        context: Context | None = None,
+        features: FeatureCache | None = None,
+    ) -> dict[str, "Ridge"]:
+        """Fit several roles, subject by subject: the features of one are in memory at a time.
+
+        Parameters
+        ----------
+        features : the features that the rows of all roles have: what they alone decide is worked out once a subject
+        """
         bases = {
             role: None if config.components is None else Basis.fit_rows(data, config.components)
             for role, (_, data) in roles.items()
         }
-        shelves = {role: Shelf(None if context is None else context.scratch) for role in roles}
+        stores = {role: SpillingTensorStore(None if context is None else context.scratch) for role in roles}
         subjects = list(next(iter(roles.values()))[1])
         for subject in subjects:
             rows = {role: data[subject] for role, (_, data) in roles.items()}
-            _fit_subject(config, subject, rows, bases, shelves)
+            _fit_subject(config, subject, rows, bases, stores, features)
         return {
-            role: cls(target, next(iter(data.values())).shape, _fits(shelves[role], subjects), bases[role])
+            role: cls(target, next(iter(data.values())).shape, _fits(stores[role], subjects), bases[role])
             for role, (target, data) in roles.items()
         }
 
@@ -233,7 +333,7 @@ class Ridge:
             "target": self.target,
             "shape": list(self.shape),
         }
-        config["penalties"] = {subject: _summary(fit.penalties) for subject, fit in self.fits.items()}
+        config["penalties"] = {subject: _summary(fit.alphas) for subject, fit in self.fits.items()}
         if self.basis is not None:
             config["components"] = len(self.basis.vectors)
             config["explained_variance"] = self.basis.explained_variance
@@ -251,28 +351,29 @@ class Ridge:
         return expanded.reshape(len(predicted), *self.shape)
 
 
-def _fits(tensors: Stored, subjects: list[str]) -> BySubject[RidgeFit]:
+def _fits(tensors: Stored, subjects: list[str]) -> LazyMapping[RidgeFit]:
     """Return the fits whose tensors have these names; one is read, or mapped, when it is asked for."""
-    return BySubject(subjects, lambda subject: RidgeFit.from_state(tensors, f"subjects.{subject}"))
+    return LazyMapping(subjects, lambda subject: RidgeFit.from_state(tensors, f"subjects.{subject}"))
 
 
 def _fit_subject(
     config: RidgeConfig,
     subject: str,
-    rows: dict[str, TrainingRows],
+    roles: dict[str, RegressorRows],
     bases: dict[str, Basis | None],
-    shelves: dict[str, Shelf],
+    stores: dict[str, SpillingTensorStore],
+    shared: FeatureCache | None,
 ) -> None:
-    """Put a subject's fit of every role onto its shelf; what the features alone decide is worked out once."""
-    features: Array | None = None
-    for role, one in rows.items():
-        basis, given = bases[role], one.features
-        targets = one.flat_targets if basis is None else basis.project(one.flat_targets)
-        _check(given, targets, one.stimuli, config.criterion)
-        if given is not features:
-            features, centred = given, Centred.of(given)
-        fit = _fit(centred, targets, one.stimuli, config.penalties, config.criterion, config.penalty_per)
-        shelves[role].put(fit.state(f"subjects.{subject}"))
+    """Put a subject's fit of every role into its store."""
+    centred: Centred | None = None
+    for role, rows in roles.items():
+        basis, features = bases[role], rows.features if shared is None else shared.features_of(subject)
+        targets = flat_targets(rows) if basis is None else basis.project(flat_targets(rows))
+        _check(features, targets, rows.stimuli, config.criterion)
+        if centred is None or shared is None:
+            centred = Centred.of(features)
+        fit = _fit(centred, targets, rows.stimuli, config.alphas, config.criterion, config.penalty_per)
+        stores[role].put(fit.state(f"subjects.{subject}"))
 
 
 def _check(features: Array, targets: Array, stimuli: Sequence[str], criterion: Criterion) -> None:
@@ -282,7 +383,7 @@ def _check(features: Array, targets: Array, stimuli: Sequence[str], criterion: C
     if criterion == "gcv" and count < len(stimuli):
         raise ModelError(
             f"ridge: {len(stimuli)} rows of {count} stimuli; generalised cross-validation expects one row for each; "
-            "average the repetitions (repeats: mean), or choose criterion: loso"
+            "average the repetitions (repeats: mean), or choose criterion: leave_one_stimulus_out"
         )
     broken = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(broken):
@@ -296,9 +397,9 @@ def _check(features: Array, targets: Array, stimuli: Sequence[str], criterion: C
         raise ModelError("ridge: the features do not vary over the training stimuli; check the encoder")
 
 
-def _summary(penalties: Array) -> dict[str, float]:
+def _summary(alphas: Array) -> dict[str, float]:
     return {
-        "lowest": float(penalties.min()),
-        "median": float(np.median(penalties)),
-        "highest": float(penalties.max()),
+        "lowest": float(alphas.min()),
+        "median": float(np.median(alphas)),
+        "highest": float(alphas.max()),
     }

@@ -1,0 +1,249 @@
+"""Writes an extractor's targets of all stimuli as a group of the feature store."""
+
+import functools
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from core.checkout import require_same_root
+from core.clips import Clip, ClipConfig
+from core.errors import SourceError
+from core.progress import report
+from feature_store.sources.base import SPLITS, Source, Split
+from feature_store.sources.settings import SourceConfig
+from feature_store.writer import GroupWriter, HandOut
+from models.extractors.base import CountsCut, Extractor
+from models.extractors.settings import ExtractorConfig
+from studies.stores.clip_reading import read_ahead
+
+LOADING = threading.Lock()
+"""Held while models are loaded: transformers cannot be imported by two threads at once."""
+BATCH = 32
+"""Stimuli whose captions are extracted together."""
+Seen = tuple[bytes, str, Split]
+"""The digest of a clip's pixels, its stimulus, and the split it is in."""
+
+
+@dataclass(frozen=True)
+class ExtractionTask:
+    """What a process needs to compute a target's values; travels with every chunk.
+
+    Attributes
+    ----------
+    fingerprint : of the group; with other files, weights or code it is another task
+    root : the checkout of the calling process, from which relative paths start
+    threads : how many threads torch computes with; 0 where there is no network
+    """
+
+    source: SourceConfig = field(hash=False)
+    clips: ClipConfig
+    target: str
+    config: ExtractorConfig = field(hash=False)
+    fingerprint: str
+    root: Path
+    threads: int
+
+
+def torch_threads(config: ExtractorConfig) -> int:
+    """Return how many threads this process computes an extractor's values with, 0 where it runs no network."""
+    if config.extractor == "given":
+        return 0
+    import torch
+
+    return int(torch.get_num_threads())
+
+
+def write_targets(store: Path, task: ExtractionTask, revision: str, hand_out: HandOut | None) -> None:
+    """Write a target's values of every stimulus to ``<store>/targets/<target>``.
+
+    Parameters
+    ----------
+    revision : str
+        Of the extractor's weights, an attribute of the group.
+    hand_out : HandOut, optional
+        Has workers compute and write the chunks; by default this process does.
+
+    Raises
+    ------
+    SourceError
+        A clip or a caption is missing, or a clip of training is also in test.
+    """
+    extraction = _extraction_of(task)
+    extractor, stimuli = extraction.extractor, extraction.stimuli
+    attributes: dict[str, Any] = {
+        "target": task.target,
+        "extractor": task.config.extractor,
+        "revision": revision,
+        **_cut_captions(extractor, stimuli),
+    }
+    dtype = "float32" if isinstance(extractor, Given) else np.dtype(extractor.dtype).name
+    axes = ("stimulus", *(f"axis{index}" for index in range(1, len(extractor.shape) + 1)))
+    name = f"targets/{task.target}"
+    try:
+        with GroupWriter(store, name, encoding_type="targets", fingerprint=task.fingerprint, **attributes) as group:
+            clips = SeenClips()
+            for split in SPLITS:
+                here = extraction.split(split)
+                rows, shape = TargetValues(task, split), (len(here), *extractor.shape)
+                group.array(f"{split}/values", shape, dtype, rows, axes, told=clips.add, hand_out=hand_out)
+                columns = [column for column in ("stimulus", "caption", "group") if column in here]
+                group.table(f"{split}/stimuli", here[columns])
+    finally:
+        _extraction_of.cache_clear()  # models are not kept in memory once they have done their work
+
+
+def _cut_captions(extractor: "Given | Extractor", stimuli: pd.DataFrame) -> dict[str, int]:
+    """Count captions that are longer than the extractor takes, and report them."""
+    if not isinstance(extractor, CountsCut):
+        return {}
+    captions = list(stimuli["caption"])
+    if cut := extractor.count_cut(captions):
+        total = sum(len(several) for several in captions)
+        report(f"{cut} of {total} captions are longer than the text encoder takes and are cut", 1, 1)
+    return {"captions_cut": cut}
+
+
+class Given:
+    """Embeddings made elsewhere, read from the source in the place of an extractor.
+
+    Attributes
+    ----------
+    shape : of one stimulus's embedding
+    """
+
+    def __init__(self, source: Source, file: str) -> None:
+        values = source.target(file)
+        if values is None:
+            raise SourceError(f"targets/{file}.npy: the source has no such embeddings; add the file, or name another")
+        self._values = values
+        self.shape: tuple[int, ...] = values.shape[1:]
+
+    def rows(self, positions: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the embeddings of some stimuli, by their position among all."""
+        return self._values[positions]
+
+
+@dataclass(frozen=True)
+class TargetValues:
+    """One split's values, computed block by block in any process."""
+
+    task: ExtractionTask
+    split: Split
+
+    def __call__(self, start: int, stop: int, /) -> NDArray[Any]:
+        """Return the values of some of the split's stimuli, (stimulus, …)."""
+        with _computing(self.task.threads):
+            return _extraction_of(self.task).values(self.split, start, stop)
+
+    def tell(self, start: int, stop: int, /) -> list[Seen]:
+        """Return the pixels' digests of some of the split's clips; empty where the target is not made from clips."""
+        return _extraction_of(self.task).seen(self.split, start, stop)
+
+
+@functools.lru_cache(maxsize=1)
+def _extraction_of(task: ExtractionTask) -> "TargetExtraction":
+    """Return what a process computes a task with; kept from one chunk to the next."""
+    require_same_root(task.root)
+    with LOADING:
+        return TargetExtraction(task)
+
+
+class TargetExtraction:
+    """A source's clips and captions, and the extractor that computes a target from them."""
+
+    def __init__(self, task: ExtractionTask) -> None:
+        self._source, self._clips, self._target = task.source.build(task.root), task.clips, task.target
+        config = task.config
+        self.extractor: Given | Extractor = (
+            Given(self._source, config.file or task.target) if config.extractor == "given" else config.build(task.root)
+        )
+        self.stimuli = self._source.stimuli()
+        self._digests: dict[str, bytes] = {}
+        if self._reads == "captions":
+            for stimulus, captions in zip(self.stimuli["stimulus"], self.stimuli["caption"], strict=True):
+                if not captions:
+                    raise SourceError(
+                        f"stimulus '{stimulus}' has no caption, which this target needs; add one to the source"
+                    )
+
+    @property
+    def _reads(self) -> str:
+        return "rows" if isinstance(self.extractor, Given) else self.extractor.reads
+
+    def split(self, split: Split) -> pd.DataFrame:
+        """Return the stimuli of a split."""
+        return self.stimuli[self.stimuli["split"] == split]
+
+    def values(self, split: Split, start: int, stop: int) -> NDArray[Any]:
+        """Return the values of some of a split's stimuli, (stimulus, …)."""
+        stimuli, parts = self.split(split), []
+        what, here = f"extracting {self._target}: {split}", stimuli.iloc[start:stop]
+        if isinstance(self.extractor, Given):
+            return self.extractor.rows(here.index.to_numpy())
+        if self.extractor.reads == "captions":
+            for first in range(start, stop, BATCH):
+                last = min(first + BATCH, stop)
+                parts.append(self.extractor.extract(list(stimuli["caption"].iloc[first:last])))
+                report(what, last, len(stimuli))
+            return np.concatenate(parts)
+        names = list(here["stimulus"])
+        for done, clip in enumerate(read_ahead(self._source, names, self._clips)):
+            self._digests[names[done]] = _digest_of(clip)
+            parts.append(self.extractor.extract(clip[None]))
+            report(what, start + done + 1, len(stimuli))
+        return np.concatenate(parts)
+
+    def seen(self, split: Split, start: int, stop: int) -> list[Seen]:
+        """Return the digests of some of a split's clips; a clip whose values were there already is read for it."""
+        if self._reads != "clips":
+            return []
+        names = list(self.split(split)["stimulus"].iloc[start:stop])
+        unknown = [name for name in names if name not in self._digests]
+        for name, clip in zip(unknown, read_ahead(self._source, unknown, self._clips), strict=True):
+            self._digests[name] = _digest_of(clip)
+        return [(self._digests[name], name, split) for name in names]
+
+
+def _digest_of(clip: Clip) -> bytes:
+    return hashlib.sha256(clip.tobytes()).digest()
+
+
+@contextmanager
+def _computing(threads: int) -> Iterator[None]:
+    """Have torch compute with so many threads for the length of a block."""
+    if not threads:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class SeenClips:
+    """Remembers clips by their pixels, to find one that is in training and in test under two names."""
+
+    def __init__(self) -> None:
+        self._seen: dict[bytes, tuple[str, Split]] = {}
+
+    def add(self, clips: list[Seen]) -> None:
+        """Add clips; raises `SourceError` where the other split has the same pixels."""
+        for digest, stimulus, split in clips:
+            other, where = self._seen.setdefault(digest, (stimulus, split))
+            if where != split:
+                raise SourceError(
+                    f"stimulus '{stimulus}' ({split}) shows the same pixels as '{other}' ({where}); "
+                    "a clip belongs into one split, remove one of the two"
+                )

@@ -1,0 +1,73 @@
+"""Writes one subject's recording as a group of the feature store."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from core.errors import SourceError
+from core.progress import report
+from feature_store.chunks import Compression
+from feature_store.noise_ceiling import agreement, missing_values, ncsnr
+from feature_store.rows import ChunkedRows
+from feature_store.schema import UNLABELLED
+from feature_store.sources.base import ROI_SEPARATOR, SPLITS, Recording, Rows
+from feature_store.writer import GroupWriter
+
+
+def write_responses(store: Path, recording: Recording, source: str, compression: Compression, fingerprint: str) -> None:
+    """Write a recording to ``<store>/responses/<subject>``, with every voxel's noise-ceiling SNR of either split.
+
+    Parameters
+    ----------
+    recording : Recording
+        Is emptied split by split, so that a whole brain's splits are never in memory together.
+    source : str
+        The source's kind, an attribute of the group.
+
+    Raises
+    ------
+    SourceError
+        A region holds nothing but NaN.
+    """
+    attributes = {**recording.attributes, "subject": recording.subject, "source": source}
+    name = f"responses/{recording.subject}"
+    with GroupWriter(store, name, encoding_type="responses", fingerprint=fingerprint, **attributes) as group:
+        voxels, missing = recording.voxels, dict[str, int]()
+        for split in SPLITS:
+            _write_betas(group, f"{split}/betas", recording.values.pop(split), "trial", compression)
+            group.table(f"{split}/trials", recording.trials[split])
+            rows, stimuli = group.rows(f"{split}/betas"), list(recording.trials[split]["stimulus"])
+            missing[split] = _count_missing(recording, split, rows)
+            voxels = voxels.assign(**{f"ncsnr_{split}": ncsnr(rows, stimuli)})
+        if recording.unlabelled is not None:
+            _write_betas(group, UNLABELLED, recording.unlabelled, "row", compression)
+            missing["unlabelled"] = _count_missing(recording, "unlabelled", group.rows(UNLABELLED))
+        group.table("voxels", voxels)
+        group.describe(nan_voxels=missing, noise_ceiling_agreement=agreement(voxels))
+
+
+def _write_betas(group: GroupWriter, name: str, values: Rows, first_axis: str, compression: Compression) -> None:
+    axes = (first_axis, "time", "voxel") if len(values.shape) == 3 else (first_axis, "voxel")
+    group.array(name, tuple(values.shape), "float32", lambda a, b: values[a:b], axes, compression=compression)
+
+
+def _count_missing(recording: Recording, part: str, rows: ChunkedRows) -> int:
+    """Return how many voxels hold NaN in a split or in ``"unlabelled"``; they are stored unchanged.
+
+    Raises
+    ------
+    SourceError
+        A region holds nothing else.
+    """
+    missing = missing_values(rows)
+    regions = recording.voxels["roi"].astype(str).str.split(ROI_SEPARATOR).reset_index(drop=True).explode()
+    empty = pd.Series((missing == len(rows))[regions.index]).groupby(regions.to_numpy()).all()
+    if empty.any():
+        raise SourceError(
+            f"{recording.subject}: no voxel of {empty.index[empty.to_numpy()][0]} holds a finite value in {part}; "
+            "check the recordings, or leave this region out"
+        )
+    count = int((missing > 0).sum())
+    if count:
+        report(f"{recording.subject}: {count:,} of {len(missing):,} voxels hold NaN in {part}, kept as they are", 1, 1)
+    return count

@@ -1,1 +1,0 @@
-"""The architectures and training stages of the small world's models."""
