@@ -17,14 +17,12 @@ from core.files import canonical_json, write_bytes
 from core.progress import report as progress
 from core.progress import track
 from evaluation.config import EvaluationConfig
-from evaluation.report.charts.diagnoses import diagnosis_figures
-from evaluation.report.gallery.page import GalleryFigure, GalleryItem, write_gallery
+from evaluation.report.gallery.page import GalleryFigure, GalleryItem, diagnosis_figures, write_gallery
 from evaluation.report.sheet import contact_sheet, sheet_png
-from evaluation.report.verdict import verdict
+from evaluation.report.wording import verdict
 from evaluation.statistics import scores
-from evaluation.statistics.scores import MEAN, NEAREST, RECONSTRUCTION
-from evaluation.statistics.spaces import OF_A_FOLDER, why_left_out
-from evaluation.statistics.table import Table
+from evaluation.statistics.scores import MEAN, NEAREST, RECONSTRUCTION, Table
+from evaluation.statistics.spaces import NEEDS_OF_A_FOLDER, why_skipped
 from models.classifiers.settings import JudgesConfig
 from studies.comparison.sampling import Clips, Sampling, black_note, read_made, read_shown
 from studies.comparison.training_clips import Diagnosed, Nearest, TrainingClips
@@ -98,7 +96,7 @@ def score_pairs(
     table = Table(truth, config, seed=seed)
     like = _add_rows(table, viewer, made, captions, known)
     scored = table.values[RECONSTRUCTION]
-    why = why_left_out(config.metrics, list(scored), truth, OF_A_FOLDER)
+    why = why_skipped(config.metrics, list(scored), truth, NEEDS_OF_A_FOLDER)
     if not scored:
         raise ConfigError(f"no metric can be had: {'; '.join(why)}")
     report = table.report()

@@ -5,10 +5,9 @@ from typing import Any
 
 from core.files import write_bytes
 from core.seeds import seed_for
-from evaluation.report.charts.diagnoses import diagnosis_figures
-from evaluation.report.gallery.page import GalleryFigure, GalleryItem, write_gallery
+from evaluation.report.gallery.page import GalleryFigure, GalleryItem, diagnosis_figures, write_gallery
 from evaluation.report.sheet import animated_sheet, contact_sheet, sheet_png
-from evaluation.report.verdict import verdict
+from evaluation.report.wording import verdict
 from evaluation.statistics import scores
 from studies.reconstruction.provenance import SEEN, VIDEOS, MadeFrom
 from studies.reconstruction.score import Judged

@@ -17,9 +17,8 @@ from core.config import nearest
 from core.errors import ConfigError
 from core.files import digest_file, digest_json, read_json, staged_folder, write_bytes, write_json
 from core.progress import report as progress
-from evaluation.report.charts.diagnoses import DIAGNOSES
-from evaluation.report.gallery.page import page_digest
-from evaluation.report.verdict import verdict
+from evaluation.report.gallery.page import DIAGNOSES, page_digest
+from evaluation.report.wording import verdict
 from evaluation.statistics import scores
 from feature_store import Store
 from models.registry.production import read_artifact

@@ -10,9 +10,8 @@ from core.checkout import project_root
 from core.progress import report as progress
 from evaluation.diagnoses.dimension import dimension_report
 from evaluation.diagnoses.distance import split_by_distance
-from evaluation.statistics.scores import RECONSTRUCTION
-from evaluation.statistics.spaces import OF_A_STUDY, centred, why_left_out
-from evaluation.statistics.table import Table
+from evaluation.statistics.scores import RECONSTRUCTION, Table
+from evaluation.statistics.spaces import NEEDS_OF_A_STUDY, centred, why_skipped
 from feature_store import Store
 from models.registry.production import fetch
 from models.registry.sets import ModelSet
@@ -77,7 +76,7 @@ def judge(study: Study, store: Store, chosen: ModelSet, subject: str) -> Judged:
     assert ours is not None  # it is the first row
     of_truth = rows.nearest(z.truth)
     report = table.report()
-    left_out = why_left_out(study.evaluation.metrics, list(report["rows"][RECONSTRUCTION]), truth, OF_A_STUDY)
+    skipped = why_skipped(study.evaluation.metrics, list(report["rows"][RECONSTRUCTION]), truth, NEEDS_OF_A_STUDY)
     diagnoses = {"leaks": leaks, **_diagnoses(study, made, table, report["rows"][RECONSTRUCTION], of_truth)}
     return Judged(
         stimuli=z.stimuli,
@@ -85,7 +84,7 @@ def judge(study: Study, store: Store, chosen: ModelSet, subject: str) -> Judged:
         captions=captions,
         reconstruction=ours,
         table=table,
-        report={**report, "diagnoses": diagnoses, "notes": [*rows.notes, *left_out]},
+        report={**report, "diagnoses": diagnoses, "notes": [*rows.notes, *skipped]},
         predicted=z.predicted - z.mean,
         truth=z.truth - z.mean,
         nearest_to_prediction=rows.of_prediction,

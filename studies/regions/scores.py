@@ -17,7 +17,7 @@ from core.seeds import seed_for
 from evaluation.metrics import PerStimulus
 from evaluation.statistics import scores
 from evaluation.statistics.controls import shuffle_stimuli
-from evaluation.statistics.scores import SHUFFLED
+from evaluation.statistics.scores import ALL_VOXELS, SHUFFLED
 from evaluation.statistics.spaces import centre, centred
 from feature_store import Store
 from feature_store.views import mean_over_repeats
@@ -35,7 +35,6 @@ from studies.regions.voxels import Index, Region, outside, same_voxels
 from studies.study import Study
 
 Array = NDArray[Any]
-ALL = "all_voxels"
 METRICS = ("correlation", "two_way")
 
 
@@ -133,7 +132,7 @@ class RoleDecoder:
     def everything(self) -> scores.Rows:
         """Return the scores of all voxels together, and of the same predictions dealt to other stimuli."""
         made = {s: one.predicted for s, one in self._made.items()}
-        values = {ALL: self._scored(made), SHUFFLED: self._shuffled(made)}
+        values = {ALL_VOXELS: self._scored(made), SHUFFLED: self._shuffled(made)}
         return scores.summarise(values, seed=self._study.seed)
 
     def region(self, region: Region) -> dict[str, Any]:

@@ -4,7 +4,6 @@ Pictures lie in ``outputs/<study>/stores/``, named by the digest of the group th
 """
 
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from core.checkout import project_root, relative_to_root
 from core.files import write_bytes
+from evaluation.report.charts.style import save_figure
 from evaluation.report.sheet import contact_sheet, sheet_png
 from feature_store.groups import Responses, Targets, open_group
 from feature_store.manifest import read_manifest
@@ -94,9 +94,7 @@ def _chart(responses: Responses, new_figure: Callable[..., Any]) -> bytes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="x", alpha=0.25)
     figure.suptitle(f"{responses.subject}: {len(voxels):,} voxels", x=0.01, ha="left", fontsize=11)
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
-    return buffer.getvalue()
+    return save_figure(figure, dpi=130)
 
 
 def _by_roi(voxels: pd.DataFrame) -> dict[str, NDArray[np.int64]]:

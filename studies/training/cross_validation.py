@@ -16,7 +16,7 @@ from core.progress import track
 from core.seeds import rng_for, seed_for
 from evaluation.statistics import scores
 from evaluation.statistics.controls import shuffle_stimuli
-from evaluation.statistics.scores import MEAN, ORACLE, SHUFFLED
+from evaluation.statistics.scores import MEAN, ORACLE, RECONSTRUCTION, SHUFFLED
 from evaluation.statistics.spaces import centre, centred
 from feature_store import Store
 from feature_store.sources.base import SPLITS
@@ -30,7 +30,7 @@ from studies.training.routes import choose_route, fit_route
 
 Array = NDArray[Any]
 
-CHOSEN = "reconstruction"
+CHOSEN = RECONSTRUCTION
 """The row of the route that each fold has chosen for itself."""
 
 

@@ -6,13 +6,12 @@ Test stimuli are not shown there: whoever promotes by looking would choose on th
 """
 
 from collections.abc import Mapping
-from io import BytesIO
-from typing import Any
 
 import numpy as np
 
 from core.errors import Brain2VideoError
 from core.progress import report
+from evaluation.report.charts.style import save_figure
 from evaluation.report.sheet import contact_sheet, sheet_png
 from feature_store import Store
 from models.decoders.build import Encoder
@@ -52,7 +51,7 @@ def curves_png(curves: Mapping[str, History]) -> bytes:
         axes.grid(alpha=0.25)
         axes.set_xlabel("step", fontsize=7)
         axes.legend(fontsize=7, frameon=False)
-    return _png(figure)
+    return save_figure(figure, dpi=100)
 
 
 def filled_in_png(encoder: Encoder, subject: str, brain: BrainRows, seed: int) -> bytes | None:
@@ -78,13 +77,7 @@ def filled_in_png(encoder: Encoder, subject: str, brain: BrainRows, seed: int) -
         axes.tick_params(labelsize=7)
     axes.set_xlabel("voxel, region by region", fontsize=8)
     figure.colorbar(image, ax=figure.axes, label="standard deviations", fraction=0.02)
-    return _png(figure)
-
-
-def _png(figure: Any) -> bytes:
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
-    return buffer.getvalue()
+    return save_figure(figure, dpi=100)
 
 
 LABELS = ("true z, decoded", "reconstructed")

@@ -20,7 +20,7 @@ ALPHA = 0.05
 
 def show_evaluation(made: "EvaluationRef") -> None:
     """Show a folder's scores beside its controls, what a reader has to know, and where the gallery is."""
-    from evaluation.report.verdict import verdict
+    from evaluation.report.wording import verdict
 
     metrics = made.metrics
     n = metrics["n_test"]
@@ -32,8 +32,7 @@ def show_evaluation(made: "EvaluationRef") -> None:
 
 def show_run_comparison(made: "RunComparison") -> None:
     """Show two runs metric by metric, their paired difference, and what a reader has to know."""
-    from evaluation.report.verdict import p_words
-    from evaluation.report.wording import metric_label, number, ordered_metrics
+    from evaluation.report.wording import metric_label, number, ordered_metrics, p_words
 
     report = made.report
     first, second = (f"{run['study']}/{run['run']}" for run in report["runs"])

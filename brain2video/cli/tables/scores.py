@@ -12,18 +12,7 @@ from rich.table import Table
 WIDTH = 120
 """Columns of a table that goes into a file or a pipe."""
 REPORT_WIDTH = 150
-"""The same for a report; a narrower screen is shown the rows of `NARROW` alone."""
-NARROW = ("reconstruction", "shuffled_brain", "oracle")
-SHORT = {
-    "reconstruction": "reconstruction",
-    "shuffled_brain": "shuffled\nbrain",
-    "mean_predictor": "mean\npredictor",
-    "prior": "prior",
-    "nearest_training_clip": "nearest\ntraining",
-    "noise_ceiling": "noise\nceiling",
-    "oracle": "oracle",
-}
-"""The rows of a report as columns, in the order in which they are read from the left."""
+"""The same for a report; a narrower screen shows three rows."""
 
 
 def print_report(title: str, metrics: Mapping[str, Any]) -> None:
@@ -33,19 +22,19 @@ def print_report(title: str, metrics: Mapping[str, Any]) -> None:
     ----------
     metrics : what `metrics.json` holds
     """
-    from evaluation.report.verdict import p_words
-    from evaluation.report.wording import metric_label, number, ordered_metrics
-    from evaluation.statistics.scores import RECONSTRUCTION, SHUFFLED
+    from evaluation.report.wording import metric_label, number, ordered_metrics, p_words, row_label
+    from evaluation.statistics.scores import CONTROLS, NOISE_CEILING, ORACLE, RECONSTRUCTION, SHUFFLED
 
     rows = metrics["rows"]
     tests = metrics.get("comparisons", {}).get(SHUFFLED, {})
     paper = Console(width=None if sys.stdout.isatty() else REPORT_WIDTH)
     wide = paper.width >= REPORT_WIDTH
-    shown = [row for row in SHORT if row in rows and (wide or row in NARROW)]
+    columns = (RECONSTRUCTION, *CONTROLS, NOISE_CEILING, ORACLE) if wide else (RECONSTRUCTION, SHUFFLED, ORACLE)
+    shown = [row for row in columns if row in rows]
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 2), pad_edge=False)
     table.add_column("", no_wrap=wide)
     for row in shown:
-        table.add_column(SHORT[row], justify="right", no_wrap=True)
+        table.add_column("\n".join(row_label(row).split()[:2]), justify="right", no_wrap=True)
         if row == RECONSTRUCTION:
             table.add_column("p against\nshuffled", justify="right", no_wrap=True)
     table.add_column("chance", justify="right", no_wrap=True)

@@ -116,7 +116,7 @@ def show_reconstruction(study: "Study") -> None:
     if nothing is not None:
         console.print(nothing, highlight=False)
         return
-    from evaluation.report.verdict import verdict
+    from evaluation.report.wording import verdict
 
     latest = study.outputs / "latest"
     metrics = read_json(latest / "metrics.json")
