@@ -320,8 +320,8 @@ def epe_512(prediction: Array, truth: Array, groups: Array | None = None) -> Per
     """Compare motion as published: the mean end-point error of Farneback's flow at 512×512, in pixels; lower is better.
 
     As `epe`, with every frame brought to 512 × 512 first (bilinear), whatever its proportions. It takes about a tenth
-    of a second a pair of frames, so it is computed only where a study names it. After Lu et al. (2025). The traps are
-    those of `epe`.
+    of a second a pair of frames, so it is computed only where a study names it. After Lu et al. (2025). For its traps
+    see `epe`: compare it with the mean predictor's row.
     """
     return by_clip(partial(_clip_error, PUBLISHED_SIDE), prediction, truth)
 

@@ -98,7 +98,7 @@ def score_pairs(
     scored = table.values[RECONSTRUCTION]
     why = why_skipped(config.metrics, list(scored), truth, NEEDS_OF_A_FOLDER)
     if not scored:
-        raise ConfigError(f"no metric can be had: {'; '.join(why)}")
+        raise ConfigError(f"no metric can be computed: {'; '.join(why)}")
     report = table.report()
     notes = [*black_note(made, paired.stimuli), *(captions.notes if captions else []), *why, NO_MODEL]
     diagnosed = None

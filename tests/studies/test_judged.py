@@ -31,7 +31,7 @@ def test_every_row_that_can_be_had_is_there_and_the_others_are_named(study: Stud
     assert set(metrics["comparisons"]) == set(CONTROLS) - {PRIOR}
     said = metrics["notes"]
     assert said[0] == "no prior: z is decoded directly, without a generator that could invent something"
-    assert "left out, computed only where it is named: epe_512" in said
+    assert "skipped epe_512: computed only where it is named" in said
     assert any(note.startswith("skipped similarity") and note.endswith(": needs judges.clip") for note in said)
     two_way = {row: entries["pixels.two_way"]["value"] for row, entries in metrics["rows"].items()}
     assert two_way[MEAN] == pytest.approx(0.5)

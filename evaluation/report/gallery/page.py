@@ -44,7 +44,7 @@ KNOWN = {"schema", "study", "run", "n_test", "rows", "comparisons", "permutation
 ROW_MEANINGS = {
     RECONSTRUCTION: "made from the brain's responses to the test clips",
     NEAREST: "the training clip most like the prediction: the result of recalling a training clip",
-    PRIOR: "generated from noise alone, without a caption",
+    PRIOR: "what the generator makes from noise alone, without a caption",
     MEAN: "rendered from the mean of the training targets",
     SHUFFLED: "the same models on responses in random order",
     NOISE_CEILING: "the true targets with the noise of the test responses: an estimated upper bound",
