@@ -126,21 +126,21 @@ def ssim_gaussian(prediction: Array, truth: Array, groups: Array | None = None) 
     return by_clip(_clip_ssim_gaussian, prediction, truth)
 
 
-def _clip_ssim(one: Array, other: Array) -> float:
+def _clip_ssim(predicted: Array, true: Array) -> float:
     """Return the mean SSIM of a clip's RGB frames; bytes are added up as integers, which is exact and fast."""
-    if not np.isfinite(one).all():
+    if not np.isfinite(predicted).all():
         return float("nan")
-    pair, most = (one, other), 255
-    if one.dtype != np.uint8 or other.dtype != np.uint8:
-        pair, most = (unit_clip(one), unit_clip(other)), 1
+    pair, peak = (predicted, true), 255
+    if predicted.dtype != np.uint8 or true.dtype != np.uint8:
+        pair, peak = (unit_clip(predicted), unit_clip(true)), 1
     frames = zip(*(map(np.ascontiguousarray, clip) for clip in pair), strict=True)
-    return float(np.mean([_frame_ssim(UNIFORM, a, b, most) for a, b in frames]))
+    return float(np.mean([_frame_ssim(UNIFORM, a, b, peak) for a, b in frames]))
 
 
-def _clip_ssim_gaussian(one: Array, other: Array) -> float:
-    if not np.isfinite(one).all():
+def _clip_ssim_gaussian(predicted: Array, true: Array) -> float:
+    if not np.isfinite(predicted).all():
         return float("nan")
-    frames = zip(*(map(_grey, unit_clip(clip)) for clip in (one, other)), strict=True)
+    frames = zip(*(map(_grey, unit_clip(clip)) for clip in (predicted, true)), strict=True)
     return float(np.mean([_frame_ssim(GAUSSIAN, a, b, 1) for a, b in frames]))
 
 
@@ -148,17 +148,17 @@ def _grey(frame: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(cv2.transform(frame, np.array([GREY_WEIGHTS])))
 
 
-def _frame_ssim(window: _Window, one: Array, other: Array, most: int) -> float:
-    """Return the mean SSIM of two frames with values from 0 to `most`.
+def _frame_ssim(window: _Window, predicted: Array, true: Array, peak: int) -> float:
+    """Return the mean SSIM of two frames with values from 0 to `peak`.
 
     With sums S over a window of weight w, and d the divisor, everything is multiplied by w² (means) or w d (variances),
     so that nothing is divided before the end: of bytes, all terms are integers below 2³¹.
     """
     total, weight = window.total, window.weight
-    sum_1, sum_2 = total(one), total(other)
+    sum_1, sum_2 = total(predicted), total(true)
     means = sum_1 * sum_2
-    covariance = total(_product(one, other))
-    variances = total(_product(one, one) + _product(other, other))
+    covariance = total(_product(predicted, true))
+    variances = total(_product(predicted, predicted) + _product(true, true))
     sum_1 *= sum_1
     sum_2 *= sum_2
     sum_1 += sum_2
@@ -166,7 +166,7 @@ def _frame_ssim(window: _Window, one: Array, other: Array, most: int) -> float:
     covariance -= means
     variances *= weight
     variances -= sum_1
-    luminance, contrast = LUMINANCE * (most * weight) ** 2, CONTRAST * most**2 * weight * window.divisor
+    luminance, contrast = LUMINANCE * (peak * weight) ** 2, CONTRAST * peak**2 * weight * window.divisor
     above = means * 2.0
     above += luminance
     term = covariance * 2.0
@@ -178,8 +178,8 @@ def _frame_ssim(window: _Window, one: Array, other: Array, most: int) -> float:
     return float(above[edge:-edge, edge:-edge].mean())
 
 
-def _product(one: Array, other: Array) -> Array:
-    return np.asarray(cv2.multiply(one, other, dtype=cv2.CV_32S if one.dtype == np.uint8 else cv2.CV_64F))
+def _product(predicted: Array, true: Array) -> Array:
+    return np.asarray(cv2.multiply(predicted, true, dtype=cv2.CV_32S if predicted.dtype == np.uint8 else cv2.CV_64F))
 
 
 FLOOR = 1 / 12 / 255**2
@@ -197,8 +197,8 @@ def psnr(prediction: Array, truth: Array, groups: Array | None = None) -> PerSti
     return by_clip(_clip_psnr, prediction, truth)
 
 
-def _clip_psnr(one: NDArray[np.uint8], other: Array) -> float:
-    error = np.square(unit_clip(one) - unit_clip(other)).mean(axis=(1, 2, 3))
+def _clip_psnr(predicted: NDArray[np.uint8], true: Array) -> float:
+    error = np.square(unit_clip(predicted) - unit_clip(true)).mean(axis=(1, 2, 3))
     return float((-10 * np.log10(np.maximum(error, FLOOR))).mean())
 
 
@@ -222,8 +222,8 @@ def hue(prediction: Array, truth: Array, groups: Array | None = None) -> PerStim
     return by_clip(_clip_hue, prediction, truth)
 
 
-def _clip_hue(one: Array, other: Array) -> float:
-    predicted, true = unit_clip(one), unit_clip(other)
+def _clip_hue(predicted: Array, true: Array) -> float:
+    predicted, true = unit_clip(predicted), unit_clip(true)
     if not np.isfinite(predicted).all():
         return float("nan")
     sums = np.sum([_frame_hue(a, b) for a, b in zip(predicted, true, strict=True)], axis=0)
@@ -231,9 +231,9 @@ def _clip_hue(one: Array, other: Array) -> float:
     return alike / total if total > MIN_CHROMA * true[..., 0].size else float("nan")
 
 
-def _frame_hue(one: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[float, float]:
+def _frame_hue(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> tuple[float, float]:
     """Return the sum over pixels of the true chroma times the cosine of the hue difference, and of the true chroma."""
-    (a, b), (wanted_a, wanted_b) = (cv2.split(cv2.transform(frame, CHROMA_PLANE)) for frame in (one, other))
+    (a, b), (wanted_a, wanted_b) = (cv2.split(cv2.transform(frame, CHROMA_PLANE)) for frame in (predicted, true))
     length, weight = np.sqrt(a * a + b * b), np.sqrt(wanted_a * wanted_a + wanted_b * wanted_b)
     alike = (a * wanted_a + b * wanted_b) / np.where(length > MIN_CHROMA, length, np.inf)
     return float(alike.sum()), float(weight.sum())
@@ -259,10 +259,10 @@ def hue_pcc(prediction: Array, truth: Array, groups: Array | None = None) -> Per
     return by_clip(_clip_hue_pcc, prediction, truth)
 
 
-def _clip_hue_pcc(one: Array, other: Array) -> float:
-    if not np.isfinite(one).all():
+def _clip_hue_pcc(predicted: Array, true: Array) -> float:
+    if not np.isfinite(predicted).all():
         return float("nan")
-    pairs = zip(bytes_clip(one), bytes_clip(other), strict=True)
+    pairs = zip(bytes_clip(predicted), bytes_clip(true), strict=True)
     return float(np.mean([_cosine(_hue_of_bgr(a), _hue_of_bgr(b)) for a, b in pairs]))
 
 
@@ -326,10 +326,10 @@ def epe_512(prediction: Array, truth: Array, groups: Array | None = None) -> Per
     return by_clip(partial(_clip_error, PUBLISHED_SIDE), prediction, truth)
 
 
-def _clip_error(side: int | None, one: Array, other: Array) -> float:
-    if not np.isfinite(one).all():
+def _clip_error(side: int | None, predicted: Array, true: Array) -> float:
+    if not np.isfinite(predicted).all():
         return float("nan")
-    a, b = (_grey_frames(bytes_clip(clip), side) for clip in (one, other))
+    a, b = (_grey_frames(bytes_clip(clip), side) for clip in (predicted, true))
     flows = zip(pairwise(a), pairwise(b), strict=True)
     errors = [np.linalg.norm(_flow(*ours) - _flow(*true), axis=-1).mean() for ours, true in flows]
     unit = 1.0 if side else 100 / max(a[0].shape)

@@ -115,7 +115,7 @@ MISTAKES = [
     (["good", "--truth", "truth", "--captions", "wrong.csv"], "has no column 'stimulus', found name, words"),
     (["good", "--truth", "truth", "--captions", "none.csv"], "none.csv: no such table of captions"),
     (["good", "--truth", "truth", "--metrics", "two_wey"], "unknown metric 'two_wey'; did you mean 'two_way'"),
-    (["good", "--truth", "truth", "--metrics", "similarity"], "no metric can be computed: skipped similarity: needs a CLIP"),
+    (["good", "--truth", "truth", "--metrics", "similarity"], "no metric can be computed: skipped similarity: needs"),
     (["good", "--truth", "truth", "--judge", "truth"], "holds no judge"),
     (["good", "--truth", "truth", "--clip", "empty"], "empty"),
     (["good", "--truth", "truth", "--video-classifier", "nobody/nothing"], "nobody/nothing"),
