@@ -177,7 +177,8 @@ def _need(name: str, truth: Spaces, needs: Needs) -> str:
         return needs["groups"]
     arrays = (in_space(truth, candidate) for candidate in _spaces(chosen, space, truth))
     array = next((array for array in arrays if array is not None), None)
-    return needs.get(chosen.view, f"the space '{space}'") if array is None else _need_of_size(chosen, array.shape)
+    of_size = None if array is None else _need_of_size(chosen, array.shape)
+    return of_size or needs.get(chosen.view, f"the space '{space}'" if space else "predictions in the same space")
 
 
 def _spaces(chosen: Metric, space: str, truth: Spaces) -> Sequence[str]:
@@ -187,11 +188,14 @@ def _spaces(chosen: Metric, space: str, truth: Spaces) -> Sequence[str]:
     return of_view or [name for name in truth if is_centred(name) == (chosen.view == "centred")]
 
 
-def _need_of_size(chosen: Metric, shape: tuple[int, ...]) -> str:
+def _need_of_size(chosen: Metric, shape: tuple[int, ...]) -> str | None:
+    """Return what the truth's shape lacks, None where it has all that the metric needs."""
     if shape[0] < chosen.min_stimuli:
         return f"{chosen.min_stimuli} stimuli, found {shape[0]}"
     if chosen.view in ("frames", "frame_vectors") and shape[1] < chosen.min_frames:
         return f"{chosen.min_frames} frames a clip, found {shape[1]}"
-    if chosen.view == "classes":
+    if chosen.view == "classes" and shape[-1] < chosen.min_classes:
         return f"{chosen.min_classes} classes, found {shape[-1]}"
-    return f"frames of {chosen.min_side} pixels a side, found {min(shape[2:4])}"
+    if chosen.view == "frames" and min(shape[2:4]) < chosen.min_side:
+        return f"frames of {chosen.min_side} pixels a side, found {min(shape[2:4])}"
+    return None

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from evaluation.diagnoses.dimension import MIN_STIMULI, SHARE, cumulative_share, effective_dimension
 from evaluation.metrics import PerStimulus
-from evaluation.report.charts.style import save_figure
+from evaluation.report.charts.style import save_figure, shortened
 from evaluation.report.wording import number
 
 SIZE, DPI = (12.0, 4.7), 100
@@ -114,7 +114,7 @@ def _draw_scores(
     known = np.isfinite(values)
     axes.scatter(distance[known], values[known], s=18, color=POINT, alpha=0.75, linewidth=0, zorder=2)
     axes.set_xlabel("distance to the nearest training stimulus (1 − r)")
-    axes.set_ylabel(_short(label), fontsize=9)
+    axes.set_ylabel(shortened(label, LABEL_WIDTH), fontsize=9)
     if not higher_is_better:
         axes.annotate(
             "lower is better", (0, 0), (4, 4), xycoords="axes fraction", textcoords="offset points", fontsize=8
@@ -131,10 +131,6 @@ def _draw_scores(
     if not known.all():
         text = f"{(~known).sum()} without a score"
         axes.text(0.99, 0.01, text, transform=axes.transAxes, ha="right", fontsize=8, color=WORDS)
-
-
-def _short(label: str) -> str:
-    return label if len(label) <= LABEL_WIDTH else f"{label[: LABEL_WIDTH - 1].rstrip()}…"
 
 
 def _with_room(limits: tuple[float, float]) -> tuple[float, float]:

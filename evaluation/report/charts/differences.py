@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluation.metrics import metric, metric_names
-from evaluation.report.charts.style import prepare_rows, save_figure
+from evaluation.report.charts.style import prepare_rows, save_figure, shortened
 from evaluation.report.wording import metric_label, number, ordered_metrics, p_words, row_label
 from evaluation.statistics.scores import RECONSTRUCTION
 
@@ -90,7 +90,7 @@ def _is_share(name: str) -> bool:
 
 
 def _head(figure: Any, report: Mapping[str, Any], height: float) -> None:
-    first, second = (_shortened(f"{run['study']}/{run['run']}", NAME_WIDTH) for run in report["runs"])
+    first, second = (shortened(f"{run['study']}/{run['run']}", NAME_WIDTH) for run in report["runs"])
     row = "" if report["row"] == RECONSTRUCTION else f"{row_label(report['row'])}: "
     figure.text(0.012, 1 - 0.16 / height, f"{row}{second} minus {first}", fontsize=12, weight="bold", va="top")
     n = report["n"]
@@ -113,13 +113,9 @@ def _draw_panel(axes: Any, entries: Mapping[str, Entry], n: int) -> None:
 
 
 def _label(name: str, entry: Entry, n: int) -> str:
-    label = _shortened(metric_label(name), LABEL_WIDTH)
+    label = shortened(metric_label(name), LABEL_WIDTH)
     counted = f" (n = {entry['n']})" if entry["n"] != n else ""
     return label + counted
-
-
-def _shortened(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width - 1].rstrip()}…"
 
 
 def _drawn(entry: Entry) -> Sequence[float]:

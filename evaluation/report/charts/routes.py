@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from evaluation.report.charts.style import prepare_rows, save_figure, write_at_foot, write_beside
+from evaluation.report.charts.style import prepare_rows, save_figure, shortened, write_at_foot, write_beside
 from evaluation.report.wording import number, ordered_rows, row_label
 from evaluation.statistics.scores import NOISE_CEILING, ORACLE, REFERENCES
 from evaluation.statistics.spaces import is_centred, plain
@@ -110,10 +110,9 @@ def _draw_panel(axes: Any, name: str | None, target: Mapping[str, Any], rows: li
 
 
 def _name(row: str, chosen: str | None) -> str:
-    label = row_label(row)
-    room = LABEL_WIDTH - len(MARK) - 2 if row == chosen else LABEL_WIDTH  # bold letters are wider
-    shown = label if len(label) <= room else f"{label[: room - 1].rstrip()}…"
-    return shown + MARK if row == chosen else shown
+    if row == chosen:
+        return shortened(row_label(row), LABEL_WIDTH - len(MARK) - 2) + MARK  # bold letters are wider
+    return shortened(row_label(row), LABEL_WIDTH)
 
 
 def _style(row: str, chosen: str | None) -> dict[str, Any]:

@@ -28,6 +28,11 @@ def prepare_rows(axes: Any, labels: Sequence[str], fontsize: float) -> None:
     axes.set_yticks(range(len(labels)), labels, fontsize=fontsize)
 
 
+def shortened(text: str, width: int) -> str:
+    """Return a text of at most `width` characters, with an ellipsis where it was cut."""
+    return text if len(text) <= width else f"{text[: width - 1].rstrip()}…"
+
+
 def write_beside(axes: Any, place: float, text: str, **style: Any) -> None:
     """Write the value of a row at the panel's right."""
     where = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
