@@ -91,8 +91,17 @@ def append(file: Path, text: str) -> None:
     file.write_text(file.read_text() + text)
 
 
-def test_no_step_works_where_everything_is_up_to_date_and_a_comment_is_no_change(copied: Path) -> None:
-    append(copied / "models" / "regressors" / "ridge" / "ridge.py", "\n# a thought\n")
+def edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def test_no_step_works_where_a_comment_or_the_text_of_an_exception_is_all_that_changed(copied: Path) -> None:
+    ridge = copied / "models" / "regressors" / "ridge" / "ridge.py"
+    append(ridge, "\n# a thought\n")
+    edit(ridge, "the targets hold NaN or infinity; extract them again", "a target is not finite; extract it again")
+    edit(copied / "feature_store" / "sources" / "arrays.py", "no such", "there is no such")
     said = program(copied, MAIN, "run", "-c", "configs/small.yaml")
     assert re.search(r"0 of \d+ steps had work to do", said)
     assert "orchestration" in said
@@ -106,8 +115,13 @@ def test_an_edited_library_file_runs_what_depends_on_it(copied: Path, again: Aga
     assert again() == readers, "a reconstruction reads the source's clips; no store changed, so no training follows"
 
 
-def test_what_follows_from_a_changed_result_runs_too(copied: Path, again: Again) -> None:
-    append(copied / "models" / "regressors" / "ridge" / "ridge.py", "\nUNUSED = 1\n")
+def test_another_way_to_read_captions_makes_the_reconstruction_again(copied: Path, again: Again) -> None:
+    edit(copied / "simulation" / "world.py", "caption.strip().lower()", "caption.strip().casefold()")
+    assert again() == {"reconstruct_videos"}
+
+
+def test_another_renderer_makes_training_and_what_follows_again(copied: Path, again: Again) -> None:
+    append(copied / "studies" / "decoding" / "render.py", "\nUNUSED = 1\n")
     worked = again()
     assert {"fit_models", "register_models", "reconstruct_videos"} <= worked
     assert not {name for name in worked if ":" in name}
