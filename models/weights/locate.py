@@ -45,7 +45,7 @@ INDEX = "model*.index.json"
 DOWNLOADED = "data/weights"
 """Where `brain2video download weights` puts models, by their names on the hub, below the study's root."""
 
-PUBLISHED = Path(__file__).with_name("published")
+PUBLISHED = Path(__file__).parents[1] / "published"
 """Settings of the published models that the shipped studies name, and in `files.json` the bytes of their weights."""
 
 SHIPPED = "the small world's models come with the project, in models/small_world"
@@ -123,7 +123,7 @@ def settings_folder(weights: str, root: Path, part: str = "") -> Path:
     for folder in (
         root / weights,
         root / DOWNLOADED / weights,
-        Path(__file__).parents[1] / weights,
+        Path(__file__).parents[2] / weights,
         PUBLISHED / weights,
     ):
         if (folder / part / "config.json").is_file():

@@ -28,7 +28,7 @@ def main(file: Path) -> None:
     """Measure every stage."""
     study = Study.model_validate_json(file.read_text())
     peaks = {
-        "ingest": measured(lambda: [ingest(study, subject) for subject in subjects_of(study)]),
+        "ingest": measured(lambda: [ingest(study, subject) for subject in subjects_of(study.source)]),
         "extract": measured(lambda: [extract(study, target) for target in study.targets]),
         "train": measured(lambda: fit(study)),
     }

@@ -57,8 +57,9 @@ def plan(
         made = make(study, subjects=scaled, supposed=supposed(assume), states=states)
     if as_json:
         import json
+        from dataclasses import asdict
 
-        typer.echo(json.dumps(made.record(), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(asdict(made), indent=2, ensure_ascii=False))
     else:
         show_plan(made, cards)
 

@@ -11,7 +11,8 @@ from rich.table import Table
 from brain2video.cli.tables.scores import WIDTH
 
 if TYPE_CHECKING:
-    from studies.planning.plan import GroupPlan, Plan
+    from studies.planning.plan import Plan
+    from studies.planning.store_size import GroupSize
 
 MANY = 12
 """Groups above which those of one kind are shown as one line."""
@@ -78,7 +79,7 @@ def _store(plan: "Plan") -> list[tuple[str, ...]]:
     return [*rows, _row("in all", "", plan.groups, [f"{size(plan.size_left)} left to write"])]
 
 
-def _row(name: str, shape: str, groups: Sequence["GroupPlan"], states: list[str]) -> tuple[str, ...]:
+def _row(name: str, shape: str, groups: Sequence["GroupSize"], states: list[str]) -> tuple[str, ...]:
     counts = sum(one.chunks for one in groups), sum(one.files for one in groups)
     return (name, shape, *(f"{n:,}" for n in counts), size(sum(one.size for one in groups)), ", ".join(states))
 
