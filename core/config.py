@@ -84,9 +84,9 @@ def _follow(model: type[BaseModel], loc: list[Any]) -> tuple[list[Any], list[typ
 
 
 def _tag_of(model: type[BaseModel]) -> Any:
-    """Return the value that distinguishes a model from the others of its union: the default of its literal key."""
-    tags = [field.default for field in model.model_fields.values() if get_origin(field.annotation) is Literal]
-    return tags[0] if tags else None
+    """Return what distinguishes a model from the others of its union: the default of its key of a single value."""
+    fields = [field for field in model.model_fields.values() if get_origin(field.annotation) is Literal]
+    return next((field.default for field in fields if len(get_args(field.annotation)) == 1), None)
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 
 from core.checkout import project_root
+from core.moved import report_moved_modules
 
 
 def defaults() -> dict[str, str]:
@@ -62,3 +63,4 @@ def quiet(debug: bool) -> None:
 
 
 prepare()
+report_moved_modules()

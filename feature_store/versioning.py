@@ -77,25 +77,21 @@ def states(root: Path, groups: Sequence[Path]) -> dict[Path, str]:
     if os.environ.get("DVC_STAGE"):
         return dict.fromkeys(groups, LEFT_TO_DVC)
     with _asking:
-        return _states(root, groups)
-
-
-def _states(root: Path, groups: Sequence[Path]) -> dict[Path, str]:
-    repo = _open(root)
-    if repo is None:
-        return dict.fromkeys(groups, "not under version control")
-    with repo:
-        owners = _owners(repo)
+        repo = _open(root)
+        if repo is None:
+            return dict.fromkeys(groups, "not under version control")
         state = {}
-        for group in groups:
-            stage = owners.get(group.resolve())
-            if stage is None:
-                state[group] = "no stage in dvc.yaml"
-                continue
-            outs = [out for loaded in repo.stage.collect(stage) for out in loaded.outs]
-            changed = any(out.status() for out in outs if Path(out.fs_path).resolve() == group.resolve())
-            state[group] = CHANGED if changed else "versioned"
-    return state
+        with repo:
+            owners = _owners(repo)
+            for group in groups:
+                stage = owners.get(group.resolve())
+                if stage is None:
+                    state[group] = "no stage in dvc.yaml"
+                    continue
+                outs = [out for loaded in repo.stage.collect(stage) for out in loaded.outs]
+                changed = any(out.status() for out in outs if Path(out.fs_path).resolve() == group.resolve())
+                state[group] = CHANGED if changed else "versioned"
+        return state
 
 
 def unverified_remotes(root: Path) -> list[str]:

@@ -1,1 +1,1 @@
-"""How ZenML keeps and shows what steps hand on: references with digests, never arrays."""
+"""How ZenML keeps and shows the outputs of steps: references with digests, never arrays."""

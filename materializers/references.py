@@ -1,4 +1,4 @@
-"""Keeps a reference as JSON in ZenML's artifact store, names it by what it refers to, and shows it as a page."""
+"""Keeps a reference as JSON in ZenML's artifact store, and shows it as a page."""
 
 import html
 import json
@@ -11,14 +11,11 @@ from zenml.metadata.metadata_types import MetadataType
 
 from core.checkout import project_root
 from core.config import Config
-from core.files import digest_json
 from models.registry.sets import ModelSet
 from studies.references import GroupRef, ReconstructionRef, RegionsRef, TrainingRef
 from studies.runs import BRAIN, GALLERY, REGIONS_CHART, SHEET
 
 FILE = "reference.json"
-NOT_CONTENT = {"fresh", "dvc_state", "pictures"}
-"""Says how a run went, not what it refers to: it must not make a re-run look like a change."""
 
 
 class ReferenceMaterializer(BaseMaterializer):
@@ -43,10 +40,6 @@ class ReferenceMaterializer(BaseMaterializer):
         """Write the reference as JSON."""
         with self.artifact_store.open(f"{self.uri}/{FILE}", "w") as file:
             file.write(data.model_dump_json(indent=2))
-
-    def compute_content_hash(self, data: Config) -> str | None:
-        """Return a hash of what is referred to: the same store or models make everything downstream the same."""
-        return digest_json(data.model_dump(mode="json", exclude=NOT_CONTENT))
 
     def extract_metadata(self, data: Config) -> dict[str, MetadataType]:
         """Return the reference's short fields, which ZenML lists beside the artifact."""

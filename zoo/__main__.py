@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 import core.environment as environment
-from brain2video.cli.launch import working
+from brain2video.cli.progress import working
 from core.errors import Brain2VideoError
 
 app = typer.Typer(name="zoo", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)

@@ -1,101 +1,72 @@
-"""Triggers a pipeline from the command line and shows its progress, with rich."""
+"""Triggers a pipeline from the command line and returns the references that its steps returned."""
 
 import importlib
 import os
-import signal
-import sys
-import threading
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-from rich.console import Console
-from rich.markup import escape
-
+from brain2video.cli.progress import working
 from core.checkout import project_root
 from core.errors import ConfigError
-from core.files import disk_explained
-from core.progress import WORK, listening, report
+from core.progress import WORK, report
 
 if TYPE_CHECKING:
+    from models.registry.sets import ModelSet
+    from studies.references import ReconstructionRef, RegionsRef, TrainingRef
     from studies.study import Study
 
-EVERY_S = 5.0
-"""Seconds between two lines about the same work."""
-STEP_THREADS = "ThreadPoolExecutor"
-"""How the names of the threads begin in which ZenML runs mapped steps."""
+
+class PipelineResult:
+    """The references that the steps of a finished run returned, each loaded when it is asked for.
+
+    Parameters
+    ----------
+    run : ZenML's record of the run
+    """
+
+    def __init__(self, run: Any) -> None:
+        self._steps = run.steps
+
+    @property
+    def training(self) -> "TrainingRef":
+        """The training run."""
+        reference: TrainingRef = self._load("fit_models", "training")
+        return reference
+
+    @property
+    def candidate(self) -> "ModelSet":
+        """The model set that was compared with production."""
+        models: ModelSet = self._load("promote_models", "candidate")
+        return models
+
+    @property
+    def regions(self) -> "RegionsRef":
+        """The decoding from each ROI."""
+        reference: RegionsRef = self._load("decode_regions", "regions")
+        return reference
+
+    @property
+    def reconstruction(self) -> "ReconstructionRef":
+        """The reconstruction of the test stimuli or of a file of responses."""
+        step = "reconstruct_videos" if "reconstruct_videos" in self._steps else "reconstruct_responses"
+        reference: ReconstructionRef = self._load(step, "reconstruction")
+        return reference
+
+    def _load(self, step: str, output: str) -> Any:
+        (artifact,) = self._steps[step].outputs[output]
+        return artifact.load()
 
 
-class ProgressLines:
-    """Shows progress as lines, which read the same on a terminal and in a log: what, how far, how long."""
+def launch(name: str, config: str, overrides: list[str] | None, **parameters: Any) -> PipelineResult:
+    """Run a pipeline by its name and return what its steps returned.
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self.stopped = False
-        """Whether a person wants everything to end: who reports from a step's thread next then ends there."""
-        self._started: dict[str, float] = {}
-        self._said: dict[str, float] = {}
-
-    def __call__(self, what: str, done: int, total: int, note: str) -> None:
-        """Take one report."""
-        if self.stopped and threading.current_thread().name.startswith(STEP_THREADS):
-            raise KeyboardInterrupt
-        now, text, aside = time.monotonic(), escape(what), f"; {escape(note)}" if note else ""
-        if what not in self._started:
-            self._started[what] = self._said[what] = now
-            if done < total:
-                self._console.print(f"  [dim]{text} …[/]", highlight=False)
-        seconds = now - self._started[what]
-        if done >= total:
-            count = f" {total:,}" if total > 1 else ""
-            rate = f", {total / seconds:,.1f} a second" if total > 1 and seconds > 0.1 else ""
-            self._console.print(f"  [green]✓[/] {text}{count} [dim]({seconds:.1f} s{rate}{aside})[/]", highlight=False)
-            del self._started[what]
-        elif now - self._said[what] >= EVERY_S:
-            self._said[what] = now
-            left = f", {done / seconds:,.1f} a second, {seconds * (total - done) / done:.0f} s left" if done else ""
-            self._console.print(f"  [dim]{text}: {done:,} of {total:,}{left}{aside}[/]", highlight=False)
-
-
-@contextmanager
-def working(interrupted: str = "interrupted; nothing half-written is kept") -> Iterator[Console]:
-    """Show progress while a block works, and explain a full or protected disk; on Ctrl-C say so, and end with 130."""
-    console = Console(stderr=True, soft_wrap=True)
-    lines = ProgressLines(console)
-    try:
-        with _stopping(lines), listening(lines), disk_explained(project_root()):
-            yield console
-    except KeyboardInterrupt:
-        console.print(f"[yellow]{escape(interrupted)}[/]", highlight=False)
-        raise typer.Exit(130) from None
-
-
-@contextmanager
-def _stopping(lines: ProgressLines) -> Iterator[None]:
-    """End what steps do in threads and in processes of their own on Ctrl-C too, which only reaches the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        lines.stopped = True
-        if "core.executors" in sys.modules:
-            sys.modules["core.executors"].end_workers()
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def launch(name: str, config: str, overrides: list[str] | None, **parameters: Any) -> None:
-    """Trigger a pipeline; what a step raised is raised here."""
+    Raises
+    ------
+    Exception
+        What a step raised.
+    """
     with working() as console:
         console.print(f"[bold]{name}[/] [dim]{config}[/]", highlight=False)
         WORK.reset()
@@ -104,25 +75,26 @@ def launch(name: str, config: str, overrides: list[str] | None, **parameters: An
         module = importlib.import_module(f"pipelines.{name}")
         run = getattr(module, name)(study=config, overrides=list(overrides or []), **parameters)
         console.print(_account(run, time.monotonic() - started), highlight=False)
+    return PipelineResult(run)
 
 
 def take_part(study: "Study", together: dict[str, Any]) -> None:
-    """Train with other machines, of which one runs the pipeline; the run is where all of them see it."""
+    """Train with other machines, one of which runs the pipeline; all of them see the run that it writes."""
     from models.training.settings import DistributedConfig
     from studies.training.distributed import fit_distributed
 
     if together.get("nodes", 1) == 1:
-        raise ConfigError("--join: takes part with other machines; say how many with --nodes, and --rendezvous")
+        raise ConfigError("--join: takes part with other machines; give their number with --nodes, and --rendezvous")
     with working() as console:
-        made = fit_distributed(study, DistributedConfig.model_validate(together))
-        console.print(f"[green]took part in[/] {made.folder}", highlight=False)
+        training = fit_distributed(study, DistributedConfig.model_validate(together))
+        console.print(f"[green]took part in[/] {training.folder}", highlight=False)
 
 
 def _account(run: Any, seconds: float) -> str:
-    """Return what of a run was work and what orchestration: ZenML's own time, and the imports that it needs."""
+    """Return a run's line: the steps that worked, and the share of orchestration, ZenML's own time and its imports."""
     steps, share = len(run.steps), max(0.0, seconds - WORK.seconds)
-    told = f"{steps - WORK.up_to_date} of {steps} steps had work to do, {WORK.up_to_date} results were up to date"
-    return f"[dim]{run.name}: {told}; {seconds:.1f} s, orchestration {share:.1f} s of it ({share / seconds:.0%})[/]"
+    counts = f"{steps - WORK.up_to_date} of {steps} steps had work to do, {WORK.up_to_date} results were up to date"
+    return f"[dim]{run.name}: {counts}; {seconds:.1f} s, orchestration {share:.1f} s of it ({share / seconds:.0%})[/]"
 
 
 def commit(folder: Path, config: str, overrides: list[str] | None) -> None:

@@ -19,16 +19,16 @@ from rich.console import Console
 from core.errors import ServerError
 
 HOST = "127.0.0.1"
-PATIENCE_S = 120
-GOODBYE_S = 10
+START_TIMEOUT_S = 120
+STOP_TIMEOUT_S = 10
 """How long the server may take to end before it is killed."""
 SCRIPT = Path(__file__).resolve().parents[2] / "mlflow" / "serve.sh"
-ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Server = subprocess.Popen[bytes]
 
 
 def serve(port: int, *, browser: bool = True) -> None:
-    """Start the server, say when it answers and show it in a browser, and stay until Ctrl-C.
+    """Start the server, print its address when it answers, show it in a browser, and serve until Ctrl-C.
 
     Raises
     ------
@@ -51,11 +51,11 @@ def serve(port: int, *, browser: bool = True) -> None:
         except KeyboardInterrupt:
             console.print("[dim]ending MLflow[/]")
             return
-    raise ServerError(f"the MLflow server ended by itself with code {code}; its lines above say why")
+    raise ServerError(f"the MLflow server ended by itself with code {code}; see its lines above")
 
 
 def open_browser(address: str) -> bool:
-    """Show an address to whoever sits at a terminal with a display; return whether that was so."""
+    """Open an address in a browser where stdout is a terminal with a display; return whether it was opened."""
     display = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     return bool(sys.stdout.isatty() and display) and webbrowser.open(address)
 
@@ -79,13 +79,13 @@ def _running(command: list[str]) -> Iterator[Server]:
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in ENDS}
+    before = {number: signal.signal(number, interrupt) for number in STOP_SIGNALS}
     try:
         server = subprocess.Popen(command, start_new_session=True)
         try:
             yield server
         finally:
-            for number in ENDS:  # a second Ctrl-C must not leave the server behind
+            for number in STOP_SIGNALS:  # a second Ctrl-C must not leave the server behind
                 signal.signal(number, signal.SIG_IGN)
             _end(server)
     finally:
@@ -97,7 +97,7 @@ def _end(server: Server) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(server.pid, number)
-        deadline = time.monotonic() + GOODBYE_S
+        deadline = time.monotonic() + STOP_TIMEOUT_S
         while time.monotonic() < deadline and _alive(server):
             time.sleep(0.1)
 
@@ -112,22 +112,24 @@ def _alive(server: Server) -> bool:
 
 
 def _wait_until_it_answers(server: Server, port: int) -> None:
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever HTTP_PROXY says
-    deadline = time.monotonic() + PATIENCE_S
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # without the proxy of HTTP_PROXY
+    deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if server.poll() is not None:
             _explain_the_database()
-            raise ServerError(f"the MLflow server ended with code {server.returncode}; its lines above say why")
+            raise ServerError(f"the MLflow server ended with code {server.returncode}; see its lines above")
         try:
             with direct.open(f"http://{HOST}:{port}/health", timeout=2):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.3)
-    raise ServerError(f"the MLflow server did not answer on port {port} within {PATIENCE_S} s; see its lines above")
+    raise ServerError(
+        f"the MLflow server did not answer on port {port} within {START_TIMEOUT_S} s; see its lines above"
+    )
 
 
 def _explain_the_database() -> None:
-    """Raise where the database is why the server ended, such as one of another version's schema."""
+    """Raise where the server ended because of the database, such as one with another version's schema."""
     from models.registry.client import client
 
     client()

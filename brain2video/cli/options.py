@@ -1,58 +1,120 @@
-"""Options that several commands take."""
+"""Options that several commands take, alone or in groups."""
 
-from typing import Annotated, Any
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from studies.study import Study
 
 Config = Annotated[str, typer.Option("--config", "-c", help="The study's YAML.", metavar="YAML")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a key; repeatable.", metavar="KEY.PATH=VALUE")]
 NoCommit = Annotated[bool, typer.Option("--no-commit", help="Leave dvc.lock as it is.")]
+Processes = Annotated[int | None, typer.Option("--processes", help="How many train together here, one a GPU.")]
 DEMO = "configs/demo.yaml"
 
-Executor = Annotated[
-    str | None,
-    typer.Option(
-        "--executor", help="Who ingests and extracts: this process (here), more of them (processes), or a dask cluster."
-    ),
-]
-Workers = Annotated[int | None, typer.Option("--workers", help="How many processes; the cores by default.")]
-Address = Annotated[str | None, typer.Option("--address", help="The dask scheduler's.", metavar="tcp://HOST:PORT")]
-Processes = Annotated[int | None, typer.Option("--processes", help="How many train together here, one a GPU.")]
-Nodes = Annotated[int | None, typer.Option("--nodes", help="How many machines train together.")]
-NodeRank = Annotated[int | None, typer.Option("--node-rank", help="Which of them this is, from 0.")]
-Join = Annotated[
-    bool, typer.Option("--join", help="Take part in a training that another machine runs; that one registers it.")
-]
-Rendezvous = Annotated[str | None, typer.Option("--rendezvous", help="Where they meet.", metavar="HOST:PORT")]
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """Which study: its YAML and the keys that are overridden."""
+
+    config: Config = DEMO
+    overrides: Set = None
+
+    def load(self) -> "Study":
+        """Read the study; `ConfigError` for what is wrong with it."""
+        from studies.study import load_study
+
+        return load_study(self.config, self.overrides or [])
 
 
-def executor_of(kind: str | None, workers: int | None, address: str | None) -> dict[str, Any]:
-    """Return who ingests and extracts, as pipelines take it; `ConfigError` where the options do not fit."""
-    from core.executors import ExecutorConfig
+@dataclass(frozen=True)
+class SpreadOptions:
+    """What processes ingest and extract."""
 
-    return _checked(ExecutorConfig, {"kind": kind, "workers": workers, "address": address}, "--executor")
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            "--executor",
+            help="What ingests and extracts: this process (here), several (processes), or a dask cluster (dask).",
+        ),
+    ] = None
+    workers: Annotated[int | None, typer.Option("--workers", help="How many processes; the cores by default.")] = None
+    address: Annotated[
+        str | None, typer.Option("--address", help="The dask scheduler's.", metavar="tcp://HOST:PORT")
+    ] = None
+
+    def executor_config(self) -> dict[str, Any]:
+        """Return the options as pipelines take them; `ConfigError` where they do not fit."""
+        from core.executors import ExecutorConfig
+
+        return _checked(
+            ExecutorConfig, {"kind": self.executor, "workers": self.workers, "address": self.address}, "--executor"
+        )
 
 
-def together_of(
-    processes: int | None, nodes: int | None, node_rank: int | None, rendezvous: str | None
-) -> dict[str, Any]:
-    """Return how many train together, as pipelines take it; `ConfigError` where the options do not fit."""
-    from models.training.settings import DistributedConfig
+@dataclass(frozen=True)
+class TogetherOptions:
+    """How many processes and machines train together."""
 
-    named = {"processes": processes, "nodes": nodes, "node_rank": node_rank, "rendezvous": rendezvous}
-    return _checked(DistributedConfig, named, "--processes")
+    processes: Processes = None
+    nodes: Annotated[int | None, typer.Option("--nodes", help="How many machines train together.")] = None
+    node_rank: Annotated[int | None, typer.Option("--node-rank", help="Which of them this is, from 0.")] = None
+    rendezvous: Annotated[str | None, typer.Option("--rendezvous", help="Where they meet.", metavar="HOST:PORT")] = None
+
+    def distributed_config(self) -> dict[str, Any]:
+        """Return the options as pipelines take them; `ConfigError` where they do not fit."""
+        from models.training.settings import DistributedConfig
+
+        names = {field.name: getattr(self, field.name) for field in fields(self)}
+        return _checked(DistributedConfig, names, "--processes")
 
 
-def _checked(config: Any, named: dict[str, Any], option: str) -> dict[str, Any]:
-    """Return what was given, having made sure that the config takes it."""
+def _checked(config: Any, options: dict[str, Any], option: str) -> dict[str, Any]:
+    """Return the options that are set, checked by the config that they make."""
     from pydantic import ValidationError
 
     from core.config import explain
     from core.errors import ConfigError
 
-    given = {name: value for name, value in named.items() if value is not None}
+    values = {name: value for name, value in options.items() if value is not None}
     try:
-        config.model_validate(given)
+        config.model_validate(values)
     except ValidationError as error:
         raise ConfigError(explain(error, config, option)) from error
-    return given
+    return values
+
+
+def flat(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command whose groups of options, parameters that are dataclasses above, are single options for typer."""
+    groups: dict[str, Any] = {
+        name: parameter.annotation
+        for name, parameter in inspect.signature(command).parameters.items()
+        if is_dataclass(parameter.annotation)
+    }
+
+    @functools.wraps(command)
+    def with_groups(**options: Any) -> None:
+        for name, group in groups.items():
+            options[name] = group(**{field.name: options.pop(field.name) for field in fields(group)})
+        command(**options)
+
+    parameters = list(_single_options(command))
+    with_groups.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    with_groups.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return with_groups
+
+
+def _single_options(command: Callable[..., None]) -> Iterator[inspect.Parameter]:
+    for parameter in inspect.signature(command).parameters.values():
+        if is_dataclass(parameter.annotation):
+            for field in fields(parameter.annotation):
+                yield inspect.Parameter(
+                    field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type
+                )
+        else:
+            yield parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)

@@ -19,8 +19,11 @@ from pydantic import Field
 from core.clips import Clip, ClipConfig, read_clip
 from core.config import Config, nearest
 from core.errors import SourceError, SourceMissing
-from feature_store.sources.base import SPLITS, Recording, Rows, Split
-from feature_store.sources.tables import (
+from feature_store.sources.base import (
+    SPLITS,
+    Recording,
+    Rows,
+    Split,
     check_inside,
     check_kept,
     check_stimuli,

@@ -1,7 +1,14 @@
-"""What a source of recordings is: a dataset on disk, read as stimuli, responses and, where it has them, clips."""
+"""What a source of recordings is: a dataset on disk, read as stimuli, responses and, where it has them, clips.
 
+And what sources check alike: files that must be there, names that must stay inside a folder, CSV tables with declared
+columns, and what stimuli and trials must satisfy together.
+"""
+
+import posixpath
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -9,6 +16,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from core.clips import Clip, ClipConfig
+from core.config import nearest
+from core.errors import SourceError, SourceMissing
+from feature_store.schema import fault_of_columns
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -19,6 +29,12 @@ ROI_SEPARATOR = "+"
 """Between the names of a voxel's regions, where it lies in several: ``"lLOC+lEBA"``."""
 NO_ROI = "none"
 """The ROI of a voxel that lies in no region."""
+
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""A stimulus's name becomes a file's name."""
+NO_NUMBER = ("", "n/a", "na", "nan")
+"""How tables write a number that is missing."""
 
 
 class Rows(Protocol):
@@ -156,5 +172,162 @@ class Source(Protocol):
         ...
 
     def target(self, name: str) -> NDArray[Any] | None:
-        """Return embeddings made elsewhere, rows in the order of `stimuli`, or None where that name has none."""
-        ...
+        """Return embeddings made elsewhere, rows in the order of `stimuli`, or None where there are none so named."""
+        del name
+        return None
+
+
+def present(path: Path, remedy: str, *, or_run: str = "") -> Path:
+    """Return the path of a file that is there.
+
+    Parameters
+    ----------
+    path : Path
+    remedy : str
+        What to do where there is no such file.
+    or_run : str, optional
+        A command that fetches the content of a link as well as datalad does.
+
+    Raises
+    ------
+    SourceMissing
+        The file is absent, or is a link whose content was not fetched.
+    """
+    if path.is_symlink() and not path.exists():
+        other = f" or '{or_run}'" if or_run else ""
+        raise SourceMissing(f"{path}: a link without its content (git-annex); run 'datalad get {path}'{other}")
+    if not path.is_file():
+        raise SourceMissing(f"{path}: no such file; {remedy}")
+    return path
+
+
+def stays_inside(name: str) -> bool:
+    """Return whether a relative name cannot lead out of the folder it is joined to, on any system."""
+    windows = PureWindowsPath(name)  # which takes both kinds of slashes for separators
+    return not (PurePosixPath(name).is_absolute() or windows.anchor or ".." in windows.parts)
+
+
+def check_inside(name: str, column: str, folder: str, where: object) -> None:
+    """Raise `SourceError` where a name in a table leads out of the folder.
+
+    Parameters
+    ----------
+    name : the name as it is written
+    column : the column that holds it, for the message
+    folder : what the name is relative to, for the message
+    where : the table, or a line of it
+    """
+    if not stays_inside(name):
+        raise SourceError(
+            f"{where}: {column} '{name}' leads out of the folder {folder}/; name a file inside it, without '..' and "
+            "without a drive or '/' in front"
+        )
+
+
+def read_csv(path: Path, required: Sequence[str]) -> pd.DataFrame:
+    """Read a CSV file as text columns; a cell that is absent at a row's end is empty.
+
+    Raises
+    ------
+    SourceMissing, SourceError
+        The file is absent, cannot be parsed, or lacks a column, or a column has no name or that of another.
+    """
+    if not path.is_file():
+        raise SourceMissing(f"{path}: no such table; expected a CSV file with the columns {', '.join(required)}")
+    try:
+        # The header is read as a row: pandas would make up names, and an index where rows are longer than the header.
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False, header=None, encoding="utf-8-sig").fillna("")
+    except (ValueError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path}: not a CSV table ({str(error).splitlines()[0]}); save it as UTF-8 CSV") from error
+    table, names = rows.iloc[1:].reset_index(drop=True), rows.iloc[0].tolist()
+    for number, name in enumerate(names, start=1):
+        if not name or name in names[: number - 1]:
+            fault = f"the name '{name}', as one before it has" if name else "no name"
+            raise SourceError(f"{path}: column {number} has {fault}; name it otherwise, or remove it")
+    table.columns = pd.Index(names)
+    for column in required:
+        if column not in names:
+            raise SourceError(f"{path}: lacks the column '{column}'{nearest(column, names)}")
+    return table
+
+
+def check_kept(table: pd.DataFrame, where: Path) -> None:
+    """Raise `SourceError` unless a store can keep all columns of a table; their names become those of folders."""
+    if fault := fault_of_columns(list(table.columns)):
+        raise SourceError(f"{where}: {fault}")
+
+
+def whole_numbers(column: pd.Series, where: Path) -> pd.Series:
+    """Return a column of text as numbers from 0 to 2³¹ - 1, or raise `SourceError` for the first that is none."""
+    numbers = pd.to_numeric(column, errors="coerce").astype("float64")
+    wrong = ~((numbers >= 0) & (numbers < 2**31) & (numbers % 1 == 0))
+    for row in np.flatnonzero(wrong):
+        raise SourceError(
+            f"{where} row {row + 1}: {column.name} '{column.iloc[row]}' is not a whole number; expected 0, 1, …"
+        )
+    return numbers.astype("int64")
+
+
+def numbers_or_nan(column: pd.Series, where: Path) -> pd.Series:
+    """Return a column of text as numbers, NaN where it is empty or n/a, or raise `SourceError` for any other."""
+    missing = column.str.strip().str.lower().isin(NO_NUMBER)
+    numbers = pd.to_numeric(column.mask(missing), errors="coerce").astype("float64")
+    for row in np.flatnonzero(~np.isfinite(numbers) & ~missing):
+        raise SourceError(
+            f"{where} row {row + 1}: {column.name} '{column.iloc[row]}' is no number; fix it, or leave it empty"
+        )
+    return numbers
+
+
+def check_stimuli(stimuli: pd.DataFrame, where: Path) -> None:
+    """Raise `SourceError` unless every stimulus is there once, in one known split, and training has some."""
+    for name in stimuli["stimulus"]:
+        if not NAME.fullmatch(name):
+            raise SourceError(
+                f"{where}: stimulus '{name}' cannot name a file; use letters, digits, '.', '_' and '-', and begin with "
+                "a letter or a digit"
+            )
+    for row, split in enumerate(stimuli["split"]):
+        if split not in SPLITS:
+            name = stimuli["stimulus"].iloc[row]
+            raise SourceError(f"{where}: stimulus '{name}' has the split '{split}'; expected train or test")
+    twice = stimuli["stimulus"][stimuli["stimulus"].duplicated()]
+    if len(twice):
+        name = twice.iloc[0]
+        splits = sorted(set(stimuli.loc[stimuli["stimulus"] == name, "split"]))
+        fault = "is in training and in test" if len(splits) > 1 else f"is listed twice in {splits[0]}"
+        raise SourceError(f"{where}: stimulus '{name}' {fault}; each stimulus belongs into one split, once")
+    for split in SPLITS:
+        if not (stimuli["split"] == split).any():
+            raise SourceError(f"{where}: no stimulus has the split '{split}'; both train and test are needed")
+    if "file" in stimuli:
+        _check_files(stimuli, where)
+
+
+def _check_files(stimuli: pd.DataFrame, where: Path) -> None:
+    files = stimuli["file"].fillna("")
+    named = stimuli.assign(path=[posixpath.normpath(name.replace("\\", "/")) for name in files])[files != ""]
+    test = named[named["split"] == "test"]
+    shared = test[test["path"].isin(named.loc[named["split"] == "train", "path"])]
+    if len(shared):
+        raise SourceError(
+            f"{where}: the file '{shared['path'].min()}' is in training and in test; a clip belongs into one split"
+        )
+
+
+def check_trials(trials: pd.DataFrame, stimuli: pd.DataFrame, where: Path) -> None:
+    """Raise `SourceError` unless every trial shows a known stimulus and no repetition occurs twice."""
+    known = set(stimuli["stimulus"])
+    for name in trials["stimulus"]:
+        if name not in known:
+            raise SourceError(f"{where}: stimulus '{name}' is not in the stimulus table{nearest(name, sorted(known))}")
+    twice = trials[trials.duplicated(["stimulus", "repetition"])]
+    if len(twice):
+        name, repetition = twice.iloc[0][["stimulus", "repetition"]]
+        raise SourceError(
+            f"{where}: stimulus '{name}' has repetition {repetition} twice; number the repetitions 0, 1, …"
+        )
+    for split in SPLITS:
+        seen = set(stimuli.loc[stimuli["split"] == split, "stimulus"])
+        if not trials["stimulus"].isin(seen).any():
+            raise SourceError(f"{where}: no trial shows a {split} stimulus; a subject needs trials of both splits")

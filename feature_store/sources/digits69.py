@@ -24,6 +24,7 @@ from feature_store.sources.base import (
     Recording,
     RecordingShape,
     Rows,
+    Source,
     Split,
     declared_trials,
 )
@@ -54,7 +55,7 @@ class Digits69Config(Config):
         return Declared((RecordingShape(Digits69.SUBJECT, trials, Digits69.VOXELS, table),), stimuli)
 
 
-class Digits69:
+class Digits69(Source):
     """The dataset, with what it is known to hold; a still image is a clip of one frame, repeated."""
 
     VOXELS: ClassVar[int] = 3092
@@ -110,10 +111,6 @@ class Digits69:
             image = image.resize((config.width, config.height), Image.Resampling.BOX)
         frame = np.asarray(image.convert("RGB"))
         return np.repeat(frame[None], config.frames, axis=0)
-
-    def target(self, name: str) -> None:
-        """Return None: the dataset brings no embeddings."""
-        del name
 
     @cached_property
     def _arrays(self) -> dict[str, NDArray[Any]]:

@@ -1,4 +1,4 @@
-"""Reads responses that were never stored from a file that somebody hands over, with the tables beside it.
+"""Reads responses that were never stored from a file that a user hands over, with the tables beside it.
 
 A `.npy` array, a folder with `responses.npy`, or a NIfTI image of betas; `voxels.csv` and `trials.csv` as other sources
 have them. Nothing here knows what an encoder was trained on.
@@ -13,9 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from core.errors import SourceError
+from feature_store.sources.base import NAME, present, read_csv, whole_numbers
 from feature_store.sources.bids.images import Grid, grid_of, open_image, read_values
 from feature_store.sources.bold_moments.reader import read_mask
-from feature_store.sources.tables import NAME, present, read_csv, whole_numbers
 
 RESPONSES, TRIALS, VOXELS = "responses.npy", "trials.csv", "voxels.csv"
 IMAGES = (".nii", ".nii.gz")

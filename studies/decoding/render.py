@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from models.generator.base import VideoGenerator
 
 
-Roles = dict[str, NDArray[Any]]
+RoleArrays = dict[str, NDArray[Any]]
 """Role to what was predicted for it, (stimulus, …)."""
 
 
@@ -70,7 +70,7 @@ class Renderer:
         self.decoder, self._generator, self._by_states = decoder, generator, by_states
         self._nearest, self._writer, self._seed = nearest, writer, seed
 
-    def render_row(self, roles: Roles, stimuli: Sequence[str]) -> Rendered:
+    def render_row(self, roles: RoleArrays, stimuli: Sequence[str]) -> Rendered:
         """Return clips and captions for z (stimulus, …) and, where there is one, b (stimulus, …).
 
         Parameters
@@ -85,7 +85,7 @@ class Renderer:
         clips = self._clips(roles["z"], captions, b, names, lambda rows: _note(together, names[rows]))
         return Rendered(clips, captions, nearest, together)
 
-    def render_again(self, roles: Roles, stimuli: Sequence[str], stimulus: str, together: list[str]) -> Rendered:
+    def render_again(self, roles: RoleArrays, stimuli: Sequence[str], stimulus: str, together: list[str]) -> Rendered:
         """Return one stimulus as `render_row` made it of the same predictions: in the batch that it was rendered in.
 
         Parameters

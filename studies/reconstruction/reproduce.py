@@ -23,7 +23,7 @@ from models.registry.client import versions_of
 from models.registry.production import fetch
 from models.registry.sets import ModelSet, model_name, set_of_versions
 from studies.decoding.predictions import predict_roles, predict_test_roles, stimuli_trained_on
-from studies.decoding.render import Rendered, Roles, renderer_of
+from studies.decoding.render import Rendered, RoleArrays, renderer_of
 from studies.reconstruction.checks import NewFile
 from studies.reconstruction.explain import AS_WRITTEN, run_folder, written_as
 from studies.reconstruction.new import read_new
@@ -236,7 +236,9 @@ def _rendered(original: _Original, store: Store, chosen: ModelSet, file: NewFile
     return renderer_of(original.study, store).render_again(roles, names, stimulus, rendered_with)
 
 
-def _predicted(original: _Original, store: Store, chosen: ModelSet, file: NewFile | None) -> tuple[list[str], Roles]:
+def _predicted(
+    original: _Original, store: Store, chosen: ModelSet, file: NewFile | None
+) -> tuple[list[str], RoleArrays]:
     subject, rois = original.origin.subject, chosen.record["rois"]
     encoder, regressors = fetch(chosen)
     if file is None:

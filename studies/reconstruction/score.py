@@ -23,7 +23,7 @@ from feature_store.reader import Targets
 from models.registry.production import fetch
 from models.registry.sets import ModelSet
 from studies.decoding.predictions import Predictions, predict_test_roles, stimuli_trained_on
-from studies.decoding.render import Rendered, Renderer, Roles, renderer_of
+from studies.decoding.render import Rendered, Renderer, RoleArrays, renderer_of
 from studies.scoring.leaks import find_leaks
 from studies.scoring.views import Viewer, load_judges, views_of_targets
 from studies.stores.clip_reading import read_clips
@@ -167,9 +167,9 @@ class ControlRows:
         """Return the nearest training stimulus of values of z, (n, …)."""
         return Nearest.among(values, self._training, self._names)
 
-    def roles(self) -> dict[str, Roles]:
+    def roles(self) -> dict[str, RoleArrays]:
         """Return z and b of the rows that are rendered as the reconstruction is, without clips yet."""
-        rows: dict[str, Roles] = {
+        rows: dict[str, RoleArrays] = {
             RECONSTRUCTION: {role: own.predicted for role, own in self._predictions.items()},
             MEAN: {role: own.mean for role, own in self._predictions.items()},
             ORACLE: {role: own.truth for role, own in self._predictions.items()},

@@ -4,8 +4,10 @@ A look goes by what earlier looks remember of files that nobody has touched; a s
 """
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +18,7 @@ from core.files import canonical_json, digest_json
 from feature_store.manifest import Manifest, how_to_restore, read_manifest
 from feature_store.schema import MANIFEST
 from feature_store.sources.base import Source
+from feature_store.sources.settings import SourceConfig
 from models.extractors.settings import ExtractorConfig, GivenConfig, PixelsConfig
 from models.weights import locate
 from studies.stores.responses import responses_made_from
@@ -61,7 +64,9 @@ def freshness(study: Study, *, full: bool = False) -> dict[Path, Freshness]:
     source = study.source.build(project_root())
     judged: dict[Path, Freshness] = {}
     manifests: dict[Path, Manifest] = {}
-    wanted = _wanted(study, source, judged)
+    subjects = _subjects(study.source, source, study.store, judged)
+    wanted = [study.store / "responses" / subject for subject in subjects]
+    wanted += [study.store / "targets" / target for target in study.targets]
     for group in wanted:
         try:
             manifests[group] = read_manifest(group)
@@ -70,37 +75,35 @@ def freshness(study: Study, *, full: bool = False) -> dict[Path, Freshness]:
         except StoreCorrupted as error:
             judged[group] = Freshness("damaged", str(error), "bad")
     with INPUTS.remembering(project_root() / ".state" / "status" / f"{study.study}.json") as notes:
-        judged |= _compare_all(study, source, manifests, notes, full=full)
+        inputs = partial(_made_from, study, source)
+        judged |= _compare_all(study.study, manifests, inputs, notes, full=full)
         for fingerprint in notes.keys() - {manifest.fingerprint for manifest in manifests.values()}:
             del notes[fingerprint]
     in_order = sorted(judged, key=lambda group: wanted.index(group) if group in wanted else -1)
-    return {**{group: judged[group] for group in in_order}, **_others(study, judged)}
+    return {**{group: judged[group] for group in in_order}, **_others(study.store, judged)}
 
 
-def _wanted(study: Study, source: Source, judged: dict[Path, Freshness]) -> list[Path]:
-    """Return the groups of the study, in its order; its subjects are those of the store where nothing names them."""
-    subjects = study.source.named_subjects
-    if subjects is None:
-        try:
-            subjects = source.subjects
-        except SourceError as error:
-            subjects = [group.name for group in _published(study, "responses")]
-            if not subjects:
-                judged[study.store / "responses"] = Freshness(_state_of(error), str(error))
-    return [
-        *(study.store / "responses" / subject for subject in subjects),
-        *(study.store / "targets" / target for target in study.targets),
-    ]
+def _subjects(config: SourceConfig, source: Source, store: Path, judged: dict[Path, Freshness]) -> list[str]:
+    """Return the subjects of a study: those it names, else the source's, else the store's."""
+    if config.named_subjects is not None:
+        return list(config.named_subjects)
+    try:
+        return list(source.subjects)
+    except SourceError as error:
+        subjects = [group.name for group in _published(store, "responses")]
+        if not subjects:
+            judged[store / "responses"] = Freshness(_state_of(error), str(error))
+        return subjects
 
 
-def _published(study: Study, kind: str) -> list[Path]:
-    return sorted(path.parent for path in (study.store / kind).glob(f"[!.]*/{MANIFEST}"))
+def _published(store: Path, kind: str) -> list[Path]:
+    return sorted(path.parent for path in (store / kind).glob(f"[!.]*/{MANIFEST}"))
 
 
-def _others(study: Study, known: dict[Path, Freshness]) -> dict[Path, Freshness]:
+def _others(store: Path, known: dict[Path, Freshness]) -> dict[Path, Freshness]:
     """Return the groups that lie in the store and that the study does not name."""
     found = {}
-    for group in (group for kind in KINDS for group in _published(study, kind) if group not in known):
+    for group in (group for kind in KINDS for group in _published(store, kind) if group not in known):
         digest = ""
         with suppress(StoreCorrupted):
             digest = read_manifest(group).digest
@@ -109,19 +112,24 @@ def _others(study: Study, known: dict[Path, Freshness]) -> dict[Path, Freshness]
 
 
 def _compare_all(
-    study: Study, source: Source, manifests: dict[Path, Manifest], notes: dict[str, Any], *, full: bool
+    study: str,
+    manifests: dict[Path, Manifest],
+    inputs: Callable[[Path], dict[str, Any] | Freshness],
+    notes: dict[str, Any],
+    *,
+    full: bool,
 ) -> dict[Path, Freshness]:
     """Compare every published group with what it would be made from now; read only what is not remembered."""
     unread: dict[Path, dict[Path, int]] = {}
     now: dict[Path, dict[str, Any] | Freshness] = {}
     for group in manifests:
         with INPUTS.looking() as files:
-            now[group] = _made_from(study, source, group)
+            now[group] = inputs(group)
         unread[group] = {} if isinstance(now[group], Freshness) else files
     sizes = {file: size for files in unread.values() for file, size in files.items()}
     INPUTS.expected = len(sizes)
     if sum(sizes.values()) <= LIMIT_BYTES or full:
-        now |= {group: _made_from(study, source, group) for group, files in unread.items() if files}
+        now |= {group: inputs(group) for group, files in unread.items() if files}
     else:
         command = "run 'brain2video status --full'"
         size = {group: f"{sum(files.values()) / 1e9:,.1f} GB" for group, files in unread.items()}
@@ -137,7 +145,7 @@ def _compare_all(
 def _made_from(study: Study, source: Source, group: Path) -> dict[str, Any] | Freshness:
     """Return what a group would be made from now, or why that cannot be known."""
     try:
-        _require_here(study)
+        _require_here(project_root() / Path(study.source.path).expanduser())
         if group.parent.name == "responses":
             return responses_made_from(study.source, study.storage, source, group.name)
         config = study.targets[group.name]
@@ -148,8 +156,7 @@ def _made_from(study: Study, source: Source, group: Path) -> dict[str, Any] | Fr
         return Freshness(state, str(error), "bad" if state == "source unreadable" else "note")
 
 
-def _require_here(study: Study) -> None:
-    path = project_root() / Path(study.source.path).expanduser()
+def _require_here(path: Path) -> None:
     if not path.exists():
         raise SourceMissing(
             f"{relative_to_root(path)}: not here, so whether the store is still made from it cannot be known"
@@ -172,13 +179,13 @@ def _state_of(error: Exception) -> str:
     return "weights not here" if isinstance(error, ModelError) else "source unreadable"
 
 
-def _compared(study: Study, group: Path, manifest: Manifest, now: dict[str, Any], notes: dict[str, Any]) -> Freshness:
+def _compared(study: str, group: Path, manifest: Manifest, now: dict[str, Any], notes: dict[str, Any]) -> Freshness:
     parts = _parts(now)
     if digest_json(now) == manifest.fingerprint:
         notes[manifest.fingerprint] = parts
         return Freshness("fresh", level="good")
     option = "responses --subject" if group.parent.name == "responses" else "targets --target"
-    command = f"run 'brain2video {option} {group.name} -c configs/{study.study}.yaml'"
+    command = f"run 'brain2video {option} {group.name} -c configs/{study}.yaml'"
     before = notes.get(manifest.fingerprint)
     changed = [] if before is None else [name for name in parts if parts[name] != before.get(name)]
     if before is None or not changed:

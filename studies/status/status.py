@@ -1,12 +1,10 @@
-"""What can be known of a study in a second: its stores, runs and production, as lines for a terminal.
-
-What a study has: its stores, how fresh they are and their version control, and its runs.
-"""
+"""The status of a study, as lines for a terminal: its stores and their versions, its runs, what is in production."""
 
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,25 +46,27 @@ def stores_status(study: Study, *, full: bool = False) -> list[Line]:
     """
     judged = freshness(study, full=full)
     versions = versioning.states(project_root(), [group for group, found in judged.items() if found.digest])
-    lines = [_line_of(study, group, found, versions.get(group)) for group, found in judged.items()]
+    lines = [
+        _line_of(group.relative_to(study.store).as_posix(), found, versions.get(group))
+        for group, found in judged.items()
+    ]
     missing = dict.fromkeys(found.detail for found in judged.values() if found.state == SOURCE_MISSING)
-    return [*_root_status(study), *lines, *(Line("source", "not here", why, "note") for why in missing)]
+    return [*_root_status(study.store), *lines, *(Line("source", "not here", why, "note") for why in missing)]
 
 
-def _line_of(study: Study, group: Path, found: Freshness, version: str | None) -> Line:
+def _line_of(group: str, found: Freshness, version: str | None) -> Line:
     known = ", ".join(part for part in (version, found.digest[:12]) if part)
-    detail = "" if found.state == SOURCE_MISSING else found.detail  # told once for all groups
-    what = group.relative_to(study.store).as_posix()
-    return Line(what, found.state, "; ".join(part for part in (known, detail) if part), found.level)
+    detail = "" if found.state == SOURCE_MISSING else found.detail  # shown once for all groups
+    return Line(group, found.state, "; ".join(part for part in (known, detail) if part), found.level)
 
 
-def _root_status(study: Study) -> list[Line]:
+def _root_status(path: Path) -> list[Line]:
     """Return a line where the store's own metadata is not as it should be; a store without any group may lack it."""
     try:
-        Store(study.store)
+        Store(path)
     except StoreError as error:
-        if not isinstance(error, StoreMissing) or any(study.store.glob(f"*/*/{GROUP_MANIFEST}")):
-            return [Line(relative_to_root(study.store), "damaged", str(error), "bad")]
+        if not isinstance(error, StoreMissing) or any(path.glob(f"*/*/{GROUP_MANIFEST}")):
+            return [Line(relative_to_root(path), "damaged", str(error), "bad")]
     return []
 
 
@@ -80,24 +80,23 @@ def remotes_status() -> list[Line]:
 
 def runs_status(study: Study) -> list[Line]:
     """Return one line for the latest training, one for the latest reconstruction, one per training to go on with."""
-    runs = study.outputs / TRAINING
+    runs, config = study.outputs / TRAINING, f"-c configs/{study.study}.yaml"
+    train, render = f"'brain2video train {config}'", f"'brain2video reconstruct {config}'"
+    nothing = study.why_nothing_to_render()
+    if nothing is None:
+        reconstruction = _run_line("reconstruction", render, study.outputs / LATEST, _reconstruction_detail)
+    else:
+        reconstruction = Line("reconstruction", "none", nothing, "note")
     return [
-        _run_line(study, "training", "train", runs / LATEST, _training_detail),
-        *_unfinished_lines(study, runs),
-        _reconstruction_line(study),
+        _run_line("training", train, runs / LATEST, _training_detail),
+        *_unfinished_lines(train, runs),
+        reconstruction,
     ]
 
 
-def _reconstruction_line(study: Study) -> Line:
-    nothing = study.why_nothing_to_render()
-    if nothing is not None:
-        return Line("reconstruction", "none", nothing, "note")
-    return _run_line(study, "reconstruction", "reconstruct", study.outputs / LATEST, _reconstruction_detail)
-
-
-def _run_line(study: Study, what: str, command: str, latest: Path, detail: Callable[[Path], str]) -> Line:
-    """Return the line of the run that a `latest` link points at."""
-    advice = f"run 'brain2video {command} -c configs/{study.study}.yaml'"
+def _run_line(what: str, command: str, latest: Path, detail: Callable[[Path], str]) -> Line:
+    """Return the line of the run that a `latest` link points at; `command` makes such a run."""
+    advice = f"run {command}"
     if not latest.is_symlink() and not latest.is_dir():
         return Line(what, "none", advice, "note")
     run = latest.resolve()
@@ -154,18 +153,18 @@ def _when(run: str) -> str:
     return f"{datetime.strptime(run[:15], '%Y%m%d-%H%M%S').replace(tzinfo=UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def _unfinished_lines(study: Study, runs: Path) -> Iterator[Line]:
-    """Yield a line per folder of checkpoints that a killed training left."""
+def _unfinished_lines(command: str, runs: Path) -> Iterator[Line]:
+    """Yield a line per folder of checkpoints that a killed training left; `command` trains."""
     for folder in sorted(runs.glob(f"{UNFINISHED}*[0-9a-f]")):
         stages = sorted(path.name for path in folder.iterdir() if path.is_dir())
         last = max((file.stat().st_mtime for file in folder.rglob("*.pt")), default=folder.stat().st_mtime)
         when = f"last written {datetime.fromtimestamp(last, UTC):%Y-%m-%d %H:%M} UTC"
         of = f", checkpoints of {', '.join(stages)}" if stages else ""
-        advice = f"'brain2video train -c configs/{study.study}.yaml' goes on with it if stores, settings and code are"
+        advice = f"{command} continues it if stores, settings and code are"
         yield Line(
             "training",
             "unfinished",
-            f"{when}{of}; {advice} as they were; else remove {relative_to_root(folder)}",
+            f"{when}{of}; {advice} unchanged; else remove {relative_to_root(folder)}",
             "note",
         )
 
@@ -176,27 +175,32 @@ LISTED = 3
 
 def production_status(study: Study) -> list[Line]:
     """Return the lines about the registry; one alone where it cannot be asked."""
+    name, parts, folder = study.study, study.parts, study.outputs / TRAINING
     try:
-        return [*_production(study), *_previous(study), *_newer(study)]
+        return [
+            *_production(name, parts, partial(_faults, study)),
+            *_previous(name, parts),
+            *_newer(name, parts, folder / LATEST, partial(compare_with_production, study)),
+        ]
     except ServerError as error:
         return [Line("registry", "not reached", str(error), "bad")]
 
 
-def _production(study: Study) -> list[Line]:
+def _production(study: str, parts: list[str], faults: Callable[[ModelSet], list[str]]) -> list[Line]:
     """Return what is in production, and a line for each way in which it does not fit."""
     try:
-        chosen = resolve(study.study, study.parts)
+        chosen = resolve(study, parts)
     except ServerError:
         raise
     except Brain2VideoError as error:
-        found = aliased(study.study, study.parts)
+        found = aliased(study, parts)
         mixed = any(version is not None for version in found.values())
         state = f"mixed: {versions_text(found)}" if mixed else "none"
         return [Line(PRODUCTION, state, str(error), "bad" if mixed else "note")]
-    told = since(study.study, ENCODER, chosen.versions[ENCODER])
+    told = since(study, ENCODER, chosen.versions[ENCODER])
     when = f"since {told['at']} by {told['by']} ({told['why']})" if told else "set in the UI, which keeps no time"
     line = Line(PRODUCTION, str(chosen), f"training {chosen.run}, {when}")
-    return [line, *(Line("does not fit", PRODUCTION, fault, "bad") for fault in _faults(study, chosen))]
+    return [line, *(Line("does not fit", PRODUCTION, fault, "bad") for fault in faults(chosen))]
 
 
 def _faults(study: Study, chosen: ModelSet) -> list[str]:
@@ -214,9 +218,9 @@ def _faults(study: Study, chosen: ModelSet) -> list[str]:
     return faults
 
 
-def _previous(study: Study) -> list[Line]:
+def _previous(study: str, parts: list[str]) -> list[Line]:
     try:
-        chosen = resolve(study.study, study.parts, PREVIOUS)
+        chosen = resolve(study, parts, PREVIOUS)
     except ServerError:
         raise
     except Brain2VideoError:
@@ -224,34 +228,28 @@ def _previous(study: Study) -> list[Line]:
     return [Line(PREVIOUS, str(chosen), f"training {chosen.run}; 'brain2video promote --rollback' returns to it")]
 
 
-def _newer(study: Study) -> list[Line]:
+def _newer(study: str, parts: list[str], latest: Path, compare: Callable[[str], PromotionDecision]) -> list[Line]:
     """Return a line on each of the newest trainings since production's, and on a latest one that is not registered."""
-    registered = runs_of(study.study)
-    latest = study.outputs / TRAINING / LATEST
+    registered = runs_of(study)
     lines = []
     if latest.is_symlink() and latest.resolve().name not in registered:
         advice = f"'brain2video train' registers {relative_to_root(latest)}"
         lines.append(Line("latest training", "not registered", advice, "note"))
-    found = aliased(study.study, study.parts)
+    found = aliased(study, parts)
     held = {str(version.tags.get("training_run")) for version in found.values() if version is not None}
     for run in itertools.takewhile(lambda name: name not in held, registered[:LISTED]):
-        made = _compared(study, run)
-        if made is not None:
-            lines.append(Line("newer", f"{made.candidate}, {made.outcome}", _said(made), "note"))
+        try:
+            decision = compare(run)
+        except ServerError:
+            raise
+        except Brain2VideoError:
+            continue  # it did not register all parts
+        lines.append(Line("newer", f"{decision.candidate}, {decision.outcome}", _in_words(decision), "note"))
     return lines
 
 
-def _compared(study: Study, run: str) -> PromotionDecision | None:
-    """Return how a training compares with production, None where it did not register all parts."""
-    try:
-        return compare_with_production(study, run)
-    except ServerError:
-        raise
-    except Brain2VideoError:
-        return None
-
-
-def _said(made: PromotionDecision) -> str:
-    told = [f"{row.name} {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]" for row in made.rows]
-    advice = f"'brain2video promote --run {made.candidate.run}'" if made.accepted else "see mlflow/promotion.yaml"
-    return "; ".join([f"training {made.candidate.run}", *(told or made.reasons), advice])
+def _in_words(decision: PromotionDecision) -> str:
+    run = decision.candidate.run
+    rows = [f"{row.name} {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]" for row in decision.rows]
+    advice = f"'brain2video promote --run {run}'" if decision.accepted else "see mlflow/promotion.yaml"
+    return "; ".join([f"training {run}", *(rows or decision.reasons), advice])

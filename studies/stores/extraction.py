@@ -93,7 +93,7 @@ def write_targets(store: Path, task: ExtractionTask, revision: str, hand_out: Ha
             for split in SPLITS:
                 here = extraction.split(split)
                 rows, shape = TargetValues(task, split), (len(here), *extractor.shape)
-                group.array(f"{split}/values", shape, dtype, rows, axes, told=clips.add, hand_out=hand_out)
+                group.array(f"{split}/values", shape, dtype, rows, axes, on_summary=clips.add, hand_out=hand_out)
                 columns = [column for column in ("stimulus", "caption", "group") if column in here]
                 group.table(f"{split}/stimuli", here[columns])
     finally:
@@ -143,7 +143,7 @@ class TargetValues:
         with _computing(self.task.threads):
             return _extraction_of(self.task).values(self.split, start, stop)
 
-    def tell(self, start: int, stop: int, /) -> list[Seen]:
+    def summary(self, start: int, stop: int, /) -> list[Seen]:
         """Return the pixels' digests of some of the split's clips; empty where the target is not made from clips."""
         return _extraction_of(self.task).seen(self.split, start, stop)
 

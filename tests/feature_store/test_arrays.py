@@ -11,7 +11,7 @@ from core.clips import ClipConfig
 from core.errors import SourceError, StoreError
 from feature_store.schema import check_columns
 from feature_store.sources.arrays import Arrays, ArraysConfig
-from feature_store.sources.tables import stays_inside
+from feature_store.sources.base import stays_inside
 
 from .faults.arrays import edit, file
 

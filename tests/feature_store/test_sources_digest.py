@@ -11,7 +11,7 @@ from feature_store.sources.digits69 import Digits69Config
 from feature_store.sources.settings import SourceConfig
 
 SOURCES = "feature_store.sources."
-SHARED = {"base", "tables"}
+SHARED = {"base"}
 OWN = {
     "arrays": {"arrays"},
     "digits69": {"digits69"},

@@ -97,7 +97,7 @@ def test_no_step_works_where_everything_is_up_to_date_and_a_comment_is_no_change
     assert re.search(r"0 of \d+ steps had work to do", said)
     assert "orchestration" in said
     for name in ("responses/sub-01", "responses/sub-02", "targets/pixels", "training", "reconstruction"):
-        assert name in said, "what was looked at is told"
+        assert name in said, "what was checked is shown"
 
 
 def test_an_edited_library_file_runs_what_depends_on_it(copied: Path, again: Again) -> None:

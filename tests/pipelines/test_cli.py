@@ -12,10 +12,8 @@ import numpy as np
 import pytest
 
 from brain2video.cli.mlflow_ui import serve
-from brain2video.cli.tables.stores import show_zoo
 from core.environment import defaults
 from core.errors import ServerError
-from core.files import read_json
 from models.registry.production import aliased
 
 from .conftest import CHECKOUT, Here, Run
@@ -66,7 +64,7 @@ MISTAKES = [
     (["targets", "-c", "configs/small.yaml", "--executor", "dask"], "the scheduler's address is missing; give one"),
     (["run", "-c", "configs/small.yaml", "--executor", "cluster"], "kind: input should be 'here', 'processes' or"),
     (["train", "-c", "configs/small.yaml", "--nodes", "2"], "2 nodes need a rendezvous; give host:port"),
-    (["train", "-c", "configs/small.yaml", "--join"], "--join: takes part with other machines; say how many"),
+    (["train", "-c", "configs/small.yaml", "--join"], "--join: takes part with other machines; give their number"),
     (["train", "-c", "configs/small.yaml", "--set", "study=empty"], "no feature store; run 'dvc pull'"),
     (
         ["reconstruct", "-c", "configs/small.yaml", "--set", "study=empty"],
@@ -79,8 +77,8 @@ MISTAKES = [
     (["explain", "videos/none.mp4"], "videos/none.mp4: no such video"),
     (["reproduce", "configs/small.yaml"], "configs/small.yaml: not a video that can be read"),
     (["simulate", "world", "-c", "configs/small.yaml"], "has no 'simulation' section"),
-    (["train-zoo", "outputs/zoo", "-c", "configs/small.yaml"], "train-zoo: is now 'python -m zoo train'"),
-    (["score-zoo", "--pictures", "docs"], "score-zoo: is now 'python -m zoo score'"),
+    (["train-zoo", "outputs/zoo", "-c", "configs/small.yaml"], "`brain2video train-zoo` is now `python -m zoo train`"),
+    (["score-zoo", "--pictures", "docs"], "`brain2video score-zoo` is now `python -m zoo score`"),
 ]
 
 
@@ -238,10 +236,3 @@ def test_defaults_stay_inside_the_checkout_and_give_way(tmp_path: Path, monkeypa
     )
     assert done.stdout.strip() == "http://lab:5000"
     assert json.loads(json.dumps(made))["ZENML_ANALYTICS_OPT_IN"] == "false"
-
-
-def test_the_scores_of_the_models_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    show_zoo(read_json(CHECKOUT / "models" / "small_world" / "scores.json"))
-    shown = capsys.readouterr().out
-    for words in ("read by the judge, 200 clips", "judge, real clips", "text-to-video", "shape", "background"):
-        assert words in shown

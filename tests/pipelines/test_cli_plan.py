@@ -59,7 +59,7 @@ def test_json_says_the_same_and_nothing_else(home: Path) -> None:
     "option", ["--gpu-hour", "--gb-month", "--gpu-tflops", "--gpu-float32-tflops", "--efficiency", "--rates"]
 )
 def test_options_of_hours_and_money_are_refused_with_the_reason(home: Path, option: str) -> None:
-    with pytest.raises(ConfigError, match=rf"{option}\b.*: gone, with the hours and the money") as error:
+    with pytest.raises(ConfigError, match=rf"{option}\b.*: removed, with the hours and the money") as error:
         called("-c", str(CONFIGS / "digits69.yaml"), option, "1")
     assert "\n" not in str(error.value)
     assert option not in called("--help").output

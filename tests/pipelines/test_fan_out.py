@@ -24,19 +24,19 @@ BROKEN = "sub-03"
 
 @pytest.fixture
 def five(cli_home: Path) -> Path:
-    """A study of five subjects, the third of whom saw a stimulus that nobody knows."""
+    """A study of five subjects, the third of whom saw an unknown stimulus."""
     source = cli_home / "five-recordings"
     if not source.is_dir():
         write_arrays(source, np.random.default_rng(3), subjects=SUBJECTS)
         trials = pd.read_csv(source / BROKEN / "trials.csv")
-        trials.loc[5, "stimulus_id"] = "nobody-knows-it"
+        trials.loc[5, "stimulus_id"] = "unknown-stimulus"
         trials.to_csv(source / BROKEN / "trials.csv", index=False)
         content = {**STUDY, "study": "five", "source": {"kind": "arrays", "path": str(source)}}
         (cli_home / "configs" / "five.yaml").write_text(yaml.safe_dump(content))
     return source
 
 
-def mended(source: Path) -> None:
+def fixed(source: Path) -> None:
     trials = pd.read_csv(source / BROKEN / "trials.csv")
     known = pd.read_csv(source / "stimuli.csv")["stimulus_id"]
     trials.loc[~trials["stimulus_id"].isin(known), "stimulus_id"] = known[0]
@@ -45,13 +45,10 @@ def mended(source: Path) -> None:
 
 
 def worked() -> list[str]:
-    """The subjects and targets that steps of the newest run worked on, as against those answered from the cache."""
+    """The subjects and targets that steps of the newest run wrote, not those that were up to date or failed."""
     run = Client().list_pipeline_runs(sort_by="desc:created", size=1, hydrate=True).items[0]
-    return sorted(
-        step.inputs["wanted"][0].load().name
-        for step in run.steps.values()
-        if "wanted" in step.inputs and step.status.value == "completed"
-    )
+    states = {name: step.run_metadata.get("up_to_date") for name, step in run.steps.items()}
+    return sorted(name.partition(":")[2] for name, state in states.items() if ":" in name and state is False)
 
 
 def only_error(done: Outcome) -> str:
@@ -66,27 +63,27 @@ def test_one_subject_of_five_fails_and_the_rerun_does_that_one_alone(here: Here,
     assert done.code == 2
     error = only_error(done)
     assert "1 of 5 failed: responses/sub-03: " in error
-    assert "nobody-knows-it" in error
+    assert "unknown-stimulus" in error
     assert "published all the same: responses/sub-01, responses/sub-02, responses/sub-04, responses/sub-05" in error
     others = [name for name in SUBJECTS if name != BROKEN]
     assert sorted(path.name for path in groups.iterdir() if path.is_dir()) == others
     assert worked() == others
     written = {path: path.stat().st_mtime_ns for path in groups.rglob("*") if path.is_file()}
-    mended(five)
+    fixed(five)
     again = here("responses", "-c", "configs/five.yaml")
     assert again.code == 0, again.stderr
     assert worked() == [BROKEN]
     assert sorted(path.name for path in groups.iterdir() if path.is_dir()) == list(SUBJECTS)
-    assert {path: path.stat().st_mtime_ns for path in written} == written, "nobody else's bytes were touched"
+    assert {path: path.stat().st_mtime_ns for path in written} == written, "no other subject's bytes were touched"
 
 
 def test_a_whole_run_ends_before_training_and_names_who_failed(here: Here, cli_home: Path, five: Path) -> None:
     where = ["-c", "configs/five.yaml", "--set", "study=five-whole"]
     trials = pd.read_csv(five / BROKEN / "trials.csv")
-    trials.loc[0, "stimulus_id"] = "nobody-knows-it"
+    trials.loc[0, "stimulus_id"] = "unknown-stimulus"
     trials.to_csv(five / BROKEN / "trials.csv", index=False)
     done = here("run", *where)
-    mended(five)
+    fixed(five)
     assert done.code == 2
     error = only_error(done)
     assert "1 of 6 failed: responses/sub-03" in error

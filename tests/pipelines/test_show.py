@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from brain2video.cli.tables.stores import show_training
+from brain2video.cli.commands.study import show_training_run
 from studies.study import load_study
 from studies.training.fit import fit
 
@@ -16,8 +16,7 @@ def test_routes_stand_beside_the_controls(home: Path, arrays_folder: Path, capsy
     few = {"regressor": {"kind": "ridge", "components": 3}}
     study = load_study(write_study(home, arrays_folder, training={"routes": {"ridge": {}, "few": few}}))
     make_stores(study)
-    fit(study)
-    show_training(study)
+    show_training_run(fit(study))
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
     for words in ("few", "mean_predictor", "shuffled_brain", "noise_ceiling", "chance", "minus ridge"):
         assert words in shown, words

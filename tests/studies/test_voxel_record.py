@@ -13,7 +13,7 @@ import studies.decoding.voxel_record
 from core.errors import SourceError
 from core.files import read_json, write_json
 from feature_store.schema import decode_column, encode_column
-from feature_store.sources.tables import read_csv
+from feature_store.sources.base import read_csv
 from models.decoders.rows import BrainRows
 from models.encoders.pca import Pca
 from models.encoders.settings import PcaConfig, StandardiseConfig

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from brain2video.cli.options import DEMO, Config, Set
+from brain2video.cli.options import StudyOptions, flat
 
 download = typer.Typer(help="Download a published dataset or published weights.", no_args_is_help=True)
 
@@ -17,27 +17,27 @@ def published() -> None:
     """Download a published dataset or published weights."""
 
 
-@download.command(name="weights")
 def weights(
-    config: Config = DEMO,
-    overrides: Set = None,
+    study: StudyOptions,
     allow_pickled: Annotated[
         bool, typer.Option("--allow-pickled", help="Take pickled weights where there are no others, and convert them.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the size, and download nothing.")] = False,
 ) -> None:
     """Download the published weights that a study names into data/weights; run again, it continues."""
-    from brain2video.cli.launch import working
-    from brain2video.cli.tables.stores import show_weights
+    from brain2video.cli.progress import working
+    from brain2video.cli.tables.outcomes import show_weights
     from studies.stores.download import download_weights, find_weights, published_weights
-    from studies.study import load_study
 
     with working():
-        models = find_weights(published_weights(load_study(config, overrides or [])))
+        models = find_weights(published_weights(study.load()))
     show_weights(models)
     if not dry_run:
         with working():
             download_weights(models, allow_pickled=allow_pickled)
+
+
+download.command(name="weights")(flat(weights))
 
 
 @download.command(name="bold-moments")
@@ -62,10 +62,11 @@ def bold_moments(
     endpoint: Annotated[str | None, typer.Option("--endpoint-url", hidden=True)] = None,
 ) -> None:
     """Download BOLD Moments' responses from OpenNeuro (CC0), and check the clips; run again, it continues."""
-    from brain2video.cli.launch import working
-    from brain2video.cli.tables.stores import show_clips, show_download_plan
+    from brain2video.cli.progress import working
+    from brain2video.cli.tables.drawing import show_findings
+    from brain2video.cli.tables.outcomes import show_download_plan
     from feature_store.sources.bold_moments.layout import STIMULI
-    from feature_store.sources.bold_moments.request import how_to_get_clips, request
+    from feature_store.sources.bold_moments.request import check_clips, how_to_get_clips, request
     from studies.stores.download import prepare
 
     again, clips = f"run again: {shlex.join(['brain2video', *sys.argv[1:]])}", destination / STIMULI
@@ -77,7 +78,11 @@ def bold_moments(
             if dry_run:
                 return
             fetcher.fetch(plan, advice=again)
-    if clips_only or clips.is_dir():
-        show_clips(clips)
-    else:
+    if not clips_only and not clips.is_dir():
         typer.echo(how_to_get_clips(clips), err=True)
+        return
+    with working():
+        findings = check_clips(clips)
+    show_findings(findings, f"{clips}: every clip is there, as long as published")
+    if findings:
+        raise typer.Exit(2)

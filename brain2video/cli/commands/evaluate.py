@@ -1,23 +1,20 @@
-"""The models that look at clips, as they are named on a command line: a folder, or a model's name on the hub.
-
-Commands that judge: score any folder of videos, hold two runs against each other.
-"""
+"""Commands that score: any folder of videos, two runs compared, the list of metrics."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
-from core.config import explain
-from core.errors import ConfigError
-from models.classifiers.settings import JudgesConfig
+if TYPE_CHECKING:
+    from models.classifiers.settings import JudgesConfig
 
 
 def judges_named(
     *, judge: str | None = None, clip: str | None = None, frames: str | None = None, videos: str | None = None
-) -> JudgesConfig:
-    """Return the judges of these names; a folder is looked for where one stands, then in the checkout.
+) -> "JudgesConfig":
+    """Return the models that look at clips, each named by a folder or by its name on the hub.
+
+    A folder is looked for in the current directory, then in the checkout.
 
     Parameters
     ----------
@@ -30,6 +27,12 @@ def judges_named(
     ConfigError
         A name cannot be one.
     """
+    from pydantic import ValidationError
+
+    from core.config import explain
+    from core.errors import ConfigError
+    from models.classifiers.settings import JudgesConfig
+
     named = {"clip": clip, "frames": frames, "videos": videos}
     content: dict[str, Any] = {key: {"weights": _placed(name)} for key, name in named.items() if name}
     if judge:
@@ -87,8 +90,8 @@ def evaluate(
     name: Annotated[str | None, typer.Option("--name", help="What the evaluation is called.")] = None,
     output: Output = None,
 ) -> None:
-    """Score a folder of videos, whoever made them, against what was shown."""
-    from brain2video.cli.launch import working
+    """Score a folder of videos, ours or others', against what was shown."""
+    from brain2video.cli.progress import working
     from brain2video.cli.tables.evaluation import show_evaluation
     from studies.comparison.evaluate import EvaluationRequest, evaluate_folder
 
@@ -100,7 +103,7 @@ def evaluate(
             training=training,
             captions=captions,
             judges=judges,
-            metrics=tuple(one.strip() for one in (metrics or "").split(",") if one.strip()),
+            metrics=tuple(name.strip() for name in (metrics or "").split(",") if name.strip()),
             frames=frames,
             height=height,
             width=width,
@@ -110,8 +113,8 @@ def evaluate(
             name=name,
             output=output,
         )
-        made = evaluate_folder(request)
-    show_evaluation(made)
+        evaluation = evaluate_folder(request)
+    show_evaluation(evaluation)
 
 
 def compare(
@@ -121,14 +124,14 @@ def compare(
     seed: Seed = 0,
     output: Output = None,
 ) -> None:
-    """Hold two runs against each other, stimulus by stimulus: SECOND minus FIRST, metric by metric."""
-    from brain2video.cli.launch import working
+    """Compare two runs, stimulus by stimulus: SECOND minus FIRST, metric by metric."""
+    from brain2video.cli.progress import working
     from brain2video.cli.tables.evaluation import show_run_comparison
     from studies.comparison.compare import compare_runs
 
     with working():
-        made = compare_runs(first, second, row=row, seed=seed, output=output)
-    show_run_comparison(made)
+        comparison = compare_runs(first, second, row=row, seed=seed, output=output)
+    show_run_comparison(comparison)
 
 
 def metrics() -> None:

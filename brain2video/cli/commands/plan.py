@@ -7,14 +7,14 @@ import typer
 from brain2video.cli.options import DEMO, Config, Set
 
 GONE = ("--gpu-hour", "--gb-month", "--gpu-tflops", "--gpu-float32-tflops", "--efficiency", "--rates")
-"""Options of hours and money, which were estimates that nobody had measured."""
+"""Options of hours and money, which were estimates without a measurement."""
 
 
 def _refuse(value: str | None) -> None:
     from core.errors import ConfigError
 
     if value is not None:
-        raise ConfigError(f"{', '.join(GONE)}: gone, with the hours and the money that they were for; leave them out")
+        raise ConfigError(f"{', '.join(GONE)}: removed, with the hours and the money that they were for; omit them")
 
 
 def plan(
@@ -39,7 +39,7 @@ def plan(
     gone: Annotated[str | None, typer.Option(*GONE, hidden=True, callback=_refuse)] = None,
 ) -> None:
     """Show what a study will take: bytes, files, memory and whether it fits a GPU; nothing is started."""
-    from brain2video.cli.launch import working
+    from brain2video.cli.progress import working
     from brain2video.cli.tables.plan import show_plan
     from core.errors import SourceError
     from studies.planning.plan import plan as make

@@ -1,69 +1,89 @@
 """Commands around the registry: promote, look at what is there, serve the UI."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brain2video.cli.options import DEMO, Config, Set
+from brain2video.cli.options import StudyOptions
+
+if TYPE_CHECKING:
+    from studies.study import Study
 
 
 def promote(
-    config: Config = DEMO,
-    overrides: Set = None,
+    study: StudyOptions,
     run: Annotated[str | None, typer.Option("--run", help="The training run; the newest by default.")] = None,
     version: Annotated[
         list[str] | None,
-        typer.Option("--version", help="A part's version, which tells the training run; repeatable.", metavar="PART=N"),
+        typer.Option("--version", help="The training run with this version of a part; repeatable.", metavar="PART=N"),
     ] = None,
     rollback: Annotated[bool, typer.Option("--rollback", help="Return to what was in production before.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Promote what mlflow/promotion.yaml would refuse.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the comparison, and change nothing.")] = False,
 ) -> None:
     """Compare a training run with what is in production, and set the alias `production` on its whole set."""
-    from brain2video.cli.launch import launch, working
-    from brain2video.cli.tables.stores import show_comparison, show_production
+    from brain2video.cli.launch import launch
+    from brain2video.cli.progress import working
+    from brain2video.cli.tables.drawing import show_lines
+    from brain2video.cli.tables.outcomes import show_decision
     from studies.registry.promote import compare_with_production, require_accepted, roll_back
-    from studies.study import load_study
+    from studies.status.status import production_status
 
-    study = load_study(config, overrides or [])
+    chosen = study.load()
     if rollback:
         with working():
-            roll_back(study)
+            roll_back(chosen)
     else:
         with working():
-            made = compare_with_production(study, run, part_versions(version or []))
-        show_comparison(study, made)
+            decision = compare_with_production(chosen, run, part_versions(version or []))
+        show_decision(chosen.study, decision)
         if dry_run:
             return
         if not force:
-            require_accepted(made)
-        launch("promotion", config, overrides, run=made.candidate.run, force=force)
-    show_production(study)
+            require_accepted(decision)
+        launch("promotion", study.config, study.overrides, run=decision.candidate.run, force=force)
+    show_lines(chosen.study, production_status(chosen))
+
+
+def show_promotion_of(study: "Study", run: str) -> None:
+    """Show whether a training run is in production, and if not, why."""
+    from brain2video.cli.tables.outcomes import show_decision, show_in_production
+    from studies.registry.promote import compare_with_production
+
+    decision = compare_with_production(study, run)
+    if decision.outcome == "current":
+        show_in_production(decision.candidate)
+    else:
+        show_decision(study.study, decision)
 
 
 def part_versions(named: list[str]) -> dict[str, int]:
     """Read ``encoder=3``; `ConfigError` for anything else."""
     from core.errors import ConfigError
 
-    found = {}
+    versions = {}
     for text in named:
         part, equals, number = text.partition("=")
         if not equals or not number.isdecimal():
             raise ConfigError(f"--version {text}: expected PART=N, such as encoder=3")
-        found[part] = int(number)
-    return found
+        versions[part] = int(number)
+    return versions
 
 
 def status(
-    config: Config = DEMO,
-    overrides: Set = None,
+    study: StudyOptions,
     full: Annotated[bool, typer.Option("--full", help="Hash the sources however large they are.")] = False,
 ) -> None:
-    """Show how fresh a study's stores are, its runs, what is in production, what is newer, what does not fit."""
-    from brain2video.cli.tables.stores import show_status
-    from studies.study import load_study
+    """Show whether a study's stores are up to date, its runs, what is in production, what is newer or does not fit."""
+    from brain2video.cli.progress import working
+    from brain2video.cli.tables.drawing import show_lines
+    from studies.status.status import production_status, remotes_status, runs_status, stores_status
 
-    show_status(load_study(config, overrides or []), full=full)
+    chosen = study.load()
+    with working():
+        stores = stores_status(chosen, full=full)
+        lines = [*stores, *remotes_status(), *runs_status(chosen), *production_status(chosen)]
+    show_lines(chosen.study, lines)
 
 
 def ui(

@@ -1,18 +1,20 @@
-"""Commands around videos: reconstruct them, say where one comes from, make it again."""
+"""Commands around videos: reconstruct them, show where one comes from, render it again."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brain2video.cli.options import DEMO, Config, Set
+from brain2video.cli.options import StudyOptions
+
+if TYPE_CHECKING:
+    from studies.references import ReconstructionRef
 
 Video = Annotated[Path, typer.Argument(metavar="VIDEO", help="An mp4 that a reconstruction wrote.")]
 
 
 def reconstruct(
-    config: Config = DEMO,
-    overrides: Set = None,
+    study: StudyOptions,
     subject: Annotated[str | None, typer.Option("--subject", help="Whose brain; the first by default.")] = None,
     run: Annotated[
         str | None, typer.Option("--run", help="A training run's versions, in place of those in production.")
@@ -30,25 +32,46 @@ def reconstruct(
 ) -> None:
     """Reconstruct the test stimuli, or a file of responses, from the versions in production."""
     from brain2video.cli.launch import launch
-    from brain2video.cli.tables.stores import show_new_videos, show_reconstruction
-    from studies.study import load_study
 
-    chosen = [*(overrides or []), *([f"reconstruction.subject={subject}"] if subject else [])]
-    study = load_study(config, chosen)
+    chosen = [*(study.overrides or []), *([f"reconstruction.subject={subject}"] if subject else [])]
+    StudyOptions(study.config, chosen).load()
     if responses is None:
-        launch("reconstruction", config, chosen, run=run)
-        show_reconstruction(study)
-    else:
-        tables = {name: str(path) for name, path in (("voxels", voxels), ("trials", trials), ("mask", mask)) if path}
-        more = {"responses": str(responses), "tables": tables, "check_scale": not any_scale}
-        launch("reconstruction", config, chosen, run=run, **more)
-        show_new_videos(study)
+        show_reconstruction_run(launch("reconstruction", study.config, chosen, run=run).reconstruction)
+        return
+    tables = {name: str(path) for name, path in (("voxels", voxels), ("trials", trials), ("mask", mask)) if path}
+    more = {"responses": str(responses), "tables": tables, "check_scale": not any_scale}
+    _show_new_videos(launch("reconstruction", study.config, chosen, run=run, **more).reconstruction)
+
+
+def show_reconstruction_run(reconstruction: "ReconstructionRef") -> None:
+    """Show a reconstruction's scores, or why there is none."""
+    from brain2video.cli.tables.scores import show_reconstruction
+    from core.checkout import project_root
+    from core.files import read_json
+    from studies.runs import METRICS
+
+    if not reconstruction.run:
+        typer.echo(reconstruction.note)
+        return
+    folder = project_root() / reconstruction.folder
+    show_reconstruction(reconstruction.study, folder, read_json(folder / METRICS))
+
+
+def _show_new_videos(reconstruction: "ReconstructionRef") -> None:
+    from brain2video.cli.tables.outcomes import show_new_videos
+    from core.checkout import project_root
+    from core.files import read_json
+    from studies.runs import MANIFEST, VIDEOS
+
+    folder = project_root() / reconstruction.folder
+    notes = read_json(folder / MANIFEST)["notes"]
+    show_new_videos(folder, len(list((folder / VIDEOS).glob("*.mp4"))), notes)
 
 
 def explain(video: Video) -> None:
-    """Say where a video comes from: whose responses, which models, weights, seed and code."""
-    from brain2video.cli.launch import working
-    from brain2video.cli.tables.stores import show_facts
+    """Show where a video comes from: whose responses, which models, weights, seed and code."""
+    from brain2video.cli.progress import working
+    from brain2video.cli.tables.drawing import show_facts
     from studies.reconstruction.explain import explain as facts_of
 
     with working():
@@ -60,14 +83,16 @@ def reproduce(
     video: Video,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The new file.", metavar="MP4")] = None,
     responses: Annotated[
-        Path | None, typer.Option("--responses", help="The file it was made from, where it was never stored.")
+        Path | None, typer.Option("--responses", help="The file of responses, where they were never stored.")
     ] = None,
 ) -> None:
-    """Render a video again from what it says of itself, and compare the bytes; exit with 2 where they differ."""
-    from brain2video.cli.launch import working
-    from brain2video.cli.tables.stores import show_reproduced
-    from studies.reconstruction.reproduce import reproduce as again
+    """Render a video again from its own metadata, and compare the bytes; exit with 2 where they differ."""
+    from brain2video.cli.progress import working
+    from brain2video.cli.tables.outcomes import show_reproduced
+    from studies.reconstruction.reproduce import reproduce as render_again
 
     with working():
-        made = again(video, output, responses=responses)
-    show_reproduced(made)
+        reproduced = render_again(video, output, responses=responses)
+    show_reproduced(reproduced)
+    if not reproduced.identical:
+        raise typer.Exit(2)

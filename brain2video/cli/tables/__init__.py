@@ -1,1 +1,1 @@
-"""Tables of what commands did, drawn with rich."""
+"""Tables, drawn with rich: each function draws what it is handed and reads no file."""

@@ -1,15 +1,15 @@
-"""Shows a person, with rich, how a folder of videos was scored and how two runs differ."""
+"""Shows the scores of a folder of videos, and the difference of two runs."""
 
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from brain2video.cli.tables.scores import WIDTH, print_report
+from brain2video.cli.tables.drawing import print_line, print_notes, print_table
+from brain2video.cli.tables.scores import print_report
 from core.checkout import relative_to_root
+from studies.runs import GALLERY
 
 if TYPE_CHECKING:
     from studies.comparison.compare import RunComparison
@@ -18,28 +18,26 @@ if TYPE_CHECKING:
 ALPHA = 0.05
 
 
-def show_evaluation(made: "EvaluationRef") -> None:
-    """Show a folder's scores beside its controls, what a reader has to know, and where the gallery is."""
+def show_evaluation(evaluation: "EvaluationRef") -> None:
+    """Show a folder's scores beside its controls, one sentence on them, and where the gallery is."""
     from evaluation.report.verdict import verdict
 
-    metrics = made.metrics
+    metrics = evaluation.metrics
     n = metrics["n_test"]
-    print_report(f"{made.name}: {n} {'video' if n == 1 else 'videos'}", metrics)
-    console = Console(soft_wrap=True)
-    console.print(escape(verdict(metrics)), highlight=False)
-    console.print(f"[bold]gallery[/] {escape(relative_to_root(made.path / 'gallery.html'))}", highlight=False)
+    print_report(f"{evaluation.name}: {n} {'video' if n == 1 else 'videos'}", metrics)
+    print_line("", verdict(metrics))
+    print_line("gallery", relative_to_root(evaluation.path / GALLERY))
 
 
-def show_run_comparison(made: "RunComparison") -> None:
-    """Show two runs metric by metric, their paired difference, and what a reader has to know."""
+def show_run_comparison(comparison: "RunComparison") -> None:
+    """Show two runs metric by metric, their paired difference, notes, and where the picture is."""
     from evaluation.report.verdict import p_words
     from evaluation.report.wording import metric_label, number, ordered_metrics
 
-    report = made.report
+    report = comparison.report
     first, second = (f"{run['study']}/{run['run']}" for run in report["runs"])
-    console = Console(soft_wrap=True)
-    console.print(f"[bold]first[/]  {escape(first)}", highlight=False)
-    console.print(f"[bold]second[/] {escape(second)}", highlight=False)
+    print_line("first ", first)
+    print_line("second", second)
     title = f"{report['row']}, paired over {report['n']} stimuli"
     table = Table(title=title, title_justify="left")
     for name in ("", "first", "second", "second − first", "p", "p (Holm)", "n"):
@@ -56,11 +54,10 @@ def show_run_comparison(made: "RunComparison") -> None:
             "" if entry["p_adjusted"] is None else p_words(entry["p_adjusted"]),
             str(entry["n"]),
         )
-    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
-    for note in report["notes"]:
-        console.print(f"[yellow]note[/] {escape(note)}", highlight=False)
-    console.print(_said(report["metrics"]), highlight=False)
-    console.print(f"[bold]picture[/] {escape(relative_to_root(made.folder / 'differences.png'))}", highlight=False)
+    print_table(table)
+    print_notes(report["notes"])
+    print_line("", _summary(report["metrics"]))
+    print_line("picture", relative_to_root(comparison.folder / "differences.png"))
 
 
 def _difference(entry: Mapping[str, Any]) -> str:
@@ -75,12 +72,14 @@ def _difference(entry: Mapping[str, Any]) -> str:
     return f"[{'green' if (value > 0) == entry['higher_is_better'] else 'red'}]{text}[/]"
 
 
-def _said(metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    """Say in one sentence in how many metrics the runs differ."""
+def _summary(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return one sentence on how many metrics the runs differ in."""
     clear = [
-        one for one in metrics.values() if one["p_adjusted"] is not None and one["p_adjusted"] < ALPHA and one["value"]
+        entry
+        for entry in metrics.values()
+        if entry["p_adjusted"] is not None and entry["p_adjusted"] < ALPHA and entry["value"]
     ]
-    better = sum((one["value"] > 0) == one["higher_is_better"] for one in clear)
+    better = sum((entry["value"] > 0) == entry["higher_is_better"] for entry in clear)
     if not clear:
         return f"The two do not differ in any of {len(metrics)} metrics (Holm-adjusted p ≥ .05)."
     worse = len(clear) - better

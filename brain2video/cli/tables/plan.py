@@ -1,6 +1,5 @@
-"""Shows a person, with rich, what a study will take."""
+"""Shows what a study will take."""
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -8,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from brain2video.cli.tables.scores import WIDTH
+from brain2video.cli.tables.drawing import print_table
 
 if TYPE_CHECKING:
     from studies.planning.plan import Plan
@@ -92,4 +91,4 @@ def _print(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]
         table.add_column(name, justify="left" if name in WORDS else "right", overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))
-    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
+    print_table(table)

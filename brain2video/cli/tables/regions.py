@@ -1,55 +1,36 @@
-"""Shows a person, with rich, from which ROIs a study's targets can be decoded."""
+"""Shows from which ROIs a study's targets can be decoded."""
 
-import sys
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from brain2video.cli.tables.scores import WIDTH
-from core.checkout import relative_to_root
-from core.files import read_json
-from studies.runs import BRAIN, LATEST, REGIONS, REGIONS_CHART, REGIONS_RECORD
-
-if TYPE_CHECKING:
-    from studies.study import Study
+from brain2video.cli.tables.drawing import print_line, print_notes, print_table, shown_path
 
 CAPTION = "lost: all voxels less all but this ROI's; bold: the interval excludes chance, or 0"
 
 
-def show_regions(study: "Study") -> None:
-    """Show the latest decoding by ROI, best first, and where its pictures are, or why there is none."""
-    from studies.regions.run import nothing_to_decode
+def show_regions(study: str, report: Mapping[str, Any], pictures: Sequence[Path]) -> None:
+    """Show a decoding by ROI, best first, and where its pictures are.
 
-    console = Console(soft_wrap=True)
-    nothing = nothing_to_decode(study)
-    if nothing is not None:
-        console.print(escape(nothing), highlight=False)
-        return
-    latest = study.outputs / REGIONS / LATEST
-    report = read_json(latest / REGIONS_RECORD)
-    for role in study.roles.regressed():
-        target = report["targets"][role]
-        title = f"{study.study}: {role} ({target['target']}) from each ROI, {report['n_test']} test stimuli"
-        Console(width=None if sys.stdout.isatty() else WIDTH).print(_table(title, report, target))
-    route = report["config"]["route"]["name"]
-    console.print(f"[bold]decoded by[/] {escape(route or 'ridge on standardised voxels')}", highlight=False)
+    Parameters
+    ----------
+    report : the content of the run's `regions.json`
+    pictures : files of the run
+    """
+    for role, target in report["targets"].items():
+        title = f"{study}: {role} ({target['target']}) from each ROI, {report['n_test']} test stimuli"
+        print_table(_table(title, report, target))
+    print_line("decoded by", report["config"]["route"]["name"] or "ridge on standardised voxels")
     if report["skipped"]:
-        left_out = "; ".join(f"{roi}: {why}" for roi, why in report["skipped"].items())
-        console.print(f"[yellow]left out[/] {escape(left_out)}", highlight=False)
-    for note in report["notes"]:
-        console.print(f"[yellow]note[/] {escape(note)}", highlight=False)
+        print_line("skipped", "; ".join(f"{roi}: {why}" for roi, why in report["skipped"].items()), style="yellow")
+    print_notes(report["notes"])
     brain = report["brain"]
     if brain["why"]:
-        console.print(
-            f"[yellow]{'note' if brain['picture'] else 'no brain'}[/] {escape(brain['why'])}", highlight=False
-        )
-    drawn = [REGIONS_CHART, *([BRAIN] if brain["picture"] else [])]
-    console.print(
-        f"[bold]pictures[/] {', '.join(escape(relative_to_root(latest / name)) for name in drawn)}", highlight=False
-    )
+        print_line("note" if brain["picture"] else "no brain", brain["why"], style="yellow")
+    print_line("pictures", ", ".join(shown_path(picture.parent, picture.name) for picture in pictures))
 
 
 def _table(title: str, report: Mapping[str, Any], target: Mapping[str, Any]) -> Table:
@@ -62,9 +43,9 @@ def _table(title: str, report: Mapping[str, Any], target: Mapping[str, Any]) -> 
     everything, shuffled = target["rows"]["all_voxels"], target["rows"]["shuffled_brain"]
     table.add_row("all voxels", _counts(report["voxels"]), _cell(everything[correlation]), _cell(everything[two_way]))
     for roi in best_first(target["regions"], correlation):
-        one = target["regions"][roi]
-        without, lost = ((one[kind] or {}).get(correlation) for kind in ("without", "lost"))
-        scores = (_cell(one["alone"][correlation]), _cell(one["alone"][two_way]), _cell(without, interval=False))
+        scored = target["regions"][roi]
+        without, lost = ((scored[kind] or {}).get(correlation) for kind in ("without", "lost"))
+        scores = (_cell(scored["alone"][correlation]), _cell(scored["alone"][two_way]), _cell(without, interval=False))
         table.add_row(escape(roi), _counts(report["regions"][roi]["voxels"]), *scores, _cell(lost, finer))
     table.add_section()
     table.add_row("shuffled brain", "", _cell(shuffled[correlation]), _cell(shuffled[two_way]))

@@ -1,18 +1,18 @@
-"""Shows tables of scores: routes with their metrics side by side, a report with its controls side by side."""
+"""Shows tables of scores: of a training, routes side by side; of a reconstruction, controls side by side."""
 
-import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-WIDTH = 120
-"""Columns of a table that goes into a file or a pipe."""
+from brain2video.cli.tables.drawing import print_line, print_notes, print_table, shown_path, table_console
+from studies.runs import GALLERY, PICTURES
+
 REPORT_WIDTH = 150
-"""The same for a report; a narrower screen is shown the rows of `NARROW` alone."""
+"""Columns of a report that goes into a file or a pipe; a narrower screen gets the rows of `NARROW` alone."""
 NARROW = ("reconstruction", "shuffled_brain", "oracle")
 SHORT = {
     "reconstruction": "reconstruction",
@@ -26,12 +26,51 @@ SHORT = {
 """The rows of a report as columns, in the order in which they are read from the left."""
 
 
-def print_report(title: str, metrics: Mapping[str, Any]) -> None:
-    """Print a reconstruction's scores, a metric a line, beside its controls; then what a reader has to know.
+def show_training(study: str, folder: Path, scores: Mapping[str, Any]) -> None:
+    """Show the scores of a training: every route, which is registered, and where the pictures are.
 
     Parameters
     ----------
-    metrics : what `metrics.json` holds
+    folder : the training run
+    scores : the content of its `scores.json`
+    """
+    for role, scored in scores["targets"].items():
+        title = f"{study}: {role} ({scored['target']}), {scores['n_test']} test stimuli"
+        print_scores(title, *routes_table(scored))
+    print_folds(scores)
+    for role, scored in scores["targets"].items():
+        regressor = scored["regressor"]
+        if "explained_variance" in regressor:
+            held = f"{regressor['components']} components hold {regressor['explained_variance']:.3f}"
+            print_line(role, f"{held} of the training variance of {scored['target']}")
+    selection = scores["selection"]
+    grounds = f", by {selection['criterion']} of {selection['n']} held-out training stimuli" if selection["n"] else ""
+    print_line("registered route", f"{selection['chosen']}{grounds}")
+    print_line("pictures", shown_path(folder, PICTURES))
+
+
+def show_reconstruction(study: str, folder: Path, metrics: Mapping[str, Any]) -> None:
+    """Show a reconstruction's scores beside its controls, one sentence on them, and where its gallery is.
+
+    Parameters
+    ----------
+    folder : the run
+    metrics : the content of its `metrics.json`
+    """
+    from evaluation.report.verdict import verdict
+
+    print_report(f"{study}: {metrics['subject']}, {metrics['n_test']} test stimuli", metrics)
+    print_folds(metrics)
+    print_line("", verdict(metrics))
+    print_line("gallery", shown_path(folder, GALLERY))
+
+
+def print_report(title: str, metrics: Mapping[str, Any]) -> None:
+    """Print scores, a metric a line, beside their controls; then leaks and notes.
+
+    Parameters
+    ----------
+    metrics : the content of a run's `metrics.json`
     """
     from evaluation.report.verdict import p_words
     from evaluation.report.wording import metric_label, number, ordered_metrics
@@ -39,8 +78,7 @@ def print_report(title: str, metrics: Mapping[str, Any]) -> None:
 
     rows = metrics["rows"]
     tests = metrics.get("comparisons", {}).get(SHUFFLED, {})
-    paper = Console(width=None if sys.stdout.isatty() else REPORT_WIDTH)
-    wide = paper.width >= REPORT_WIDTH
+    wide = table_console(REPORT_WIDTH).width >= REPORT_WIDTH
     shown = [row for row in SHORT if row in rows and (wide or row in NARROW)]
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 2), pad_edge=False)
     table.add_column("", no_wrap=wide)
@@ -56,32 +94,28 @@ def print_report(title: str, metrics: Mapping[str, Any]) -> None:
             if row == RECONSTRUCTION:
                 p = tests.get(name, {}).get("p")
                 line.append("" if p is None else p_words(p).removeprefix("p ").removeprefix("= "))
-        entry = next(one[name] for one in rows.values() if name in one)
+        entry = next(row[name] for row in rows.values() if name in row)
         table.add_row(*line, number(entry["chance"]) if entry["chance"] is not None else "")
-    paper.print(table)
-    console = Console(soft_wrap=True)
+    print_table(table, REPORT_WIDTH)
     for leak in _leaks(metrics):
-        console.print(f"[red]leak[/] {escape(leak)}", highlight=False)
-    for note in metrics.get("notes", []):
-        console.print(f"[yellow]note[/] {escape(note)}", highlight=False)
+        print_line("leak", leak, style="red")
+    print_notes(metrics.get("notes", []))
 
 
 def _leaks(metrics: Mapping[str, Any]) -> list[str]:
-    """Say in a line each what of the test set training has seen."""
+    """Return a line for each way in which training has seen the test set."""
     leaks = metrics.get("diagnoses", {}).get("leaks", {})
+    stimuli, clips, captions = (leaks.get(kind, {}) for kind in ("stimuli", "clips", "captions"))
     lines = []
-    if leaks.get("stimuli", {}).get("count"):
-        found = leaks["stimuli"]
-        lines.append(f"{found['count']} test stimuli have the name of a training one: {', '.join(found['examples'])}")
-    if leaks.get("clips", {}).get("count"):
-        found = leaks["clips"]
-        pairs = ", ".join(f"{one['test']} is {one['train']}" for one in found["examples"])
-        lines.append(f"{found['count']} test clips are training clips in another file: {pairs}")
-    if leaks.get("captions", {}).get("count"):
-        found = leaks["captions"]
-        lines.append(
-            f"{found['count']} test stimuli share a caption with a training one: {'; '.join(found['examples'])}"
-        )
+    if stimuli.get("count"):
+        examples = ", ".join(stimuli["examples"])
+        lines.append(f"{stimuli['count']} test stimuli have the name of a training one: {examples}")
+    if clips.get("count"):
+        pairs = ", ".join(f"{pair['test']} is {pair['train']}" for pair in clips["examples"])
+        lines.append(f"{clips['count']} test clips are training clips in another file: {pairs}")
+    if captions.get("count"):
+        examples = "; ".join(captions["examples"])
+        lines.append(f"{captions['count']} test stimuli share a caption with a training one: {examples}")
     return lines
 
 
@@ -105,7 +139,7 @@ def _plain(entry: Mapping[str, Any] | None) -> str:
 
 
 def print_folds(report: Mapping[str, Any]) -> None:
-    """Print the K-fold cross-validation that a report carries, if any."""
+    """Print the K-fold cross-validation of a report, if there is one."""
     from evaluation.statistics.spaces import is_centred
 
     folds = report.get("cross_validation") or {"targets": {}}
@@ -119,7 +153,7 @@ def print_folds(report: Mapping[str, Any]) -> None:
 
 
 def routes_table(scored: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], str | None]:
-    """Return a target's rows with what they are minus the training mean, and paired differences to the first route."""
+    """Return a target's rows minus the training mean, with differences to the first route, and the chosen route."""
     from evaluation.statistics.spaces import is_centred
 
     routes = {name: scored["rows"][name] for name in scored["routes"]}
@@ -149,7 +183,7 @@ def print_scores(title: str, rows: Mapping[str, Mapping[str, Any]], chosen: str 
         table.add_row(label, *(_cell(rows[row].get(name)) for name in names))
     chances = {name: next((row[name]["chance"] for row in rows.values() if name in row), None) for name in names}
     table.add_row("chance", *("" if chances[name] is None else f"{chances[name]:.2f}" for name in names))
-    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
+    print_table(table)
 
 
 def _cell(entry: Mapping[str, Any] | None) -> str:
@@ -163,7 +197,7 @@ def _cell(entry: Mapping[str, Any] | None) -> str:
 
 
 def print_catalogue() -> None:
-    """Print every metric: its name, what it is, what guessing earns, its range, and whose protocol it follows."""
+    """Print every metric: its name, what it measures, its chance level, its range, and the protocol it follows."""
     from evaluation.metrics import SPACES_OF, metric, metric_names
     from evaluation.report.wording import ordered_metrics
 
@@ -177,11 +211,11 @@ def print_catalogue() -> None:
     ):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for name in ordered_metrics(metric_names()):
-        one = metric(name)
-        spaces = SPACES_OF.get(one.view, ("…_centred",) if one.view == "centred" else ("…",))
-        chance = "by the truth" if callable(one.chance) else "" if one.chance is None else f"{one.chance:.3g}"
-        better = "" if one.higher_is_better else ", lower is better"
-        about = f"{one.label}{better}" + (f"\npublished: {one.protocol}" if one.protocol else "")
-        low, high = (f"{bound:.3g}".replace("inf", "∞") for bound in one.span)
+        listed = metric(name)
+        spaces = SPACES_OF.get(listed.view, ("…_centred",) if listed.view == "centred" else ("…",))
+        chance = "by the truth" if callable(listed.chance) else "" if listed.chance is None else f"{listed.chance:.3g}"
+        better = "" if listed.higher_is_better else ", lower is better"
+        about = f"{listed.label}{better}" + (f"\npublished: {listed.protocol}" if listed.protocol else "")
+        low, high = (f"{bound:.3g}".replace("inf", "∞") for bound in listed.span)
         table.add_row("\n".join(spaces), name, escape(about), chance, f"{low} to {high}")
-    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
+    print_table(table)

@@ -20,7 +20,18 @@ from pydantic import Field
 from core.clips import Clip, ClipConfig, read_clip
 from core.config import nearest
 from core.errors import SourceError, SourceMissing
-from feature_store.sources.base import SPLITS, STIMULUS_COLUMNS, Recording, Rows, Split
+from feature_store.sources.base import (
+    SPLITS,
+    STIMULUS_COLUMNS,
+    Recording,
+    Rows,
+    Source,
+    Split,
+    check_stimuli,
+    check_trials,
+    present,
+    stays_inside,
+)
 from feature_store.sources.bids.events import (
     FILE_COLUMN,
     MISSING,
@@ -40,7 +51,6 @@ from feature_store.sources.bids.images import (
     open_scans,
     read_series,
 )
-from feature_store.sources.tables import check_stimuli, check_trials, present, stays_inside
 from feature_store.sources.timeseries import (
     Events,
     GlmConfig,
@@ -101,7 +111,7 @@ class BidsConfig(EventsConfig):
         return Bids(self, root)
 
 
-class Bids:
+class Bids(Source):
     """A BIDS dataset on disk, as a `Source`."""
 
     def __init__(self, config: BidsConfig, root: Path) -> None:
@@ -242,11 +252,6 @@ class Bids:
         if not self.clips.is_dir() or (not named and not (stays_inside(name) and path.is_file())):
             return None
         return present(path, "fetch the clips, or set source.stimuli to their folder")
-
-    def target(self, name: str) -> NDArray[Any] | None:
-        """Return None: BIDS has no place for embeddings."""
-        del name
-        return None
 
     def _known(self, subject: str) -> str:
         if subject not in self._runs:

@@ -14,8 +14,8 @@ from pydantic import Field, model_validator
 
 from core.config import Config
 from core.errors import SourceError, SourceMissing
+from feature_store.sources.base import NAME, check_inside, present
 from feature_store.sources.bids.files import Run, hint, natural
-from feature_store.sources.tables import NAME, check_inside, present
 from feature_store.sources.timeseries import Events
 
 MISSING = "n/a"

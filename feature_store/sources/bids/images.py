@@ -20,10 +20,9 @@ from core.config import Config
 from core.errors import SourceError
 from core.files import read_json
 from core.progress import track
-from feature_store.sources.base import NO_ROI, ROI_SEPARATOR
+from feature_store.sources.base import NO_ROI, ROI_SEPARATOR, present
 from feature_store.sources.bids.events import read_tsv
 from feature_store.sources.bids.files import Run
-from feature_store.sources.tables import present
 from feature_store.sources.timeseries import Timing
 
 TOLERANCE_S = 1e-3

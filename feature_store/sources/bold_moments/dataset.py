@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import pandas as pd
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from core.clips import Clip, ClipConfig, read_clip
@@ -21,8 +20,10 @@ from feature_store.sources.base import (
     Declared,
     Recording,
     RecordingShape,
+    Source,
     Split,
     declared_trials,
+    present,
 )
 from feature_store.sources.bold_moments import layout
 from feature_store.sources.bold_moments.layout import (
@@ -37,7 +38,6 @@ from feature_store.sources.bold_moments.layout import (
 from feature_store.sources.bold_moments.reader import Reader
 from feature_store.sources.bold_moments.regions import RoiBetas, Windows
 from feature_store.sources.bold_moments.spaces import SurfaceBetas, VolumeBetas
-from feature_store.sources.tables import present
 
 
 class BoldMomentsConfig(Config):
@@ -111,7 +111,7 @@ class BoldMomentsConfig(Config):
         return {roi: sized[roi] for roi in rois}
 
 
-class BoldMoments:
+class BoldMoments(Source):
     """The dataset on disk, as a `Source`."""
 
     def __init__(self, config: BoldMomentsConfig, root: Path) -> None:
@@ -218,11 +218,6 @@ class BoldMoments:
             raise SourceError(f"{stray}: clip {stimulus} is a {split} clip, expected in {split}/ only; remove this one")
         path = self.clips / layout.CLIP.format(split=split, stimulus=stimulus)
         return present(path, "fetch the clips again")
-
-    def target(self, name: str) -> NDArray[Any] | None:
-        """Return None: the dataset holds no embeddings."""
-        del name
-        return None
 
 
 def _rois(names: list[str] | None, responses: ResponseKind) -> tuple[str, ...]:

@@ -5,8 +5,9 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import nibabel as nib
 import numpy as np
@@ -16,16 +17,16 @@ from numpy.typing import NDArray
 
 from core.errors import SourceError, SourceMissing
 from core.files import require_space
-from feature_store.sources.base import NO_ROI, ROI_SEPARATOR, SPLITS, TRIAL_COLUMNS, Recording, Split
+from feature_store.sources.base import NO_ROI, ROI_SEPARATOR, SPLITS, TRIAL_COLUMNS, Recording, Split, present
 from feature_store.sources.bold_moments import layout
 from feature_store.sources.bold_moments.layout import Counts
 from feature_store.sources.pickles import PickledImage, load_pickle
-from feature_store.sources.tables import present
 
 Floats = NDArray[np.float32]
 Stored = NDArray[np.floating[Any]]
 """An array as files hold it: (stimulus, repetition, voxel)."""
 Indices = NDArray[np.int64]
+Loaded = TypeVar("Loaded")
 NAME_OTHER_REGIONS = "download it, or name the regions that are there in source.rois"
 """What to do about a region's file that is absent."""
 
@@ -147,8 +148,8 @@ def rows_of(array: Stored, start: int, stop: int, columns: NDArray[np.int64] | N
     return part.reshape(-1, part.shape[-1])[start - first * repeats : stop - first * repeats]
 
 
-def room_for(shape: tuple[int, ...]) -> Floats:
-    """Return an array to fill: in memory, or in a nameless temporary file where it would take most of what is free.
+def allocate(shape: tuple[int, ...]) -> Floats:
+    """Return an array to fill: in memory, or in an unnamed temporary file where it would take most of the free memory.
 
     Raises
     ------
@@ -163,11 +164,30 @@ def room_for(shape: tuple[int, ...]) -> Floats:
         return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
 
 
-class LazyRows(ABC):
-    """Rows of one split, read from disk when first asked for and kept until this object is dropped."""
+def side_by_side(columns: Indices | None, arrays: list[Stored], start: int, stop: int) -> Floats:
+    """Return the trials from `start` up to `stop` of arrays (stimulus, repetition, voxel): (trial, voxel) float32.
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
+    Of each array all voxels are taken, or `columns`; only these values are copied.
+    """
+    return np.concatenate([rows_of(array, start, stop, columns) for array in arrays], axis=1, dtype=np.float32)
+
+
+class RowsOnDemand(Generic[Loaded]):
+    """Rows of one split, read from disk when first asked for and kept until this object is dropped.
+
+    Parameters
+    ----------
+    shape : (trial, voxel) or (trial, time, voxel)
+    load : reads the split
+    cut : returns of what was loaded the trials from a start up to a stop, as float32
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], load: Callable[[], Loaded], cut: Callable[[Loaded, int, int], Floats]
+    ) -> None:
         self.shape = shape
+        self._load = cache(load)
+        self._cut = cut
 
     def __getitem__(self, rows: slice) -> Floats:
         """Return some trials as float32."""
@@ -175,43 +195,8 @@ class LazyRows(ABC):
         if not wanted:
             return np.empty((0, *self.shape[1:]), dtype=np.float32)
         start = min(wanted)
-        block = self._block(start, max(wanted) + 1)
+        block = self._cut(self._load(), start, max(wanted) + 1)
         return block if wanted.step == 1 else block[np.asarray(wanted) - start]
-
-    @abstractmethod
-    def _block(self, start: int, stop: int) -> Floats:
-        """Return the trials from `start` up to `stop`."""
-
-
-class StoredRows(LazyRows):
-    """Rows of arrays as files hold them, side by side; only what is asked for becomes float32.
-
-    Parameters
-    ----------
-    shape : (trial, voxel)
-    arrays : each (stimulus, repetition, voxel), or what reads them
-    columns : the voxels that are meant, where not all are
-    """
-
-    def __init__(
-        self,
-        shape: tuple[int, ...],
-        arrays: list[Stored] | Callable[[], list[Stored]],
-        columns: NDArray[np.int64] | None = None,
-    ) -> None:
-        super().__init__(shape)
-        self._arrays = arrays
-        self._columns = columns
-
-    def _block(self, start: int, stop: int) -> Floats:
-        if not isinstance(self._arrays, list):
-            self._arrays = self._arrays()
-        block, left = np.empty((stop - start, self.shape[1]), dtype=np.float32), 0
-        for array in self._arrays:
-            part = rows_of(array, start, stop, self._columns)
-            block[:, left : left + part.shape[1]] = part
-            left += part.shape[1]
-        return block
 
 
 @dataclass(frozen=True)

@@ -12,28 +12,27 @@ import numpy as np
 import pandas as pd
 
 from core.errors import SourceError, SourceMissing
-from feature_store.sources.base import SPLITS, Recording, Rows, Split
+from feature_store.sources.base import SPLITS, Recording, Rows, Split, present
 from feature_store.sources.bold_moments import layout
 from feature_store.sources.bold_moments.layout import GENERAL, ROI_VOXELS, WHOLE, Counts
 from feature_store.sources.bold_moments.reader import (
     NAME_OTHER_REGIONS,
     Ceilings,
     Floats,
-    LazyRows,
     Places,
     Reader,
+    RowsOnDemand,
+    allocate,
     check_finite,
     find_mask,
     join_places,
     mask_files,
     read_mask,
     read_roi,
-    room_for,
     rows_of,
     with_places,
 )
 from feature_store.sources.pickles import load_pickle
-from feature_store.sources.tables import present
 
 
 class RoiBetas(Reader):
@@ -173,7 +172,7 @@ class Windows(Reader):
         trials = self.trials()
         length, voxels = len(self.trs), sum(sizes.values())
         rows: dict[Split, Rows] = {
-            split: WindowRows((len(trials[split]), length, voxels), partial(self._fill, paths, sizes, split))
+            split: RowsOnDemand((len(trials[split]), length, voxels), partial(self._fill, paths, sizes, split), _rows)
             for split in SPLITS
         }
         table = pd.DataFrame(
@@ -211,7 +210,7 @@ class Windows(Reader):
     def _fill(self, paths: dict[str, list[Path]], sizes: dict[str, int], split: Split) -> Floats:
         """Read a split's windows, one file at a time."""
         trials = len(self.counts.stimuli(split)) * self.counts.repeats(split)
-        windows = room_for((trials, len(self.trs), sum(sizes.values())))
+        windows = allocate((trials, len(self.trs), sum(sizes.values())))
         start = 0
         for roi, size in sizes.items():
             for time, path in enumerate(paths[roi]):
@@ -220,15 +219,5 @@ class Windows(Reader):
         return windows
 
 
-class WindowRows(LazyRows):
-    """Windows of one split; all of them are gathered, as float32, when the first is asked for; see `room_for`."""
-
-    def __init__(self, shape: tuple[int, ...], fill: partial[Floats]) -> None:
-        super().__init__(shape)
-        self._fill = fill
-        self._windows: Floats | None = None
-
-    def _block(self, start: int, stop: int) -> Floats:
-        if self._windows is None:
-            self._windows = self._fill()
-        return self._windows[start:stop]
+def _rows(windows: Floats, start: int, stop: int) -> Floats:
+    return windows[start:stop]

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from core.errors import SourceError
-from feature_store.sources.base import NO_ROI, Recording, Rows, Split
+from feature_store.sources.base import NO_ROI, Recording, Rows, Split, present
 from feature_store.sources.bold_moments import layout
 from feature_store.sources.bold_moments.layout import GENERAL, ROIS, Counts
 from feature_store.sources.bold_moments.reader import (
@@ -25,17 +25,17 @@ from feature_store.sources.bold_moments.reader import (
     Indices,
     Mask,
     Reader,
+    RowsOnDemand,
     Stored,
-    StoredRows,
     check_finite,
     find_mask,
     mask_files,
     read_roi,
     region_names,
+    side_by_side,
     with_places,
 )
 from feature_store.sources.pickles import PickledImage, load_pickle
-from feature_store.sources.tables import present
 
 _NUMBER = re.compile(r"\D*(\d{4})(?:\.mp4)?")
 """How a stimulus is named beside the betas: ``vid0001``."""
@@ -61,10 +61,11 @@ class SpaceBetas(Reader):
         voxels, attributes, regions, columns = self._voxels(subject, sizes, image)
         load = partial(self._checked, subject, sizes=sizes, regions=regions)
         self._check_regions(subject, "train", arrays, regions)
+        cut = partial(side_by_side, columns)
         trials = self.trials()
         rows: dict[Split, Rows] = {
-            "train": StoredRows((len(trials["train"]), len(voxels)), arrays, columns),
-            "test": StoredRows((len(trials["test"]), len(voxels)), partial(load, "test"), columns),
+            "train": RowsOnDemand((len(trials["train"]), len(voxels)), lambda: arrays, cut),
+            "test": RowsOnDemand((len(trials["test"]), len(voxels)), partial(load, "test"), cut),
         }
         return Recording(subject, rows, trials, voxels, {"space": self.space, **attributes})
 
