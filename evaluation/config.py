@@ -1,4 +1,4 @@
-"""What a study's evaluation is asked for; the metrics themselves are registered in `evaluation.metrics`."""
+"""Settings of a study's evaluation; the metrics themselves are registered in `evaluation.metrics`."""
 
 from pydantic import Field, field_validator
 
@@ -15,8 +15,8 @@ class EvaluationConfig(Config):
     metrics: tuple[str, ...] = Field(
         default_factory=lambda: tuple(name for name in metric_names() if name not in ONLY_WHERE_NAMED)
     )
-    """`space.metric`, or bare names, which stand for every space they apply to; what needs more stimuli than there are
-    is left out. By default all but `ONLY_WHERE_NAMED`."""
+    """`space.metric`, or bare names, which stand for every space they apply to; metrics that need more stimuli are
+    skipped. By default all but `ONLY_WHERE_NAMED`."""
 
     @field_validator("metrics")
     @classmethod
@@ -30,9 +30,9 @@ class EvaluationConfig(Config):
 
     folds: int | None = Field(default=None, ge=2)
     """With K folds, training also reports a K-fold cross-validation over all stimuli, training and test together;
-    nothing of it is used to choose or to register a model."""
+    it is never used to choose or to register a model."""
     fold_repeats: int = Field(default=10, ge=1)
-    """How often the cross-validation is repeated with other folds; one partition of few stimuli says little."""
+    """How often the cross-validation is repeated with other folds; a single partition of few stimuli is noisy."""
     permutations: int = Field(default=20, ge=1)
     """Shuffled orders that the shuffled-brain control is averaged over."""
     frame_permutations: int = Field(default=4, ge=1)

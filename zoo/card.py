@@ -1,10 +1,10 @@
 """The model card of a zoo: what was trained on what, for how long, and what the judge reads of it."""
 
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 
+from evaluation.report.charts.style import save_figure
 from simulation.world import ATTRIBUTES, WORLDS
 from zoo.settings import SmallWorldConfig
 
@@ -132,6 +132,4 @@ def curves_png(losses: dict[str, list[float]]) -> bytes:
         axes.tick_params(which="both", labelsize=7)
         axes.grid(alpha=0.25)
         axes.set_xlabel("% of its steps", fontsize=7)
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    return buffer.getvalue()
+    return save_figure(figure, dpi=110)

@@ -13,7 +13,7 @@ from core.errors import ModelError
 from core.files import write_bytes, write_json
 from core.progress import report
 from core.seeds import rng_for, seed_for
-from evaluation.metrics.psnr import psnr
+from evaluation.metrics.frames import psnr
 from evaluation.report.sheet import contact_sheet, sheet_png
 from models.captioners.settings import BlipCaptionerConfig
 from models.classifiers.attributes import AttributeClassifier

@@ -1,6 +1,6 @@
-"""Output-dimension collapse: over how many dimensions predictions spread, beside those of the true targets.
+"""Output-dimension collapse: the effective dimension of predictions beside that of the true targets.
 
-A model that was trained on clustered targets can learn to name the cluster and nothing else; its predictions for new
+A model that was trained on clustered targets can learn to predict the cluster and nothing else; its predictions for new
 stimuli then vary along few dimensions, however many the targets have. What looks like reconstruction is classification
 (K. Shirakawa et al., *Spurious reconstruction from brain activity*, arXiv 2405.10078).
 """
@@ -15,22 +15,22 @@ Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
 BLOCK = 8192
-"""Features that are looked at at once, so that no second copy of wide targets is made."""
-FEWEST = 3
-"""Stimuli below which there is nothing to say: two differ along one dimension, whatever they are."""
+"""Features in one block, so that wide targets are not copied whole."""
+MIN_STIMULI = 3
+"""Stimuli that a dimension needs: two always differ along exactly one."""
 SHARE = 0.9
 
 
 def effective_dimension(rows: Array) -> float:
     """Return the participation ratio of the rows' covariance: (Σ λ)² / Σ λ² over its eigenvalues λ.
 
-    It is k where the variance lies evenly in k dimensions, and less where a few of them hold most of it. It says
-    nothing about whether the rows are right.
+    It is k where the variance lies evenly in k dimensions, and less where a few of them hold most of it. It does
+    not depend on whether the rows are right.
 
-    Noise spreads predictions as well: a low value is a sign of collapse, a high one no proof of its absence.
+    Noise spreads predictions as well: a low value is a sign of collapse, a high one is no proof of its absence.
 
     n rows span n − 1 dimensions at most, so the value is bounded by n − 1 and grows with n: it is no property of a
-    model, and is compared only with the value of the true targets of the same n stimuli.
+    model. Compare it only with the value of the true targets of the same n stimuli.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def effective_dimension(rows: Array) -> float:
 def components_for(rows: Array, share: float = SHARE) -> int:
     """Return how many principal components hold a share of the rows' variance; n − 1 at most, 0 where rows are equal.
 
-    Bounded, compared and raising as `effective_dimension` is.
+    For its bound, its use and its errors see `effective_dimension`.
     """
     return _reaches(cumulative_share(rows), share)
 
@@ -81,7 +81,7 @@ def _reaches(shares: Floats, share: float) -> int:
 
 
 def dimension_report(prediction: Array, target: Array) -> dict[str, Any]:
-    """Hold the dimensions of predictions against those of the true targets of the same stimuli.
+    """Compare the dimensions of predictions with those of the true targets of the same stimuli.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def dimension_report(prediction: Array, target: Array) -> dict[str, Any]:
     _require_finite(prediction, "prediction")
     _require_finite(target, "target")
     n = len(target)
-    if n < FEWEST:
+    if n < MIN_STIMULI:
         return {"prediction": None, "target": None, "ratio": None, "components_90": [None, None], "n": n}
     ours, theirs = effective_dimension(prediction), effective_dimension(target)
     return {
@@ -119,14 +119,14 @@ def dimension_report(prediction: Array, target: Array) -> dict[str, Any]:
 def _gram(rows: Array, what: str) -> Floats:
     """Return the products of the centred rows with each other, (n, n), largest variance 1.
 
-    Its eigenvalues but zeros are those of the covariance matrix, up to a factor, and it has n² entries where that has a
-    feature's square.
+    Its non-zero eigenvalues are those of the covariance matrix, up to a factor, and it has n² entries instead of
+    features².
     """
     _require_finite(rows, what)
     gram = np.zeros((len(rows), len(rows)))
     largest = float(np.abs(rows).max(initial=0.0))
     for part in _blocks(rows):
-        varies = part.max(axis=0) > part.min(axis=0)  # else a mean that is rounded leaves a residue behind
+        varies = part.max(axis=0) > part.min(axis=0)  # the rounded mean of a constant would leave a residue
         scaled = part[:, varies] / (largest or 1.0)
         scaled -= scaled.mean(axis=0)
         gram += scaled @ scaled.T
@@ -137,7 +137,9 @@ def _require_finite(rows: Array, what: str) -> None:
     for part in _blocks(rows):
         finite = np.isfinite(part).all(axis=1)
         if not finite.all():
-            raise ValueError(f"dimension: {what} {int(np.argmin(finite))} is not finite; mend what it was made by")
+            raise ValueError(
+                f"dimension: {what} {int(np.argmin(finite))} is not finite; check what it was computed from"
+            )
 
 
 def _blocks(rows: Array) -> Iterator[Floats]:

@@ -1,6 +1,6 @@
-"""Scores by how far a test stimulus lies from what was trained: whether a model reaches beyond its training stimuli.
+"""Scores by the distance of a test stimulus to the training stimuli: whether a model generalises beyond them.
 
-A model that recalls the nearest training stimulus scores well where test stimuli lie near what was trained, without
+A model that recalls the nearest training stimulus scores well where test stimuli lie near training stimuli, without
 reconstructing anything; farther away its score falls (K. Shirakawa et al., *Spurious reconstruction from brain
 activity*, arXiv 2405.10078). Where the score is Pearson's r in the space of the distances, recall of the right
 neighbour scores 1 − distance.
@@ -17,17 +17,17 @@ from scipy.stats import rankdata
 
 from core.seeds import rng_for
 from evaluation.metrics import Groups, Metric, PerStimulus, metric
-from evaluation.metrics._inputs import unit_rows
+from evaluation.metrics.frame_vectors import or_one
 from evaluation.statistics.intervals import DRAWS, bootstrap_interval
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
 BLOCK = 64
-"""Training stimuli that are compared at once."""
+"""Training stimuli in one block."""
 PARTS: dict[int, tuple[str, ...]] = {1: ("all",), 2: ("near", "far"), 3: ("near", "middle", "far")}
-FEWEST_OF_A_PART = 2
-FEWEST_TO_RANK = 3
+MIN_OF_A_PART = 2
+MIN_TO_RANK = 3
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ class Nearest:
 
 
 def nearest_training(test: Array, train: Array, *, block: int = BLOCK) -> tuple[NDArray[np.int64], Floats]:
-    """Find the training stimulus that is most like each test stimulus.
+    """Return the training stimulus nearest to each test stimulus, and its distance.
 
-    The distance is 1 − Pearson's r between rows less the training mean: 0 for a copy, about 1 for what has nothing to
-    do with any training stimulus, 2 at most. A row that is the training mean has distance 1 from all.
+    The distance is 1 − Pearson's r between rows less the training mean: 0 for a copy, about 1 for a stimulus that
+    is unlike all training stimuli, 2 at most. A row that is the training mean has distance 1 from all.
 
     Parameters
     ----------
@@ -79,27 +79,56 @@ def nearest_training(test: Array, train: Array, *, block: int = BLOCK) -> tuple[
         There is no training row, the rows' shapes differ, or one is not finite.
     """
     if not len(train) or test.shape[1:] != train.shape[1:]:
-        raise ValueError(f"nearest training stimulus: test {test.shape} and train {train.shape}; expected rows alike")
+        raise ValueError(
+            f"nearest training stimulus: test {test.shape} and train {train.shape}; expected rows of one shape"
+        )
     mean = train.mean(axis=0, dtype=np.float64)
     ours = [_deviations(test[start : start + block], mean, "test", start) for start in range(0, len(test), block)]
     best, index = np.full(len(test), -np.inf), np.zeros(len(test), dtype=np.int64)
     for start in range(0, len(train) if ours else 0, block):
         theirs = _deviations(train[start : start + block], mean, "training", start)
-        likeness = np.concatenate([one @ theirs.T for one in ours])
-        found = likeness.argmax(axis=1)
-        value = likeness[np.arange(len(test)), found]
-        index[value > best] = found[value > best] + start
+        likeness = np.concatenate([rows @ theirs.T for rows in ours])
+        nearest = likeness.argmax(axis=1)
+        value = likeness[np.arange(len(test)), nearest]
+        index[value > best] = nearest[value > best] + start
         best = np.maximum(best, value)
     return index, (1.0 - best).clip(0.0, 2.0)
 
 
+def _unit_rows(array: NDArray[Any]) -> NDArray[np.float64]:
+    """Flatten each stimulus, subtract its mean and divide by its length, so that products are Pearson correlations.
+
+    Parameters
+    ----------
+    array : shape (n, ...)
+
+    Returns
+    -------
+    array, shape (n, features), float64
+        A constant row becomes zeros: it correlates 0 with everything. A row that is not finite becomes NaN.
+    """
+    rows = np.array(array.reshape(len(array), -1), dtype=np.float64)
+    finite = np.isfinite(rows).all(axis=1)
+    rows[~finite] = 0.0
+    # Compare the values themselves: a constant minus its rounded mean may leave a residue that looks like a pattern.
+    constant = rows.max(axis=1) == rows.min(axis=1)
+    rows -= rows.mean(axis=1, keepdims=True)
+    rows[constant] = 0.0
+    rows /= or_one(np.abs(rows).max(axis=1))[:, None]  # so that squaring tiny values does not underflow
+    rows /= or_one(np.sqrt(np.einsum("nf,nf->n", rows, rows)))[:, None]
+    rows[~finite] = np.nan
+    return rows
+
+
 def _deviations(rows: Array, mean: Floats, what: str, start: int) -> NDArray[np.float32]:
     """Return rows less the mean as unit vectors, (row, feature)."""
-    made = unit_rows(rows - mean)
-    if not np.isfinite(made).all():
-        wrong = start + int(np.argmin(np.isfinite(made).all(axis=1)))
-        raise ValueError(f"nearest training stimulus: {what} row {wrong} is not finite; mend what it was made by")
-    return made.astype(np.float32)
+    unit = _unit_rows(rows - mean)
+    if not np.isfinite(unit).all():
+        wrong = start + int(np.argmin(np.isfinite(unit).all(axis=1)))
+        raise ValueError(
+            f"nearest training stimulus: {what} row {wrong} is not finite; check what it was computed from"
+        )
+    return unit.astype(np.float32)
 
 
 def split_by_distance(
@@ -110,10 +139,10 @@ def split_by_distance(
     chances: Mapping[str, float | None] | None = None,
     groups: Groups | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Say how every metric's score depends on the distance to the nearest training stimulus.
+    """Return how every metric's score depends on the distance to the nearest training stimulus.
 
-    Stimuli are ranked by distance (those at one distance keep their order) and cut into three parts of equal size, give
-    or take one. A part has at least two stimuli: four or five make two parts, near and far, and fewer make one, all.
+    Stimuli are ranked by distance (those at one distance keep their order) and cut into three parts of equal size, to
+    within one. A part has at least two stimuli: four or five make two parts, near and far, and fewer make one, all.
     Identification stays among all stimuli; only the mean is taken over a part.
 
     Parameters
@@ -125,9 +154,9 @@ def split_by_distance(
     seed : int
         The study's seed.
     chances : by `space.metric`, optional
-        What guessing earns, where the metric's own chance depends on the truth.
+        Chance levels of metrics where these depend on the truth.
     groups : sequence of length n, optional
-        The class of each stimulus; those that a metric within classes has no question for are left out, as in
+        The class of each stimulus; stimuli that a metric does not count are skipped, as in
         `evaluation.statistics.scores.summarise`.
 
     Returns
@@ -136,8 +165,8 @@ def split_by_distance(
         By metric ``{"parts": [{"name", "n", "distance": [low, high], "value", "ci95", "chance"}],
         "rank_correlation": {"value", "ci95"}}``. The rank correlation is Spearman's between distance and how *good* the
         score is, with a bootstrap interval over stimuli: positive means better the farther, negative worse the farther,
-        also where a metric is the better the lower. A score that is NaN makes its part and the rank correlation null,
-        and `undefined` beside them says how many there are; none is dropped.
+        also where lower is better. A score that is NaN makes its part and the rank correlation null, and `undefined`
+        beside them is the number of such scores; none is dropped.
 
     Raises
     ------
@@ -147,8 +176,8 @@ def split_by_distance(
     if not np.isfinite(distance).all():
         raise ValueError("scores by distance: a distance is not finite; expected what nearest_training returns")
     return {
-        name: _metric_by_distance(metric(name), one, distance, seed, (chances or {}).get(name), groups)
-        for name, one in values.items()
+        name: _metric_by_distance(metric(name), scores, distance, seed, (chances or {}).get(name), groups)
+        for name, scores in values.items()
     }
 
 
@@ -176,7 +205,7 @@ def parts_by_distance(distance: Floats) -> dict[str, NDArray[np.int64]]:
     """Return which stimuli are near, in the middle and far; see `split_by_distance`."""
     if not len(distance):
         return {}
-    names = PARTS[min(max(len(distance) // FEWEST_OF_A_PART, 1), 3)]
+    names = PARTS[min(max(len(distance) // MIN_OF_A_PART, 1), 3)]
     order = np.argsort(distance, kind="stable")
     return dict(zip(names, np.array_split(order, len(names)), strict=True))
 
@@ -199,10 +228,10 @@ def _undefined(values: PerStimulus) -> dict[str, int]:
 def _rank_correlation(values: PerStimulus, distance: Floats, seed: int) -> dict[str, Any]:
     """Return Spearman's correlation with the percentile interval of its bootstrap over stimuli.
 
-    The draws are those of `bootstrap_interval`. A draw without any variation counts as 0: it shows no relation.
+    The draws are those of `bootstrap_interval`. A draw without variation counts as 0.
     """
     n = len(values)
-    if n < FEWEST_TO_RANK or not np.isfinite(values).all() or np.ptp(values) == 0 or np.ptp(distance) == 0:
+    if n < MIN_TO_RANK or not np.isfinite(values).all() or np.ptp(values) == 0 or np.ptp(distance) == 0:
         return {"value": None, "ci95": [None, None]}
     drawn = rng_for(seed, "bootstrap").integers(0, n, size=(DRAWS, n))
     bounds = np.quantile(_spearman(values[drawn], distance[drawn]), [0.025, 0.975])

@@ -1,6 +1,6 @@
-"""Test stimuli that training has seen: under one name, as another file of the same clip, or in the same words.
+"""Test stimuli that are in training: under the same name, as another file of the same clip, or with the same caption.
 
-Pure checks, made before anything is scored; what they find is counted and shown, for a person to judge.
+The checks run before anything is scored; their findings are counted and shown for a person to judge.
 """
 
 import re
@@ -15,15 +15,15 @@ Clips = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 EXAMPLES = 5
-"""How many of what was found are shown."""
+"""Findings that are shown, at most."""
 INSTANTS, SIDE = 4, 16
 """A thumbnail's frames, and the height and width of each."""
 WINDOWS = ((0.0, 1.0), (0.025, 0.975))
 """Parts of the height and of the width that thumbnails are made of: all of it, and all but a margin."""
 FLAT = 0.02
-"""Standard deviation, in parts of the full range, below which differences within a clip are taken for noise."""
+"""Standard deviation, in parts of the full range, below which differences within a clip count as noise."""
 THRESHOLD = 0.2
-"""The distance up to which two clips are taken for one; see `near_duplicates` for how it was chosen."""
+"""The distance up to which two clips count as one; see `near_duplicates` for how it was chosen."""
 
 
 def shared_stimuli(test: Sequence[str], train: Sequence[str]) -> dict[str, Any]:
@@ -35,14 +35,13 @@ def shared_stimuli(test: Sequence[str], train: Sequence[str]) -> dict[str, Any]:
         ``{"count", "examples": [names]}``
     """
     known = set(train)
-    return _found([name for name in dict.fromkeys(test) if name in known])
+    return _count([name for name in dict.fromkeys(test) if name in known])
 
 
 def shared_captions(test: Sequence[Sequence[str]], train: Sequence[Sequence[str]]) -> dict[str, Any]:
     """Count the test stimuli that share a caption with a training stimulus; case, punctuation and spaces do not count.
 
-    Short captions ("a man is talking") may be shared by different clips; a model that writes captions is helped by
-    either.
+    Short captions ("a man is talking") may be shared by different clips; either helps a model that writes captions.
 
     Parameters
     ----------
@@ -54,8 +53,8 @@ def shared_captions(test: Sequence[Sequence[str]], train: Sequence[Sequence[str]
         ``{"count", "examples": [captions as the test has them]}``
     """
     known = {plain_words(caption) for captions in train for caption in captions} - {""}
-    shared = ([one for one in captions if plain_words(one) in known] for captions in test)
-    return _found([captions[0] for captions in shared if captions])
+    shared = ([caption for caption in captions if plain_words(caption) in known] for captions in test)
+    return _count([captions[0] for captions in shared if captions])
 
 
 def plain_words(caption: str) -> str:
@@ -64,17 +63,17 @@ def plain_words(caption: str) -> str:
     return " ".join(re.sub(r"[\W_]+", " ", folded).split())
 
 
-def _found(examples: list[str]) -> dict[str, Any]:
+def _count(examples: list[str]) -> dict[str, Any]:
     return {"count": len(examples), "examples": list(dict.fromkeys(examples))[:EXAMPLES]}
 
 
 def thumbnails(clips: Clips) -> Floats:
-    """Return what clips look like in few numbers, so that another file of one clip comes out nearly the same.
+    """Return a short description of each clip that is nearly the same for another file of the clip.
 
-    4 instants of 16 × 16 pixels, each the average of all that it covers, so that compression, size and frame rate
-    hardly show. Every channel's mean is taken away and the rest divided by its standard deviation, so that brightness,
-    contrast and gamma hardly show either; the means stand beside it, or else all plain clips would be one. This is done
-    twice, with and without a margin of 2.5 % on each side, for the sake of clips that were cropped.
+    4 instants of 16 × 16 pixels, each an average over its area, so that compression, size and frame rate matter little.
+    Every channel's mean is subtracted and the rest divided by its standard deviation, so that brightness, contrast and
+    gamma matter little too; the means are kept beside it, since all plain clips would be equal without them. This is
+    done twice, with and without a margin of 2.5 % on each side, to recognise cropped clips.
 
     Parameters
     ----------
@@ -91,7 +90,7 @@ def thumbnails(clips: Clips) -> Floats:
 
 
 def _averaged(array: Floats, axis: int, count: int, window: tuple[float, float] = (0.0, 1.0)) -> Floats:
-    """Average an axis over `count` equal stretches of a window on it; what a stretch covers in part counts in part."""
+    """Average an axis over `count` equal stretches of a window on it; cells covered in part count in part."""
     size = array.shape[axis]
     edges = np.linspace(window[0] * size, window[1] * size, count + 1)[:, None]
     cells = np.arange(size)
@@ -124,7 +123,7 @@ def near_duplicates(
     earlier or later (at 8 fps), a GIF of 64 colours, 10 % brighter or darker, gamma .8 or 1.25, 5 % cropped about the
     centre. Six of these at once give .14 (real) and .24 (small world, median .16) at most. Distinct clips are .24 or
     more apart: signs by people before one wall, median .30; test clips of the small world from all its training clips,
-    .26, median .58, though some differ in shape alone; handwritten digits, .37. The threshold stands between.
+    .26, median .58, though some differ in shape alone; handwritten digits, .37. The threshold lies between.
 
     Uncertain: clips of few pixels and strong, fine colours at crf 40 or in 64 colours, which came out at up to .21. Not
     found: a mirrored clip, a crop at one corner, another part of the same recording. Two parts of a recording in
@@ -149,12 +148,12 @@ def near_duplicates(
     distances = clip_distances(test, train)
     nearest = distances.argmin(axis=1)
     smallest = distances[np.arange(len(test)), nearest]
-    found = [int(row) for row in np.argsort(smallest, kind="stable") if smallest[row] <= threshold]
+    duplicates = [int(row) for row in np.argsort(smallest, kind="stable") if smallest[row] <= threshold]
     examples = [
         {"test": test_names[row], "train": train_names[nearest[row]], "distance": float(smallest[row])}
-        for row in found[:EXAMPLES]
+        for row in duplicates[:EXAMPLES]
     ]
-    return {**report, "count": len(found), "nearest": float(smallest.min()), "examples": examples}
+    return {**report, "count": len(duplicates), "nearest": float(smallest.min()), "examples": examples}
 
 
 def clip_distances(one: Floats, other: Floats) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""N-way identification by a classifier: whether the true clip's classes lead over drawn ones in the prediction."""
+"""Metrics of what a classifier names: attributes that are right, and N-way identification of a clip's classes."""
 
 from functools import lru_cache
 from math import comb, prod
@@ -6,17 +6,70 @@ from math import comb, prod
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.metrics.registry import Array, Function, PerStimulus, register
+from evaluation.metrics.registry import Array, Function, PerStimulus, chance_of_others, register
 
 PUBLISHED_CLASSES = 3
 PUBLISHED_WAYS = (2, 50)
-FIRST_OF_WAYS = ((1, 2), (1, 50), (5, 50))
+TOP_OF_WAYS = ((1, 2), (1, 50), (5, 50))
 PROTOCOL = (
     "MinD-Video (Chen et al. 2023), n-way top-1: success where any of the true clip's 3 top classes beats n − 1 others "
     "drawn without replacement from the rest, frames one by one and averaged. There 100 trials are drawn, from "
     "probabilities in half precision; here it is the expectation over all draws, ties shared. VideoMAE on Kinetics-400 "
-    "for clips, ViT-B/16 on ImageNet for frames; with another classifier figures do not compare"
+    "for clips, ViT-B/16 on ImageNet for frames; values of other classifiers do not compare"
 )
+
+
+def _right(prediction: Array, truth: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return how many attributes are right and how many apply, each (n,); NaN where a prediction is not finite."""
+    applies = truth >= 0
+    right = ((prediction == truth) & applies).sum(axis=1).astype(np.float64)
+    right[~np.isfinite(prediction.astype(np.float64)).all(axis=1)] = np.nan
+    count = applies.sum(axis=1).astype(np.float64)
+    return right, np.where(count == 0, np.nan, count)
+
+
+def _attribute_accuracy(prediction: Array, truth: Array, groups: Array | None = None) -> PerStimulus:  # noqa: ARG001
+    """Return the share of a stimulus's attributes that are right, 0 to 1.
+
+    Words are compared by index; −1 in the prediction names none and is wrong, −1 in the truth does not apply to the
+    stimulus and is not counted. A stimulus to which no attribute applies has no value. Higher is better.
+
+    Chance is the accuracy of the truths of other stimuli dealt at random: the mean, over stimuli and their attributes,
+    of the probability that another stimulus has the same word. The traps: a guess of the commonest words may earn more,
+    and a classifier that reads attributes from clips errs on real clips too: see the mean predictor's and the oracle's
+    rows. Scikit-learn's `accuracy_score` by stimulus.
+    """
+    right, count = _right(prediction, truth)
+    return right / count
+
+
+def _all_attributes(prediction: Array, truth: Array, groups: Array | None = None) -> PerStimulus:  # noqa: ARG001
+    """Return 1 where prediction and truth agree on all attributes that apply, else 0.
+
+    −1 in the prediction names none and is wrong, −1 in the truth does not apply to the stimulus and is not counted; a
+    stimulus to which no attribute applies has no value. Higher is better. Known as subset accuracy in scikit-learn.
+
+    Chance is the probability that another stimulus agrees on all of them. The trap: where no two test stimuli are
+    alike this is 0, and a single hit exceeds it: see its interval and the controls.
+    """
+    right, count = _right(prediction, truth)
+    return np.where(np.isnan(right + count), np.nan, right == count)
+
+
+register(
+    "attribute_accuracy",
+    label="attributes right",
+    chance=chance_of_others(_attribute_accuracy),
+    span=(0.0, 1.0),
+    view="labels",
+)(_attribute_accuracy)
+register(
+    "all_attributes",
+    label="all attributes right",
+    chance=chance_of_others(_all_attributes),
+    span=(0.0, 1.0),
+    view="labels",
+)(_all_attributes)
 
 
 def published(ways: int) -> Function:
@@ -26,14 +79,14 @@ def published(ways: int) -> Function:
         """Identify the true clip's classes as published: the chance that any of its top 3 beats n − 1 drawn others.
 
         The truth's 3 highest classes succeed where the best of them, in the prediction's scores, is above all of n − 1
-        classes drawn without replacement from the remaining ones. Frames (n, frame, class) are asked one by one, each
-        for its own true frame's classes, and averaged. Nothing is drawn here: a value is the expectation over all draws
-        of the published trials (40 or 100), and classes that tie share the first place. Higher is better.
+        classes drawn without replacement from the remaining ones. Frames (n, frame, class) are scored one by one, each
+        against its own true frame's classes, and averaged. Nothing is drawn here: a value is the expectation over all
+        draws of the published trials (40 or 100), and classes that tie share the first place. Higher is better.
 
         The trap: chance is 3 / (n + 2), not 1 / n: .75 for 2-way and .058 for 50-way, and a classifier that favours
-        some classes whatever it is shown lifts every row above it. Hold a figure against the mean predictor's and the
-        shuffled brain's, and look at `top_1_of_2` and `top_1_of_50`. After MinD-Video (Chen et al., NeurIPS 2023) and
-        those who took its code over.
+        some classes whatever it is shown lifts every row above it. Compare a value with the mean predictor's and the
+        shuffled brain's, and see `top_1_of_2` and `top_1_of_50`. After MinD-Video (Chen et al., NeurIPS 2023) and the
+        projects that reuse its code.
         """
         return _identified(prediction, truth, ways=ways, first=1, classes=PUBLISHED_CLASSES)
 
@@ -48,13 +101,13 @@ def top_of(first: int, ways: int) -> Function:
 
         The n − 1 other classes are drawn without replacement from all others and ranked with it by the prediction's
         scores. Nothing is drawn here: a value is the expectation over all draws, and classes that tie share their
-        places. Frames (n, frame, class) are asked one by one, each for its own true frame's class, and averaged.
-        Higher is better; figures of another k, n or classifier do not compare.
+        places. Frames (n, frame, class) are scored one by one, each against its own true frame's class, and averaged.
+        Higher is better; values of another k, n or classifier do not compare.
 
         Chance is k / n exactly where no class is favoured: constant scores earn it. The trap: a classifier that favours
         some classes whatever it is shown, on test clips that show these more often than others, lifts every row; the
-        mean predictor's and the shuffled brain's say by how much. After the n-way top-k accuracy of MinD-Vis (Chen et
-        al., CVPR 2023), which MinD-Video widened to the truth's top 3.
+        mean predictor's and the shuffled brain's rows show by how much. After the n-way top-k accuracy of MinD-Vis
+        (Chen et al., CVPR 2023), which MinD-Video widened to the truth's top 3.
         """
         return _identified(prediction, truth, ways=ways, first=first, classes=1)
 
@@ -108,6 +161,15 @@ def _success(others: int, drawn: int, first: int) -> NDArray[np.float64]:
     return total
 
 
+for _first, _ways in TOP_OF_WAYS:
+    register(
+        f"top_{_first}_of_{_ways}",
+        label=f"top {_first} of {_ways}",
+        chance=_first / _ways,
+        span=(0.0, 1.0),
+        view="classes",
+        min_classes=_ways,
+    )(top_of(_first, _ways))
 for _ways in PUBLISHED_WAYS:
     register(
         f"published_{_ways}_way",
@@ -115,15 +177,6 @@ for _ways in PUBLISHED_WAYS:
         chance=PUBLISHED_CLASSES / (_ways + PUBLISHED_CLASSES - 1),
         span=(0.0, 1.0),
         view="classes",
-        fewest_classes=_ways + PUBLISHED_CLASSES - 1,
+        min_classes=_ways + PUBLISHED_CLASSES - 1,
         protocol=PROTOCOL,
     )(published(_ways))
-for _first, _ways in FIRST_OF_WAYS:
-    register(
-        f"top_{_first}_of_{_ways}",
-        label=f"top {_first} of {_ways}",
-        chance=_first / _ways,
-        span=(0.0, 1.0),
-        view="classes",
-        fewest_classes=_ways,
-    )(top_of(_first, _ways))

@@ -1,9 +1,8 @@
-"""Frames as CLIP sees them: how like the true frames they are, and how like each other."""
+"""Metrics of frames' CLIP embeddings: similarity to the true frames, and among the frames of one clip."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.metrics._inputs import or_one
 from evaluation.metrics.registry import Array, PerStimulus, register
 
 
@@ -28,16 +27,21 @@ def unit_vectors(array: Array) -> NDArray[np.float64]:
     return vectors
 
 
+def or_one(lengths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return lengths to divide by: 1 in place of 0."""
+    return np.where(lengths == 0.0, 1.0, lengths)
+
+
 @register("similarity", label="similarity of frames", chance=None, span=(-1.0, 1.0), view="frame_vectors")
 def similarity(prediction: Array, truth: Array, groups: Array | None = None) -> PerStimulus:  # noqa: ARG001
     """Compare frames by meaning: the cosine of the CLIP embeddings of each frame and its true frame, averaged.
 
     Frames are compared in their places, so both clips have equally many. At most 1, higher is better. Known as the
-    CLIP score of frames; the embeddings are those of CLIP (Radford et al., ICML 2021).
+    "CLIP score" of frames; the embeddings are those of CLIP (Radford et al., ICML 2021).
 
     The trap: CLIP's embeddings of any two images point the same way to a degree, so that unrelated frames earn far more
-    than 0. Guessing earns no fixed value, and figures of different CLIP models do not compare: hold it against the
-    shuffled brain's and the mean predictor's rows.
+    than 0. Guessing earns no fixed value, and figures of different CLIP models do not compare: compare it with
+    the shuffled brain's and the mean predictor's rows.
     """
     return _mean_cosine(unit_vectors(prediction), unit_vectors(truth))
 
@@ -48,18 +52,18 @@ def similarity(prediction: Array, truth: Array, groups: Array | None = None) -> 
     chance=None,
     span=(-1.0, 1.0),
     view="frame_vectors",
-    fewest_frames=2,
+    min_frames=2,
     protocol="CLIP-pcc without a gate: the mean cosine of adjacent frames' CLIP embeddings, CLIP ViT-B/32 as published",
 )
 def consistency_adjacent(prediction: Array, truth: Array, groups: Array | None = None) -> PerStimulus:  # noqa: ARG001
-    """Ask how smooth the prediction is: the mean cosine of the CLIP embeddings of each frame and the next.
+    """Measure how smooth the prediction is: the mean cosine of the CLIP embeddings of each frame and the next.
 
-    It does not look at the truth: a still picture earns 1, whatever was shown. At most 1; the field takes higher as
-    better, yet real clips earn less than 1, and the oracle's row says how much. Guessing earns no fixed value.
+    It ignores the truth: a still picture earns 1, whatever was shown. At most 1. Higher is taken as better, yet real
+    clips earn less than 1: see the oracle's row. Guessing earns no fixed value.
 
-    Published as "CLIP-pcc" by those who follow MinD-Video (2023), although it is a cosine and no correlation. Some set
-    it to 0 for every clip whose likeness to the truth is below a threshold, others do not: published figures as far
-    apart as .425 and .934 are of this same method and do not compare. Here nothing is set to 0.
+    Published as "CLIP-pcc" in work after MinD-Video (2023), although it is a cosine and no correlation. Some set it to
+    0 for every clip whose similarity to the truth is below a threshold, others do not: published values as far apart as
+    .425 and .934 are of this same method and do not compare. Here nothing is set to 0.
     """
     unit = unit_vectors(prediction)
     return _mean_cosine(unit[:, :-1], unit[:, 1:])
@@ -71,15 +75,14 @@ def consistency_adjacent(prediction: Array, truth: Array, groups: Array | None =
     chance=None,
     span=(-1.0, 1.0),
     view="frame_vectors",
-    fewest_frames=2,
+    min_frames=2,
 )
 def consistency_all(prediction: Array, truth: Array, groups: Array | None = None) -> PerStimulus:  # noqa: ARG001
-    """Ask how consistent the prediction is: the mean cosine of the CLIP embeddings of all pairs of its frames.
+    """Measure how consistent the prediction is: the mean cosine of the CLIP embeddings of all pairs of its frames.
 
-    As `consistency_adjacent`, and it sees slow drift as well as jumps: the "frame consistency" of Tune-A-Video (Wu et
-    al., ICCV 2023). It does not look at the truth: a still picture earns 1, whatever was shown. At most 1; the field
-    takes higher as better, yet real clips earn less than 1, and the oracle's row says how much. Guessing earns no
-    fixed value.
+    As `consistency_adjacent`, and sensitive to slow drift as well as to jumps: the "frame consistency" of Tune-A-Video
+    (Wu et al., ICCV 2023). It ignores the truth: a still picture earns 1, whatever was shown. At most 1. Higher is
+    taken as better, yet real clips earn less than 1: see the oracle's row. Guessing earns no fixed value.
     """
     unit = unit_vectors(prediction)
     frames = unit.shape[1]

@@ -1,4 +1,4 @@
-"""What a metric is, and the register in which each file of this folder enters its own."""
+"""The class `Metric`, and the registry to which each file of this folder adds its metrics."""
 
 import inspect
 import math
@@ -19,9 +19,9 @@ Groups: TypeAlias = Sequence[Any] | Array
 """One class label a stimulus, length n."""
 Function: TypeAlias = Callable[[Array, Array, Array | None], PerStimulus]
 Chance: TypeAlias = float | Callable[[Array], float] | None
-"""What guessing earns: a number, a function of the truth where it depends on that, or None where it has no level."""
+"""Score of guessing: a number, a function of the truth where it depends on that, or None where there is none."""
 OfSimilarity: TypeAlias = Callable[[NDArray[np.float64], Array | None], PerStimulus]
-"""What a metric makes of the correlations (n, n) of every prediction with every truth, and of the groups."""
+"""Scores from the correlations (n, n) of every prediction with every truth, and from the groups."""
 View: TypeAlias = Literal[
     "vectors", "centred", "frames", "frame_vectors", "classes", "labels", "words", "caption_score"
 ]
@@ -34,7 +34,7 @@ SPACES_OF: dict[View, tuple[str, ...]] = {
     "words": ("captions",),
     "caption_score": ("caption_clip",),
 }
-"""The spaces of every view but `vectors` and `centred`, which look at all others."""
+"""The spaces of every view but `vectors` and `centred`, which apply to all others."""
 DIMENSIONS: dict[View, tuple[int, ...]] = {
     "frames": (5,),
     "frame_vectors": (3,),
@@ -43,7 +43,7 @@ DIMENSIONS: dict[View, tuple[int, ...]] = {
     "words": (1, 2),
     "caption_score": (3,),
 }
-"""How many axes the truth has in them."""
+"""Number of axes of the truth, by view."""
 EXPECTED: dict[View, str] = {
     "vectors": "(n, ...)",
     "centred": "(n, ...)",
@@ -62,59 +62,59 @@ class Metric:
 
     name: str
     label: str
-    """What a table calls it; it names the variant wherever several are in use."""
+    """Name in tables; it names the variant where several are in use."""
     chance: Chance
     function: Function
     of_similarity: OfSimilarity | None = None
-    """The same from `similarity.similarity` of the two, where that is all the metric looks at: metrics of one space and
+    """The same from `vectors.similarity` of the two, where the metric needs nothing else: metrics of one space and
     orders of the stimuli then share it."""
     view: View = "vectors"
-    """What the metric looks at. `vectors` flattens each stimulus, whatever the space; `centred` does so in spaces less
-    their training mean alone (see `evaluation.statistics.spaces`); the others look at the spaces of `SPACES_OF`."""
+    """Which arrays the metric takes. `vectors` flattens each stimulus, whatever the space; `centred` does so only in
+    spaces less their training mean (see `evaluation.statistics.spaces`); the others take the spaces of `SPACES_OF`."""
     higher_is_better: bool = True
     span: tuple[float, float] = (-math.inf, math.inf)
-    """The smallest and the largest value that there can be."""
+    """The smallest and the largest possible value."""
     protocol: str = ""
-    """The published protocol that it computes exactly, so that figures can stand beside published ones."""
+    """The published protocol that it computes exactly, so that values compare with published ones."""
     needs_groups: bool = False
-    smallest_side: int = 1
-    """For `frames`: the fewest pixels a frame's side may have."""
-    fewest: int = 1
-    """The fewest stimuli that the metric can be asked of."""
-    fewest_frames: int = 1
-    """For `frames` and `frame_vectors`: the fewest frames of a clip."""
-    fewest_classes: int = 1
-    """For `classes`: the fewest classes."""
+    min_side: int = 1
+    """For `frames`: pixels of a frame's shorter side, at least."""
+    min_stimuli: int = 1
+    """Stimuli that the metric needs."""
+    min_frames: int = 1
+    """For `frames` and `frame_vectors`: frames of a clip, at least."""
+    min_classes: int = 1
+    """For `classes`: classes, at least."""
 
     @property
     def source(self) -> str:
-        """What the metric computes and after whom: its function's docstring."""
+        """The function's docstring: what the metric computes, and its source."""
         return inspect.getdoc(self.function) or ""
 
     def applies_to(self, shape: tuple[int, ...], groups: Groups | None = None) -> bool:
-        """Say whether a truth of this shape, (n, ...), can be scored by this metric."""
-        if (self.needs_groups and groups is None) or not shape or shape[0] < self.fewest:
+        """Return whether a truth of this shape, (n, ...), can be scored by this metric."""
+        if (self.needs_groups and groups is None) or not shape or shape[0] < self.min_stimuli:
             return False
         if self.view not in DIMENSIONS:
             return len(shape) >= 2
         if len(shape) not in DIMENSIONS[self.view]:
             return False
         if self.view == "classes":
-            return shape[-1] >= self.fewest_classes
-        if self.view in ("frames", "frame_vectors") and shape[1] < self.fewest_frames:
+            return shape[-1] >= self.min_classes
+        if self.view in ("frames", "frame_vectors") and shape[1] < self.min_frames:
             return False
-        return self.view != "frames" or (shape[-1] == 3 and min(shape[2:4]) >= self.smallest_side)
+        return self.view != "frames" or (shape[-1] == 3 and min(shape[2:4]) >= self.min_side)
 
     def chance_of(self, truth: Array | None) -> float | None:
-        """Return what guessing earns on a truth, None where that is no fixed value or the truth is not given."""
+        """Return the score of guessing on a truth; None where there is no fixed value or the truth is missing."""
         if not callable(self.chance):
             return self.chance
         return None if truth is None else self.chance(truth)
 
     def counted(self, n: int, groups: Groups | None = None) -> NDArray[np.bool_]:
-        """Return which stimuli the question can be put to at all, shape (n,).
+        """Return which stimuli count, shape (n,).
 
-        A metric within classes has no question for a stimulus alone in its class; every other metric counts all.
+        A metric within classes does not count a stimulus alone in its class; every other metric counts all.
         A stimulus that counts and has no value (a NaN prediction) makes the mean undefined.
         """
         if not self.needs_groups or groups is None:
@@ -168,11 +168,39 @@ class Metric:
 
     def _expected(self) -> str:
         wanted = EXPECTED[self.view]
-        wanted += f" with n from {self.fewest}" if self.fewest > 1 else ""
-        wanted += f" with sides from {self.smallest_side}" if self.smallest_side > 1 else ""
-        wanted += f" with {self.fewest_frames} frames or more" if self.fewest_frames > 1 else ""
-        wanted += f" with {self.fewest_classes} classes or more" if self.fewest_classes > 1 else ""
+        wanted += f" with n from {self.min_stimuli}" if self.min_stimuli > 1 else ""
+        wanted += f" with sides from {self.min_side}" if self.min_side > 1 else ""
+        wanted += f" with {self.min_frames} frames or more" if self.min_frames > 1 else ""
+        wanted += f" with {self.min_classes} classes or more" if self.min_classes > 1 else ""
         return wanted + (" and groups" if self.needs_groups else "")
+
+
+def chance_of_others(function: Function, *, max_others: int | None = None) -> Callable[[Array], float]:
+    """Return a chance level: a metric's mean where each stimulus's prediction is the truth of another one.
+
+    Parameters
+    ----------
+    function : the metric
+    max_others : int, optional
+        Other stimuli whose truth is dealt to each, at most; by default all. They are evenly spaced in the stimuli's
+        order, so nothing is drawn at random.
+
+    Returns
+    -------
+    function
+        From a truth (n, ...) to the chance level; of captions with several references the first is dealt. NaN below two
+        stimuli. A stimulus without a value does not count.
+    """
+
+    def chance(truth: Array) -> float:
+        dealt = truth[:, 0] if truth.dtype.kind in "OU" and truth.ndim == 2 else truth
+        count = max(min(len(truth) - 1, max_others or len(truth)), 0)
+        steps = 1 + np.arange(count) * (len(truth) - 1) // max(count, 1)
+        values = np.array([function(np.roll(dealt, step, axis=0), truth, None) for step in steps])
+        known = values[np.isfinite(values)]
+        return float(known.mean()) if known.size else float("nan")
+
+    return chance
 
 
 _METRICS: dict[str, Metric] = {}
@@ -181,7 +209,7 @@ _METRICS: dict[str, Metric] = {}
 def register(
     name: str, *, label: str, chance: Chance, span: tuple[float, float], **settings: Any
 ) -> Callable[[Function], Function]:
-    """Enter a function ``(prediction, truth, groups) -> (n,)`` as a metric; see `Metric` for the settings.
+    """Register a function ``(prediction, truth, groups) -> (n,)`` as a metric; see `Metric` for the settings.
 
     Raises
     ------
@@ -189,13 +217,13 @@ def register(
         The name is taken.
     """
 
-    def enter(function: Function) -> Function:
+    def add(function: Function) -> Function:
         if name in _METRICS:
             raise ValueError(f"metric '{name}' is registered twice; choose another name")
         _METRICS[name] = Metric(name, label, chance, function, span=span, **settings)
         return function
 
-    return enter
+    return add
 
 
 def metric(name: str) -> Metric:

@@ -1,4 +1,4 @@
-"""Contact sheets: seen above reconstructed, as one image or as an animation, for the README and for runs."""
+"""Contact sheets: clips above their reconstructions, as one image or as an animation."""
 
 import textwrap
 from collections.abc import Sequence
@@ -32,15 +32,15 @@ def contact_sheet(
     ----------
     seen, reconstructed : clips, shape (n, frame, height, width, 3), uint8
     captions : sequence of (true, decoded), optional
-        Written below each pair, shortened to three lines each.
+        Text below each pair, at most three lines each.
     columns : int
         Pairs side by side before a new line begins.
     frames : int
         Frames shown of each clip, evenly spaced; 1 shows the middle one.
     side : int
-        Roughly how many pixels a frame's longer side takes; small frames are enlarged by whole pixels.
+        Approximate pixels of a frame's longer side; small frames are enlarged by whole pixels.
     labels : tuple of str
-        What the upper and the lower row are.
+        Names of the upper and the lower row.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def animated_sheet(
 ) -> bytes:
     """Draw the sheet as a looping GIF in which the pairs play in step.
 
-    Frames are shown smaller, then every second one is left out, until the file fits `max_bytes`; the pace stays.
+    Frames are made smaller, then every second one is dropped, until the file fits `max_bytes`; the speed stays.
 
     Parameters
     ----------
@@ -115,18 +115,22 @@ def animated_sheet(
         data = _gif(sheets, step / fps)
         if len(data) <= max_bytes:
             return data
-    raise ValueError(f"{len(seen)} clips take {len(data):,} bytes as GIF, allowed are {max_bytes:,}; show fewer clips")
+    raise ValueError(
+        f"{len(seen)} clips take {len(data):,} bytes as GIF; expected at most {max_bytes:,}; show fewer clips"
+    )
 
 
 def _check(seen: Clips, reconstructed: Clips, captions: Sequence[tuple[str, str]] | None) -> None:
     if len(seen) == 0 or len(seen) != len(reconstructed):
-        raise ValueError(f"{len(seen)} seen and {len(reconstructed)} reconstructed clips; expected as many, 1 or more")
+        raise ValueError(
+            f"{len(seen)} seen and {len(reconstructed)} reconstructed clips; expected equal numbers, 1 or more"
+        )
     if captions is not None and len(captions) != len(seen):
         raise ValueError(f"{len(captions)} captions for {len(seen)} clips; expected one pair each")
 
 
 def _zoomed(image: Clip, side: float) -> Image.Image:
-    """Bring a frame (height, width, 3) near `side` pixels: whole pixels up, smooth down."""
+    """Scale a frame (height, width, 3) to about `side` pixels: up by whole pixels, down smoothly."""
     height, width = image.shape[:2]
     factor = side / max(height, width)
     factor = float(max(1, round(factor))) if factor >= 1 else factor
@@ -139,7 +143,7 @@ def _frame(clip: Clip, time: int, side: float) -> Image.Image:
 
 
 def _strip(clip: Clip, frames: int, side: float) -> Image.Image:
-    """Set evenly spaced frames of a clip side by side."""
+    """Return evenly spaced frames of a clip side by side."""
     centres = ((np.arange(frames) + 0.5) * len(clip) / frames).astype(int)
     shown = [_frame(clip, int(time), side) for time in centres]
     strip = Image.new("RGB", (sum(image.width + 1 for image in shown) - 1, shown[0].height), PAPER)
@@ -156,7 +160,7 @@ def _draw(
     columns: int,
     labels: tuple[str, str] = ("seen", "reconstructed"),
 ) -> Image.Image:
-    """Lay pairs out in lines, with what the two rows are at the left and captions below."""
+    """Lay out pairs in lines, with the rows' names at the left and captions below."""
     columns = min(columns, len(pairs))
     width = max(image.width for pair in pairs for image in pair)
     height = max(image.height for pair in pairs for image in pair)

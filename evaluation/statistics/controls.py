@@ -1,7 +1,4 @@
-"""The controls every table carries: one prediction for all, and the brain's rows dealt to the stimuli at random.
-
-How far noise in the test responses limits the predictions made from them.
-"""
+"""Controls beside every model: the mean predictor, the shuffled brain, and the noise ceiling of the test responses."""
 
 from typing import Any
 
@@ -16,7 +13,7 @@ from evaluation.metrics.registry import PerStimulus
 def shuffle_stimuli(n: int, seed: int) -> NDArray[np.int64]:
     """Return a random order of n stimuli, uniform over all orders.
 
-    The shuffled-brain control is the same model on ``responses[order]``: what it earns owes nothing to the brain.
+    The shuffled-brain control is the same model on ``responses[order]``: its score does not depend on the brain.
     Orders that leave a stimulus in place are not excluded: without them, a model that knows its stimuli is identified
     only (n - 2) / (2 (n - 1)) of the time, below chance, and every comparison would look better than it is.
 
@@ -63,16 +60,16 @@ def prediction_ceiling(halves_a: NDArray[Any], halves_b: NDArray[Any]) -> PerSti
     A prediction averaged over repetitions is what the stimulus evokes plus noise. The correlation r of a stimulus's
     predictions from two halves of its repetitions is the share of what is evoked in half a prediction's variance over
     features; 2 r / (1 + r) is that share in the prediction from all repetitions (Spearman 1910 and Brown 1910, *British
-    Journal of Psychology* 3:271 and 3:296). The square root of a reliability bounds the correlation with anything the
-    noise knows nothing of (Spearman 1904, *American Journal of Psychology* 15:72). Together that is CC_max of Schoppe
-    et al. (2016, *Frontiers in Computational Neuroscience* 10:10), estimated from halves as Hsu, Borst and Theunissen
-    (2004, *Network* 15:91) do, with the noise in the predictions instead of in what is predicted.
+    Journal of Psychology* 3:271 and 3:296). The square root of a reliability bounds the correlation with anything
+    that is independent of the noise (Spearman 1904, *American Journal of Psychology* 15:72). Together they are CC_max
+    of Schoppe et al. (2016, *Frontiers in Computational Neuroscience* 10:10), estimated from halves as Hsu, Borst and
+    Theunissen (2004, *Network* 15:91) do, with the noise in the predictions instead of in the data.
 
-    It says what less test noise could bring this model, and nothing about better models: one that weighs the voxels
-    otherwise has another ceiling, and one that predicts nonsense reliably has a high one. The estimate takes noise to
-    be independent between the halves (repetitions of one run may share some) and averages of predictions to be the
+    It is an upper bound for this model with less test noise, not for better models: a model with other weights of the
+    voxels has another ceiling, and one that predicts nonsense reliably has a high one. The estimate assumes that noise
+    is independent between the halves (repetitions of one run may share some), and that averages of predictions are the
     predictions of averages, as linear models' are. Each stimulus's r is itself noisy, most of all with few features:
-    clipping at 0 raises the mean over stimuli where nearly nothing is reliable, and the root's bend lowers it slightly.
+    clipping at 0 raises the mean over stimuli where little is reliable, and the root's concavity lowers it slightly.
 
     Parameters
     ----------
@@ -102,13 +99,13 @@ def with_test_noise(
 ) -> NDArray[np.float32] | None:
     """Return true targets with as much noise as the test responses leave in the predictions, relative to the signal.
 
-    What a model without a fault could hand on from responses as noisy as these. Half the difference of the predictions
+    They are what a perfect model could predict from responses as noisy as these. Half the difference of the predictions
     from two halves of a stimulus's repetitions is noise alone, as large as that of the prediction from all of them.
     Regression shrinks signal and noise alike, so the noise is enlarged by what the signal was shrunk:
     k² = mean |t − m|² / (mean |p − m|² − mean |noise|²), over all stimuli and features, with the training mean m. The
     stimulus's own noise, so enlarged, is added to its truth; through the generator it becomes the row `noise_ceiling`,
-    for every metric. An estimate: noise is taken to be independent between the halves and of one relative size, and a
-    model that weighs the voxels otherwise has other noise.
+    for every metric. The estimate assumes that noise is independent between the halves and of one relative size; a
+    model with other weights of the voxels has other noise.
 
     Parameters
     ----------
@@ -121,7 +118,7 @@ def with_test_noise(
     Returns
     -------
     array, shape (n, ...), float32
-        None where the predictions hold no more than noise, so that there is no signal to compare it with.
+        None where the predictions hold no more than noise: there is no signal to compare it with.
 
     Raises
     ------

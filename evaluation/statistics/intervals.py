@@ -11,9 +11,9 @@ from core.seeds import rng_for
 DRAWS = 2000
 FLIPS = 10_000
 EXACT = 13
-"""Stimuli up to which every flip of signs is tried."""
+"""Stimuli up to which all flips of signs are tried."""
 TIE = 1e-12
-"""Sums of flipped differences that are closer than this part of the largest possible one are equal."""
+"""Sums of flipped differences that are closer than this share of the largest possible one are equal."""
 
 
 def bootstrap_interval(
@@ -21,11 +21,11 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Return the percentile bootstrap interval of the mean of per-stimulus values.
 
-    Stimuli are drawn with replacement; the stimuli that an identification compares against stay as they were. The draws
+    Stimuli are drawn with replacement; the stimuli that an identification compares with stay the same. The draws
     depend on the seed and on n alone, so two rows over the same stimuli are resampled alike. Of several subjects who
     saw the same stimuli, subjects are drawn as well, crossed with the stimuli: a drawn subject brings the values of all
     drawn stimuli (the pigeonhole bootstrap of Owen 2007, *Annals of Applied Statistics* 1:386, which errs on the wide
-    side). With two or three subjects no method says much about others.
+    side). With two or three subjects no method generalises well to others.
 
     Parameters
     ----------
@@ -49,8 +49,8 @@ def bootstrap_interval(
     if subjects == 1:
         means = rows[0][drawn].mean(axis=1)
     else:
-        who = rng_for(seed, "bootstrap", "subjects").integers(0, subjects, size=(draws, subjects))
-        weights = _counts(who, subjects) @ rows
+        drawn_subjects = rng_for(seed, "bootstrap", "subjects").integers(0, subjects, size=(draws, subjects))
+        weights = _counts(drawn_subjects, subjects) @ rows
         means = np.einsum("dn,dn->d", weights, _counts(drawn, n)) / (subjects * n)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
@@ -68,8 +68,8 @@ def paired_interval(
 ) -> tuple[float, float, float]:
     """Return by how much the mean of a exceeds that of b, with the bootstrap interval of this difference.
 
-    Both are resampled by the same draws, so what makes a stimulus hard for both does not widen the interval: two rows
-    may differ clearly while their own intervals overlap.
+    Both are resampled by the same draws, so a stimulus that is hard for both does not widen the interval: two rows may
+    differ clearly while their own intervals overlap.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def paired_interval(
     Returns
     -------
     (difference, low, high)
-        NaN where there is no value or one of them is NaN; below two stimuli there is a difference and no interval.
+        NaN where there is no value or one of them is NaN; with a single stimulus there is a difference and no interval.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def paired_p(
 ) -> float:
     """Return how often chance alone would make a as much better than b as it is: a paired permutation test, one-sided.
 
-    Under the null hypothesis, which of a stimulus's two values is a's is a matter of chance, so every difference may
+    Under the null hypothesis it is random which of a stimulus's two values is a's, so every difference may
     have either sign (Fisher 1935, *The Design of Experiments*; Pitman 1937, *Supplement to the JRSS* 4:119). The test
     is exact where that holds. Against the mean of several shuffled orders it holds nearly: the differences then have
     mean zero and a distribution that need not be symmetric.
@@ -123,7 +123,7 @@ def paired_p(
     Returns
     -------
     float
-        The part of flips whose sum is at least as large as the one that is there, which counts as one of them, so it is
+        The share of flips whose sum is at least as large as the observed one, which counts as one of them, so it is
         never 0. Ties count against a. NaN where a value is NaN or there are fewer than two stimuli.
 
     Raises
@@ -144,7 +144,7 @@ def paired_p(
 
 
 def holm(p: Mapping[str, float]) -> dict[str, float]:
-    """Adjust the p-values of several tests, so that the chance of any false one among them stays below the level.
+    """Adjust the p-values of several tests by Holm's method, which bounds the chance of any false positive among them.
 
     Holm (1979, *Scandinavian Journal of Statistics* 6:65): the k-th smallest of m is multiplied by m − k + 1, and none
     may come out below a smaller one. NaN stays NaN and is no test.

@@ -1,7 +1,4 @@
-"""The rows of a report, in the order in which they are shown, and what each of them is.
-
-From predictions to `metrics.json`: one value a stimulus, means with intervals, comparisons, the report.
-"""
+"""The rows of a report, and how predictions become `metrics.json`: scores by stimulus, intervals, comparisons."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,8 +7,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from core.seeds import seed_for
+from evaluation.config import EvaluationConfig
 from evaluation.metrics import Array, Groups, Metric, PerStimulus, metric
-from evaluation.metrics.similarity import similarity
+from evaluation.metrics.vectors import similarity
+from evaluation.statistics.controls import shuffle_stimuli
 from evaluation.statistics.intervals import bootstrap_interval, holm, paired_interval, paired_p
 from evaluation.statistics.spaces import Spaces, applicable, in_space
 
@@ -21,12 +21,13 @@ MEAN, SHUFFLED = "mean_predictor", "shuffled_brain"
 NOISE_CEILING, ORACLE = "noise_ceiling", "oracle"
 
 ROWS = (RECONSTRUCTION, NEAREST, PRIOR, MEAN, SHUFFLED, NOISE_CEILING, ORACLE)
-"""The rows of a reconstruction's report; one that cannot be had is left out, and a note says why."""
+"""The rows of a reconstruction's report; a row that cannot be made is missing, and a note gives the reason."""
 REFERENCES = ROWS[1:]
-"""The rows that are no model's: what a model is held against."""
+"""The rows that models are compared with."""
 CONTROLS = (SHUFFLED, MEAN, PRIOR, NEAREST)
 """The rows that a reconstruction has to beat, the one that matters most first."""
-
+ALL_VOXELS = "all_voxels"
+"""The row of a regions report that decodes from all voxels together."""
 
 SCHEMA = 1
 Values: TypeAlias = dict[str, dict[str, PerStimulus]]
@@ -96,8 +97,8 @@ class Similarities:
         Parameters
         ----------
         order : array, shape (n,), optional
-            Which prediction every truth is held against; its own by default. The arrays are those of all calls for the
-            same space.
+            Which prediction every truth is compared with; its own by default. All calls for one space must pass the
+            same arrays.
         """
         chosen = metric(name)
         if chosen.of_similarity is None:
@@ -113,7 +114,7 @@ class Similarities:
 def average(parts: Sequence[Values]) -> Values:
     """Average per-stimulus values over several orders of the same stimuli, as the shuffled brain has them.
 
-    Rows and metrics that not every part has are left out. NaN stays NaN.
+    Rows and metrics that are not in every part are dropped. NaN stays NaN.
 
     Raises
     ------
@@ -124,9 +125,9 @@ def average(parts: Sequence[Values]) -> Values:
 
 
 def by_subject(parts: Sequence[Values]) -> Values:
-    """Set the values of subjects who saw the same stimuli one below the other, (subject, n); raises as `average` does.
+    """Stack the values of subjects who saw the same stimuli, (subject, n); raises as `average` does.
 
-    Of one subject they stay as they are, (n,).
+    Values of a single subject stay (n,).
     """
     return _joined(parts, lambda arrays: np.asarray(arrays[0] if len(arrays) == 1 else np.stack(arrays)))
 
@@ -144,8 +145,8 @@ def _joined(parts: Sequence[Values], join: Callable[[list[PerStimulus]], PerStim
 def summarise(values: Values, *, seed: int, groups: Groups | None = None, truth: Spaces | None = None) -> Rows:
     """Turn per-stimulus values into the entries of `metrics.json`: mean, 95 % interval, chance, direction.
 
-    A stimulus that the metric has no question for (alone in its class) is not counted, and `n` then says how many were.
-    A value that is NaN otherwise makes the mean null, and `undefined` says how many there are; none is dropped.
+    A stimulus that does not count (`Metric.counted`: alone in its class) is skipped, and `n` is then the number of the
+    others. Any other NaN makes the mean null, and `undefined` is their number; none is dropped.
 
     Parameters
     ----------
@@ -166,8 +167,8 @@ def summarise(values: Values, *, seed: int, groups: Groups | None = None, truth:
 
 
 def _chance(name: str, truth: Spaces | None) -> float | None:
-    found = None if truth is None else in_space(truth, name.rpartition(".")[0])
-    chance = metric(name).chance_of(found)
+    array = None if truth is None else in_space(truth, name.rpartition(".")[0])
+    chance = metric(name).chance_of(array)
     return None if chance is None else _number(chance)
 
 
@@ -183,14 +184,14 @@ def _entry(
         "chance": chance,
         "higher_is_better": chosen.higher_is_better,
     }
-    return entry | _left_out(values, counted)
+    return entry | _counts(values, counted)
 
 
-def _left_out(values: PerStimulus, counted: PerStimulus) -> dict[str, int]:
-    """Return how many stimuli were counted and how many of these have no value, each where it is worth saying."""
-    found = {"n": counted.shape[-1]} if counted.shape[-1] != values.shape[-1] else {}
+def _counts(values: PerStimulus, counted: PerStimulus) -> dict[str, int]:
+    """Return `n` where not all stimuli count, and `undefined` where some of these have no value."""
+    counts = {"n": counted.shape[-1]} if counted.shape[-1] != values.shape[-1] else {}
     undefined = int((~np.isfinite(np.atleast_2d(counted)).all(axis=0)).sum()) if counted.size else 0
-    return found | ({"undefined": undefined} if undefined else {})
+    return counts | ({"undefined": undefined} if undefined else {})
 
 
 def differences(values: Values, baseline: str, *, seed: int, groups: Groups | None = None) -> Rows:
@@ -200,11 +201,11 @@ def differences(values: Values, baseline: str, *, seed: int, groups: Groups | No
     ----------
     values : Values
     baseline : str
-        The row that the others are held against; it is left out itself, as are the rows of no model (`REFERENCES`).
+        The row that the others are compared with; it is not compared itself, nor are `REFERENCES`.
     seed : int
         The study's seed.
     groups : sequence of length n, optional
-        The class of each stimulus, where a metric asked for it.
+        The class of each stimulus, where a metric needs it.
 
     Returns
     -------
@@ -233,40 +234,40 @@ def differences(values: Values, baseline: str, *, seed: int, groups: Groups | No
 def _difference(
     chosen: Metric, values: PerStimulus, against: PerStimulus, seed: int, groups: Groups | None
 ) -> dict[str, Any]:
-    asked = chosen.counted(values.shape[-1], groups)
-    value, low, high = paired_interval(values[..., asked], against[..., asked], seed=seed)
+    counted = chosen.counted(values.shape[-1], groups)
+    value, low, high = paired_interval(values[..., counted], against[..., counted], seed=seed)
     entry = {
         "value": _number(value),
         "ci95": [_number(low), _number(high)],
         "higher_is_better": chosen.higher_is_better,
     }
-    return entry | _left_out(values, values[..., asked] - against[..., asked])
+    return entry | _counts(values, values[..., counted] - against[..., counted])
 
 
 def comparisons(
     values: Values, *, seed: int, groups: Groups | None = None, row: str = RECONSTRUCTION
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Hold a row against every control: paired differences with intervals, and a paired permutation test.
+    """Compare a row with every control: paired differences with intervals, and a paired permutation test.
 
     Returns
     -------
     dict
-        ``{control: {"pixels.two_way": {"value", "ci95", "higher_is_better", "p", "p_adjusted"}}}`` for the controls
-        that there are, in the order of `CONTROLS`. `p` is one-sided, in the direction that is better (see
+        ``{control: {"pixels.two_way": {"value", "ci95", "higher_is_better", "p", "p_adjusted"}}}`` for the rows of
+        `CONTROLS` that exist, in that order. `p` is one-sided, in the direction that is better (see
         `intervals.paired_p`); `p_adjusted` is Holm's over the control's metrics.
     """
     ours = values.get(row, {})
     return {
         control: _adjusted({name: _compared(name, ours[name], against[name], seed, groups)
                             for name in ours if name in against})
-        for control, against in ((one, values[one]) for one in CONTROLS if one in values)
+        for control, against in ((control, values[control]) for control in CONTROLS if control in values)
     }  # fmt: skip
 
 
 def _compared(name: str, ours: PerStimulus, theirs: PerStimulus, seed: int, groups: Groups | None) -> dict[str, Any]:
     chosen = metric(name)
-    asked = chosen.counted(ours.shape[-1], groups)
-    p = paired_p(ours[..., asked], theirs[..., asked], seed=seed, higher_is_better=chosen.higher_is_better)
+    counted = chosen.counted(ours.shape[-1], groups)
+    p = paired_p(ours[..., counted], theirs[..., counted], seed=seed, higher_is_better=chosen.higher_is_better)
     return {**_difference(chosen, ours, theirs, seed, groups), "p": p}
 
 
@@ -290,7 +291,7 @@ def score_rows(
 
     Parameters
     ----------
-    rows : predictions (n, ...) by row (`evaluation.statistics.scores.ROWS`, or any other name) and by space
+    rows : predictions (n, ...) by row (`ROWS`, or any other name) and by space
     truth : arrays (n, ...) by space
     metrics : sequence of str
         `space.metric` or bare names; see `applicable`.
@@ -314,7 +315,7 @@ def scores_of(values: Values, index: int, *, row: str = RECONSTRUCTION) -> dict[
 
 
 def report(study: str, run: str, n_test: int, rows: Rows, **more: Any) -> dict[str, Any]:
-    """Return what `metrics.json` holds; `more` joins at the top level. NaN and infinities become null."""
+    """Return the content of `metrics.json`; `more` is added at the top level. NaN and infinities become null."""
     cleaned: dict[str, Any] = _clean(
         {**more, "schema": SCHEMA, "study": study, "run": run, "n_test": n_test, "rows": rows}
     )
@@ -333,3 +334,88 @@ def _clean(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_clean(one) for one in value]
     return _number(value) if isinstance(value, float) else value
+
+
+class Table:
+    """The scores of a report as it grows, row by row, so that only one row's clips are kept in memory.
+
+    Parameters
+    ----------
+    truth : arrays (n, ...) by space
+    config : EvaluationConfig
+        Its metrics and permutations.
+    seed : int
+        The study's seed.
+    groups : sequence of length n, optional
+        The class of each stimulus.
+    """
+
+    def __init__(self, truth: Spaces, config: EvaluationConfig, *, seed: int, groups: Groups | None = None) -> None:
+        self._truth, self._config, self._seed, self._groups = truth, config, seed, groups
+        self._values: Values = {}
+        self.n = len(next(iter(truth.values())))
+
+    @property
+    def values(self) -> Values:
+        """Values (n,) by row and `space.metric`, the rows in the order in which they are shown."""
+        return {row: self._values[row] for row in sorted(self._values, key=_place)}
+
+    def add(self, row: str, arrays: Spaces) -> None:
+        """Score a row; with the reconstruction, the shuffled brain is scored as well.
+
+        The shuffled brain is the reconstructions in random order: the same as the models on permuted responses, since a
+        stimulus's noise in the generator does not depend on the brain. Values are averaged over `permutations` orders;
+        comparisons of frames, which take longest, over `frame_permutations`.
+
+        Raises
+        ------
+        ValueError
+            An array's shape is not its truth's.
+        """
+        self._values[row] = self._score(arrays, self._config.metrics)
+        if row == RECONSTRUCTION and self.n >= 2:
+            self._values[SHUFFLED] = self._shuffled(arrays)
+
+    def _score(self, arrays: Spaces, metrics: tuple[str, ...]) -> dict[str, Any]:
+        return per_stimulus({"row": arrays}, self._truth, metrics=metrics, groups=self._groups)["row"]
+
+    def _shuffled(self, arrays: Spaces) -> dict[str, Any]:
+        known, values = Similarities(), {}
+        orders = [
+            shuffle_stimuli(self.n, seed_for(self._seed, "shuffled brain", index))
+            for index in range(self._config.permutations)
+        ]
+        for name in applicable(self._config.metrics, self._truth, self._groups):
+            space = name.rpartition(".")[0]
+            predicted, wanted = in_space(arrays, space), in_space(self._truth, space)
+            if predicted is None or wanted is None:
+                continue
+            some = orders[: self._config.frame_permutations] if metric(name).view == "frames" else orders
+            values[name] = np.mean(
+                [known.score(name, predicted, wanted, self._groups, order) for order in some], axis=0
+            )
+        return values
+
+    def report(self) -> dict[str, Any]:
+        """Return the parts of a report: `rows`, `comparisons`, `permutations`, `protocols`."""
+        values = self.values
+        names = dict.fromkeys(name for scored in values.values() for name in scored)
+        return {
+            "rows": summarise(values, seed=self._seed, groups=self._groups, truth=self._truth),
+            "comparisons": comparisons(values, seed=self._seed, groups=self._groups),
+            "permutations": self._config.permutations,
+            "protocols": {name: metric(name).protocol for name in names if metric(name).protocol},
+        }
+
+    def record(self, stimuli: list[str]) -> dict[str, Any]:
+        """Return every stimulus's values, ready for JSON; runs are compared by them."""
+        directions = {name: metric(name).higher_is_better for scored in self._values.values() for name in scored}
+        rows = {
+            row: {name: [float(value) if np.isfinite(value) else None for value in one] for name, one in scored.items()}
+            for row, scored in self.values.items()
+        }
+        return {"schema": SCHEMA, "stimuli": stimuli, "rows": rows, "directions": directions}
+
+
+def _place(row: str) -> int:
+    return ROWS.index(row) if row in ROWS else len(ROWS)

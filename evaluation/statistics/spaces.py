@@ -1,12 +1,8 @@
-"""Spaces less their training mean: what a prediction says about a stimulus beyond what all stimuli share.
+"""Spaces, and which metrics apply to them.
 
 `latents_centred` holds the arrays of `latents` minus the mean of the training targets, truth and predictions alike.
 Stimuli resemble each other, so that in `latents` the mean predictor itself correlates far above 0; here it correlates
 0, R² compares with it, and retrieval is among deviations from it.
-
-Which metrics can be asked of which arrays: spaces by name, and the names `space.metric` that apply to them.
-
-Says in words which metrics could not be had, and why.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +24,7 @@ def centred(space: str) -> str:
 
 
 def is_centred(space: str) -> bool:
-    """Say whether a space is one less its training mean."""
+    """Return whether a space is one less its training mean."""
     return space.endswith(CENTRED)
 
 
@@ -63,7 +59,7 @@ def centre(rows: NDArray[Any], mean: NDArray[Any]) -> NDArray[np.float32]:
 
 Spaces: TypeAlias = Mapping[str, Array]
 """Arrays (n, ...) by space: `pixels`, `latents`, `text`, any other target's name, and these less their training mean
-(`latents_centred`). `frames` looks at `pixels`. The spaces of `evaluation.metrics.SPACES_OF` hold what is no vector."""
+(`latents_centred`). `frames` is another name of `pixels`. Spaces in `evaluation.metrics.SPACES_OF` hold no vectors."""
 VECTORS_OF = {
     "frames": "pixels",
     "clip_frames": "clip",
@@ -74,40 +70,40 @@ VECTORS_OF = {
     "video_attributes": "text",
     "caption_attributes": "text",
 }
-"""Where what is no vector a stimulus has one: the space that a metric of vectors was probably meant to look at."""
+"""By space without vectors, the space that was probably meant where a metric of vectors is named with it."""
 
 
 def in_space(arrays: Spaces, space: str) -> Array | None:
-    """Return the array that metrics of a space look at; `frames` looks at `pixels` unless it is given itself."""
-    found = arrays.get(space)
-    return arrays.get("pixels") if found is None and space == "frames" else found
+    """Return the array of a space, None without one; `frames` is `pixels` unless it has an array of its own."""
+    array = arrays.get(space)
+    return arrays.get("pixels") if array is None and space == "frames" else array
 
 
 def applicable(metrics: Sequence[str], arrays: Spaces, groups: Groups | None = None) -> list[str]:
-    """Return the `space.metric` names that these arrays can be scored by, in the order asked for.
+    """Return the `space.metric` names that apply to these arrays, in the order of `metrics`.
 
     Parameters
     ----------
     metrics : sequence of str
-        `space.metric` names, or bare metric names, which stand for every space they apply to. What the arrays cannot
-        have (no such space, no groups, frames too small, too few stimuli) is left out.
+        `space.metric` names, or bare metric names, which stand for every space they apply to. A metric that
+        does not apply (no such space, no groups, frames too small, too few stimuli) is skipped.
     arrays : arrays (n, ...) by space
     groups : sequence of length n, optional
 
     Raises
     ------
     ConfigError
-        A metric is unknown, or can never be had in the space it is asked for (`pixels.ssim`: it is `frames.ssim`;
-        `latents.r2`: it is `latents_centred.r2`).
+        A metric is unknown, or does not exist in the space that is named (`pixels.ssim` is `frames.ssim`;
+        `latents.r2` is `latents_centred.r2`).
     """
     names: dict[str, None] = {}
-    for asked in metrics:
-        chosen = metric(asked)
-        space = asked.rpartition(".")[0]
+    for name in metrics:
+        chosen = metric(name)
+        space = name.rpartition(".")[0]
         for candidate in [space] if space else _spaces_for(chosen, arrays):
             _check_space(chosen, candidate)
-            found = in_space(arrays, candidate)
-            if found is not None and chosen.applies_to(found.shape, groups):
+            array = in_space(arrays, candidate)
+            if array is not None and chosen.applies_to(array.shape, groups):
                 names[f"{candidate}.{chosen.name}"] = None
     return list(names)
 
@@ -124,7 +120,7 @@ def _check_space(chosen: Metric, space: str) -> None:
 
 
 def _better_space(chosen: Metric, space: str) -> str:
-    """Return the space itself where the metric can be had in it, else the one that was probably meant."""
+    """Return the space itself where the metric exists in it, else the one that was probably meant."""
     of_view = SPACES_OF.get(chosen.view)
     if of_view:
         return space if space in of_view else of_view[0]
@@ -132,71 +128,74 @@ def _better_space(chosen: Metric, space: str) -> str:
     return centred(vectors) if chosen.view == "centred" else vectors
 
 
-Absent = Mapping[str, str]
-OF_A_FOLDER: Absent = {
-    "groups": "classes, which a folder does not name",
+Needs = Mapping[str, str]
+NEEDS_OF_A_FOLDER: Needs = {
+    "groups": "classes of stimuli, which a folder does not have",
     "centred": "training clips (--training)",
     "frame_vectors": "a CLIP model (--clip)",
     "classes": "a classifier (--video-classifier, --frame-classifier or --judge)",
-    "labels": "a judge of the small world's clips (--judge)",
+    "labels": "a classifier of the small world's attributes (--judge)",
     "words": "captions, decoded and seen (--captions)",
     "caption_score": "captions (--captions) and a CLIP model (--clip)",
 }
-OF_A_STUDY: Absent = {
-    "groups": "classes of stimuli, which the source does not name",
-    "centred": "a target that rendered clips can be compared by",
+NEEDS_OF_A_STUDY: Needs = {
+    "groups": "classes of stimuli, which the source does not have",
+    "centred": "a target for comparing rendered clips",
     "frame_vectors": "judges.clip",
     "classes": "judges.videos, judges.frames or judges.small_world",
     "labels": "judges.small_world",
     "words": "captions, decoded and seen",
     "caption_score": "captions and judges.clip",
 }
-"""What a metric of each view is in want of where there is nothing that it could look at."""
+"""What a metric of each view needs and does not have where its space has no array."""
 
 
-def why_left_out(asked: Sequence[str], had: Sequence[str], truth: Spaces, absent: Absent) -> list[str]:
-    """Return one line for each reason for which metrics are left out.
+def why_skipped(metrics: Sequence[str], scored: Sequence[str], truth: Spaces, needs: Needs) -> list[str]:
+    """Return one line for each reason why metrics were skipped: "skipped retrieval_50: needs 50 stimuli, found 48".
 
     Parameters
     ----------
-    asked : `space.metric` or bare names
-    had : the `space.metric` names that were scored
+    metrics : `space.metric` or bare names, as configured
+    scored : the `space.metric` names that were scored
     truth : arrays by space
-    absent : `OF_A_FOLDER` or `OF_A_STUDY`
+    needs : `NEEDS_OF_A_FOLDER` or `NEEDS_OF_A_STUDY`
     """
     reasons: dict[str, list[str]] = {}
-    for name in dict.fromkeys(asked):
-        if not any(one == name or one.rpartition(".")[2] == name for one in had):
-            reasons.setdefault(_reason(name, truth, absent), []).append(name)
-    said = [f"left out, for want of {reason}: {', '.join(names)}" for reason, names in reasons.items()]
-    unnamed = [name for name in ONLY_WHERE_NAMED if name not in {one.rpartition(".")[2] for one in asked}]
-    return said + ([f"left out, computed only where it is named: {', '.join(unnamed)}"] if unnamed else [])
+    done = {*scored, *(name.rpartition(".")[2] for name in scored)}
+    for name in dict.fromkeys(metrics):
+        if name not in done:
+            reasons.setdefault(f"needs {_need(name, truth, needs)}", []).append(name)
+    unnamed = [name for name in ONLY_WHERE_NAMED if name not in {asked.rpartition(".")[2] for asked in metrics}]
+    if unnamed:
+        reasons["computed only where it is named"] = unnamed
+    return [f"skipped {', '.join(names)}: {reason}" for reason, names in reasons.items()]
 
 
-def _reason(name: str, truth: Spaces, absent: Absent) -> str:
+def _need(name: str, truth: Spaces, needs: Needs) -> str:
     chosen, space = metric(name), name.rpartition(".")[0]
     if chosen.needs_groups:
-        return absent["groups"]
-    there = [one for one in _spaces(chosen, space, truth) if in_space(truth, one) is not None]
-    if not there:
-        return absent.get(chosen.view, f"the space '{space}'")
-    found = in_space(truth, there[0])
-    assert found is not None
-    return _too_small(chosen, found.shape)
+        return needs["groups"]
+    arrays = (in_space(truth, candidate) for candidate in _spaces(chosen, space, truth))
+    array = next((array for array in arrays if array is not None), None)
+    of_size = None if array is None else _need_of_size(chosen, array.shape)
+    return of_size or needs.get(chosen.view, f"the space '{space}'" if space else "predictions in the same space")
 
 
 def _spaces(chosen: Metric, space: str, truth: Spaces) -> Sequence[str]:
     if space:
         return [space]
     of_view = SPACES_OF.get(chosen.view)
-    return of_view or [one for one in truth if is_centred(one) == (chosen.view == "centred")]
+    return of_view or [name for name in truth if is_centred(name) == (chosen.view == "centred")]
 
 
-def _too_small(chosen: Metric, shape: tuple[int, ...]) -> str:
-    if shape[0] < chosen.fewest:
-        return f"{chosen.fewest} stimuli, there are {shape[0]}"
-    if chosen.view in ("frames", "frame_vectors") and shape[1] < chosen.fewest_frames:
-        return f"{chosen.fewest_frames} frames a clip, there are {shape[1]}"
-    if chosen.view == "classes":
-        return f"{chosen.fewest_classes} classes, there are {shape[-1]}"
-    return f"frames of {chosen.smallest_side} pixels a side"
+def _need_of_size(chosen: Metric, shape: tuple[int, ...]) -> str | None:
+    """Return what the truth's shape lacks, None where it has all that the metric needs."""
+    if shape[0] < chosen.min_stimuli:
+        return f"{chosen.min_stimuli} stimuli, found {shape[0]}"
+    if chosen.view in ("frames", "frame_vectors") and shape[1] < chosen.min_frames:
+        return f"{chosen.min_frames} frames a clip, found {shape[1]}"
+    if chosen.view == "classes" and shape[-1] < chosen.min_classes:
+        return f"{chosen.min_classes} classes, found {shape[-1]}"
+    if chosen.view == "frames" and min(shape[2:4]) < chosen.min_side:
+        return f"frames of {chosen.min_side} pixels a side, found {min(shape[2:4])}"
+    return None

@@ -19,14 +19,12 @@ from evaluation.config import EvaluationConfig
 from evaluation.diagnoses.dimension import dimension_report
 from evaluation.diagnoses.distance import Nearest, split_by_distance
 from evaluation.diagnoses.leaks import near_duplicates, shared_stimuli, thumbnails
-from evaluation.report.charts.diagnoses import diagnosis_figures
 from evaluation.report.gallery.cards import gallery_items
-from evaluation.report.gallery.page import GalleryFigure, write_gallery
+from evaluation.report.gallery.page import GalleryFigure, diagnosis_figures, write_gallery
 from evaluation.report.sheet import contact_sheet, sheet_png
-from evaluation.report.verdict import verdict
-from evaluation.statistics.scores import MEAN, NEAREST, RECONSTRUCTION, Values
-from evaluation.statistics.spaces import OF_A_FOLDER, centre, centred, why_left_out
-from evaluation.statistics.table import Table
+from evaluation.report.wording import verdict
+from evaluation.statistics.scores import MEAN, NEAREST, RECONSTRUCTION, Table, Values
+from evaluation.statistics.spaces import NEEDS_OF_A_FOLDER, centre, centred, why_skipped
 from models.classifiers.judges import resized
 from models.classifiers.settings import JudgesConfig
 from studies.comparison.sampling import Clips, Sampling, black_note, read_made, read_shown, read_whole
@@ -125,9 +123,9 @@ def score_pairs(
     table = Table(truth, config, seed=seed)
     like = _add_rows(table, viewer, made, captions, known)
     scored = table.values[RECONSTRUCTION]
-    why = why_left_out(config.metrics, list(scored), truth, OF_A_FOLDER)
+    why = why_skipped(config.metrics, list(scored), truth, NEEDS_OF_A_FOLDER)
     if not scored:
-        raise ConfigError(f"no metric can be had: {'; '.join(why)}")
+        raise ConfigError(f"no metric can be computed: {'; '.join(why)}")
     report = table.report()
     notes = [*black_note(made, paired.stimuli), *(captions.notes if captions else []), *why, NO_MODEL]
     diagnosed = None

@@ -5,11 +5,10 @@ from typing import Any
 
 from core.files import read_json, write_bytes
 from core.seeds import seed_for
-from evaluation.report.charts.diagnoses import DIAGNOSES, diagnosis_figures
 from evaluation.report.gallery.cards import gallery_items
-from evaluation.report.gallery.page import GalleryFigure, write_gallery
+from evaluation.report.gallery.page import DIAGNOSES, GalleryFigure, diagnosis_figures, write_gallery
 from evaluation.report.sheet import animated_sheet, contact_sheet, sheet_png
-from evaluation.report.verdict import verdict
+from evaluation.report.wording import verdict
 from models.registry.register import log_reconstruction
 from models.registry.sets import ModelSet
 from studies.reconstruction.provenance import MadeFrom

@@ -15,9 +15,8 @@ from core.progress import report as progress
 from evaluation.diagnoses.dimension import dimension_report
 from evaluation.diagnoses.distance import Nearest, split_by_distance
 from evaluation.statistics.controls import with_test_noise
-from evaluation.statistics.scores import MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION
-from evaluation.statistics.spaces import OF_A_STUDY, centred, why_left_out
-from evaluation.statistics.table import Table
+from evaluation.statistics.scores import MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION, Table
+from evaluation.statistics.spaces import NEEDS_OF_A_STUDY, centred, why_skipped
 from feature_store import Store
 from feature_store.reader import Targets
 from models.registry.production import fetch
@@ -92,7 +91,7 @@ def judge(study: Study, store: Store, chosen: ModelSet, subject: str) -> Judged:
     nearest_to_truth = rows.nearest(z.truth)
     report = table.report()
     scored = report["rows"][RECONSTRUCTION]
-    why = why_left_out(study.evaluation.metrics, list(scored), truth, OF_A_STUDY)
+    why = why_skipped(study.evaluation.metrics, list(scored), truth, NEEDS_OF_A_STUDY)
     diagnoses = _diagnoses(predictions, spaces, table, scored, nearest_to_truth, study.seed)
     return Judged(
         stimuli=z.stimuli,

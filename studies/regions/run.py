@@ -15,8 +15,7 @@ from core.code import code_digest
 from core.errors import ConfigError
 from core.files import digest_file, digest_json, staged_folder, write_bytes, write_json
 from core.progress import report as progress
-from evaluation.report.charts.glass_brain import brain_png, voxel_places, voxel_scores
-from evaluation.report.charts.regions import METRIC_WORDS, region_chart_png
+from evaluation.report.charts.regions import METRIC_WORDS, brain_png, region_chart_png, voxel_places, voxel_scores
 from evaluation.statistics import scores
 from feature_store import Store
 from models.encoders.standardise import Standardise

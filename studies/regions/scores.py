@@ -17,7 +17,7 @@ from core.seeds import seed_for
 from evaluation.metrics import PerStimulus
 from evaluation.statistics import scores
 from evaluation.statistics.controls import shuffle_stimuli
-from evaluation.statistics.scores import SHUFFLED
+from evaluation.statistics.scores import ALL_VOXELS, SHUFFLED
 from evaluation.statistics.spaces import centre, centred
 from feature_store import Store
 from feature_store.rows import mean_over_repeats
@@ -34,7 +34,6 @@ from studies.regions.voxels import Index, Region, outside, same_voxels
 from studies.study import RouteConfig
 
 Array = NDArray[Any]
-ALL = "all_voxels"
 METRICS = ("correlation", "two_way")
 
 
@@ -155,7 +154,7 @@ class RoleDecoder:
     def everything(self) -> scores.Rows:
         """Return the scores of all voxels together, and of the same predictions dealt to other stimuli."""
         predicted = {s: own.predicted for s, own in self._whole.items()}
-        values = {ALL: self._scored(predicted), SHUFFLED: self._shuffled(predicted)}
+        values = {ALL_VOXELS: self._scored(predicted), SHUFFLED: self._shuffled(predicted)}
         return scores.summarise(values, seed=self._decoding.seed)
 
     def region(self, region: Region) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from typing import Any
 from core.checkout import project_root, relative_to_root
 from core.errors import Brain2VideoError, ServerError, StoreError, StoreMissing
 from core.files import read_json
-from evaluation.report.verdict import headline
-from evaluation.report.wording import number, row_label, short_label
+from evaluation.report.wording import headline, number, row_label, short_label
+from evaluation.statistics.scores import RECONSTRUCTION, SHUFFLED
 from feature_store import Store, versioning
 from feature_store.schema import MANIFEST as GROUP_MANIFEST
 from models.registry.production import aliased, resolve, versions_text
@@ -129,7 +129,7 @@ def _reconstruction_detail(run: Path) -> str:
     name = headline(rows)
     score = "nothing scored"
     if name is not None:
-        shown_rows = [row for row in ("reconstruction", "shuffled_brain") if name in rows.get(row, {})]
+        shown_rows = [row for row in (RECONSTRUCTION, SHUFFLED) if name in rows.get(row, {})]
         values = [f"{_value(rows[row][name])} ({row_label(row)})" for row in shown_rows]
         score = f"{short_label(name)} {' beside '.join(values)}"
     return f"{score}; {versions}; commit {_short(record['git_commit'])}"

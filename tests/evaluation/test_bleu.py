@@ -8,7 +8,7 @@ from sacrebleu import sentence_bleu
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
 from evaluation.metrics import metric
-from evaluation.metrics._inputs import OTHERS, words
+from evaluation.metrics.captions import MAX_OTHERS, words
 
 WORDS = ["a", "A", "the", "red", "dog", "runs", "over", "an", "old,", "log", "."]
 sentences = st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join)
@@ -91,7 +91,7 @@ def test_captions_dealt_at_random_land_on_chance(rng: np.random.Generator):
     nouns, verbs = np.array(["dog", "cat", "man", "bird"]), np.array(["runs", "sits", "sleeps", "sings"])
     drawn = zip(nouns[rng.integers(0, 4, 400)], verbs[rng.integers(0, 4, 400)], strict=True)
     truth = np.array([f"a small {noun} {verb} on the old road" for noun, verb in drawn], object)
-    assert len(truth) > OTHERS
+    assert len(truth) > MAX_OTHERS
     values = metric("bleu_4").per_stimulus(truth[rng.permutation(400)], truth)
     assert metric("bleu_4").chance_of(truth) == pytest.approx(values.mean(), abs=4 * values.std() / 20)
 

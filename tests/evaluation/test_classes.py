@@ -109,7 +109,7 @@ def test_constant_scores_earn_chance_exactly(name: str, count: int):
 def test_chance_levels_are_those_of_the_field():
     wanted = (0.75, 3 / 52, 0.5, 0.02, 0.1)
     assert [one.chance for one in metrics()] == pytest.approx(wanted)
-    assert [one.fewest_classes for one in metrics()] == [4, 52, 2, 50, 50]
+    assert [one.min_classes for one in metrics()] == [4, 52, 2, 50, 50]
     assert all(("MinD-Video" in one.protocol) == one.name.startswith("published") for one in metrics())
 
 
@@ -158,7 +158,7 @@ def test_a_prediction_that_is_not_finite_has_no_value_and_spoils_no_other(name: 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_fewer_classes_than_can_be_drawn_are_refused(name: str):
-    fewest = metric(name).fewest_classes
+    fewest = metric(name).min_classes
     at_least = rng_for(0, "few").normal(size=(2, fewest))
     assert np.isfinite(metric(name).per_stimulus(at_least, at_least)).all()
     with pytest.raises(ValueError, match=f"with {fewest} classes or more"):

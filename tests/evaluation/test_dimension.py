@@ -100,7 +100,7 @@ def test_what_cannot_be_is_one_clear_line(rng):
     rows = rng.normal(size=(4, 3))
     broken = rows.copy()
     broken[2, 1] = np.nan
-    with pytest.raises(ValueError, match="dimension: prediction 2 is not finite; mend what it was made by"):
+    with pytest.raises(ValueError, match="dimension: prediction 2 is not finite; check what it was computed from"):
         dimension_report(broken, rows)
     with pytest.raises(ValueError, match="dimension: target 2 is not finite"):
         dimension_report(rows, broken)

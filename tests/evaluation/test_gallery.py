@@ -11,10 +11,9 @@ import pytest
 from PIL import Image
 
 from core.clips import read_frames
-from evaluation.report.charts.intervals import MARKERS, by_space, marker, panels, telling
-from evaluation.report.gallery.cards import doubts, marked_words
-from evaluation.report.gallery.media import LONGER_SIDE, preview
-from evaluation.report.gallery.page import GalleryFigure, GalleryItem, render_gallery, write_gallery
+from evaluation.report.gallery.cards import LONGER_SIDE, marked_words, preview
+from evaluation.report.gallery.page import GalleryFigure, GalleryItem, doubts, render_gallery, write_gallery
+from evaluation.report.gallery.panels import MARKERS, by_space, first_metrics, marker, panels
 from evaluation.report.wording import row_label
 from evaluation.statistics.scores import REFERENCES, ROWS, report, score_rows
 
@@ -310,13 +309,13 @@ def test_one_metric_of_each_telling_space_is_shown_first_and_the_rest_by_space()
         "caption_attributes.all_attributes",
     ]
     names += ["video_attributes.all_attributes", "video_classes.top_1_of_50"]
-    chosen = telling({"reconstruction": {name: {} for name in names}})
+    chosen = first_metrics({"reconstruction": {name: {} for name in names}})
     assert chosen == [
         *("pixels.two_way", "frames.ssim", "latents.two_way", "clip.two_way", "video_attributes.all_attributes"),
         "video_classes.top_1_of_50",
     ]
-    assert telling({}) == []
-    assert telling({"reconstruction": {"z_centred.r2": {}}}) == ["z_centred.r2"]
+    assert first_metrics({}) == []
+    assert first_metrics({"reconstruction": {"z_centred.r2": {}}}) == ["z_centred.r2"]
     assert by_space(["latents.two_way", "latents_centred.r2", "frames.psnr", "loss"]) == [
         *[("Latents", ["latents.two_way", "latents_centred.r2"]), ("Frames", ["frames.psnr"]), ("Others", ["loss"])]
     ]

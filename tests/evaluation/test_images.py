@@ -13,7 +13,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio as torch_psnr
 
 from core.seeds import rng_for
 from evaluation.metrics import metric
-from evaluation.metrics.psnr import FLOOR
+from evaluation.metrics.frames import FLOOR
 
 FRAME_METRICS = ("ssim", "ssim_gaussian", "psnr", "hue", "hue_pcc", "epe", "epe_512")
 

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import accuracy_score
 
 from evaluation.metrics import metric
-from evaluation.metrics._inputs import of_another
+from evaluation.metrics.registry import chance_of_others
 from evaluation.statistics.intervals import bootstrap_interval
 
 NAMES = ("attribute_accuracy", "all_attributes")
@@ -82,9 +82,9 @@ def test_truths_dealt_at_random_land_on_chance(rng: np.random.Generator, name: s
 def test_of_many_others_an_even_choice_is_dealt(labels):
     truth = labels[1]
     function = metric("attribute_accuracy").function
-    assert of_another(function, most=59)(truth) == metric("attribute_accuracy").chance_of(truth)
+    assert chance_of_others(function, max_others=59)(truth) == metric("attribute_accuracy").chance_of(truth)
     few = np.mean([function(np.roll(truth, step, axis=0), truth, None) for step in (1, 20, 40)])
-    assert of_another(function, most=3)(truth) == pytest.approx(few)
+    assert chance_of_others(function, max_others=3)(truth) == pytest.approx(few)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,8 +10,7 @@ from scipy.stats import pearsonr
 
 from core.errors import ConfigError
 from core.seeds import rng_for
-from evaluation.metrics import metric, metric_names, register
-from evaluation.metrics import similarity as similarity_module
+from evaluation.metrics import metric, metric_names, register, vectors
 from evaluation.metrics.registry import Metric
 from evaluation.statistics.intervals import bootstrap_interval
 
@@ -55,9 +54,9 @@ def test_a_prediction_that_is_not_finite_has_no_value(clips):
 
 def test_wide_rows_are_looked_at_block_by_block(monkeypatch):
     prediction, truth = rng_for(0, "wide").normal(size=(2, 6, 1000))
-    monkeypatch.setattr(similarity_module, "BLOCK", 64)
+    monkeypatch.setattr(vectors, "BLOCK", 64)
     wanted = np.corrcoef(prediction, truth)[:6, 6:]
-    np.testing.assert_allclose(similarity_module.similarity(prediction, truth), wanted, atol=1e-12)
+    np.testing.assert_allclose(vectors.similarity(prediction, truth), wanted, atol=1e-12)
 
 
 VECTORS = [name for name in metric_names() if metric(name).view in ("vectors", "centred", "frames")]
@@ -83,7 +82,7 @@ BEST_IS_ANOTHER = ("clip_score",)
 
 def drawn(chosen: Metric, rng: np.random.Generator, size: float = 1.0) -> tuple[np.ndarray, np.ndarray, list[int]]:
     """Return a random prediction, a random truth and groups, as the metric's view has them."""
-    n = max(6, chosen.fewest)
+    n = max(6, chosen.min_stimuli)
     groups = [index % 2 for index in range(n)]
     if chosen.view == "frames":
         clips = rng.integers(0, 1 + int(254 * size), (2, n, 2, 16, 17, 3), dtype=np.uint8)
@@ -129,7 +128,7 @@ def test_no_guess_is_better_than_the_truth(name: str):
 @pytest.mark.parametrize("name", VECTORS)
 def test_every_metric_refuses_what_does_not_fit(clips, name):
     chosen = metric(name)
-    n = max(3, chosen.fewest)
+    n = max(3, chosen.min_stimuli)
     prediction, truth = (array[np.arange(n) % 3] for array in clips)
     groups = [0] * n
     with pytest.raises(ValueError, match="expected one shape"):

@@ -70,4 +70,4 @@ def test_the_published_levels_are_what_they_are() -> None:
 
 def test_a_metric_without_a_level_names_the_row_to_hold_it_against() -> None:
     for name in sorted(set(metric_names()) - set(WITH_CHANCE)):
-        assert re.search(r"\brows?\b|the figure to read|traps\s+are those of", metric(name).source), name
+        assert re.search(r"\brows?\b|the metric to read", metric(name).source), name

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.report.charts.regions import best_first, finer, region_chart_png
+from evaluation.report.charts.regions import best_first, region_chart_png
+from evaluation.report.wording import number
 
 METRIC = "latents_centred.correlation"
 
@@ -75,4 +76,4 @@ def test_what_cannot_be_drawn_is_refused() -> None:
     ("value", "text"), [(0.0123, ".012"), (-0.003, "−.003"), (-0.0001, ".000"), (1.0, "1.000"), (None, "–")]
 )
 def test_small_differences_are_written_with_three_decimals(value: float | None, text: str) -> None:
-    assert finer(value) == text
+    assert number(value, 3) == text

@@ -11,8 +11,7 @@ from scipy.stats import hypergeom
 
 from core.seeds import rng_for
 from evaluation.metrics import metric
-from evaluation.metrics.retrieval import retrieval
-from evaluation.metrics.similarity import similarity
+from evaluation.metrics.vectors import retrieval, similarity
 from evaluation.statistics.intervals import bootstrap_interval
 
 small = st.integers(3, 6).flatmap(

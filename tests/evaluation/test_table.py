@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 
 from evaluation.config import EvaluationConfig
-from evaluation.report.verdict import verdict
+from evaluation.report.wording import verdict
 from evaluation.statistics.scores import (
     MEAN,
     ORACLE,
     PRIOR,
     RECONSTRUCTION,
     SHUFFLED,
+    Table,
     by_subject,
     comparisons,
     report,
     summarise,
 )
-from evaluation.statistics.table import Table
 
 N = 30
 CONFIG = EvaluationConfig(metrics=("two_way", "correlation", "psnr"), permutations=10, frame_permutations=2)

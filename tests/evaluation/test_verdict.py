@@ -2,8 +2,18 @@
 
 import pytest
 
-from evaluation.report.verdict import headline, is_above, p_words, verdict
-from evaluation.report.wording import metric_label, number, ordered_metrics, ordered_rows, row_label, short_label
+from evaluation.report.wording import (
+    headline,
+    is_above,
+    metric_label,
+    number,
+    ordered_metrics,
+    ordered_rows,
+    p_words,
+    row_label,
+    short_label,
+    verdict,
+)
 
 
 def entry(value, low=None, high=None, *, chance=0.5, higher=True, **more):
@@ -49,7 +59,7 @@ BEST = entry(0.99, 0.98, 1.0)
         (
             rows(reconstruction=entry(None, undefined=2)),
             "Reconstructions have no score (pixels, two-way identification): "
-            "2 of them are not finite or have no other to be told from.",
+            "2 of them are not finite or have nothing to be compared with.",
         ),
         (rows(oracle=BEST), "Nothing was reconstructed, so there is nothing to judge."),
     ],

@@ -10,7 +10,7 @@ from evaluation.diagnoses.dimension import dimension_report
 from evaluation.diagnoses.distance import split_by_distance
 from evaluation.report.charts.diagnoses import diagnosis_chart
 from evaluation.report.gallery.page import GalleryFigure, GalleryItem
-from evaluation.report.verdict import verdict
+from evaluation.report.wording import verdict
 from evaluation.statistics.scores import ROWS, comparisons, report, summarise
 from simulation.draw import draw_jitter, render
 from simulation.world import COLOURS, SHAPES, World

@@ -51,7 +51,7 @@ def test_a_peers_folder_is_scored_and_shown(here: Here, folders: Path, cli_home:
         "BLEU-4",
         "nearest training",
         "note sampled at the truth's 8 instants: 6 clips of 16 frames at 16 per second",
-        "note left out, for want of a CLIP model (--clip)",
+        "consistency_all: needs a CLIP model (--clip)",
         "Reconstructions are identified",
         "gallery outputs/evaluations/good/",
     ):
@@ -115,7 +115,7 @@ MISTAKES = [
     (["good", "--truth", "truth", "--captions", "wrong.csv"], "has no column 'stimulus', found name, words"),
     (["good", "--truth", "truth", "--captions", "none.csv"], "none.csv: no such table of captions"),
     (["good", "--truth", "truth", "--metrics", "two_wey"], "unknown metric 'two_wey'; did you mean 'two_way'"),
-    (["good", "--truth", "truth", "--metrics", "similarity"], "no metric can be had: left out, for want of a CLIP"),
+    (["good", "--truth", "truth", "--metrics", "similarity"], "no metric can be computed: skipped similarity: needs"),
     (["good", "--truth", "truth", "--judge", "truth"], "holds no attribute classifier"),
     (["good", "--truth", "truth", "--clip", "empty"], "empty"),
     (["good", "--truth", "truth", "--video-classifier", "nobody/nothing"], "nobody/nothing"),

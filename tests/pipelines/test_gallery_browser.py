@@ -87,7 +87,7 @@ def choose(page: Page, label: str) -> None:
 def test_it_opens_from_a_file_and_nothing_shifts(browser: Browser, address: str) -> None:
     with opened(browser, address) as page:
         expect(page.locator(".clip")).to_have_count(N)
-        expect(page.locator("#said")).to_have_text(f"{N} clips in test order.")
+        expect(page.locator("#status")).to_have_text(f"{N} clips in test order.")
         page.screenshot(path=PICTURES / "top.png")
         scroll_through(page)
         assert sum(page.evaluate("window.shifts")) < 0.02
@@ -147,7 +147,7 @@ def test_sorting(browser: Browser, address: str, whole: dict[str, Any]) -> None:
     with opened(browser, f"{address}#clips") as page:
         choose(page, "frames PSNR")
         assert numbers(page) == expected(whole, "frames.psnr")
-        expect(page.locator("#said")).to_have_text(f"{N} clips by frames PSNR, best first.")
+        expect(page.locator("#status")).to_have_text(f"{N} clips by frames PSNR, best first.")
         page.get_by_role("combobox", name="Order").select_option("worst")
         assert numbers(page) == expected(whole, "frames.psnr", best_first=False)
         first = page.locator(".clip").first
@@ -155,7 +155,7 @@ def test_sorting(browser: Browser, address: str, whole: dict[str, Any]) -> None:
         choose(page, "captions METEOR")
         assert numbers(page) == expected(whole, LAST, best_first=False)
         assert numbers(page)[-3:] == [k + 1 for k in MISSING]
-        expect(page.locator("#said")).to_contain_text("3 clips have no value of this score")
+        expect(page.locator("#status")).to_contain_text("3 clips have no value of this score")
         expect(page.locator(f"#clip-{MISSING[0] + 1} .chosen")).to_contain_text("missing")
         choose(page, "test order")
         assert numbers(page) == list(range(1, N + 1))
@@ -169,7 +169,7 @@ def test_best_median_and_worst(browser: Browser, address: str, whole: dict[str, 
         order = expected(whole, LAST)[: N - len(MISSING)]
         assert numbers(page) == [order[0], order[(len(order) - 1) // 2], order[-1]]
         assert page.locator(".clip:not([hidden]) .chosen b").all_text_contents() == ["best", "median", "worst"]
-        expect(page.locator("#said")).to_contain_text("3 clips have no value of this score")
+        expect(page.locator("#status")).to_contain_text("3 clips have no value of this score")
         page.wait_for_timeout(600)
         page.screenshot(path=PICTURES / "best-median-worst.png")
         page.get_by_role("button", name="Back to all clips").click()
@@ -186,13 +186,13 @@ def test_filtering(browser: Browser, address: str, whole: dict[str, Any]) -> Non
         ]
         assert 0 < len(matching) < N
         assert numbers(page) == matching
-        expect(page.locator("#said")).to_have_text(f"{len(matching)} of {N} clips match “blue circle”; test order.")
+        expect(page.locator("#status")).to_have_text(f"{len(matching)} of {N} clips match “blue circle”; test order.")
         page.get_by_label("Filter").fill("circ")
         assert len(numbers(page)) > len(matching), "the beginning of a word is enough"
         page.get_by_label("Filter").fill("0407")
         assert numbers(page) == [7]
         page.get_by_label("Filter").fill("zebra")
-        expect(page.locator("#said")).to_contain_text(f"0 of {N} clips match")
+        expect(page.locator("#status")).to_contain_text(f"0 of {N} clips match")
         page.get_by_role("button", name="Best, median and worst").click()
         page.get_by_label("Filter").fill("")
         assert len(numbers(page)) == 3
@@ -340,7 +340,7 @@ def test_a_frame_without_origin_or_neighbours(
         inner.get_by_role("link", name="Seen and reconstructed").click()
         expect(inner.locator("#clip-1 video.live")).to_have_count(2)
         inner.get_by_label("Sort by").select_option(label="frames SSIM")
-        expect(inner.locator("#said")).to_have_text("12 clips by frames SSIM, best first.")
+        expect(inner.locator("#status")).to_have_text("12 clips by frames SSIM, best first.")
         inner.locator("#clip-5 h3 a").click()
         expect(inner.locator("#clip-5")).to_be_focused()
         expect(inner.locator("#clip-5 video.live")).to_have_count(2)

@@ -8,15 +8,14 @@ import pytest
 
 from core.checkout import project_root as home_folder
 from feature_store import Responses, Store, verify
-from feature_store.reader import Responses as Kind
 from feature_store.sources.base import SPLITS
-from feature_store.sources.bold_moments.layout import ROIS
+from feature_store.sources.bold_moments.layout import ROIS, ResponseKind
 from studies.stores.responses import ingest, simulate_source
 from studies.study import load_study
 
 from .test_simulated import CONFIG, TINY
 
-KINDS = get_args(Kind)
+KINDS = get_args(ResponseKind)
 WORLD = [*TINY, f"simulation.spaces=[{', '.join(KINDS)}]", "simulation.subjects=1", "source.subjects=[1]"]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from core.checkout import project_root as home_folder
 from core.files import read_json
-from evaluation.report.verdict import verdict
+from evaluation.report.wording import verdict
 from evaluation.statistics.scores import CONTROLS, MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION, SHUFFLED
 from models.registry.client import client
 from studies.reconstruction.run import reconstruct
@@ -31,8 +31,8 @@ def test_every_row_that_can_be_had_is_there_and_the_others_are_named(looped: Loo
     assert set(metrics["comparisons"]) == set(CONTROLS) - {PRIOR}
     said = metrics["notes"]
     assert said[0] == "no prior: z is decoded directly, without a generator that could invent something"
-    assert "left out, computed only where it is named: epe_512" in said
-    assert any(note.startswith("left out, for want of judges.clip: similarity") for note in said)
+    assert "skipped epe_512: computed only where it is named" in said
+    assert any(note.startswith("skipped similarity") and note.endswith(": needs judges.clip") for note in said)
     two_way = {row: entries["pixels.two_way"]["value"] for row, entries in metrics["rows"].items()}
     assert two_way[MEAN] == pytest.approx(0.5)
     assert two_way[SHUFFLED] == pytest.approx(0.5, abs=0.1)

@@ -20,7 +20,7 @@ ALPHA = 0.05
 
 def show_evaluation(evaluation: "EvaluationRef") -> None:
     """Show a folder's scores beside its controls, one sentence on them, and where the gallery is."""
-    from evaluation.report.verdict import verdict
+    from evaluation.report.wording import verdict
 
     metrics = evaluation.metrics
     n = metrics["n_test"]
@@ -31,8 +31,7 @@ def show_evaluation(evaluation: "EvaluationRef") -> None:
 
 def show_run_comparison(comparison: "RunComparison") -> None:
     """Show two runs metric by metric, their paired difference, notes, and where the picture is."""
-    from evaluation.report.verdict import p_words
-    from evaluation.report.wording import metric_label, number, ordered_metrics
+    from evaluation.report.wording import metric_label, number, ordered_metrics, p_words
 
     report = comparison.report
     first, second = (f"{run['study']}/{run['run']}" for run in report["runs"])

@@ -1,6 +1,6 @@
 """Shows from which ROIs a study's targets can be decoded."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +34,20 @@ def show_regions(study: str, report: Mapping[str, Any], pictures: Sequence[Path]
 
 
 def _table(title: str, report: Mapping[str, Any], target: Mapping[str, Any]) -> Table:
-    from evaluation.report.charts.regions import best_first, finer
+    from evaluation.report.charts.regions import best_first
+    from evaluation.statistics.scores import ALL_VOXELS, SHUFFLED
 
     correlation, two_way = target["metrics"]
     table = Table(title=escape(title), title_justify="left", caption=CAPTION, caption_justify="left")
     for name in ("", "voxels", "alone:\ncorrelation", "alone:\ntwo-way", "without it:\ncorrelation", "lost"):
         table.add_column(name, justify="right" if name else "left")
-    everything, shuffled = target["rows"]["all_voxels"], target["rows"]["shuffled_brain"]
+    everything, shuffled = target["rows"][ALL_VOXELS], target["rows"][SHUFFLED]
     table.add_row("all voxels", _counts(report["voxels"]), _cell(everything[correlation]), _cell(everything[two_way]))
     for roi in best_first(target["regions"], correlation):
         scored = target["regions"][roi]
         without, lost = ((scored[kind] or {}).get(correlation) for kind in ("without", "lost"))
         scores = (_cell(scored["alone"][correlation]), _cell(scored["alone"][two_way]), _cell(without, interval=False))
-        table.add_row(escape(roi), _counts(report["regions"][roi]["voxels"]), *scores, _cell(lost, finer))
+        table.add_row(escape(roi), _counts(report["regions"][roi]["voxels"]), *scores, _cell(lost, digits=3))
     table.add_section()
     table.add_row("shuffled brain", "", _cell(shuffled[correlation]), _cell(shuffled[two_way]))
     table.add_row("chance", "", *(_chance(everything[name]["chance"]) for name in (correlation, two_way)))
@@ -61,18 +62,16 @@ def _chance(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def _cell(
-    entry: Mapping[str, Any] | None, written: Callable[[float | None], str] | None = None, *, interval: bool = True
-) -> str:
+def _cell(entry: Mapping[str, Any] | None, *, digits: int = 2, interval: bool = True) -> str:
     """Write a score with its interval, bold where that excludes chance, or a difference where it excludes 0."""
     from evaluation.report.wording import number
 
     if entry is None:
         return "–"
-    write = written or number
     value, (low, high) = entry["value"], entry["ci95"]
     if value is None or low is None or high is None:
-        return write(value)
-    text = write(value) + (escape(f" [{write(low)}, {write(high)}]") if interval else "")
+        return number(value, digits)
+    text = number(value, digits)
+    text += escape(f" [{number(low, digits)}, {number(high, digits)}]") if interval else ""
     null = entry.get("chance", 0.0)
     return text if null is None or low <= null <= high else f"[bold]{text}[/]"

@@ -57,7 +57,7 @@ def show_reconstruction(study: str, folder: Path, metrics: Mapping[str, Any]) ->
     folder : the run
     metrics : the content of its `metrics.json`
     """
-    from evaluation.report.verdict import verdict
+    from evaluation.report.wording import verdict
 
     print_report(f"{study}: {metrics['subject']}, {metrics['n_test']} test stimuli", metrics)
     print_folds(metrics)
@@ -72,8 +72,7 @@ def print_report(title: str, metrics: Mapping[str, Any]) -> None:
     ----------
     metrics : the content of a run's `metrics.json`
     """
-    from evaluation.report.verdict import p_words
-    from evaluation.report.wording import metric_label, number, ordered_metrics
+    from evaluation.report.wording import metric_label, number, ordered_metrics, p_words, row_label
     from evaluation.statistics.scores import RECONSTRUCTION, SHUFFLED
 
     rows = metrics["rows"]
@@ -83,7 +82,7 @@ def print_report(title: str, metrics: Mapping[str, Any]) -> None:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 2), pad_edge=False)
     table.add_column("", no_wrap=wide)
     for row in shown:
-        table.add_column(SHORT[row], justify="right", no_wrap=True)
+        table.add_column("\n".join(row_label(row).split()[:2]), justify="right", no_wrap=True)
         if row == RECONSTRUCTION:
             table.add_column("p against\nshuffled", justify="right", no_wrap=True)
     table.add_column("chance", justify="right", no_wrap=True)

@@ -1,11 +1,12 @@
 """Pictures of a training: loss curves, and masked brain rows beside what a network fills in."""
 
 from collections.abc import Mapping
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from evaluation.report.charts.style import save_figure
 
 COLUMNS = 3
 SMOOTH = 25
@@ -40,7 +41,7 @@ def curves_png(curves: Mapping[str, Mapping[str, Any]]) -> bytes:
         axes.grid(alpha=0.25)
         axes.set_xlabel("step", fontsize=7)
         axes.legend(fontsize=7, frameon=False)
-    return _png(figure)
+    return save_figure(figure, dpi=100)
 
 
 def filled_in_png(subject: str, truth: Rows, made: Rows, hidden: NDArray[np.bool_]) -> bytes:
@@ -65,10 +66,4 @@ def filled_in_png(subject: str, truth: Rows, made: Rows, hidden: NDArray[np.bool
         axes.tick_params(labelsize=7)
     axes.set_xlabel("voxel, region by region", fontsize=8)
     figure.colorbar(image, ax=figure.axes, label="standard deviations", fraction=0.02)
-    return _png(figure)
-
-
-def _png(figure: Any) -> bytes:
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
-    return buffer.getvalue()
+    return save_figure(figure, dpi=100)

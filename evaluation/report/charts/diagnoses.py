@@ -1,31 +1,23 @@
-"""One picture of two diagnoses of spurious reconstruction: how predictions spread, and how scores depend on distance.
+"""A chart of two diagnoses: how predictions spread, and how scores depend on the distance to training.
 
 See `evaluation.diagnoses.dimension` and `evaluation.diagnoses.distance`.
-
-The picture of the diagnoses as the gallery shows it, and as a file of the run.
 """
 
 from collections.abc import Mapping
-from io import BytesIO
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.files import write_bytes
-from evaluation.diagnoses.dimension import FEWEST, SHARE, cumulative_share, effective_dimension
+from evaluation.diagnoses.dimension import MIN_STIMULI, SHARE, cumulative_share, effective_dimension
 from evaluation.metrics import PerStimulus
-from evaluation.report.gallery.page import GalleryFigure
-from evaluation.report.verdict import headline
-from evaluation.report.wording import metric_label, number
-from evaluation.statistics.scores import RECONSTRUCTION
-from evaluation.statistics.table import Table
+from evaluation.report.charts.style import save_figure, shortened
+from evaluation.report.wording import number
 
 SIZE, DPI = (12.0, 4.7), 100
 OURS, TRUTH, POINT, WORDS = "#0b4a80", "#c05a00", "#7b98b5", "#3c4046"
-"""Blue and orange, which nobody confuses; the lines differ in their strokes as well."""
+"""Blue and orange, safe for colour-blind readers; the lines differ in their strokes as well."""
 LABEL_WIDTH = 46
 Array = NDArray[Any]
 
@@ -44,9 +36,9 @@ def diagnosis_chart(
     """Return a PNG, 1200 pixels wide, of two panels.
 
     Left: the share of variance that the first principal components hold, of predictions and of true targets of the same
-    stimuli, with their effective dimensions: predictions whose curve rises far above the other's have collapsed. Right:
-    every test stimulus's score by the distance of its true target to the nearest training stimulus; the means of the
-    near, the middle and the far third with their 95 % intervals, and chance.
+    stimuli, with their effective dimensions: predictions whose curve rises far above that of the targets have
+    collapsed. Right: every test stimulus's score by the distance of its true target to the nearest training stimulus;
+    the means of the near, the middle and the far third with their 95 % intervals, and chance.
 
     Parameters
     ----------
@@ -55,12 +47,12 @@ def diagnosis_chart(
     distance : array, shape (n,)
         See `evaluation.diagnoses.distance.nearest_training`.
     values : array, shape (n,)
-        One metric's scores; those that are NaN are not drawn, and counted.
+        One metric's scores; NaN values are not drawn, and their number is written.
     label : str
         The metric in words.
     chance : float, optional
     split : dict, optional
-        What `split_by_distance` returns for the metric; without it there are points alone.
+        The result of `split_by_distance` for the metric; without it only points are drawn.
     higher_is_better : bool
     """
     from matplotlib import rc_context
@@ -72,15 +64,13 @@ def diagnosis_chart(
         _draw_spread(spread, predicted, truth)
         _draw_chance(scored, chance)
         _draw_scores(scored, distance, values, label, split, higher_is_better=higher_is_better)
-        buffer = BytesIO()
-        figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+        return save_figure(figure)
 
 
 def _draw_spread(axes: Any, predicted: Array, truth: Array) -> None:
     n = len(truth)
     _title(axes, "Over how many dimensions do predictions spread?", f"{n} test stimuli, which span {n - 1} at most")
-    if n < FEWEST:
+    if n < MIN_STIMULI:
         axes.set(xticks=[], yticks=[])
         axes.text(0.5, 0.5, "too few stimuli", transform=axes.transAxes, ha="center", va="center", color=WORDS)
         return
@@ -124,7 +114,7 @@ def _draw_scores(
     known = np.isfinite(values)
     axes.scatter(distance[known], values[known], s=18, color=POINT, alpha=0.75, linewidth=0, zorder=2)
     axes.set_xlabel("distance to the nearest training stimulus (1 − r)")
-    axes.set_ylabel(_short(label), fontsize=9)
+    axes.set_ylabel(shortened(label, LABEL_WIDTH), fontsize=9)
     if not higher_is_better:
         axes.annotate(
             "lower is better", (0, 0), (4, 4), xycoords="axes fraction", textcoords="offset points", fontsize=8
@@ -143,12 +133,8 @@ def _draw_scores(
         axes.text(0.99, 0.01, text, transform=axes.transAxes, ha="right", fontsize=8, color=WORDS)
 
 
-def _short(label: str) -> str:
-    return label if len(label) <= LABEL_WIDTH else f"{label[: LABEL_WIDTH - 1].rstrip()}…"
-
-
 def _with_room(limits: tuple[float, float]) -> tuple[float, float]:
-    """Return the limits with room above for what is written there."""
+    """Return the limits with room above for text."""
     return limits[0], limits[1] + 0.2 * (limits[1] - limits[0])
 
 
@@ -168,13 +154,15 @@ def _draw_part(axes: Any, part: Mapping[str, Any], place: float) -> None:
 
 
 def _relation(split: Mapping[str, Any]) -> str:
-    """Say in words what the rank correlation says."""
-    found = split["rank_correlation"]
-    low, high = found["ci95"]
-    if found["value"] is None or low is None:
+    """Return the rank correlation in words."""
+    relation = split["rank_correlation"]
+    low, high = relation["ci95"]
+    if relation["value"] is None or low is None:
         return "no rank correlation"
     trend = "better the farther" if low > 0 else "worse the farther" if high < 0 else "no clear trend"
-    return f"{trend}: rank correlation of score and distance {number(found['value'])} [{number(low)}, {number(high)}]"
+    return (
+        f"{trend}: rank correlation of score and distance {number(relation['value'])} [{number(low)}, {number(high)}]"
+    )
 
 
 def _draw_chance(axes: Any, chance: float | None) -> None:
@@ -200,52 +188,3 @@ def _title(axes: Any, title: str, below: str) -> None:
     write = {"xycoords": "axes fraction", "textcoords": "offset points"}
     axes.annotate(title, (0, 1), (0, 28), fontsize=11.5, weight="bold", **write)
     axes.annotate(below, (0, 1), (0, 11), fontsize=9, color=WORDS, **write)
-
-
-DIAGNOSES = "diagnoses.png"
-FEWEST_TO_DRAW = 3
-"""Test clips below which the diagnoses have nothing to draw."""
-
-
-def diagnosis_figures(
-    folder: Path,
-    table: Table,
-    report: dict[str, Any],
-    *,
-    predicted: NDArray[Any],
-    truth: NDArray[Any],
-    distance: NDArray[Any],
-) -> list[GalleryFigure]:
-    """Draw the diagnoses of a report into a run's folder; nothing where there is too little to draw.
-
-    Parameters
-    ----------
-    table, report : the scores, and what is said of them, `diagnoses` included
-    predicted, truth : (stimulus, …) in the space of the distances
-    distance : (stimulus,) of the truth to its nearest training clip
-    """
-    name = headline(report["rows"])
-    if name is None or table.n < FEWEST_TO_DRAW:
-        return []
-    entry = report["rows"][RECONSTRUCTION][name]
-    image = diagnosis_chart(
-        predicted,
-        truth,
-        distance,
-        table.values[RECONSTRUCTION][name],
-        label=metric_label(name),
-        chance=entry["chance"],
-        split=report["diagnoses"]["distance"]["metrics"].get(name),
-        higher_is_better=entry["higher_is_better"],
-    )
-    write_bytes(folder / DIAGNOSES, image)
-    return [
-        GalleryFigure(
-            title="Is it more than recall?",
-            image=image,
-            description="Left: over how many dimensions predictions and targets spread. Right: scores by the distance "
-            "of each test clip to its nearest training clip.",
-            note="Predictions of few dimensions, or scores that fall with the distance to the training clips, are "
-            "signs of recall instead of reconstruction (Shirakawa et al., arXiv 2405.10078).",
-        )
-    ]

@@ -1,12 +1,12 @@
-"""One picture of how two runs differ: a forest plot of paired differences, metric by metric."""
+"""A chart of how two runs differ: a forest plot of paired differences, metric by metric."""
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from typing import Any
 
 from evaluation.metrics import metric, metric_names
-from evaluation.report.verdict import p_words
-from evaluation.report.wording import metric_label, number, ordered_metrics, row_label
+from evaluation.report.charts.style import prepare_rows, save_figure, shortened
+from evaluation.report.wording import metric_label, number, ordered_metrics, p_words, row_label
+from evaluation.statistics.scores import RECONSTRUCTION
 
 WIDTH, DPI = 12.0, 100
 LINE, HEAD, BETWEEN, FOOT = 0.29, 0.95, 0.62, 0.55
@@ -14,7 +14,7 @@ LINE, HEAD, BETWEEN, FOOT = 0.29, 0.95, 0.62, 0.55
 BETTER, WORSE, EVEN, WORDS = "#0b4a80", "#c05a00", "#6f757d", "#3c4046"
 ALPHA = 0.05
 LEFT, ACROSS, RIGHT = 0.33, 0.36, 0.71
-"""Where the axes begin and how wide they are, and where the figures stand, in parts of the width."""
+"""Left end and width of the axes, and the place of the numbers, in parts of the width."""
 LABEL_WIDTH, NAME_WIDTH = 52, 46
 SMALL = 0.1
 """Differences below this have three decimals."""
@@ -23,11 +23,7 @@ Entry = Mapping[str, Any]
 
 def difference(value: float | None, *, signed: bool = False) -> str:
     """Write a difference, with three decimals where it is small: .004, −.12; signed also +.004."""
-    if value is None or abs(value) >= SMALL:
-        text = number(value)
-    else:
-        text = f"{abs(value):.3f}".removeprefix("0")
-        text = f"−{text}" if value < 0 and float(text) else text
+    text = number(value, 2 if value is None or abs(value) >= SMALL else 3)
     is_positive = value is not None and value > 0 and any(sign in "123456789" for sign in text)
     return f"+{text}" if signed and is_positive else text
 
@@ -36,14 +32,14 @@ def difference_chart(report: Mapping[str, Any]) -> bytes:
     """Return a PNG, 1200 pixels wide, of the differences between two runs, second minus first.
 
     A point is the mean difference over the stimuli that both have, a line its 95 % interval. To the right the second
-    run is better: the axis is turned where lower is better. Filled, and blue or orange, is what differs by the paired
-    permutation test after Holm's correction; the rest is grey and hollow. Metrics that go from −1 or 0 to 1 share an
-    axis; every other has its own.
+    run is better: the axis is reversed where lower is better. Significant differences (paired
+    permutation test, Holm's correction) are filled, blue or orange; the others are grey and hollow. Metrics from −1 or
+    0 to 1 share an axis; every other has its own.
 
     Parameters
     ----------
     report : dict
-        What `comparison.json` holds; see `studies.comparison.compare.compare_values`.
+        The content of `comparison.json`; see `studies.comparison.compare.compare_values`.
 
     Raises
     ------
@@ -71,13 +67,11 @@ def _draw(report: Mapping[str, Any]) -> bytes:
         axes = figure.add_axes((LEFT, low / height, ACROSS, (top - low) / height))
         _draw_panel(axes, {name: report["metrics"][name] for name in names}, report["n"])
         top = low - BETWEEN
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return save_figure(figure)
 
 
 def _panels(metrics: Mapping[str, Entry]) -> list[list[str]]:
-    """Return the metrics that share an axis, and each of the others alone but for other spaces' of the same name."""
+    """Return the metrics of each panel: those that share an axis, then one panel for each of the others."""
     names = ordered_metrics(metrics)
     shared = [name for name in names if _is_share(name)]
     others: dict[str, list[str]] = {}
@@ -96,24 +90,19 @@ def _is_share(name: str) -> bool:
 
 
 def _head(figure: Any, report: Mapping[str, Any], height: float) -> None:
-    first, second = (_shortened(f"{run['study']}/{run['run']}", NAME_WIDTH) for run in report["runs"])
-    row = "" if report["row"] == "reconstruction" else f"{row_label(report['row'])}: "
+    first, second = (shortened(f"{run['study']}/{run['run']}", NAME_WIDTH) for run in report["runs"])
+    row = "" if report["row"] == RECONSTRUCTION else f"{row_label(report['row'])}: "
     figure.text(0.012, 1 - 0.16 / height, f"{row}{second} minus {first}", fontsize=12, weight="bold", va="top")
     n = report["n"]
-    told = f"paired over {n} {'stimulus' if n == 1 else 'stimuli'}; to the right, {second} is better"
-    figure.text(0.012, 1 - 0.42 / height, told, fontsize=9, color=WORDS, va="top")
+    note = f"paired over {n} {'stimulus' if n == 1 else 'stimuli'}; to the right, {second} is better"
+    figure.text(0.012, 1 - 0.42 / height, note, fontsize=9, color=WORDS, va="top")
     for x, text in ((RIGHT, "difference [95 %]"), (RIGHT + 0.17, "p (Holm)")):
         figure.text(x, 1 - (HEAD - 0.14) / height, text, fontsize=9, color=WORDS, va="bottom")
 
 
 def _draw_panel(axes: Any, entries: Mapping[str, Entry], n: int) -> None:
-    axes.set_ylim(len(entries) - 0.4, -0.6)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(axis="y", length=0)
-    axes.tick_params(axis="x", labelsize=8)
-    axes.grid(axis="x", alpha=0.25)
+    prepare_rows(axes, [_label(name, entry, n) for name, entry in entries.items()], fontsize=9)
     axes.axvline(0.0, color=WORDS, linewidth=1, linestyle=(0, (4, 3)), zorder=2)
-    axes.set_yticks(range(len(entries)), [_label(name, entry, n) for name, entry in entries.items()], fontsize=9)
     for place, entry in enumerate(entries.values()):
         _draw_entry(axes, place, entry)
     reach = max((abs(x) for entry in entries.values() for x in _drawn(entry)), default=0.0) or 1.0
@@ -124,13 +113,9 @@ def _draw_panel(axes: Any, entries: Mapping[str, Entry], n: int) -> None:
 
 
 def _label(name: str, entry: Entry, n: int) -> str:
-    label = _shortened(metric_label(name), LABEL_WIDTH)
+    label = shortened(metric_label(name), LABEL_WIDTH)
     counted = f" (n = {entry['n']})" if entry["n"] != n else ""
     return label + counted
-
-
-def _shortened(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width - 1].rstrip()}…"
 
 
 def _drawn(entry: Entry) -> Sequence[float]:
@@ -138,7 +123,7 @@ def _drawn(entry: Entry) -> Sequence[float]:
 
 
 def _draw_entry(axes: Any, place: int, entry: Entry) -> None:
-    """Draw a point with its interval, and write both with the p at the panel's right."""
+    """Draw a point with its interval, and write both with the p-value at the panel's right."""
     sign = 1 if entry["higher_is_better"] else -1
     value, (low, high), p = entry["value"], entry["ci95"], entry["p_adjusted"]
     differs = p is not None and p < ALPHA and value is not None

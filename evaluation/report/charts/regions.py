@@ -1,12 +1,15 @@
-"""One picture of where a target can be decoded from: every ROI alone, and what is lost without it."""
+"""Where a target can be decoded from: a chart of every ROI, and the voxels on a glass brain."""
 
-from collections.abc import Callable, Mapping
-from io import BytesIO
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluation.report.charts.style import write_at_foot, write_beside
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from evaluation.report.charts.style import prepare_rows, save_figure, write_at_foot, write_beside
 from evaluation.report.wording import number
-from evaluation.statistics.scores import SHUFFLED
+from evaluation.statistics.scores import ALL_VOXELS, SHUFFLED
 from evaluation.statistics.spaces import is_centred
 
 METRIC_WORDS = {"correlation": "Pearson r", "two_way": "two-way identification"}
@@ -14,7 +17,7 @@ WIDTH, DPI = 12.0, 100
 HEAD, FOOT = 1.0, 0.55
 """Inches above a target's rows and below them."""
 CLEAR, UNCLEAR = "#5b9bcf", "#cfd6dd"
-"""Bars whose interval excludes chance (or no loss), and the others: told apart by lightness, whatever one's colours."""
+"""Bars whose interval excludes chance (or no loss), and the others; they differ in lightness as well."""
 WHOLE, NULL, CONTROL, WHISKER, WRITTEN = "#b3470f", "#3c4046", "#6f757d", "#14181d", "#0b4a80"
 LABEL_WIDTH = 20
 MANY = 30
@@ -27,14 +30,14 @@ def region_chart_png(report: Mapping[str, Any], metric: str = "correlation") -> 
 
     One line of panels a target. Left, the score of the ROI's voxels alone with its 95 % interval, best first, beside
     chance (dashed), the shuffled brain (dotted) and all voxels together (a line with its interval as a band). Right,
-    what is lost when all voxels but the ROI's are decoded from: the score of all less that of the others. Bars are dark
+    what is lost without the ROI: the score of all voxels less that of all others. Bars are dark
     where the interval excludes chance or no loss.
 
     Parameters
     ----------
     report : dict
-        What `regions.json` holds: ``{"regions": {ROI: {"voxels": {subject: count}}}, "targets": {role: {"target",
-        "rows": {"all_voxels", "shuffled_brain"}, "regions": {ROI: {"alone", "lost"}}}}}``. Values that are null are
+        The content of `regions.json`: ``{"regions": {ROI: {"voxels": {subject: count}}}, "targets": {role: {"target",
+        "rows": {"all_voxels", "shuffled_brain"}, "regions": {ROI: {"alone", "lost"}}}}}``. Null values are
         written as a dash and not drawn.
     metric : str
         Which of its metrics, without the space.
@@ -61,9 +64,7 @@ def _draw(report: Mapping[str, Any], metric: str) -> bytes:
     for (role, target), height in zip(report["targets"].items(), heights, strict=True):
         _draw_target(figure, f"{role}: {target['target']}", report, target, metric, (top - height, top))
         top -= height
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return save_figure(figure)
 
 
 def _targets(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -92,30 +93,26 @@ def _draw_target(
     alone = figure.add_axes((0.155, low, 0.275, high - low))
     lost = figure.add_axes((0.575, low, 0.275, high - low))
     removed = ", training mean removed" if is_centred(name.rpartition(".")[0]) else ""
-    _prepare(alone, order, f"ROI alone: {METRIC_WORDS.get(metric, metric)}{removed}")
-    _prepare(lost, order, "lost without it: all voxels less all others")
     labels = [_label(roi, report["regions"][roi]) for roi in order]
-    alone.set_yticks(range(len(order)), labels, fontsize=_size(order))
+    _prepare(alone, labels, f"ROI alone: {METRIC_WORDS.get(metric, metric)}{removed}")
+    _prepare(lost, [""] * len(order), "lost without it: all voxels less all others")
     _write_head(alone)
-    _draw_references(alone, target["rows"]["all_voxels"][name], target["rows"].get(SHUFFLED, {}).get(name))
+    _draw_references(alone, target["rows"][ALL_VOXELS][name], target["rows"].get(SHUFFLED, {}).get(name))
     lost.axvline(0, color=NULL, linestyle=(0, (4, 3)), linewidth=1, zorder=4)
     write_at_foot(lost, 0, "nothing lost", NULL)
-    chance = target["rows"]["all_voxels"][name]["chance"] or 0.0
+    chance = target["rows"][ALL_VOXELS][name]["chance"] or 0.0
+    size = 9 if len(order) <= MANY else 8
     for place, roi in enumerate(order):
         one = target["regions"][roi]
-        _draw_bar(alone, place, one["alone"][name], chance, number, _size(order))
-        _draw_bar(lost, place, one["lost"] and one["lost"][name], 0.0, finer, _size(order))
+        _draw_bar(alone, place, one["alone"][name], chance, 2, size)
+        _draw_bar(lost, place, one["lost"] and one["lost"][name], 0.0, 3, size)
     for axes in (alone, lost):
         axes.margins(x=0.05)
         axes.locator_params(axis="x", nbins=6)
 
 
-def _size(order: list[str]) -> int:
-    return 9 if len(order) <= MANY else 8
-
-
 def _metric_name(target: Mapping[str, Any], metric: str) -> str:
-    names = [name for name in target["rows"]["all_voxels"] if name.rpartition(".")[2] == metric]
+    names = [name for name in target["rows"][ALL_VOXELS] if name.rpartition(".")[2] == metric]
     if not names:
         raise ValueError(
             f"{target['target']}: not scored by '{metric}'; found {', '.join(target['rows']['all_voxels'])}"
@@ -140,19 +137,14 @@ def _label(roi: str, region: Mapping[str, Any]) -> str:
     return f"{shown}  {round(sum(counts) / len(counts)):,}"
 
 
-def _prepare(axes: Any, order: list[str], title: str) -> None:
-    axes.set_ylim(len(order) - 0.4, -0.6)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(axis="y", length=0)
-    axes.tick_params(axis="x", labelsize=8)
-    axes.set_yticks(range(len(order)), [""] * len(order))
-    axes.grid(axis="x", alpha=0.25)
+def _prepare(axes: Any, labels: list[str], title: str) -> None:
+    prepare_rows(axes, labels, fontsize=9 if len(labels) <= MANY else 8)
     axes.set_axisbelow(True)
     axes.set_title(title, fontsize=10, loc="left", pad=22)
 
 
 def _write_head(axes: Any) -> None:
-    """Write above the labels what they are."""
+    """Write a heading above the labels."""
     where = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right", "va": "bottom"}
     axes.annotate("ROI  voxels", (0, 1), (-6, 3), fontsize=8, color=CONTROL, **where)
 
@@ -177,10 +169,8 @@ def _draw_references(axes: Any, whole: Entry, shuffled: Entry | None) -> None:
     axes.legend(handles=handles, frameon=False, borderpad=0.1, columnspacing=1.2, handlelength=1.6, **place)
 
 
-def _draw_bar(
-    axes: Any, place: int, entry: Entry | None, null: float, written: Callable[[float | None], str], size: int
-) -> None:
-    """Draw a bar from chance with its interval, and write both at the panel's right."""
+def _draw_bar(axes: Any, place: int, entry: Entry | None, null: float, digits: int, size: int) -> None:
+    """Draw a bar from `null` with its interval, and write both with so many digits at the panel's right."""
     if entry is None or entry["value"] is None:
         write_beside(axes, place, "no other voxels" if entry is None else "–", color=CONTROL, fontsize=size - 1)
         return
@@ -188,16 +178,103 @@ def _draw_bar(
     has_interval = low is not None and high is not None
     clear = has_interval and not low <= null <= high
     axes.barh(place, value - null, left=null, height=0.72, color=CLEAR if clear else UNCLEAR, zorder=3)
-    text = written(value)
+    text = number(value, digits)
     if has_interval:
         axes.plot([low, high], [place, place], color=WHISKER, linewidth=1.2, solid_capstyle="butt", zorder=5)
-        text += f"  [{written(low)}, {written(high)}]"
+        text += f"  [{number(low, digits)}, {number(high, digits)}]"
     write_beside(axes, place, text, color=WRITTEN if clear else CONTROL, fontsize=size - 1)
 
 
-def finer(value: float | None) -> str:
-    """Write a figure with three decimals, as differences of a few thousandths need it: .012, −.003."""
-    if value is None:
-        return number(value)
-    text = f"{abs(value):.3f}"
-    return ("−" if value < 0 and float(text) else "") + text.removeprefix("0")
+BRAIN_ROW, BRAIN_HEAD = 3.1, 0.42
+"""Inches: height of a brain, and of the line above it."""
+NOT_DECODED = "#b4b9c0"
+MAP = "viridis"
+OUTLINE = (0.45, 0.45, 0.45)
+PLACES = ["x", "y", "z"]
+
+
+def voxel_places(tables: Mapping[str, pd.DataFrame]) -> tuple[dict[str, NDArray[np.float64]], str]:
+    """Return where each subject's voxels lie, (voxel, 3) in mm, and why subjects are missing.
+
+    Parameters
+    ----------
+    tables : by subject, the store's table of voxels
+
+    Returns
+    -------
+    places : by subject; only those whose voxels all have finite coordinates
+    why : empty where no subject is missing
+    """
+    places, without = {}, []
+    for subject, table in tables.items():
+        xyz = table[PLACES].to_numpy(np.float64) if set(PLACES) <= set(table) else np.full((len(table), 3), np.nan)
+        if np.isfinite(xyz).all():
+            places[subject] = xyz
+        else:
+            without.append(subject)
+    why = f"the store has no coordinates (x, y, z) of the voxels of {', '.join(without)}" if without else ""
+    return places, why
+
+
+def brain_png(
+    places: NDArray[Any], scores: Mapping[str, NDArray[Any]], *, words: str, chance: float, where: str
+) -> bytes:
+    """Return a PNG, 1200 pixels wide, of one glass brain a target: from the left, above, the right and behind.
+
+    Parameters
+    ----------
+    places : (voxel, 3), mm
+    scores : by title, (voxel,): the score of the voxel's ROI alone; NaN where it has none, which is drawn in grey
+    words : what the score is
+    chance : where the colours begin, unless a score is lower
+    where : the space that the places are in, for the line above
+    """
+    from matplotlib.figure import Figure
+
+    height = BRAIN_ROW + BRAIN_HEAD
+    figure = Figure(figsize=(WIDTH, height * len(scores)), dpi=DPI)
+    for index, (title, values) in enumerate(scores.items(), start=1):
+        foot = 1 - index / len(scores)
+        _draw_brain(figure, (foot, 1 / len(scores)), places, values, (words, chance))
+        top = 1 - (index - 1) / len(scores) - 0.1 / figure.get_figheight()
+        figure.text(0.012, top, title, fontsize=12, weight="bold", va="top")
+        figure.text(0.988, top, where, fontsize=8, color="#6f757d", va="top", ha="right")
+    return save_figure(figure)
+
+
+def voxel_scores(count: int, regions: Sequence[tuple[NDArray[Any], float | None]]) -> NDArray[np.float64]:
+    """Return the score of each voxel's ROI, (voxel,); the best one of a voxel in several, NaN of one in none."""
+    values = np.full(count, np.nan)
+    for voxels, score in regions:
+        values[voxels] = np.fmax(values[voxels], np.nan if score is None else score)
+    return values
+
+
+def _draw_brain(
+    figure: Any, band: tuple[float, float], places: NDArray[Any], values: NDArray[Any], scale_of: tuple[str, float]
+) -> None:
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from nilearn.plotting import plot_glass_brain
+
+    (foot, height), (words, chance) = band, scale_of
+    head = height * BRAIN_HEAD / (BRAIN_ROW + BRAIN_HEAD)
+    axes = figure.add_axes((0.005, foot, 0.9, height - head))
+    brain = plot_glass_brain(None, display_mode="lzry", figure=figure, axes=axes, annotate=True, alpha=0.6)
+    known = np.isfinite(values)
+    size = float(np.clip(12000 / max(1, len(places)), 3, 16))
+    if not known.all():
+        brain.add_markers(places[~known], marker_color=NOT_DECODED, marker_size=size * 0.7, linewidths=0)
+    if not known.any():
+        return
+    scale = Normalize(min(chance, float(values[known].min())), max(float(values[known].max()), chance + 1e-6))
+    order = np.flatnonzero(known)[np.argsort(values[known])]  # a projection shows what lies on top: the best
+    colours = colormaps[MAP](scale(values[order]))
+    brain.add_markers(places[order], marker_color=colours, marker_size=size, linewidths=0)
+    bar = figure.add_axes((0.925, foot + 0.12 * height, 0.012, 0.62 * height))
+    drawn = figure.colorbar(ScalarMappable(scale, MAP), cax=bar)
+    drawn.ax.tick_params(labelsize=8)
+    drawn.set_label(f"{words}, ROI alone", fontsize=8)
+    drawn.ax.axhline(chance, color="white", linewidth=1)
+    drawn.ax.set_xlabel(f"chance {number(chance)}", fontsize=7)

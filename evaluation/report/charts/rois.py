@@ -1,11 +1,12 @@
 """One picture of a subject's ROIs: how many voxels each has, and how much of their variance can be explained."""
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from evaluation.report.charts.style import save_figure
 
 COLOURS, MARKERS = ("#0b62a8", "#c2571a"), ("o", "^")
 
@@ -48,9 +49,7 @@ def _draw(title: str, voxels: Mapping[str, int], ceilings: Mapping[str, Sequence
     for axes in (left, right):
         _plain(axes, len(voxels))
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
-    return buffer.getvalue()
+    return save_figure(figure, dpi=130)
 
 
 def _plain(axes: Any, rows: int) -> None:

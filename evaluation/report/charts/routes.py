@@ -1,24 +1,23 @@
-"""One picture of all routes from brain to target: points with intervals, beside chance, controls and noise ceiling."""
+"""A chart of all routes from brain to target: scores with intervals, beside chance, controls and noise ceiling."""
 
 from collections.abc import Mapping
-from io import BytesIO
 from typing import Any
 
-from evaluation.report.charts.style import write_at_foot, write_beside
+from evaluation.report.charts.style import prepare_rows, save_figure, shortened, write_at_foot, write_beside
 from evaluation.report.wording import number, ordered_rows, row_label
-from evaluation.statistics.scores import NOISE_CEILING, REFERENCES
+from evaluation.statistics.scores import NOISE_CEILING, ORACLE, REFERENCES
 from evaluation.statistics.spaces import is_centred, plain
 
 COLUMNS = {"correlation": "Pearson r", "two_way": "two-way identification"}
-"""The metrics shown, one column each, in centred spaces where the report has them."""
+"""The metrics that are shown, one column each, in centred spaces where the report has them."""
 WIDTH, DPI = 12.0, 100
 LINE, HEAD, FOOT = 0.29, 0.72, 0.5
 """Inches for a row, above a panel's rows and below them."""
 MODEL, CHOSEN, CONTROL, CEILING = "#4d7ea8", "#0b4a80", "#6f757d", "#4f7022"
 LABEL_WIDTH = 24
 MARK = " (chosen)"
-NOT_LISTED = ("oracle", NOISE_CEILING)
-"""Rows without a line of their own: the oracle would stretch every axis to 1, the noise ceiling stands upright."""
+NOT_LISTED = (ORACLE, NOISE_CEILING)
+"""Rows without a line of their own: the oracle would stretch every axis to 1, the noise ceiling is a vertical line."""
 APART = 0.3
 """The share of a panel below which chance and noise ceiling are written on two lines."""
 Entry = Mapping[str, Any]
@@ -29,14 +28,14 @@ def route_table_png(report: Mapping[str, Any]) -> bytes:
     """Return a PNG, 1200 pixels wide, of how well every route predicts every target.
 
     One line of panels a target: Pearson's r and two-way identification, each as the mean over test stimuli with its
-    95 % interval. The chosen route is a filled diamond with its name in bold, the other routes are circles, what is no
-    route stands below in grey squares. Chance is dashed; the noise ceiling is a line with its interval as a band.
+    95 % interval. The chosen route is a filled diamond with its name in bold, the other routes are circles, controls
+    are grey squares below. Chance is dashed; the noise ceiling is a line with its interval as a band.
 
     Parameters
     ----------
     report : dict
-        What `scores.json` holds: ``{"targets": {role: {"target", "rows": {row: {metric: entry}}, "chosen"}}}``.
-        `chosen` may be missing. Values that are null are written as a dash and not drawn. The oracle is left out.
+        The content of `scores.json`: ``{"targets": {role: {"target", "rows": {row: {metric: entry}}, "chosen"}}}``.
+        `chosen` may be missing. Null values are written as a dash and not drawn. The oracle is not shown.
 
     Raises
     ------
@@ -61,9 +60,7 @@ def _draw(targets: Mapping[str, Mapping[str, Any]]) -> bytes:
     for (role, target), rows, height in zip(targets.items(), shown, heights, strict=True):
         _draw_target(figure, f"{role}: {target['target']}", target, rows, (top - height, top))
         top -= height
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return save_figure(figure)
 
 
 def _draw_target(
@@ -91,12 +88,7 @@ def _shown_metric(rows: Table, short: str) -> str | None:
 def _draw_panel(axes: Any, name: str | None, target: Mapping[str, Any], rows: list[str], *, named: bool) -> None:
     table: Table = target["rows"]
     chosen = target.get("chosen")
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(axis="y", length=0)
-    axes.tick_params(axis="x", labelsize=8)
-    axes.grid(axis="x", alpha=0.25)
-    axes.set_yticks(range(len(rows)), [_name(row, chosen) if named else "" for row in rows], fontsize=10)
+    prepare_rows(axes, [_name(row, chosen) if named else "" for row in rows], fontsize=10)
     for row, text in zip(rows, axes.get_yticklabels(), strict=True):
         text.set(color=_style(row, chosen)["color"], weight="bold" if row == chosen else "normal")
     divide = sum(row not in REFERENCES for row in rows) - 0.5
@@ -118,10 +110,9 @@ def _draw_panel(axes: Any, name: str | None, target: Mapping[str, Any], rows: li
 
 
 def _name(row: str, chosen: str | None) -> str:
-    label = row_label(row)
-    room = LABEL_WIDTH - len(MARK) - 2 if row == chosen else LABEL_WIDTH  # bold letters are wider
-    shown = label if len(label) <= room else f"{label[: room - 1].rstrip()}…"
-    return shown + MARK if row == chosen else shown
+    if row == chosen:
+        return shortened(row_label(row), LABEL_WIDTH - len(MARK) - 2) + MARK  # bold letters are wider
+    return shortened(row_label(row), LABEL_WIDTH)
 
 
 def _style(row: str, chosen: str | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@
   const APART_S = 0.08;
   let playing = !still.matches;
 
-  // The clips of one card, which run by one clock. Their videos exist only while the card is near the screen.
+  // The clips of one card, which play in step. Their videos exist only while the card is near the screen.
   class Pair {
     constructor(card) {
       this.screens = [...card.querySelectorAll(".screen")];
@@ -14,11 +14,11 @@
       this.number = card.id.replace("clip-", "");
       this.videos = [];
       this.seen = false;
-      this.own = null;  // what was asked of this card alone; null: as all others
-      this.say();
+      this.own = null;  // whether this card alone plays; null: as all others
+      this.label();
     }
     get wanted() { return this.own ?? playing; }
-    say() {
+    label() {
       if (!this.button) return;
       this.button.textContent = this.wanted ? "Pause" : "Play";
       this.button.setAttribute("aria-label", `${this.button.textContent} clip ${this.number}`);
@@ -42,7 +42,7 @@
       video.addEventListener("playing", () => video.classList.add("live"));
       video.addEventListener("ended", () => this.restart(video));
       video.addEventListener("timeupdate", () => this.align(video));
-      // Where a frame's rules forbid blob addresses, the content itself is the address.
+      // Where a frame's policy forbids blob URLs, use a data URL.
       video.addEventListener("error", () => {
         if (video.src.startsWith("blob:")) video.src = `data:video/mp4;base64,${content}`;
       });
@@ -66,7 +66,7 @@
       return this.videos.reduce((one, other) => (other.duration > one.duration ? other : one));
     }
     update() {
-      this.say();
+      this.label();
       if (!this.videos.length) return;
       if (!this.wanted || !this.seen) return this.videos.forEach((video) => video.pause());
       const ready = this.videos.every((video) => video.readyState >= HTMLMediaElement.HAVE_FUTURE_DATA || video.ended);
@@ -114,7 +114,7 @@
 
   const clips = (count) => `${count} ${count === 1 ? "clip" : "clips"}`;
   const wordsOf = (text) => text.normalize("NFKC").toLowerCase().replace(/['’]/g, "").split(/[^\p{L}\p{N}\p{M}]+/u).filter(Boolean);
-  const controls = list && {sort: at("sort"), order: at("order"), filter: at("filter"), three: at("three"), play: at("play"), said: at("said")};
+  const controls = list && {sort: at("sort"), order: at("order"), filter: at("filter"), three: at("three"), play: at("play"), status: at("status")};
   let onlyThree = false;
 
   // Cards with a value of the score in order, then those without one; ties stay in test order.
@@ -147,7 +147,7 @@
     const how = k < 0 ? "test order" : `${label}, ${controls.order.value} first`;
     let text = onlyThree ? `Best, median and worst by ${label} of ${filtered ? "the clips that match: " : ""}${which}` : filtered ? `${which}; ${how}` : `${which} ${k < 0 ? "in" : "by"} ${how}`;
     if (lacking) text += `. ${clips(lacking)} ${lacking === 1 ? "has" : "have"} no value of this score`;
-    controls.said.textContent = `${text}.`;
+    controls.status.textContent = `${text}.`;
   };
   const arrange = () => {
     const k = Number(controls.sort.value), wanted = wordsOf(controls.filter.value);
@@ -199,7 +199,7 @@
     event.preventDefault();
   };
 
-  // Links within the page are followed here: in a frame without an address of its own they would lead out of it.
+  // Links within the page are followed here: in a frame without its own URL they would leave the frame.
   const reveal = (id) => {
     const target = id && at(id);
     if (!target) return false;
@@ -217,7 +217,7 @@
     const link = event.target.closest("a[href^='#']");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey || !reveal(link.hash.slice(1))) return;
     event.preventDefault();
-    try { history.pushState(null, "", link.hash); } catch { /* a frame without an address */ }
+    try { history.pushState(null, "", link.hash); } catch { /* a frame without a URL */ }
   });
   const named = () => { try { return decodeURIComponent(location.hash.slice(1)); } catch { return ""; } };
   addEventListener("hashchange", () => reveal(named()));

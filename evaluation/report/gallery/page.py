@@ -1,60 +1,71 @@
 """The gallery: one HTML page with every test clip beside its reconstruction, scores, controls, doubts and verdict.
 
-The page is one file: clips, pictures, style and script are within it, so that it works from file://, in a mail, and in
-the sandboxed frames in which tracking servers show pages.
+The page is one file with its clips, pictures, style and script inside, so that it works from file://, in a mail, and in
+the sandboxed frames of tracking servers.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from numpy.typing import NDArray
 from PIL import Image
 
 from core.files import digest_file, digest_json, write_bytes
+from evaluation.diagnoses.dimension import MIN_STIMULI
 from evaluation.metrics import metric, metric_names
-from evaluation.report.charts.intervals import by_space, marker, panels, telling
-from evaluation.report.gallery.cards import GalleryItem, card, doubts, interval_cell
-from evaluation.report.gallery.media import data_uri
-from evaluation.report.verdict import p_words
-from evaluation.report.wording import ordered_metrics, ordered_rows, row_label, short_label
-from evaluation.statistics.scores import MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION, SHUFFLED
+from evaluation.report.charts.diagnoses import diagnosis_chart
+from evaluation.report.gallery.cards import GalleryItem, card, data_uri
+from evaluation.report.gallery.panels import by_space, first_metrics, marker, panels
+from evaluation.report.wording import (
+    headline,
+    metric_label,
+    number,
+    ordered_metrics,
+    ordered_rows,
+    p_words,
+    row_label,
+    short_label,
+    space_label,
+)
+from evaluation.statistics.scores import MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION, SHUFFLED, Table
 
 __all__ = ["GalleryFigure", "GalleryItem", "page_digest", "render_gallery", "write_gallery"]
 
 TEMPLATE = Path(__file__).with_name("gallery.html")
 TEMPLATES = tuple(TEMPLATE.with_suffix(suffix) for suffix in (".html", ".css", ".js"))
-"""What the page is made of: all of it shows in the page's bytes."""
+"""The files that the page is rendered from."""
 KNOWN = {"schema", "study", "run", "n_test", "rows", "comparisons", "permutations", "diagnoses", "notes", "protocols"}
-"""Parts of a report that have a place of their own on the page."""
+"""Parts of a report that have their own place on the page."""
 ROW_MEANINGS = {
     RECONSTRUCTION: "made from the brain's responses to the test clips",
-    NEAREST: "the training clip most like the prediction: what recall of clips that were trained would give",
-    PRIOR: "what the generator makes of noise alone, without a caption",
-    MEAN: "rendered from the mean of the training targets: what all clips have in common",
-    SHUFFLED: "the same models on responses dealt out to the test clips at random",
-    NOISE_CEILING: "the true targets with as much noise as the test responses leave: to be approached, not beaten",
-    ORACLE: "the true targets through the same generator: not to be beaten",
+    NEAREST: "the training clip most like the prediction: the result of recalling a training clip",
+    PRIOR: "what the generator makes from noise alone, without a caption",
+    MEAN: "rendered from the mean of the training targets",
+    SHUFFLED: "the same models on responses in random order",
+    NOISE_CEILING: "the true targets with the noise of the test responses: an estimated upper bound",
+    ORACLE: "the true targets through the same generator: an upper bound",
 }
 
 
 def page_digest() -> str:
-    """Return a digest of what the page is made of, the same for all runs."""
+    """Return a digest of the page's templates, the same for all runs."""
     return digest_json([digest_file(file) for file in TEMPLATES])
 
 
 @dataclass(frozen=True)
 class GalleryFigure:
-    """A picture of the whole run, such as `evaluation.report.charts.diagnoses` draws."""
+    """A picture of the whole run, such as that of `evaluation.report.charts.diagnoses`."""
 
     title: str
     image: bytes
     """PNG."""
     description: str
-    """What it shows, for those who do not see it."""
+    """Text for readers who do not see the picture."""
     note: str = ""
 
 
@@ -68,7 +79,7 @@ def write_gallery(
     fps: float,
     figures: Sequence[GalleryFigure] = (),
 ) -> None:
-    """Write the page, atomically. It needs nothing but itself, and works from file://.
+    """Write the page, atomically; it works from file://.
 
     Parameters
     ----------
@@ -76,9 +87,9 @@ def write_gallery(
         For example ``outputs/demo/latest/gallery.html``; the items' files are relative to its folder.
     title : str
     verdict : str
-        One sentence; see `evaluation.report.verdict.verdict`.
+        One sentence; see `evaluation.report.wording.verdict`.
     report : dict
-        What `metrics.json` holds; what has no place of its own is listed at the foot of the page.
+        The content of `metrics.json`; parts without their own place are listed at the foot of the page.
     items : sequence of GalleryItem
         In test order.
     fps : float
@@ -102,7 +113,7 @@ def render_gallery(
     loader = jinja2.FileSystemLoader(TEMPLATE.parent)
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, loader=loader)
     scored = ordered_metrics(name for item in items for name in item.scores)
-    first = telling(report["rows"] or {RECONSTRUCTION: {name: {} for name in scored}})
+    first = first_metrics(report["rows"] or {RECONSTRUCTION: {name: {} for name in scored}})
     return environment.get_template(TEMPLATE.name).render(
         title=title,
         verdict=verdict,
@@ -119,7 +130,7 @@ def render_gallery(
 
 
 def _chart(report: Mapping[str, Any], first: Sequence[str]) -> dict[str, Any]:
-    """Return what the charts, their legend and their table show."""
+    """Return the content of the charts, their legend and their table."""
     rows, comparisons = report["rows"], report.get("comparisons") or {}
     drawn = {panel.name: panel for panel in panels(rows, comparisons)}
     more = by_space([name for name in drawn if name not in first])
@@ -128,8 +139,8 @@ def _chart(report: Mapping[str, Any], first: Sequence[str]) -> dict[str, Any]:
         "panels": list(drawn.values()),
         "first_panels": [panel for name, panel in drawn.items() if name in first],
         "more_panels": [(label, [drawn[name] for name in names]) for label, names in more],
-        "rows": [{"name": row, "label": row_label(row), "shape": marker(row), "meaning": _meaning(row, report)}
-                 for row in shown],
+        "rows": [{"name": row, "label": row_label(row), "shape": marker(row), "meaning": _meaning(row, report),
+                  "main": row == RECONSTRUCTION} for row in shown],
         "cell": lambda row, name: _cell(rows[row].get(name), comparisons.get(row, {}).get(name)),
     }  # fmt: skip
 
@@ -141,7 +152,7 @@ def _meaning(row: str, report: Mapping[str, Any]) -> str:
 
 
 def _cell(entry: Mapping[str, Any] | None, compared: Mapping[str, Any] | None) -> dict[str, str] | None:
-    """Return a table cell's value, interval, remark and p-value, or None for what a row does not have."""
+    """Return a table cell's value, interval, remark and p-value; None where the row has no entry."""
     cell = interval_cell(entry)
     p = (compared or {}).get("p")
     return cell if cell is None or p is None else {**cell, "p": p_words(p)}
@@ -163,3 +174,190 @@ def _higher_is_better(name: str) -> bool:
 
 def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+PARTS = ("near", "middle", "far", "all")
+
+
+def doubts(report: Mapping[str, Any], first: Iterable[str]) -> dict[str, Any]:
+    """Return the parts of the section "Can it be believed?"; a diagnosis that is missing is empty.
+
+    Parameters
+    ----------
+    report : dict
+        Its `diagnoses`; see `evaluation.diagnoses.dimension`, `evaluation.diagnoses.distance` and
+        `evaluation.diagnoses.leaks`.
+    first : `space.metric` names
+        The scores whose dependence on distance is shown first.
+    """
+    diagnoses = report.get("diagnoses") or {}
+    return {
+        "dimension": [_spread(space, spread) for space, spread in (diagnoses.get("dimension") or {}).items()],
+        "distance": _distance(diagnoses.get("distance") or {}, set(first)),
+        "leaks": _leaks(diagnoses.get("leaks") or {}),
+    }
+
+
+def _spread(space: str, spread: Mapping[str, Any]) -> dict[str, str]:
+    components = spread.get("components_90") or [None, None]
+    return {
+        "space": space_label(space),
+        "prediction": _decimal(spread.get("prediction")),
+        "target": _decimal(spread.get("target")),
+        "ratio": number(spread.get("ratio")),
+        "components": " / ".join("–" if count is None else str(count) for count in components),
+        "n": str(spread.get("n", "–")),
+    }
+
+
+def _decimal(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+def _distance(report: Mapping[str, Any], first: set[str]) -> dict[str, Any] | None:
+    splits = report.get("metrics") or {}
+    names = ordered_metrics(splits)
+    if not names:
+        return None
+    parts = [
+        name for name in PARTS if any(part["name"] == name for split in splits.values() for part in split["parts"])
+    ]
+    rows = [(name in first, _split(name, splits[name], parts)) for name in names]
+    return {
+        "space": space_label(report.get("space", "")),
+        "parts": [{"name": name, "range": _stretch(splits[names[0]], name)} for name in parts],
+        "rows": [row for is_first, row in rows if is_first] or [row for _, row in rows],
+        "more": [row for is_first, row in rows if not is_first] if any(is_first for is_first, _ in rows) else [],
+    }
+
+
+def _stretch(split: Mapping[str, Any], name: str) -> str:
+    """Return a part's distances and size: ".12 to .31, 16 clips"."""
+    part = next((part for part in split["parts"] if part["name"] == name), None)
+    if part is None:
+        return ""
+    low, high = part["distance"]
+    return f"{number(low)} to {number(high)}, {part['n']} clip{'' if part['n'] == 1 else 's'}"
+
+
+def _split(name: str, split: Mapping[str, Any], parts: list[str]) -> dict[str, Any]:
+    cells = {part["name"]: part for part in split["parts"]}
+    chances = [part["chance"] for part in split["parts"] if part.get("chance") is not None]
+    relation = split.get("rank_correlation") or {"value": None, "ci95": [None, None]}
+    return {
+        "label": metric_label(name),
+        "cells": [interval_cell(cells.get(part)) for part in parts],
+        "chance": number(chances[0]) if chances else "–",
+        "relation": interval_cell(relation),
+        "trend": _trend(*relation["ci95"]),
+    }
+
+
+def _trend(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return "unknown"
+    return "better the farther" if low > 0 else "worse the farther" if high < 0 else "no clear trend"
+
+
+def interval_cell(entry: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """Return a table cell's value, interval and remark; None where there is no entry."""
+    if entry is None:
+        return None
+    low, high = entry["ci95"]
+    remarks = [f"n = {entry['n']}"] if "n" in entry and "distance" not in entry else []
+    remarks += [f"{entry['undefined']} undefined"] if "undefined" in entry else []
+    return {
+        "value": number(entry["value"]),
+        "interval": "" if low is None or high is None else f"{number(low)} to {number(high)}",
+        "remark": ", ".join(remarks),
+    }
+
+
+def _leaks(leaks: Mapping[str, Any]) -> list[dict[str, Any]]:
+    texts = {"stimuli": _by_name, "clips": _by_look, "captions": _by_words}
+    return [
+        {"found": bool(leaks[key]["count"]), **text(leaks[key])} if leaks[key]["count"] is not None else _unchecked(key)
+        for key, text in texts.items()
+        if leaks.get(key)
+    ]
+
+
+def _unchecked(key: str) -> dict[str, Any]:
+    return {"found": False, "text": f"There were no {key} to compare.", "examples": []}
+
+
+def _by_name(one: Mapping[str, Any]) -> dict[str, Any]:
+    text = "No test stimulus has the name of a training stimulus."
+    if one["count"]:
+        text = f"{_are(one['count'], 'test stimulus', 'test stimuli')} also in training, by name."
+    return {"text": text, "examples": [str(name) for name in one.get("examples", [])]}
+
+
+def _by_look(one: Mapping[str, Any]) -> dict[str, Any]:
+    limit, nearest = number(one.get("threshold")), one.get("nearest")
+    alike = "there were no clips to compare" if nearest is None else f"the two most alike are {number(nearest)} apart"
+    text = f"No test clip is a training clip in another file ({alike}; up to {limit} would count)."
+    if one["count"]:
+        are = _are(one["count"], "test clip", "test clips")
+        text = f"{are} as good as a training clip in another file (up to {limit} apart): look at the pairs."
+    pairs = [f"{pair['test']} ~ {pair['train']} ({number(pair['distance'])} apart)" for pair in one.get("examples", [])]
+    return {"text": text, "examples": pairs}
+
+
+def _by_words(one: Mapping[str, Any]) -> dict[str, Any]:
+    text = "No test clip shares a caption with a training clip."
+    if one["count"]:
+        share = "test clip shares" if one["count"] == 1 else "test clips share"
+        text = f"{one['count']} {share} a caption with a training clip: scores of captions are partly recall."
+    return {"text": text, "examples": [f"“{caption}”" for caption in one.get("examples", [])]}
+
+
+def _are(count: int, one: str, many: str) -> str:
+    return f"{count} {one} is" if count == 1 else f"{count} {many} are"
+
+
+DIAGNOSES = "diagnoses.png"
+
+
+def diagnosis_figures(
+    folder: Path,
+    table: Table,
+    report: dict[str, Any],
+    *,
+    predicted: NDArray[Any],
+    truth: NDArray[Any],
+    distance: NDArray[Any],
+) -> list[GalleryFigure]:
+    """Draw the diagnoses of a report into a run's folder; nothing where there are too few stimuli.
+
+    Parameters
+    ----------
+    table, report : the scores, and their report with its `diagnoses`
+    predicted, truth : (stimulus, …) in the space of the distances
+    distance : (stimulus,) of the truth to its nearest training clip
+    """
+    name = headline(report["rows"])
+    if name is None or table.n < MIN_STIMULI:
+        return []
+    entry = report["rows"][RECONSTRUCTION][name]
+    image = diagnosis_chart(
+        predicted,
+        truth,
+        distance,
+        table.values[RECONSTRUCTION][name],
+        label=metric_label(name),
+        chance=entry["chance"],
+        split=report["diagnoses"]["distance"]["metrics"].get(name),
+        higher_is_better=entry["higher_is_better"],
+    )
+    write_bytes(folder / DIAGNOSES, image)
+    return [
+        GalleryFigure(
+            title="Is it more than recall?",
+            image=image,
+            description="Left: over how many dimensions predictions and targets spread. Right: scores by the distance "
+            "of each test clip to its nearest training clip.",
+            note="Predictions of few dimensions, or scores that fall with the distance to the training clips, are "
+            "signs of recall instead of reconstruction (Shirakawa et al., arXiv 2405.10078).",
+        )
+    ]

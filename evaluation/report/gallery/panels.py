@@ -1,17 +1,25 @@
-"""Where things lie in the gallery's small charts of intervals: one panel a metric, one line a row."""
+"""Layout of the gallery's small charts of intervals: one panel a metric, one line a row."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from evaluation.report.verdict import headline, p_words
-from evaluation.report.wording import metric_label, number, ordered_metrics, ordered_rows, row_label, space_label
+from evaluation.report.wording import (
+    headline,
+    metric_label,
+    number,
+    ordered_metrics,
+    ordered_rows,
+    p_words,
+    row_label,
+    space_label,
+)
 from evaluation.statistics.scores import MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION, SHUFFLED
 from evaluation.statistics.spaces import is_centred, plain
 
 LEFT, RIGHT = 132.0, 254.0
-"""Where the axis begins and ends; the page writes names to its left, values and p-values to its right."""
+"""Ends of the axis; names are written to its left, values and p-values to its right."""
 TOP, LINE, FOOT = 22.0, 21.0, 20.0
 RING = "M-4.8 0a4.8 4.8 0 1 0 9.6 0a4.8 4.8 0 1 0-9.6 0z"
 MARKERS = {
@@ -22,11 +30,11 @@ MARKERS = {
     NOISE_CEILING: "M-5.5-4.5l11 9v-9l-11 9z",
     ORACLE: "M0-6l6 6l-6 6l-6-6z",
 }
-"""Every row's shape about the origin; what is some model's is a ring."""
+"""Every row's shape about the origin; rows of models have a ring."""
 Rows = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
-PLENTY = 6
-TELLING = (
+MAX_FIRST = 6
+FIRST_SPACES = (
     "pixels",
     "frames",
     "latents",
@@ -37,7 +45,7 @@ TELLING = (
     "caption_attributes",
     "captions",
 )
-"""Spaces of which a reader wants one metric each before all others."""
+"""Spaces of which one metric each is shown first."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +60,11 @@ class Mark:
     low: float | None
     high: float | None
     p: float | None = None
-    """How likely the reconstruction is this much better than the row by accident, where that was tested."""
+    """p-value of the reconstruction against the row, where that was tested."""
 
     @property
     def main(self) -> bool:
-        """Whether this is what the others are there to be compared with."""
+        """Whether this is the reconstruction, which the other rows are compared with."""
         return self.row == RECONSTRUCTION
 
     @property
@@ -78,7 +86,7 @@ class Panel:
     label: str
     marks: list[Mark]
     ends: tuple[str, str]
-    """What stands at the axis's two ends."""
+    """Texts at the two ends of the axis."""
     chance: float | None
     chance_text: str
     height: float
@@ -86,7 +94,7 @@ class Panel:
 
     @property
     def axis_y(self) -> float:
-        """Where the axis lies."""
+        """Height of the axis."""
         return TOP + LINE * len(self.marks)
 
     @property
@@ -96,7 +104,7 @@ class Panel:
 
     @property
     def described(self) -> str:
-        """The chart in one sentence, for those who do not see it."""
+        """The chart in one sentence, for readers who do not see it."""
         rows = "; ".join(f"{mark.label} {mark.text}{_better_by(mark)}" for mark in self.marks)
         lower = " (lower is better)" if self.lower_is_better else ""
         return f"{self.label}{lower}: {rows}" + (f"; chance {self.chance_text}" if self.chance_text else "")
@@ -113,7 +121,7 @@ def panels(rows: Rows, comparisons: Rows | None = None) -> list[Panel]:
     Parameters
     ----------
     rows, comparisons : dict
-        As `metrics.json` holds them.
+        As in `metrics.json`.
     """
     names = ordered_metrics(name for entries in rows.values() for name in entries)
     return [
@@ -122,13 +130,13 @@ def panels(rows: Rows, comparisons: Rows | None = None) -> list[Panel]:
     ]
 
 
-def telling(rows: Rows) -> list[str]:
-    """Return the few metrics that are shown first: the headline, and the first of each of the telling spaces."""
+def first_metrics(rows: Rows) -> list[str]:
+    """Return the few metrics that are shown first: the headline, and the first metric of each of `FIRST_SPACES`."""
     names = ordered_metrics(name for entries in rows.values() for name in entries)
-    first = {space: next(found) for space, found in groupby(names, key=_space) if not is_centred(space)}
-    chosen = [name for name in (headline(rows), *(first.get(space) for space in TELLING)) if name]
-    chosen += [name for space, name in first.items() if space not in TELLING]
-    some = set(list(dict.fromkeys(chosen or names))[:PLENTY])
+    first = {space: next(group) for space, group in groupby(names, key=_space) if not is_centred(space)}
+    chosen = [name for name in (headline(rows), *(first.get(space) for space in FIRST_SPACES)) if name]
+    chosen += [name for space, name in first.items() if space not in FIRST_SPACES]
+    some = set(list(dict.fromkeys(chosen or names))[:MAX_FIRST])
     return [name for name in names if name in some]
 
 
@@ -146,7 +154,7 @@ def _space(name: str) -> str:
 
 
 def _better_by(mark: Mark) -> str:
-    """Return what the test says, in words: " (reconstruction is better with p < .001)"."""
+    """Return the test's result in words: " (reconstruction better, p < .001)"."""
     return "" if mark.p is None else f" (reconstruction better, {p_words(mark.p)})"
 
 
@@ -179,12 +187,12 @@ def _panel(name: str, entries: Mapping[str, Mapping[str, Any]], comparisons: Row
 
 
 def _range(entries: Mapping[str, Mapping[str, Any]]) -> tuple[float, float]:
-    """Return the axis's ends: all that is drawn and a little more, within −1 or 0 to 1 where all of it is."""
+    """Return the axis's ends: the range of the values and a margin, within −1 or 0 to 1 where the values are."""
     drawn = [one["value"] for one in entries.values()] + [one["chance"] for one in entries.values()]
     drawn += [bound for one in entries.values() for bound in one["ci95"]]
     known = [value for value in drawn if value is not None] or [0.0, 1.0]
     low, high = min(known), max(known)
-    room = 0.08 * (high - low) or 0.5
+    margin = 0.08 * (high - low) or 0.5
     if low >= -1.0 and high <= 1.0:
-        return max(low - room, 0.0 if low >= 0.0 else -1.0), min(high + room, 1.0)
-    return low - room, high + room
+        return max(low - margin, 0.0 if low >= 0.0 else -1.0), min(high + margin, 1.0)
+    return low - margin, high + margin

@@ -1,0 +1,238 @@
+"""Metrics of vectors: identification, retrieval, correlation and R² of whatever a stimulus's features are.
+
+All but R² rest on the correlations of every prediction with every truth, which are computed once and shared.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import comb, inf
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.metrics.registry import Array, Function, OfSimilarity, PerStimulus, register
+
+Floats = NDArray[np.float64]
+TIE = 1e-9
+"""Correlations closer than this are equal: a blocked matrix product may round equal columns differently."""
+BLOCK = 2**13
+"""Features in one block: long clips need no copy in double precision, and a block stays in the processor's cache."""
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """Rows with their means (`middle`) and largest deviations (`scale`, 0 for a constant row)."""
+
+    rows: Array
+    finite: NDArray[np.bool_]
+    middle: Floats
+    scale: Floats
+
+    @classmethod
+    def of(cls, array: Array) -> "_Moments":
+        rows = array.reshape(len(array), -1)
+        finite = np.asarray(np.isfinite(rows).all(axis=1)) if rows.dtype.kind == "f" else np.ones(len(rows), bool)
+        known = np.where(finite[:, None], rows, 0) if not finite.all() else rows
+        middle = known.mean(axis=1, dtype=np.float64)
+        # Compare the values themselves: a constant less its rounded mean may leave a residue that looks like a pattern
+        high, low = known.max(axis=1).astype(np.float64), known.min(axis=1).astype(np.float64)
+        scale = np.where(high == low, 0.0, np.maximum(high - middle, middle - low))
+        return cls(known, finite, middle, scale)
+
+    def blocks(self) -> Iterator[Floats]:
+        """Yield deviations from the mean, the largest of a row 1, some features at a time."""
+        scale = np.where(self.scale == 0.0, np.inf, self.scale)[:, None]
+        for start in range(0, self.rows.shape[1], BLOCK):
+            yield (self.rows[:, start : start + BLOCK].astype(np.float64) - self.middle[:, None]) / scale
+
+
+def similarity(prediction: Array, truth: Array) -> Floats:
+    """Return Pearson's r of every prediction with every truth, over all features of a stimulus.
+
+    Parameters
+    ----------
+    prediction, truth : arrays of one shape, (n, ...)
+
+    Returns
+    -------
+    array, shape (n, n)
+        Entry (i, j) is corr(prediction i, truth j), from −1 to 1. A constant row correlates 0 with everything; the
+        entries of a row that is not finite are NaN.
+    """
+    ours, theirs = _Moments.of(prediction), _Moments.of(truth)
+    products = np.zeros((len(prediction), len(truth)))
+    squares = np.zeros((2, len(prediction)))
+    for predicted, true in zip(ours.blocks(), theirs.blocks(), strict=True):
+        products += predicted @ true.T
+        squares[0] += np.einsum("nf,nf->n", predicted, predicted)
+        squares[1] += np.einsum("nf,nf->n", true, true)
+    lengths = np.sqrt(np.where(squares == 0.0, 1.0, squares))
+    r = products / lengths[0][:, None] / lengths[1]
+    r[~ours.finite] = np.nan
+    r[:, ~theirs.finite] = np.nan
+    return np.asarray(r)
+
+
+def leads(r: Floats) -> Floats:
+    """Return by how much each prediction's own stimulus leads over every stimulus, in Pearson's r.
+
+    Parameters
+    ----------
+    r : array, shape (n, n)
+        As `similarity` returns it.
+
+    Returns
+    -------
+    array, shape (n, n)
+        Entry (i, j) is ``corr(prediction i, truth i) - corr(prediction i, truth j)``, zero on the diagonal; the row of
+        a prediction that is not finite is NaN. Leads within `TIE` of zero are ties.
+    """
+    return np.asarray(np.diag(r)[:, None] - r)
+
+
+def register_of_similarity(name: str, **settings: Any) -> Callable[[OfSimilarity], OfSimilarity]:
+    """Register a function ``(r, groups) -> (n,)`` of the correlations (n, n) as a metric; for settings see `Metric`."""
+
+    def add(of_similarity: OfSimilarity) -> OfSimilarity:
+        register(name, of_similarity=of_similarity, **settings)(_from_arrays(of_similarity))
+        return of_similarity
+
+    return add
+
+
+def _from_arrays(of_similarity: OfSimilarity) -> Function:
+    def function(prediction: Array, truth: Array, groups: Array | None = None) -> PerStimulus:
+        return of_similarity(similarity(prediction, truth), groups)
+
+    function.__doc__ = of_similarity.__doc__
+    return function
+
+
+def wins(r: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return which stimulus wins each comparison, shape (n, n), of correlations as `similarity` returns them.
+
+    Entry (i, j) is 1 where ``corr(prediction i, truth i) > corr(prediction i, truth j)``, 0 where it is less, one half
+    where the two are equal, and NaN along the row of a prediction that is not finite.
+    """
+    lead = leads(r)
+    won = np.where(np.abs(lead) <= TIE, 0.5, (lead > 0).astype(np.float64))
+    return np.where(np.isnan(lead), np.nan, won)
+
+
+@register_of_similarity("two_way", label="two-way identification", chance=0.5, span=(0.0, 1.0))
+def two_way(r: NDArray[np.float64], groups: Array | None = None) -> PerStimulus:  # noqa: ARG001
+    """Identify each prediction among two: the mean over j ≠ i of [corr(p_i, t_i) > corr(p_i, t_j)], ties one half.
+
+    Pearson correlation over all features of a stimulus. Chance is .50 exactly: one prediction for all, or constant
+    rows, earn .50 on average. A single stimulus has nothing to be compared with: its value is NaN.
+
+    After the pairwise identification of Ozcelik and VanRullen (2023, *Scientific Reports* 13:15666) and Takagi and
+    Nishimoto (CVPR 2023); nothing is drawn at random: every ordered pair is compared.
+    """
+    won = wins(r)
+    n = len(won)
+    if n < 2:
+        return np.full(n, np.nan)
+    return np.asarray((won.sum(axis=1) - np.diag(won)) / (n - 1))
+
+
+@register_of_similarity(
+    "two_way_within_class",
+    label="two-way identification within class",
+    chance=0.5,
+    span=(0.0, 1.0),
+    needs_groups=True,
+)
+def two_way_within_class(r: NDArray[np.float64], groups: Array | None = None) -> PerStimulus:
+    """Identify each prediction between its own stimulus and another of the same class; ties one half, chance .50.
+
+    As `two_way` with j restricted to i's class. A model that decodes the category and nothing else earns .50 here
+    (Shirakawa et al., arXiv 2405.10078). A stimulus alone in its class has the value NaN and is not counted
+    (`Metric.counted`).
+    """
+    if groups is None:
+        raise ValueError("two_way_within_class: groups are missing; expected one class a stimulus")
+    same = (groups[:, None] == groups[None, :]) & ~np.eye(len(groups), dtype=bool)
+    others = same.sum(axis=1)
+    won = np.where(same, wins(r), 0.0).sum(axis=1)
+    return np.where(others > 0, won / np.maximum(others, 1), np.nan)
+
+
+WAYS = (10, 50)
+
+
+def retrieval(ways: int) -> OfSimilarity:
+    """Return the metric that retrieves each stimulus from among `ways` candidates; chance is 1 / `ways`."""
+
+    def retrieve(r: NDArray[np.float64], groups: Array | None = None) -> PerStimulus:  # noqa: ARG001
+        """Retrieve each prediction's own stimulus from among w: the chance that corr(p_i, t_i) beats all w − 1 others.
+
+        The w − 1 others are other test stimuli, drawn without replacement. Nothing is drawn here: a value is the
+        expectation over all draws, C(L, w − 1) / C(n − 1, w − 1) where L of the n − 1 other stimuli correlate less
+        with the prediction than its own does; n counts the stimuli. Others that tie with the own one share the
+        first place with it. Pearson correlation over all features of a stimulus, in spaces less their training mean.
+        The value falls with w: compare it only with values of the same w.
+
+        Chance is 1 / w exactly: one prediction for all, or constant rows, earn it on average. After the identification
+        among sets of growing size of Kay et al. (2008, *Nature* 452:352); it is not the n-way top-1 accuracy of
+        MinD-Vis and MinD-Video, whose candidates are a classifier's labels.
+        """
+        return np.array([_success(lead, ways) for lead in leads(r)])
+
+    return retrieve
+
+
+def _success(lead: NDArray[np.float64], ways: int) -> float:
+    """Return the chance that a stimulus leads over `ways` - 1 others drawn, ties shared fairly.
+
+    `lead` (n,) is one row of `leads`: L others lose, T tie. With t of these drawn, which happens with the chance
+    C(T, t) C(L, w - 1 - t) / C(n - 1, w - 1), the own stimulus is first with 1 / (t + 1). As
+    C(T, t) / (t + 1) = C(T + 1, t + 1) / (T + 1), Vandermonde's identity gives the sum over t in closed form. The
+    integers are exact, whatever their size, and are divided once.
+    """
+    if np.isnan(lead).any():
+        return float("nan")
+    losers, equals = int((lead > TIE).sum()), int((np.abs(lead) <= TIE).sum())  # T + 1 equals: one is itself
+    return (comb(losers + equals, ways) - comb(losers, ways)) / (equals * comb(len(lead) - 1, ways - 1))
+
+
+for _ways in WAYS:
+    register_of_similarity(
+        f"retrieval_{_ways}",
+        label=f"{_ways}-way retrieval",
+        chance=1 / _ways,
+        span=(0.0, 1.0),
+        view="centred",
+        min_stimuli=_ways,
+    )(retrieval(_ways))
+
+
+@register_of_similarity("correlation", label="correlation", chance=0.0, span=(-1.0, 1.0))
+def correlation(r: NDArray[np.float64], groups: Array | None = None) -> PerStimulus:  # noqa: ARG001
+    """Correlate each flattened prediction with its flattened truth (Pearson's r, 1895), −1 to 1.
+
+    A constant row, predicted or true, has no correlation; its value is 0, so that a constant prediction earns chance.
+    Clips resemble each other, so the mean predictor correlates above 0: two-way identification is the fairer metric.
+    """
+    return np.asarray(np.clip(np.diag(r), -1.0, 1.0))
+
+
+@register("r2", label="R²", chance=0.0, span=(-inf, 1.0), view="centred")
+def r2(prediction: Array, truth: Array, groups: Array | None = None) -> PerStimulus:  # noqa: ARG001
+    """Compare each prediction's squared error with that of the training mean: 1 − |p_i − t_i|² / mean_j |t_j|².
+
+    In spaces less their training mean, so that |t_j|² is the training mean's squared error. The mean over stimuli is
+    the pooled R², 1 − Σ|p_i − t_i|² / Σ|t_j|²: features of large variance count more, and one stimulus's value may lie
+    far below 0. The training mean earns 0 exactly; guessing anything else earns less. It is the out-of-sample R² of
+    Campbell and Thompson (2008, *Review of Financial Studies* 21:1509) over all features. An interval over stimuli
+    resamples the errors and keeps the denominator. Where every truth is the training mean, it is NaN.
+    """
+    wanted = truth.reshape(len(truth), -1).astype(np.float64)
+    predicted = prediction.reshape(len(prediction), -1).astype(np.float64)
+    finite = np.asarray(np.isfinite(predicted).all(axis=1))
+    spread = np.einsum("nf,nf->n", wanted, wanted).mean() if len(wanted) else 0.0
+    if spread == 0.0:
+        return np.full(len(wanted), np.nan)
+    error = np.where(finite[:, None], predicted, 0.0) - wanted
+    return np.where(finite, 1.0 - np.einsum("nf,nf->n", error, error) / spread, np.nan)
