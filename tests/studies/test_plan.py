@@ -313,25 +313,25 @@ def test_a_card_holds_what_is_no_larger() -> None:
     assert [network.fits(card) for card in (8, 9, 17, 18, 24)] == ["no", "smaller batch", "smaller batch", "yes", "yes"]
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are read by Linux's means")
+@pytest.mark.full
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peaks are read by Linux's means")
 def test_peaks_are_above_what_is_measured_and_not_far(home: Path, small_models: Path) -> None:
-    """Every stage of a small study, each measured from its own start in one process."""
-    network = {"kind": "mlp", "steps": 4, "validate_every": 2, "hidden": 512, "components": 8}
-    routes = {"ridge": {"regressor": {"kind": "ridge", "components": 8}}, "mlp": {"regressor": network}}
+    """Every stage of a small study, each measured in a process of its own."""
+    network = {"kind": "mlp", "steps": 4, "validate_every": 2}
+    routes = {"ridge": {}, "mlp": {"regressor": network}}
     changed = ["simulation.voxels=20000", f"training.routes={json.dumps(routes)}", "training.sheet=0"]
-    study = load_study(CONFIGS / "demo.yaml", [*overrides(small_models, n_train=40, n_test=6, rest=0), *changed])
+    study = load_study(CONFIGS / "demo.yaml", [*overrides(small_models, n_train=120, n_test=12, rest=0), *changed])
     simulate_source(study)
     planned = {one.stage: one.size for one in plan(study).peaks}
     file = home / "study.json"
     file.write_text(study.model_dump_json())
     checkout = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    script = Path(__file__).with_name("plan_peaks.py")
-    done = subprocess.run(
-        [sys.executable, str(script), str(file)], env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    measured = json.loads(done.stdout.splitlines()[-1])
-    assert set(measured) == {"ingest", "extract", "train"}
+    command = [sys.executable, str(Path(__file__).with_name("plan_peaks.py")), str(file)]
+    measured = {}
+    for stage in ("ingest", "extract", "train"):
+        done = subprocess.run([*command, stage], env=environment, capture_output=True, text=True, timeout=180)
+        assert done.returncode == 0, done.stderr
+        measured[stage] = int(done.stdout.splitlines()[-1])
     for stage, most in measured.items():
         assert 0.4 * planned[stage] < most < planned[stage], (stage, measured, planned)
