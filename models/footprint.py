@@ -1,9 +1,7 @@
-"""What networks take in memory, found by running them on tensors that have shapes and no values.
+"""What networks take in memory, found by running them on torch's fake tensors: shapes without values.
 
-Nothing is loaded and nothing computed: torch's fake tensors go through the networks that a study would load or train,
-and every tensor counts while it is alive. Weights are exact. What is worked with beside them is what torch asks its
-allocator for; CUDA's context, the workspaces of cuDNN and cuBLAS, and memory that the allocator cannot reuse come on
-top, so on a GPU it is an estimate. `models.generator.footprint` has the networks that are loaded.
+Every tensor counts while it is alive. Weights are exact. What is worked with beside them is what torch asks its
+allocator for: an estimate on a GPU, see docs/plan.md. `models.generator.footprint` has the networks that are loaded.
 """
 
 import weakref
@@ -20,7 +18,7 @@ from transformers.initialization import no_init_weights
 
 from models.encoders.mbm.encoder import ROWS
 from models.encoders.mbm.network import Aligned, MaskedBrainModel, Patches, kept_of
-from models.encoders.settings import AlignConfig, MbmConfig, PretrainConfig
+from models.encoders.settings import MbmConfig
 from models.regressors.mlp import Perceptron
 from models.regressors.settings import MlpConfig, ResidualConfig
 from models.training.settings import LoopConfig
@@ -47,21 +45,21 @@ class Footprint:
 
 
 class _Alive(TorchDispatchMode):  # type: ignore[misc]
-    """Counts the bytes of tensors that are alive, those of a network not among them."""
+    """Counts the bytes of tensors that are alive, except those of a network."""
 
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
         storages = [tensor.untyped_storage() for tensor in (*network.parameters(), *network.buffers())]
-        self.weights = sum({one._cdata: one.nbytes() for one in storages}.values())
-        self._sizes: dict[int, tuple[int, Any]] = {one._cdata: (0, one) for one in storages}
+        self.weights = sum({storage._cdata: storage.nbytes() for storage in storages}.values())
+        self._sizes: dict[int, tuple[int, Any]] = {storage._cdata: (0, storage) for storage in storages}
         self._now = self.most = 0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = function(*args, **(kwargs or {}))
-        for tensor in tree_leaves(made):
+        results = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(results):
             if isinstance(tensor, torch.Tensor):
                 self._count(tensor.untyped_storage())
-        return made
+        return results
 
     def _count(self, storage: torch.UntypedStorage) -> None:
         key = storage._cdata
@@ -126,15 +124,15 @@ def of_perceptron(
     ----------
     widths : by subject, the number of features
     components : by role, how many components are predicted
-    held : rows of a subject that are held out, which it looks at together
+    held : rows of a subject that are held out and predicted together
     """
     hints = max(components.values()) if config.kind == "residual" else 0
 
     def error(network: Any, rows: int) -> Any:
         parts = []
         for name, width in widths.items():
-            made = network(name, torch.empty(rows, width), torch.empty(rows, hints) if hints else None)
-            parts += [(one.float() - torch.empty(one.shape)).square().sum() for one in made.values()]
+            predicted = network(name, torch.empty(rows, width), torch.empty(rows, hints) if hints else None)
+            parts += [(role.float() - torch.empty(role.shape)).square().sum() for role in predicted.values()]
         return torch.stack(parts).sum()
 
     def build() -> torch.nn.Module:
@@ -155,43 +153,47 @@ def of_masked_brain_model(
     times : time points of a row
     rois : the ROIs of all subjects
     align : by target, the width of what is aligned with
-    held : stimuli of a subject that are held out, which alignment looks at together
+    held : stimuli of a subject that are held out, which are embedded together
     """
     patches = {name: Patches.of([], count, config.patch, rois) for name, count in voxels.items()}
+    pretraining, alignment = config.pretraining, config.alignment
 
     def brain() -> MaskedBrainModel:
         return MaskedBrainModel(config, patches, times)
 
-    def fill_in(model: Any, settings: PretrainConfig, batch: int) -> Any:
+    def rows_of(name: str, batch: int) -> torch.Tensor:
+        return torch.empty(batch, times, patches[name].voxels)
+
+    def fill_in(model: Any, masked: float, batch: int) -> Any:
         total = torch.zeros(())
         for name, cut in patches.items():
-            rows = model.cut(name, torch.empty(batch, times, cut.voxels))
-            visible = torch.zeros(batch, kept_of(cut, settings.masked), dtype=torch.long)
-            made = model.decode(name, model.encode(name, rows, visible), visible)
-            total = total + (made.float() - rows).square().mean()
+            rows = model.cut(name, rows_of(name, batch))
+            visible = torch.zeros(batch, kept_of(cut, masked), dtype=torch.long)
+            filled = model.decode(name, model.encode(name, rows, visible), visible)
+            total = total + (filled.float() - rows).square().mean()
         return total
 
     def embed(model: Any) -> object:
-        name, cut = max(patches.items(), key=lambda one: one[1].voxels)
-        return model.encode(name, model.cut(name, torch.empty(ROWS, times, cut.voxels)))
+        name = max(voxels, key=lambda subject: voxels[subject])
+        return model.encode(name, model.cut(name, rows_of(name, ROWS)))
 
     def contrast(model: Any, batch: int) -> Any:
         total = torch.zeros(())
-        for name, cut in patches.items():
-            embedding = model.embed(name, torch.empty(batch, times, cut.voxels))
+        for name in patches:
+            embedding = model.embed(name, rows_of(name, batch))
             total = total + sum(model.targets[target](embedding).float().square().mean() for target in align)
         return total
 
-    def aligned(settings: AlignConfig) -> torch.nn.Module:
-        return Aligned(brain(), config, settings, dict(align))
-
-    found, first, second = [], config.pretraining, config.alignment
-    if first is not None:
-        step = lambda model: fill_in(model, first, max(1, first.batch // len(patches)))  # noqa: E731
-        found.append(_trained(first, brain, step, lambda model: fill_in(model, first, first.batch), embed))
-    if second is not None:
-        step = lambda model: contrast(model, max(2, second.batch // len(patches)))  # noqa: E731
-        found.append(_trained(second, lambda: aligned(second), step, lambda model: contrast(model, held)))
+    found = []
+    if pretraining is not None:
+        masked, batch = pretraining.masked, pretraining.batch
+        share = max(1, batch // len(patches))
+        step, look = lambda model: fill_in(model, masked, share), lambda model: fill_in(model, masked, batch)
+        found.append(_trained(pretraining, brain, step, look, embed))
+    if alignment is not None:
+        pairs = max(2, alignment.batch // len(patches))
+        step, look = lambda model: contrast(model, pairs), lambda model: contrast(model, held)
+        found.append(_trained(alignment, lambda: Aligned(brain(), config, alignment, dict(align)), step, look))
     return found
 
 
@@ -201,6 +203,5 @@ def _trained(config: LoopConfig, build: Callable[[], torch.nn.Module], step: Run
     looked, weights = trace(build, *looks, computed=config.precision), stepped.weights
     states = 1 if config.optimiser == "muon" else 2
     copies = 3 * weights  # gradients, the weights that are trained, and those that are looked with
-    return Footprint(
-        weights, max(stepped.working, copies + looked.working), weights * (2 + states + (config.ema is not None))
-    )
+    working, kept = max(stepped.working, copies + looked.working), 2 + states + (config.ema is not None)
+    return Footprint(weights, working, kept * weights)

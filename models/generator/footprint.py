@@ -3,7 +3,8 @@
 They are built from their `config.json` alone, which need not lie beside any weights.
 """
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ from models.captioners.settings import BlipCaptionerConfig
 from models.classifiers.settings import ClipFramesConfig, FrameClassifierConfig, VideoClassifierConfig
 from models.extractors.latents import decode_pictures
 from models.extractors.settings import BlipStatesConfig, ClipStatesConfig, ExtractorConfig, LatentsConfig, TextConfig
-from models.footprint import Footprint, trace
+from models.footprint import Footprint, Run, trace
 from models.generator.load import MotionDenoiser
 from models.generator.settings import AnimateDiffConfig, GeneratorConfig
 from models.weights.locate import settings_folder
 
-ModelConfig = ExtractorConfig | BlipCaptionerConfig | ClipFramesConfig | FrameClassifierConfig | VideoClassifierConfig
+JudgeConfig = ClipFramesConfig | FrameClassifierConfig | VideoClassifierConfig
+ModelConfig = ExtractorConfig | BlipCaptionerConfig | JudgeConfig
+Traced = tuple[Callable[[], torch.nn.Module], *tuple[Run, ...]]
+"""What builds a network, and what is done with it."""
 
 
 @lru_cache
@@ -34,26 +38,24 @@ def of_model(config: ModelConfig, root: Path, tokens: int = 0) -> Footprint | No
     ModelError
         The model is not here, and its settings are not known.
     """
+    where = partial(settings_folder, getattr(config, "weights", ""), root)
     match config:
         case LatentsConfig():
-            frames, vae = (config.frames, 3, config.height, config.width), settings_folder(config.weights, root, "vae")
-            return trace(
-                lambda: _of_diffusers(diffusers.AutoencoderKL, vae),
-                lambda network: network.encode(torch.empty(frames)).latent_dist.mean.float(),
-                computed=config.dtype,
-            )
+            traced = _latents(config, where("vae"))
         case TextConfig():
-            text = hf.CLIPTextConfig.from_pretrained(settings_folder(config.weights, root, "text_encoder"))
-            return trace(
-                lambda: hf.CLIPTextModel(text), lambda network: network(_ids(1, text))[0], computed=config.dtype
-            )
-        case ClipStatesConfig() | BlipStatesConfig():
-            return _key_frames(config, settings_folder(config.weights, root))
+            text = hf.CLIPTextConfig.from_pretrained(where("text_encoder"))
+            traced = lambda: hf.CLIPTextModel(text), lambda network: network(_ids(1, text))[0]
+        case ClipStatesConfig():
+            traced = _clip_states(config, hf.CLIPVisionConfig.from_pretrained(where()))
+        case BlipStatesConfig():
+            traced = _blip_states(config, hf.BlipConfig.from_pretrained(where()))
         case BlipCaptionerConfig():
-            return _captioner(config, settings_folder(config.weights, root), tokens)
+            traced = _captioner(config, hf.BlipConfig.from_pretrained(where()), tokens)
         case ClipFramesConfig() | FrameClassifierConfig() | VideoClassifierConfig():
-            return _judge(config, settings_folder(config.weights, root))
-    return None
+            traced = _judge(config, where())
+        case _:
+            return None
+    return trace(*traced, computed=getattr(config, "dtype", "float32"))
 
 
 def _of_diffusers(cls: Any, folder: Path) -> torch.nn.Module:
@@ -70,26 +72,28 @@ def _pictures(settings: Any, *rows: int, size: int | None = None) -> torch.Tenso
     return torch.empty(*rows, 3, size or settings.image_size, size or settings.image_size)
 
 
-def _key_frames(config: ClipStatesConfig | BlipStatesConfig, folder: Path) -> Footprint:
-    if isinstance(config, ClipStatesConfig):
-        clip = hf.CLIPVisionConfig.from_pretrained(folder)
-        cls = hf.CLIPVisionModelWithProjection if config.states == "pooled" else hf.CLIPVisionModel
-        return trace(
-            lambda: cls(clip),
-            lambda network: network(pixel_values=_pictures(clip, config.frames))[0],
-            computed=config.dtype,
-        )
-    blip = hf.BlipConfig.from_pretrained(folder)
+def _latents(config: LatentsConfig, folder: Path) -> Traced:
+    def encode(vae: Any) -> object:
+        return vae.encode(torch.empty(config.frames, 3, config.height, config.width)).latent_dist.mean.float()
 
+    return lambda: _of_diffusers(diffusers.AutoencoderKL, folder), encode
+
+
+def _clip_states(config: ClipStatesConfig, settings: Any) -> Traced:
+    cls = hf.CLIPVisionModelWithProjection if config.states == "pooled" else hf.CLIPVisionModel
+    return lambda: cls(settings), lambda network: network(pixel_values=_pictures(settings, config.frames))[0]
+
+
+def _blip_states(config: BlipStatesConfig, settings: Any) -> Traced:
     def look(network: Any) -> object:
-        shown = _pictures(blip.vision_config, config.frames, size=config.image_size)
-        return network(pixel_values=shown, interpolate_pos_encoding=True)[0]
+        frames = _pictures(settings.vision_config, config.frames, size=config.image_size)
+        return network(pixel_values=frames, interpolate_pos_encoding=True)[0]
 
-    return trace(lambda: hf.BlipForConditionalGeneration(blip).vision_model, look, computed=config.dtype)
+    return lambda: hf.BlipForConditionalGeneration(settings).vision_model, look
 
 
-def _captioner(config: BlipCaptionerConfig, folder: Path, tokens: int) -> Footprint:
-    settings, rows = hf.BlipConfig.from_pretrained(folder), config.batch * config.beams
+def _captioner(config: BlipCaptionerConfig, settings: Any, tokens: int) -> Traced:
+    rows = config.batch * config.beams
 
     def write(decoder: Any) -> object:
         states = torch.empty(rows, tokens, settings.text_config.encoder_hidden_size)
@@ -97,25 +101,26 @@ def _captioner(config: BlipCaptionerConfig, folder: Path, tokens: int) -> Footpr
         mask = torch.ones(rows, tokens, dtype=torch.long)
         return decoder(input_ids=words, encoder_hidden_states=states, encoder_attention_mask=mask)
 
-    return trace(lambda: hf.BlipForConditionalGeneration(settings).text_decoder, write, computed=config.dtype)
+    return lambda: hf.BlipForConditionalGeneration(settings).text_decoder, write
 
 
-def _judge(config: ClipFramesConfig | FrameClassifierConfig | VideoClassifierConfig, folder: Path) -> Footprint:
+def _judge(config: JudgeConfig, folder: Path) -> Traced:
     if isinstance(config, ClipFramesConfig):
         vision, text = hf.CLIPVisionConfig.from_pretrained(folder), hf.CLIPTextConfig.from_pretrained(folder)
-        parts = (hf.CLIPVisionModelWithProjection, vision), (hf.CLIPTextModelWithProjection, text)
-        return trace(
-            lambda: torch.nn.ModuleList([cls(settings) for cls, settings in parts]),
+        return (
+            lambda: torch.nn.ModuleList(
+                [hf.CLIPVisionModelWithProjection(vision), hf.CLIPTextModelWithProjection(text)]
+            ),
             lambda both: both[0](pixel_values=_pictures(vision, config.batch))[0],
             lambda both: both[1](input_ids=_ids(config.batch, text))[0],
         )
     if isinstance(config, FrameClassifierConfig):
         vit = hf.ViTConfig.from_pretrained(folder)
-        return trace(lambda: hf.ViTForImageClassification(vit), lambda one: one(_pictures(vit, config.batch))[0])
+        return lambda: hf.ViTForImageClassification(vit), lambda judge: judge(_pictures(vit, config.batch))[0]
     mae = hf.VideoMAEConfig.from_pretrained(folder)
     mae.num_frames = config.frames or mae.num_frames
-    shown = config.batch, mae.num_frames
-    return trace(lambda: hf.VideoMAEForVideoClassification(mae), lambda one: one(_pictures(mae, *shown))[0])
+    rows = config.batch, mae.num_frames
+    return lambda: hf.VideoMAEForVideoClassification(mae), lambda judge: judge(_pictures(mae, *rows))[0]
 
 
 @lru_cache

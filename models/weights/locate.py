@@ -123,7 +123,7 @@ def settings_folder(weights: str, root: Path, part: str = "") -> Path:
     for folder in (
         root / weights,
         root / DOWNLOADED / weights,
-        Path(__file__).parents[1] / weights,
+        Path(__file__).parents[2] / weights,
         PUBLISHED / weights,
     ):
         if (folder / part / "config.json").is_file():

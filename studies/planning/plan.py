@@ -5,9 +5,9 @@ facts are from. What is exact and what is an estimate is in docs/plan.md.
 """
 
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from core.checkout import project_root, relative_to_root
 from core.errors import ConfigError, SourceError
@@ -18,12 +18,14 @@ from feature_store.sources.base import SPLITS
 from feature_store.sources.bold_moments.dataset import BoldMomentsConfig
 from feature_store.sources.bold_moments.layout import DOWNLOAD, STIMULI, Counts
 from feature_store.sources.bold_moments.request import how_to_get_clips
-from models.extractors.settings import GivenConfig
+from feature_store.sources.settings import SourceConfig
+from models.extractors.settings import ExtractorConfig, GivenConfig
 from models.weights.download import choose
 from models.weights.locate import DOWNLOADED, PUBLISHED
 from studies.planning.facts import StudyFacts, find_facts
-from studies.planning.memory import Network, Peak, networks_of, peaks_of
-from studies.planning.store_size import Shapes, group_sizes, parts_size, responses_size
+from studies.planning.memory import Peak, networks_of, peaks_of
+from studies.planning.routes import Network, over_and_over, sizes_of_routes
+from studies.planning.store_size import GroupSize, Shapes, group_sizes
 from studies.stores.download import published_weights
 from studies.study import Study
 
@@ -37,18 +39,6 @@ class Weights:
     name: str
     size: int | None
     there: bool
-
-
-@dataclass(frozen=True)
-class GroupPlan:
-    """One group of the store, as `store_size.GroupSize` has it, and what `brain2video status` shows of it."""
-
-    name: str
-    shapes: dict[str, tuple[int, ...]]
-    chunks: int
-    files: int
-    size: int
-    state: str
 
 
 @dataclass(frozen=True)
@@ -84,7 +74,7 @@ class Plan:
     voxels: tuple[int, int]
     ask: str | None
     weights: tuple[Weights, ...]
-    groups: tuple[GroupPlan, ...]
+    groups: tuple[GroupSize, ...]
     outputs: tuple[Output, ...]
     peaks: tuple[Peak, ...]
     networks: tuple[Network, ...]
@@ -92,18 +82,9 @@ class Plan:
     notes: tuple[str, ...]
 
     @property
-    def size(self) -> int:
-        """Bytes of all groups."""
-        return sum(one.size for one in self.groups)
-
-    @property
     def size_left(self) -> int:
         """Bytes of the groups that are not fresh."""
-        return sum(one.size for one in self.groups if one.state != "fresh")
-
-    def record(self) -> dict[str, Any]:
-        """Return the plan as JSON."""
-        return asdict(self)
+        return sum(group.size for group in self.groups if group.state != "fresh")
 
 
 def plan(
@@ -130,29 +111,48 @@ def plan(
     ConfigError, ModelError
         Something that the plan needs is nowhere; one line says what, and what to do.
     """
-    facts, shapes = find_facts(study, supposed), shapes_of(study)
-    networks, unknown = networks_of(study, facts, shapes)
-    voxels = [one.voxels for one in facts.subjects]
+    facts, shapes = find_facts(study, supposed), shapes_of(study.targets, study.source)
+    known = facts.subjects
+    routes = sizes_of_routes(study.training.routes, study.roles, facts, shapes)
+    networks, unknown = networks_of(study, shapes, routes)
+    groups = [_with_state(group, study.store, states or {}) for group in group_sizes(facts, shapes)]
+
+    def scale(count: int) -> Scale:
+        responses, targets = groups[: len(known)], groups[len(known) :]
+        sizes, files = ([getattr(group, name) for group in responses] for name in ("size", "files"))
+        return Scale(
+            count,
+            sum(group.size for group in targets) + over_and_over(sizes, count),
+            sum(group.files for group in targets) + over_and_over(files, count),
+            max(route.size(count) for route in routes),
+            max(peak.size for peak in peaks_of(study, facts, shapes, networks, count)),
+        )
+
+    parts = len(study.parts)
+    outputs = [Output(f"route {route.name}: encoder and regressors", route.size(len(known)), parts) for route in routes]
+    if study.why_nothing_to_render() is None:
+        outputs.append(Output(f"videos, seen and {RECONSTRUCTION}", None, 2 * facts.count("test")))
+    voxels = [subject.voxels for subject in known]
     return Plan(
         schema=SCHEMA,
         study=study.study,
         origin=facts.origin,
-        subjects=len(facts.subjects),
+        subjects=len(known),
         stimuli={split: facts.count(split) for split in SPLITS},
-        trials={split: sum(one.rows(split) for one in facts.subjects) for split in SPLITS},
+        trials={split: sum(subject.rows(split) for subject in known) for split in SPLITS},
         voxels=(min(voxels), max(voxels)),
-        ask=_command(study),
-        weights=tuple(_weights(study)),
-        groups=tuple(_groups(study, facts, shapes, states or {})),
-        outputs=tuple(_outputs(study, facts, shapes)),
-        peaks=tuple(peaks_of(study, facts, shapes, networks)),
+        ask=_command(study.source),
+        weights=tuple(_weights(published_weights(study))),
+        groups=tuple(groups),
+        outputs=tuple(outputs),
+        peaks=tuple(peaks_of(study, facts, shapes, networks, len(known))),
         networks=tuple(networks),
-        scales=tuple(_scale(study, facts, count, shapes, networks) for count in subjects),
+        scales=tuple(map(scale, subjects)),
         notes=(*unknown, *_notes(study, facts)),
     )
 
 
-def shapes_of(study: Study) -> Shapes:
+def shapes_of(targets: Mapping[str, ExtractorConfig], source: SourceConfig) -> Shapes:
     """Return the shape of one stimulus, and its type, of every target.
 
     Raises
@@ -160,18 +160,17 @@ def shapes_of(study: Study) -> Shapes:
     ConfigError, ModelError
         A target was made elsewhere and is not here; or the settings of a model are not.
     """
-    made = {}
-    for name, config in study.targets.items():
-        if isinstance(config, GivenConfig):
-            made[name] = _given_shape(study, name, config.file or name), "float32"
-        else:
-            made[name] = config.shape(project_root()), "float16"
-    return made
+    return {
+        name: (_given_shape(source, name, config.file or name), "float32")
+        if isinstance(config, GivenConfig)
+        else (config.shape(project_root()), "float16")
+        for name, config in targets.items()
+    }
 
 
-def _given_shape(study: Study, name: str, file: str) -> tuple[int, ...]:
+def _given_shape(source: SourceConfig, name: str, file: str) -> tuple[int, ...]:
     try:
-        values = study.source.build(project_root()).target(file)
+        values = source.build(project_root()).target(file)
     except SourceError:
         values = None
     if values is None:
@@ -182,18 +181,15 @@ def _given_shape(study: Study, name: str, file: str) -> tuple[int, ...]:
     return tuple(values.shape[1:])
 
 
-def _weights(study: Study) -> list[Weights]:
-    known: dict[str, dict[str, int]] = read_json(PUBLISHED / "files.json")
-    made = []
-    for name, wanted in published_weights(study).items():
-        size = sum(choose(name, known[name], wanted)[0].values()) if name in known else None
-        made.append(Weights(name, size, (project_root() / DOWNLOADED / name).is_dir()))
-    return made
+def _weights(published: Mapping[str, Sequence[str]]) -> Iterator[Weights]:
+    sizes: dict[str, dict[str, int]] = read_json(PUBLISHED / "files.json")
+    for name, wanted in published.items():
+        size = sum(choose(name, sizes[name], wanted)[0].values()) if name in sizes else None
+        yield Weights(name, size, (project_root() / DOWNLOADED / name).is_dir())
 
 
-def _command(study: Study) -> str | None:
+def _command(config: SourceConfig) -> str | None:
     """Return the command that asks for the bytes of the recordings; None where no command brings them."""
-    config = study.source
     if not isinstance(config, BoldMomentsConfig) or config.counts != Counts():
         return None
     wanted = [f"--subject {number}" for number in config.subjects or range(1, 11)]
@@ -201,50 +197,20 @@ def _command(study: Study) -> str | None:
     return f"{DOWNLOAD} {shlex.quote(config.path)} {' '.join(wanted)} --dry-run"
 
 
-def _groups(study: Study, facts: StudyFacts, shapes: Shapes, states: Mapping[str, str]) -> list[GroupPlan]:
-    made = []
-    for one in group_sizes(facts, shapes):
-        there = (study.store / one.name / MANIFEST).is_file()
-        state = states.get(one.name, "there; its source is not here to compare it with" if there else "not made")
-        values = {array.name: array.shape for array in one.values}
-        made.append(GroupPlan(one.name, values, one.chunks, one.files, one.size, state))
-    return made
+def _with_state(group: GroupSize, store: Path, states: Mapping[str, str]) -> GroupSize:
+    there = (store / group.name / MANIFEST).is_file()
+    unknown = "there; its source is not here to compare it with" if there else "not made"
+    return replace(group, state=states.get(group.name, unknown))
 
 
-def _outputs(study: Study, facts: StudyFacts, shapes: Shapes) -> list[Output]:
-    """Return the parts of every route, of which one is registered, and videos."""
-    made = [
-        Output(f"route {name}: encoder and regressors", parts_size(study, route, facts, shapes), len(study.parts))
-        for name, route in study.training.routes.items()
-    ]
-    if study.why_nothing_to_render() is None:
-        made.append(Output(f"videos, seen and {RECONSTRUCTION}", None, 2 * facts.count("test")))
-    return made
-
-
-def _scale(study: Study, facts: StudyFacts, count: int, shapes: Shapes, networks: Sequence[Network]) -> Scale:
-    more, facts = count - len(facts.subjects), facts.of_subjects(count)
-    sized = [(responses_size(one), alike) for one, alike in facts.alike]
-    sized += [(one, 1) for one in group_sizes(replace(facts, subjects=()), shapes)]
-    grown = [replace(one, working=max(0, one.working + more * one.each)) for one in networks]
-    return Scale(
-        count,
-        sum(one.size * alike for one, alike in sized),
-        sum(one.files * alike for one, alike in sized),
-        max(parts_size(study, route, facts, shapes) for route in study.training.routes.values()),
-        max(one.size for one in peaks_of(study, facts, shapes, grown)),
-    )
-
-
-def _notes(study: Study, facts: StudyFacts) -> list[str]:
-    config, notes = study.source, []
-    if _command(study) is not None and isinstance(config, BoldMomentsConfig):
-        clips = project_root() / (config.stimuli or f"{config.path}/{STIMULI}")
-        notes += [] if clips.is_dir() else [how_to_get_clips(relative_to_root(clips))]
+def _notes(study: Study, facts: StudyFacts) -> Iterator[str]:
+    if isinstance(study.source, BoldMomentsConfig) and _command(study.source) is not None:
+        clips = project_root() / (study.source.stimuli or f"{study.source.path}/{STIMULI}")
+        if not clips.is_dir():
+            yield how_to_get_clips(relative_to_root(clips))
     if study.storage.compression != "none":
-        notes.append(f"responses are compressed ({study.storage.compression}): their bytes are the most there will be")
+        yield f"responses are compressed ({study.storage.compression}): their bytes are the most there will be"
     if study.training.rois is not None:
-        notes.append("training.rois is not looked at: the memory of training is that of all voxels")
+        yield "training.rois is not looked at: the memory of training is that of all voxels"
     if facts.origin == "declared by the dataset" and study.simulation is not None:
-        notes.append("not simulated yet: voxels and captions are about what the simulation will make")
-    return notes
+        yield "not simulated yet: voxels and captions are about what the simulation will make"

@@ -30,12 +30,13 @@ from core.progress import report
 from models.training.distributed import PEER_TIMEOUT_S
 from models.training.settings import ONE_PROCESS, DistributedConfig
 from studies.references import TrainingRef
+from studies.runs import TRAINING, UNFINISHED
 from studies.study import Study
 from studies.training.distributed_worker import PROGRESS, RESULT
 from studies.training.fit import fit
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-TORCHRUN_LOG = "torchrun.log"
+STUDY, TORCHRUN_LOG = "study.yaml", "torchrun.log"
 FAILURE = re.compile(r"rank\s*: (\d+) .*\s+exitcode\s*: (-?\d+).*\s+error_file: (.+)")
 """An entry of the table of this node's failed processes that torchrun ends with."""
 SEEN_S = 60.0
@@ -59,8 +60,11 @@ def fit_distributed(study: Study, distributed: DistributedConfig = ONE_PROCESS) 
     if distributed.world_size == 1:
         return fit(study)
     _require_devices(distributed)
-    with _folder_of(study) as folder:
-        training = _run(study, distributed, folder)
+    with _folder_of(study.study) as folder:
+        (folder / STUDY).write_text(yaml.safe_dump(study.model_dump(mode="json")), encoding="utf-8")
+        training, code = _run(study.study, distributed, folder)
+        if code or training is None:
+            raise why_stopped(folder, study.outputs / TRAINING, distributed, code)
     _wait_for(project_root() / training.folder)
     return training
 
@@ -77,12 +81,12 @@ def _require_devices(distributed: DistributedConfig) -> None:
 
 
 @contextmanager
-def _folder_of(study: Study) -> Iterator[Path]:
+def _folder_of(study: str) -> Iterator[Path]:
     """Yield a folder for the study and logs; where training fails it stays, until the next training on this host.
 
     Its name ends in this process's number, which shows the next training whether it is still in use.
     """
-    parent, name = project_root() / ".state" / "together", f"{study.study}-{socket.gethostname()}-"
+    parent, name = project_root() / ".state" / "together", f"{study}-{socket.gethostname()}-"
     for old in parent.glob(f"{name}*"):
         if not psutil.pid_exists(int(old.name.removeprefix(name).partition("-")[0])):
             shutil.rmtree(old, ignore_errors=True)
@@ -92,9 +96,8 @@ def _folder_of(study: Study) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run(study: Study, distributed: DistributedConfig, folder: Path) -> TrainingRef:
-    """Run torchrun to its end, pass on what the first process reports, and return the training's reference."""
-    (folder / "study.yaml").write_text(yaml.safe_dump(study.model_dump(mode="json")), encoding="utf-8")
+def _run(study: str, distributed: DistributedConfig, folder: Path) -> tuple[TrainingRef | None, int]:
+    """Run torchrun to its end, report its progress, and return the training's reference and torchrun's exit code."""
     training: TrainingRef | None = None
     with (folder / TORCHRUN_LOG).open("wb") as log, _torchrun(study, distributed, folder, log) as torchrun:
         assert torchrun.stdout is not None
@@ -104,22 +107,19 @@ def _run(study: Study, distributed: DistributedConfig, folder: Path) -> Training
                 report(*json.loads(content))
             elif kind == RESULT:
                 training = TrainingRef.model_validate_json(content)
-        code = torchrun.wait()
-    if code or training is None:
-        raise why_stopped(folder, study.outputs / "training", distributed, code)
-    return training
+        return training, torchrun.wait()
 
 
 @contextmanager
 def _torchrun(
-    study: Study, distributed: DistributedConfig, folder: Path, log: IO[bytes]
+    study: str, distributed: DistributedConfig, folder: Path, log: IO[bytes]
 ) -> "Iterator[subprocess.Popen[str]]":
     """Yield torchrun, and leave none of its processes behind, whatever ends the block, torchrun or this process.
 
     The processes end when their standard input closes. They hold torchrun's standard output open, also where torchrun
     itself was killed; so a thread closes their input then.
     """
-    training = ["-m", "studies.training.distributed_worker", "--launched", "-c", str(folder / "study.yaml")]
+    training = ["-m", "studies.training.distributed_worker", "--launched", "-c", str(folder / STUDY)]
     with subprocess.Popen(
         [sys.executable, "-m", "torch.distributed.run", *_options(study, distributed, folder), *training],
         env=_environment(distributed),
@@ -140,7 +140,7 @@ def _torchrun(
             torchrun.wait()
 
 
-def _options(study: Study, distributed: DistributedConfig, folder: Path) -> list[str]:
+def _options(study: str, distributed: DistributedConfig, folder: Path) -> list[str]:
     """Return torchrun's options: where nodes meet, no restarts, and each process's errors into a file of its own."""
     options = ["--nproc-per-node", str(distributed.processes), "--nnodes", str(distributed.nodes)]
     options += ["--max-restarts", "0", "--log-dir", str(folder / "logs"), "--redirects", "2"]
@@ -151,7 +151,7 @@ def _options(study: Study, distributed: DistributedConfig, folder: Path) -> list
         host, _, port = distributed.rendezvous.rpartition(":")
         where = ["--node-rank", str(distributed.node_rank), "--master-addr", host, "--master-port", port]
         return [*options, *where, "--rdzv-conf", f"timeout={timeout}"]
-    where = ["--rdzv-backend", "c10d", "--rdzv-endpoint", distributed.rendezvous, "--rdzv-id", study.study]
+    where = ["--rdzv-backend", "c10d", "--rdzv-endpoint", distributed.rendezvous, "--rdzv-id", study]
     return [*options, *where, "--rdzv-conf", f"join_timeout={timeout}"]
 
 
@@ -228,7 +228,7 @@ def why_stopped(folder: Path, runs: Path, distributed: DistributedConfig, code: 
         )
     else:
         what = ": ".join([f"torchrun on {here} {_ended(code)}", *log.splitlines()[-1:]])
-    kept = [path for path in runs.glob(".unfinished-*[0-9a-f]") if any(path.rglob("*.pt"))]
+    kept = [path for path in runs.glob(f"{UNFINISHED}*[0-9a-f]") if any(path.rglob("*.pt"))]
     there = "there was no checkpoint yet: run the same command again"
     if kept:
         newest = max(kept, key=lambda path: path.stat().st_mtime)

@@ -21,7 +21,9 @@ def called(*arguments: str) -> Result:
 
 
 def test_bold_moments_is_planned_with_nothing_here(home: Path) -> None:
-    shown = called("-c", str(CONFIGS / "bold_moments.yaml"), "--gpu-memory", "8, 24")
+    shown = called(
+        "-c", str(CONFIGS / "bold_moments.yaml"), "--set", "training.routes={ridge: {}}", "--gpu-memory", "8, 24"
+    )
     assert shown.exit_code == 0
     words = " ".join(shown.output.split())
     for part in (

@@ -1,18 +1,19 @@
 """The command that shows what a study will take, before anything of it is started."""
 
+import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from brain2video.cli.options import DEMO, Config, Set
+from core.errors import ConfigError, SourceError
 
 GONE = ("--gpu-hour", "--gb-month", "--gpu-tflops", "--gpu-float32-tflops", "--efficiency", "--rates")
 """Options of hours and money, which were estimates without a measurement."""
 
 
 def _refuse(value: str | None) -> None:
-    from core.errors import ConfigError
-
     if value is not None:
         raise ConfigError(f"{', '.join(GONE)}: removed, with the hours and the money that they were for; omit them")
 
@@ -41,7 +42,6 @@ def plan(
     """Show what a study will take: bytes, files, memory and whether it fits a GPU; nothing is started."""
     from brain2video.cli.progress import working
     from brain2video.cli.tables.plan import show_plan
-    from core.errors import SourceError
     from studies.planning.plan import plan as make
     from studies.status.freshness import freshness
     from studies.study import load_study
@@ -56,18 +56,14 @@ def plan(
             states = {}
         made = make(study, subjects=scaled, supposed=supposed(assume), states=states)
     if as_json:
-        import json
-
-        typer.echo(json.dumps(made.record(), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(asdict(made), indent=2, ensure_ascii=False))
     else:
         show_plan(made, cards)
 
 
 def counts(option: str, text: str, example: str) -> list[int]:
     """Read ``10,100,1000``; `ConfigError` for anything else."""
-    from core.errors import ConfigError
-
-    parts = [part.strip() for part in text.split(",") if part.strip()]
+    parts = _parts(text)
     for part in parts:
         if not (part.isascii() and part.isdecimal() and 0 < int(part) <= 100_000):
             raise ConfigError(f"{option} {text}: '{part}' is no number from 1 to 100000; expected such as {example}")
@@ -76,12 +72,14 @@ def counts(option: str, text: str, example: str) -> list[int]:
 
 def supposed(text: str) -> dict[str, str]:
     """Read ``voxels=20000,train=1000x3``; `ConfigError` for anything else."""
-    from core.errors import ConfigError
-
-    found = {}
-    for part in (part.strip() for part in text.split(",") if part.strip()):
-        key, equals, value = part.partition("=")
-        if not equals or not key or not value:
+    pairs = {}
+    for part in _parts(text):
+        key, _, value = (word.strip() for word in part.partition("="))
+        if not key or not value:
             raise ConfigError(f"--assume {text}: '{part}' is not KEY=VALUE; expected such as voxels=20000")
-        found[key.strip()] = value.strip()
-    return found
+        pairs[key] = value
+    return pairs
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from brain2video.cli.tables.drawing import print_table
+from brain2video.cli.tables.drawing import print_line, print_notes, print_table
 
 if TYPE_CHECKING:
-    from studies.planning.plan import GroupPlan, Plan
+    from studies.planning.plan import Plan
+    from studies.planning.store_size import GroupSize
 
 MANY = 12
 """Groups above which those of one kind are shown as one line."""
@@ -19,40 +19,39 @@ WORDS = ("", "grows with", "state", "shape (train, test, …)", "subjects", "her
 
 def show_plan(plan: "Plan", cards: Sequence[int] = ()) -> None:
     """Show what is fetched, written and held in memory, what of it is done, and which cards hold the networks."""
-    console = Console(soft_wrap=True, highlight=False)
     low, high = plan.voxels
-    voxels = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-    console.print(
-        f"[bold]{escape(plan.study)}[/] {plan.subjects} {'subject' if plan.subjects == 1 else 'subjects'}, "
-        f"{sum(plan.stimuli.values()):,} stimuli ({plan.stimuli['train']:,} to train, {plan.stimuli['test']:,} to "
-        f"test), {sum(plan.trials.values()):,} trials, {voxels} voxels a subject; {plan.origin}"
+    print_line(
+        plan.study,
+        f"{plan.subjects} {'subject' if plan.subjects == 1 else 'subjects'}, {sum(plan.stimuli.values()):,} stimuli "
+        f"({plan.stimuli['train']:,} to train, {plan.stimuli['test']:,} to test), {sum(plan.trials.values()):,} "
+        f"trials, {low:,}{'' if low == high else f' to {high:,}'} voxels a subject; {plan.origin}",
     )
-    fetched = [(one.name, "unknown" if one.size is None else size(one.size), one.there) for one in plan.weights]
-    _print("weights to fetch", ("", "bytes", "here"), [(*words, "yes" if there else "no") for *words, there in fetched])
+    fetched = [
+        (w.name, "unknown" if w.size is None else size(w.size), "yes" if w.there else "no") for w in plan.weights
+    ]
+    _print("weights to fetch", ("", "bytes", "here"), fetched)
     if plan.ask is not None:
-        console.print(f"[bold]recordings[/] ask the bucket, which knows their bytes: {escape(plan.ask)}")
+        print_line("recordings", f"ask the bucket, which knows their bytes: {plan.ask}")
     _print("feature store", ("", "shape (train, test, …)", "chunks", "files", "bytes", "state"), _store(plan))
     outputs = [(o.what, f"{o.files:,}", "by what they show" if o.size is None else size(o.size)) for o in plan.outputs]
     _print("beside the store", ("", "files", "bytes"), outputs)
-    peaks = [(one.stage, size(one.size), one.grows) for one in plan.peaks]
+    peaks = [(peak.stage, size(peak.size), peak.grows) for peak in plan.peaks]
     _print("memory, where no GPU takes part", ("stage", "at most about", "grows with"), peaks)
     networks = [
-        (one.stage, one.part, size(one.weights), size(one.working), *(one.fits(card) for card in cards))
-        for one in plan.networks
-        if one.on_gpu
+        (network.stage, network.part, size(network.weights), size(network.working), *map(network.fits, cards))
+        for network in plan.networks
+        if network.on_gpu
     ]
     names = ("stage", "", "weights, exact", "working, about", *(f"fits {card} GB" for card in cards))
     _print("memory of a GPU", names, networks)
-    scales = {
-        "store": [f"{size(one.store)}, {one.files:,} files" for one in plan.scales],
-        "models, the largest route": [size(one.models) for one in plan.scales],
-        "memory, where no GPU takes part": [size(one.memory) for one in plan.scales],
-    }
     if plan.scales:
-        names = ("subjects", *(f"{one.subjects:,}" for one in plan.scales))
-        _print("the same study, larger", names, [(name, *values) for name, values in scales.items()])
-    for note in plan.notes:
-        console.print(f"[yellow]note[/] {escape(note)}")
+        rows = [
+            ("store", *(f"{size(scale.store)}, {scale.files:,} files" for scale in plan.scales)),
+            ("models, the largest route", *(size(scale.models) for scale in plan.scales)),
+            ("memory, where no GPU takes part", *(size(scale.memory) for scale in plan.scales)),
+        ]
+        _print("the same study, larger", ("subjects", *(f"{scale.subjects:,}" for scale in plan.scales)), rows)
+    print_notes(plan.notes)
 
 
 def size(count: float) -> str:
@@ -64,30 +63,29 @@ def size(count: float) -> str:
 
 
 def _store(plan: "Plan") -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = []
+    rows = []
     for kind in ("responses/", "targets/"):
-        groups = [one for one in plan.groups if one.name.startswith(kind)]
+        groups = [group for group in plan.groups if group.name.startswith(kind)]
         if len(groups) > MANY:
-            rows.append(_row(f"{kind}… ({len(groups)})", "as the first", groups, sorted({one.state for one in groups})))
-            continue
-        for one in groups:
-            rows.append(
-                _row(one.name, "  ".join("×".join(map(str, s)) for s in one.shapes.values()), [one], [one.state])
-            )
-    return [*rows, _row("in all", "", plan.groups, [f"{size(plan.size_left)} left to write"])]
+            states = ", ".join(sorted({group.state for group in groups}))
+            rows.append(_row(f"{kind}… ({len(groups)})", "as the first", groups, states))
+        else:
+            for group in groups:
+                shapes = "  ".join("×".join(map(str, shape)) for shape in group.shapes.values())
+                rows.append(_row(group.name, shapes, [group], group.state))
+    return [*rows, _row("in all", "", plan.groups, f"{size(plan.size_left)} left to write")]
 
 
-def _row(name: str, shape: str, groups: Sequence["GroupPlan"], states: list[str]) -> tuple[str, ...]:
-    counts = sum(one.chunks for one in groups), sum(one.files for one in groups)
-    return (name, shape, *(f"{n:,}" for n in counts), size(sum(one.size for one in groups)), ", ".join(states))
+def _row(name: str, shape: str, groups: Sequence["GroupSize"], state: str) -> tuple[str, ...]:
+    chunks, files, stored = (sum(getattr(group, key) for group in groups) for key in ("chunks", "files", "size"))
+    return name, shape, f"{chunks:,}", f"{files:,}", size(stored), state
 
 
 def _print(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    if not rows:
-        return
     table = Table(title=title, title_justify="left")
     for name in columns:
         table.add_column(name, justify="left" if name in WORDS else "right", overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))
-    print_table(table)
+    if rows:
+        print_table(table)
