@@ -3,9 +3,13 @@
 import hashlib
 import itertools
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from functools import cache
 from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from core.errors import ConfigError
 from core.seeds import rng_for
@@ -147,3 +151,198 @@ WORLDS: dict[WorldName, World] = {
     "full": World(),
     "easy": World(shapes=SHAPES[:4], sizes=("large",), motions=MOTIONS[:6], textures=TEXTURES[:2], jitter=0.06),
 }
+
+
+Floats = NDArray[np.float32]
+
+PALETTE: dict[str, tuple[int, int, int]] = {
+    "red": (226, 45, 45),
+    "orange": (248, 142, 30),
+    "yellow": (250, 222, 50),
+    "green": (48, 170, 72),
+    "blue": (48, 98, 226),
+    "purple": (150, 62, 190),
+    "white": (246, 246, 242),
+    "black": (24, 24, 28),
+}
+RADIUS = {"large": 0.58, "small": 0.42}
+TRAVEL = 0.34
+"""How far an object moves to either side of its middle position."""
+STRIPE = 0.64
+"""Period of stripes and checks."""
+OUTLINE = 0.07
+CHUNK_PIXELS = 1 << 20
+"""Pixels that are drawn at once, so that the intermediate arrays stay near the processor."""
+
+
+def draw_clips(
+    world: World, pool: Pool, n: int, seed: int, frames: int, height: int, width: int
+) -> tuple[NDArray[np.uint8], list[Combination]]:
+    """Draw fresh clips of a pool: uint8 (n, frames, height, width, 3), and what each of them shows."""
+    combinations = world.draw(pool, n, seed=seed)
+    return render(combinations, draw_jitter(n, seed, world.jitter), frames, height, width), combinations
+
+
+def draw_jitter(n: int, seed: int, amount: float) -> Floats:
+    """Return what makes clips of one combination differ: shape (n, 4), columns x, y, log radius and texture phase."""
+    jitter = rng_for(seed, "jitter").uniform(-1, 1, (n, 4)).astype(np.float32)
+    return jitter * np.asarray([amount, amount, amount, STRIPE / 2], dtype=np.float32)
+
+
+def render(
+    combinations: Sequence[Combination], jitter: Floats, frames: int, height: int, width: int
+) -> NDArray[np.uint8]:
+    """Render combinations; frame k shows the instant ``(k + 1/2) / frames`` of the clip, at any number of frames.
+
+    Parameters
+    ----------
+    combinations : n combinations
+    jitter : shape (n, 4), as `draw_jitter` returns it
+
+    Returns
+    -------
+    uint8, shape (n, frames, height, width, 3)
+    """
+    clips = np.empty((len(combinations), frames, height, width, 3), dtype=np.uint8)
+    step = max(1, CHUNK_PIXELS // (frames * height * width))
+    for start in range(0, len(combinations), step):
+        rows = slice(start, start + step)
+        _render_chunk(combinations[rows], jitter[rows], clips[rows])
+    return clips
+
+
+def _render_chunk(combinations: Sequence[Combination], jitter: Floats, out: NDArray[np.uint8]) -> None:
+    frames, height, width = out.shape[1:4]
+    scale = np.float32(min(height, width) / 2)
+    x = ((np.arange(width, dtype=np.float32) + 0.5) - width / 2) / scale
+    y = ((np.arange(height, dtype=np.float32) + 0.5) - height / 2) / scale
+    centre, radius = _paths(combinations, jitter, frames)
+    distance = _distances(combinations, centre, radius, x, y)
+    ground = _backgrounds(combinations, jitter[:, 3], x, y, scale)
+    out[...] = (ground + np.float32(0.5)).astype(np.uint8)[:, None]
+    near = np.flatnonzero(distance * scale < np.float32(0.5))  # most pixels show the background
+    clip, place = near // (frames * height * width), near % (height * width)
+    depth = distance.reshape(-1)[near] * scale
+    inside = np.clip(np.float32(0.5) - depth, 0, 1)
+    core = np.clip(np.float32(0.5) - depth - np.float32(OUTLINE) * scale, 0, 1)
+    fill = np.asarray([PALETTE[c.colour] for c in combinations], dtype=np.float32)
+    under, pixels = clip * (height * width) + place, out.reshape(-1, 3)
+    for channel in range(3):
+        colour, image = fill[clip, channel], ground[..., channel].reshape(-1)[under]
+        image += inside * (colour * np.float32(0.35) - image)
+        image += core * (colour - image)
+        pixels[near, channel] = image + np.float32(0.5)
+
+
+def _paths(combinations: Sequence[Combination], jitter: Floats, frames: int) -> tuple[Floats, Floats]:
+    """Return centres (n, frames, 2) and radii (n, frames)."""
+    time = ((np.arange(frames) + 0.5) / frames).astype(np.float32)
+    paths = {motion: _path(motion, time) for motion in {c.motion for c in combinations}}
+    move = np.stack([paths[c.motion] for c in combinations])
+    size = np.asarray([RADIUS[c.size] for c in combinations], dtype=np.float32)
+    centre = jitter[:, None, :2] + move[..., :2]
+    return centre, (size * np.exp(jitter[:, 2]))[:, None] * move[..., 2]
+
+
+def _path(motion: str, time: Floats) -> Floats:
+    """Return x, y and the factor on the radius over `time` from 0 to 1: shape (frames, 3)."""
+    sweep = TRAVEL * (2 * time - 1)
+    rest, turn = np.zeros_like(time), 2 * np.pi * time
+    x, y, size = rest, rest, rest + 1
+    if motion in ("moving left", "moving right"):
+        x = sweep if motion == "moving right" else -sweep
+    elif motion in ("moving up", "moving down"):
+        y = sweep if motion == "moving down" else -sweep
+    elif motion in ("growing", "shrinking"):
+        size = 0.5 + 0.8 * (time if motion == "growing" else 1 - time)
+    elif motion == "circling":
+        x, y = TRAVEL * np.sin(turn), -TRAVEL * np.cos(turn)
+    else:
+        y = TRAVEL * (1 - 2 * np.abs(np.sin(turn)))
+    return np.stack([x, y, size], axis=-1).astype(np.float32)
+
+
+def _distances(combinations: Sequence[Combination], centre: Floats, radius: Floats, x: Floats, y: Floats) -> Floats:
+    """Return the signed distance to each object's edge, negative inside: shape (n, frames, height, width)."""
+    distance = np.empty((*radius.shape, len(y), len(x)), dtype=np.float32)
+    shapes = np.asarray([c.shape for c in combinations])
+    for shape in np.unique(shapes):
+        rows = shapes == shape
+        size = radius[rows][..., None, None]
+        u = (x - centre[rows, :, 0, None, None]) / size
+        v = (y[:, None] - centre[rows, :, 1, None, None]) / size
+        distance[rows] = SHAPE_DISTANCES[str(shape)](u, v) * size
+    return distance
+
+
+def _circle(u: Floats, v: Floats) -> Floats:
+    return np.sqrt(u * u + v * v) - np.float32(0.95)
+
+
+def _square(u: Floats, v: Floats) -> Floats:
+    return np.maximum(np.abs(u), np.abs(v)) - np.float32(0.86)
+
+
+def _triangle(u: Floats, v: Floats) -> Floats:
+    v = v - np.float32(0.2)
+    return np.maximum(v, np.float32(0.866) * np.abs(u) - np.float32(0.5) * v) - np.float32(0.6)
+
+
+def _cross(u: Floats, v: Floats) -> Floats:
+    u, v = np.abs(u), np.abs(v)
+    return np.maximum(np.maximum(u, v) - np.float32(1.0), np.minimum(u, v) - np.float32(0.34))
+
+
+def _star(u: Floats, v: Floats) -> Floats:
+    """Fold the plane into one half of one of five points, where the star is a single edge from tip to notch."""
+    tip, notch, half = 1.2, 0.56, np.pi / 5
+    length = np.sqrt(u * u + v * v)
+    angle = np.abs((np.arctan2(u, -v) + half) % (2 * half) - half)
+    edge = np.asarray([notch * np.cos(half) - tip, notch * np.sin(half)])
+    normal = (np.asarray([edge[1], -edge[0]]) / np.hypot(*edge)).astype(np.float32)
+    return np.asarray(
+        normal[0] * (length * np.cos(angle) - np.float32(tip)) + normal[1] * (length * np.sin(angle)),
+        dtype=np.float32,
+    )
+
+
+def _ring(u: Floats, v: Floats) -> Floats:
+    return np.abs(np.sqrt(u * u + v * v) - np.float32(0.72)) - np.float32(0.28)
+
+
+SHAPE_DISTANCES: dict[str, Callable[[Floats, Floats], Floats]] = {
+    "circle": _circle,
+    "square": _square,
+    "triangle": _triangle,
+    "cross": _cross,
+    "star": _star,
+    "ring": _ring,
+}
+
+
+def _backgrounds(combinations: Sequence[Combination], phase: Floats, x: Floats, y: Floats, scale: np.float32) -> Floats:
+    """Return the backgrounds, shape (n, height, width, 3)."""
+    first = np.asarray([PALETTE[c.background] for c in combinations], dtype=np.float32)
+    other = np.where(first.mean(axis=1, keepdims=True) < 60, first + np.float32(70), first * np.float32(0.68))
+    textures = [c.texture for c in combinations]
+    mix = np.stack([_texture(name, float(p), x, y, scale) for name, p in zip(textures, phase, strict=True)])
+    return first[:, None, None] + mix[..., None] * (other - first)[:, None, None]
+
+
+def _texture(name: str, phase: float, x: Floats, y: Floats, scale: np.float32) -> Floats:
+    """Return how much of the background's second shade each pixel has: shape (height, width)."""
+    if name == "plain":
+        return np.zeros((len(y), len(x)), dtype=np.float32)
+    if name == "striped":
+        across = (x + y[:, None] + np.float32(phase)) / np.float32(np.sqrt(2))
+        wave = _wave(across, scale)
+    else:
+        wave = _wave(x + np.float32(phase), scale) * _wave(y[:, None] + np.float32(phase), scale)
+    return np.asarray((1 + wave) / 2, dtype=np.float32)
+
+
+def _wave(position: Floats, scale: np.float32) -> Floats:
+    """Return a square wave from -1 to 1 whose edges are one pixel wide."""
+    cycle = (position / np.float32(STRIPE)) % 1
+    to_edge = (0.25 - np.abs(cycle - 0.5)) * np.float32(STRIPE)
+    return np.asarray(np.clip(2 * to_edge * scale, -1, 1), dtype=np.float32)

@@ -15,9 +15,8 @@ from feature_store.sources.bold_moments import layout
 from feature_store.sources.bold_moments.layout import ROIS, Counts
 from simulation.brains import Seen, SimulatedSubject, simulate_subject
 from simulation.config import LATE_SETTINGS, SimulationConfig
-from simulation.draw import Floats, draw_jitter, render
 from simulation.spaces import SpaceWriter, space_files, write_pickle
-from simulation.world import COLOURS, MOTIONS, SPLITS, TEXTURES, WORLDS, Combination, Split
+from simulation.world import COLOURS, MOTIONS, SPLITS, TEXTURES, WORLDS, Combination, Floats, Split, draw_jitter, render
 
 DESCRIPTION = "dataset_description.json"
 VERSION = 1

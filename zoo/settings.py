@@ -11,8 +11,7 @@ from core.clips import ClipConfig
 from core.config import Config, explain
 from core.errors import ConfigError
 from simulation.config import WorldName
-from simulation.draw import draw_clips
-from simulation.world import ATTRIBUTES, WORLDS, Pool
+from simulation.world import ATTRIBUTES, WORLDS, Pool, draw_clips
 from zoo.corpus import Corpus
 from zoo.judge import JudgeConfig
 

@@ -16,8 +16,7 @@ from core.files import digest_folder
 from feature_store.sources.bold_moments.layout import ROIS
 from simulation.brains import VENTRAL, Seen, simulate_subject
 from simulation.config import SimulationConfig
-from simulation.draw import render
-from simulation.world import ATTRIBUTES
+from simulation.world import ATTRIBUTES, render
 from simulation.write import shown
 
 KNOWN = {"core", "feature_store", "simulation"}

@@ -5,12 +5,22 @@ is a row of entities and a suffix. Events and sidecars may lie above the run, by
 """
 
 import re
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, Self
 
-from core.config import nearest
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from core.config import Config, nearest
 from core.errors import SourceError, SourceMissing
+from feature_store.sources.base import NAME, check_inside, present
+from feature_store.sources.timeseries import Events
 
 DERIVED = {"space", "res", "den", "cohort", "desc", "label"}
 """Entities that preprocessing adds to a run's name."""
@@ -230,3 +240,267 @@ def _beside(image: Path, entities: dict[str, str], fits: Callable[[Path], bool])
         if fits(path) and entities_of(path) == entities:
             return path
     return None
+
+
+MISSING = "n/a"
+"""How BIDS writes a missing value."""
+KEYS = {"task": "task", "stimulus": "value"}
+"""Which column of the trials `SplitConfig.test` is compared with; a stimulus may also be named as in the store."""
+FAULTS = {
+    "value": "stands for {a} and {b}; rename one",
+    "split": "is for {a} and {b}; each belongs into one split; fix source.split",
+}
+"""What is wrong with a stimulus that has two values in one of these columns."""
+TimeColumn = Literal["onset", "duration"]
+TIMES: tuple[TimeColumn, ...] = ("onset", "duration")
+FILE_COLUMN = "stim_file"
+"""The column that BIDS reserves for files below ``stimuli/``."""
+
+
+class SplitConfig(Config):
+    """How stimuli are dealt out: those that `test` names are for testing, all others for training."""
+
+    by: Literal["task", "stimulus", "column"]
+    """What `test` names: tasks, stimuli, or values of `column`."""
+    test: list[str] = Field(min_length=1)
+    column: str | None = None
+
+    @model_validator(mode="after")
+    def _check_column(self) -> Self:
+        if (self.by == "column") != (self.column is not None):
+            raise ValueError(f"'by' is {self.by}, and 'column' goes with 'by: column' and only with it")
+        return self
+
+
+class EventsConfig(Config):
+    """The part of a `BidsConfig` that is about events: which columns are read, and how."""
+
+    stimulus_column: str = FILE_COLUMN
+    """The column that names the stimulus."""
+    ignore: tuple[str, ...] = (MISSING,)
+    """Values of that column that are no stimulus and evoke nothing of interest, such as that of rest."""
+    nuisance: tuple[str, ...] = ()
+    """Values that are no stimulus but evoke a response, such as an oddball's: a GLM models these events together."""
+    caption_column: str | None = None
+    """A column that describes the stimulus in words."""
+    split: SplitConfig
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that must be there."""
+        named = ["onset", "duration", self.stimulus_column, self.caption_column, self.split.column]
+        return list(dict.fromkeys(name for name in named if name is not None))
+
+
+def read_trials(runs: list[Run], config: EventsConfig) -> pd.DataFrame:
+    """Read the trials of a subject's runs.
+
+    Returns
+    -------
+    table with one row per trial, in the order of runs and onsets: stimulus, repetition, session, task, run, onset_s,
+    duration_s (NaN where the events have none), value (of the stimulus column), split, caption, place (for messages)
+    and index (of the run)
+
+    Raises
+    ------
+    SourceMissing, SourceError
+        A table is absent, lacks a column, or holds what cannot be an onset, a duration or a stimulus.
+    """
+    tables = [_read_run(run, config).assign(index=index) for index, run in enumerate(runs)]
+    trials = pd.concat(tables, ignore_index=True)
+    if trials.empty:
+        raise SourceError(f"{runs[0].events}: no event shows a stimulus, here and in all runs; fix source.ignore")
+    trials["repetition"] = trials.groupby("stimulus").cumcount()
+    return trials
+
+
+def check_splits(trials: pd.DataFrame, config: EventsConfig, where: Path) -> None:
+    """Raise `SourceError` where a name stands for two stimuli, a stimulus is in both splits, or a split is empty."""
+    by = config.split.by
+    known = sorted(set(trials["key"]) | set(trials["stimulus"] if by == "stimulus" else []), key=natural)
+    for value in config.split.test:
+        if value not in known:
+            what = f"value in the column '{config.split.column}'" if by == "column" else by
+            raise SourceError(f"{where}: source.split.test names '{value}', no {what} here{hint(value, known)}")
+    first = trials.drop_duplicates("stimulus").set_index("stimulus")
+    for column, fault in FAULTS.items():
+        other = trials[first.loc[trials["stimulus"], column].to_numpy() != trials[column].to_numpy()]
+        if len(other):
+            trial = other.iloc[0]
+            before = first.loc[trial["stimulus"]]
+            found = fault.format(a=f"{before[column]} in {before['place']}", b=f"{trial[column]} in {trial['place']}")
+            raise SourceError(f"{where}: stimulus '{trial['stimulus']}' {found}")
+
+
+def stimulus_name(value: str, column: str) -> str:
+    """Return a stimulus's name, which may name a file: the stem of a stimulus file, else the value itself.
+
+    Other characters than letters, digits, '.', '_' and '-' become '_'; empty where nothing is left.
+    """
+    text = PurePosixPath(value).stem if column == FILE_COLUMN else value
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._-")
+    return name if NAME.fullmatch(name) else ""
+
+
+def read_tsv(path: Path, required: list[str]) -> pd.DataFrame:
+    """Read a tab-separated table as text columns; row n of its index stood on line n + 2.
+
+    Raises
+    ------
+    SourceError
+        It cannot be parsed or lacks a column.
+    """
+    try:
+        table = _parsed(path)
+    except pd.errors.ParserWarning as error:
+        raise SourceError(f"{path}: rows have more fields than the header names; remove tabs at their end") from error
+    except (ValueError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise SourceError(f"{path}: not a tab-separated table ({reason}); save it as UTF-8 TSV") from error
+    table = table[(table != "").any(axis=1)]
+    for column in required:
+        if column not in table.columns:
+            commas = len(table.columns) == 1 and "," in table.columns[0]
+            known = "; it is separated by commas, BIDS has tabs" if commas else hint(column, list(table.columns))
+            raise SourceError(f"{path}: lacks the column '{column}'{known}")
+    return table
+
+
+def _parsed(path: Path) -> pd.DataFrame:
+    # By default a field too many would make an index of the first column, and blank lines would not count as lines.
+    as_it_stands: dict[str, Any] = {"index_col": False, "skip_blank_lines": False, "keep_default_na": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        table: pd.DataFrame = pd.read_csv(path, sep="\t", dtype=str, encoding="utf-8-sig", **as_it_stands)
+    return table.fillna("")
+
+
+def read_nuisance(run: Run, config: EventsConfig) -> Events:
+    """Return the events of a run that are no stimulus but evoke a response; see `EventsConfig.nuisance`."""
+    table = _read_events(run, config)
+    table = table[table[config.stimulus_column].isin(config.nuisance)]
+    times = [np.asarray(_seconds(table, name), dtype=np.float64) for name in TIMES]
+    return Events(times[0], times[1], table["place"].tolist())
+
+
+def _read_events(run: Run, config: EventsConfig) -> pd.DataFrame:
+    """Read a run's events as text, with the place of each for messages."""
+    if run.events is None:
+        raise SourceMissing(
+            f"{run.image}: no events.tsv applies to this run; expected one in the raw dataset, beside it or above; "
+            "add it, or name the tasks that have events in source.task"
+        )
+    table = read_tsv(present(run.events, "fetch the dataset again"), config.columns)
+    table["place"] = [f"{run.events} line {row + 2}" for row in table.index]
+    return table
+
+
+def _read_run(run: Run, config: EventsConfig) -> pd.DataFrame:
+    table = _read_events(run, config)
+    aside = [*config.ignore, *config.nuisance]
+    table = table[~table[config.stimulus_column].isin(aside)].reset_index(drop=True)
+    trials = pd.DataFrame(
+        {
+            "stimulus": [_named(value, config, place) for value, place in _pairs(table, config.stimulus_column)],
+            "session": run.session,
+            "task": run.task,
+            "run": run.number,
+            "onset_s": _seconds(table, "onset"),
+            "duration_s": _seconds(table, "duration"),
+            "value": table[config.stimulus_column],
+            "caption": table[config.caption_column] if config.caption_column else MISSING,
+            "place": table["place"],
+        }
+    )
+    trials["key"] = table[config.split.column] if config.split.column else trials[KEYS[config.split.by]]
+    test = trials["key"].isin(config.split.test)
+    if config.split.by == "stimulus":
+        test |= trials["stimulus"].isin(config.split.test)
+    trials["split"] = np.where(test, "test", "train")
+    return trials.sort_values("onset_s", kind="stable", ignore_index=True)
+
+
+def _pairs(table: pd.DataFrame, column: str) -> Any:
+    return zip(table[column], table["place"], strict=True)
+
+
+def _named(value: str, config: EventsConfig, place: str) -> str:
+    column = config.stimulus_column
+    if value in ("", MISSING):
+        raise SourceError(
+            f"{place}: {column} is '{value}'; name the stimulus there, or put '{value}' into source.ignore if this "
+            "event shows none"
+        )
+    if column == FILE_COLUMN:
+        check_inside(value, column, "stimuli", place)
+    name = stimulus_name(value, column)
+    if not name:
+        raise SourceError(f"{place}: {column} '{value}' makes no name for a stimulus; use letters and digits in it")
+    return name
+
+
+def _seconds(table: pd.DataFrame, column: TimeColumn) -> "pd.Series[float]":
+    """Return a column in seconds; a duration, but no onset, may be missing."""
+    seconds = pd.to_numeric(table[column], errors="coerce").astype("float64")
+    missing = (column == "duration") & (table[column] == MISSING)
+    wrong = ~np.isfinite(seconds) & ~missing | (column == "duration") & (seconds < 0)
+    for row in np.flatnonzero(wrong):
+        raise SourceError(
+            f"{table['place'].iloc[row]}: {column} '{table[column].iloc[row]}' is no time; expected seconds, as in 12.5"
+        )
+    return seconds
+
+
+def read_confounds(path: Path | None, patterns: Sequence[str], *, volumes: int, image: Path) -> NDArray[np.float64]:
+    """Read those columns of a run's confounds that are asked for.
+
+    Parameters
+    ----------
+    path : the table, or None where the run has none
+    patterns : sequence of str
+        Names, or patterns as of file names.
+    volumes : int
+        How many rows the table must have.
+    image : the run's image, for messages
+
+    Returns
+    -------
+    array of shape (volumes, confound); a missing value in the first row is 0, as derivatives have none there
+
+    Raises
+    ------
+    SourceMissing, SourceError
+        There is no table, it lacks a column or rows, or a value is no number.
+    """
+    if not patterns:
+        return np.zeros((volumes, 0))
+    if path is None:
+        raise SourceMissing(
+            f"{image}: no *_desc-confounds_timeseries.tsv beside it, and source.response.confounds asks for "
+            f"'{patterns[0]}'; set source.derivatives to fMRIPrep's output, or drop the confounds"
+        )
+    table = read_tsv(present(path, "run fMRIPrep again"), [])
+    columns: dict[str, None] = {}
+    for pattern in patterns:
+        matching = [name for name in table.columns if fnmatchcase(name, pattern)]
+        if not matching:
+            raise SourceError(f"{path}: no confound matches '{pattern}'{hint(pattern, list(table.columns))}")
+        columns.update(dict.fromkeys(matching))
+    if len(table) != volumes:
+        raise SourceError(
+            f"{path}: has {len(table)} rows, {image.name} has {volumes} volumes; they must be equal; take both "
+            "from one run of the preprocessing"
+        )
+    return np.column_stack([_confound(table[name], path) for name in columns])
+
+
+def _confound(column: "pd.Series[Any]", path: Path) -> NDArray[np.float64]:
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, copy=True)
+    if np.isnan(numbers[0]):
+        numbers[0] = 0
+    for row in np.flatnonzero(~np.isfinite(numbers)):
+        raise SourceError(
+            f"{path} line {row + 2}: {column.name} is '{column.iloc[row]}', no number; only the first row may lack "
+            "one; drop this confound"
+        )
+    return numbers
