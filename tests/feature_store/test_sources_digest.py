@@ -38,4 +38,4 @@ def test_bold_moments_depends_on_every_reader_but_not_on_what_only_downloads() -
     reached = {
         name.removeprefix(prefix) for name in modules_reached(BoldMomentsConfig(path=".")) if name.startswith(prefix)
     }
-    assert reached == {"dataset", "layout", "reader", "regions", "spaces"}
+    assert reached == {"dataset", "layout", "reader", "responses"}

@@ -267,8 +267,7 @@ class RunRows:
 
     Parameters
     ----------
-    where : array of shape (row, 2)
-        Each row's run, and its trial in that run.
+    where : (row, 2), each row's run, and its trial in that run
     tail : shape of one row
     read : returns a run's responses, (trial, *tail)
     """

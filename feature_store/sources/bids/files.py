@@ -1,7 +1,8 @@
 """Finds a BIDS folder's files: its runs in their order, and for each its events, sidecars, confounds and brain mask.
 
 File names are read as the Brain Imaging Data Structure has them (Gorgolewski et al. 2016): ``sub-01_task-movie_bold``
-is a row of entities and a suffix. Events and sidecars may lie above the run, by the inheritance principle.
+is a row of entities and a suffix. Events and sidecars may lie above the run, by the inheritance principle. Reads the
+tables of events (which trials show which stimulus, in which split, with which caption) and of confounds, too.
 """
 
 import re
@@ -34,24 +35,17 @@ CONFOUNDS = ("_timeseries.tsv", "_regressors.tsv")
 
 @dataclass(frozen=True)
 class Run:
-    """One run of one subject, with the files that belong to it.
-
-    Attributes
-    ----------
-    image : the 4-D NIfTI
-    entities : the image's entities, for example ``{"sub": "01", "task": "movie", "run": "2"}``
-    events : the table of events that applies, or None
-    sidecars : JSON files that describe the image, the most general first; later ones take precedence
-    confounds : the table of confounds beside the image, or None
-    mask : the brain mask beside the image, or None
-    """
+    """One run of one subject, with the files that belong to it."""
 
     image: Path
     entities: dict[str, str]
+    """The image's, for example ``{"sub": "01", "task": "movie", "run": "2"}``."""
     events: Path | None
     sidecars: tuple[Path, ...]
+    """JSON files that describe the image, the most general first; later ones take precedence."""
     confounds: Path | None
     mask: Path | None
+    """The brain mask beside the image."""
 
     @property
     def session(self) -> str:
@@ -71,27 +65,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Layout:
-    """A BIDS folder and which of its images are meant; labels are without ``ses-`` and the like.
-
-    Attributes
-    ----------
-    root : the folder of the raw dataset
-    images : the folder of the images: `root`, or one of preprocessed runs
-    wanted : per entity the labels that are meant; an entity that is absent here may have any
-    """
+    """A raw BIDS folder and which of its images are meant; labels are without ``ses-`` and the like."""
 
     root: Path
     images: Path
+    """The folder of the images: `root`, or one of preprocessed runs."""
     wanted: dict[str, list[str]]
+    """Per entity the labels that are meant; an entity that is absent here may have any."""
 
     def subjects(self) -> list[str]:
-        """Return the subjects that have a folder, as ``sub-01``.
-
-        Raises
-        ------
-        SourceMissing
-            The folder is absent or has no subject.
-        """
+        """Return the subjects that have a folder, as ``sub-01``; raises `SourceMissing` where there is none."""
         for folder, key in ((self.root, "source.path"), (self.images, "source.derivatives")):
             if not folder.is_dir():
                 raise SourceMissing(f"{folder}: no such folder; set {key} to a BIDS folder, which has sub-…")
@@ -103,10 +86,7 @@ class Layout:
     def runs(self, subject: str) -> list[Run]:
         """Return a subject's runs, ordered by session, task and the run's number.
 
-        Raises
-        ------
-        SourceMissing, SourceError
-            There is no run, none of a label that is wanted, or two images of one run.
+        Raises `SourceError` where there is no run, none of a label that is wanted, or two images of one run.
         """
         folders = sorted([self.images / subject / "func", *(self.images / subject).glob("ses-*/func")])
         images = [path for folder in folders for path in folder.glob("*_bold.nii*") if is_nifti(path)]
@@ -136,13 +116,7 @@ class Layout:
 
 
 def entities_of(path: Path) -> dict[str, str]:
-    """Return the entities of a BIDS file name, in their order.
-
-    Raises
-    ------
-    SourceError
-        A part of the name is no ``key-label``, or the run is no number.
-    """
+    """Return the entities of a BIDS file name, in order; raises `SourceError` for other parts or a run of no number."""
     entities = {}
     for part in path.name.split(".")[0].split("_")[:-1]:
         key, dash, label = part.partition("-")
@@ -159,17 +133,8 @@ def entities_of(path: Path) -> dict[str, str]:
 def inherited(root: Path, folder: Path, ending: str, entities: dict[str, str]) -> list[Path]:
     """Return the files that apply to a run by inheritance, the most general first.
 
-    A file applies if it lies in the run's folder or above it, and each of its entities is one of the run's.
-
-    Parameters
-    ----------
-    root : Path
-        The dataset's folder, where the search ends.
-    folder : Path
-        The run's folder.
-    ending : str
-        Suffix and extension, for example ``"events.tsv"``.
-    entities : the run's entities
+    A file applies if it lies in the run's folder or above it, up to `root`, and each of its entities is one of the
+    run's. The ending is suffix and extension, for example ``"events.tsv"``.
     """
     levels = [folder, *(parent for parent in folder.parents if parent == root or root in parent.parents)]
     found: list[Path] = []
@@ -191,7 +156,7 @@ def natural(text: str) -> list[str | int]:
 
 
 def hint(name: str, known: list[str]) -> str:
-    """Return a clause naming the closest known name, or some of them where none is close and there are many."""
+    """Return `nearest`'s clause, with some of the names where none is close and there are many."""
     clause = nearest(name, known)
     if "did you mean" in clause or len(known) <= MANY:
         return clause
@@ -236,10 +201,8 @@ def _is_mask(path: Path) -> bool:
 
 def _beside(image: Path, entities: dict[str, str], fits: Callable[[Path], bool]) -> Path | None:
     """Return the file in the image's folder that has these entities, for example the run's mask."""
-    for path in sorted(image.parent.glob(f"*_desc-{entities['desc']}_*")):
-        if fits(path) and entities_of(path) == entities:
-            return path
-    return None
+    there = sorted(image.parent.glob(f"*_desc-{entities['desc']}_*"))
+    return next((path for path in there if fits(path) and entities_of(path) == entities), None)
 
 
 MISSING = "n/a"
@@ -273,7 +236,7 @@ class SplitConfig(Config):
 
 
 class EventsConfig(Config):
-    """The part of a `BidsConfig` that is about events: which columns are read, and how."""
+    """The part of a `BidsConfig` that is about events."""
 
     stimulus_column: str = FILE_COLUMN
     """The column that names the stimulus."""
@@ -293,13 +256,10 @@ class EventsConfig(Config):
 
 
 def read_trials(runs: list[Run], config: EventsConfig) -> pd.DataFrame:
-    """Read the trials of a subject's runs.
+    """Read the trials of a subject's runs: one row per trial, in the order of runs and onsets.
 
-    Returns
-    -------
-    table with one row per trial, in the order of runs and onsets: stimulus, repetition, session, task, run, onset_s,
-    duration_s (NaN where the events have none), value (of the stimulus column), split, caption, place (for messages)
-    and index (of the run)
+    Columns are stimulus, repetition, session, task, run, onset_s, duration_s (NaN where the events have none), value
+    (of the stimulus column), split, caption, place (for messages) and index (of the run).
 
     Raises
     ------
@@ -345,13 +305,14 @@ def stimulus_name(value: str, column: str) -> str:
 def read_tsv(path: Path, required: list[str]) -> pd.DataFrame:
     """Read a tab-separated table as text columns; row n of its index stood on line n + 2.
 
-    Raises
-    ------
-    SourceError
-        It cannot be parsed or lacks a column.
+    Raises `SourceError` where it cannot be parsed or lacks a column.
     """
+    # By default a field too many would make an index of the first column, and blank lines would not count as lines.
+    as_it_stands: dict[str, Any] = {"index_col": False, "skip_blank_lines": False, "keep_default_na": False}
     try:
-        table = _parsed(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(path, sep="\t", dtype=str, encoding="utf-8-sig", **as_it_stands).fillna("")
     except pd.errors.ParserWarning as error:
         raise SourceError(f"{path}: rows have more fields than the header names; remove tabs at their end") from error
     except (ValueError, UnicodeDecodeError) as error:
@@ -364,15 +325,6 @@ def read_tsv(path: Path, required: list[str]) -> pd.DataFrame:
             known = "; it is separated by commas, BIDS has tabs" if commas else hint(column, list(table.columns))
             raise SourceError(f"{path}: lacks the column '{column}'{known}")
     return table
-
-
-def _parsed(path: Path) -> pd.DataFrame:
-    # By default a field too many would make an index of the first column, and blank lines would not count as lines.
-    as_it_stands: dict[str, Any] = {"index_col": False, "skip_blank_lines": False, "keep_default_na": False}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        table: pd.DataFrame = pd.read_csv(path, sep="\t", dtype=str, encoding="utf-8-sig", **as_it_stands)
-    return table.fillna("")
 
 
 def read_nuisance(run: Run, config: EventsConfig) -> Events:
@@ -399,15 +351,18 @@ def _read_run(run: Run, config: EventsConfig) -> pd.DataFrame:
     table = _read_events(run, config)
     aside = [*config.ignore, *config.nuisance]
     table = table[~table[config.stimulus_column].isin(aside)].reset_index(drop=True)
+    values = table[config.stimulus_column]
     trials = pd.DataFrame(
         {
-            "stimulus": [_named(value, config, place) for value, place in _pairs(table, config.stimulus_column)],
+            "stimulus": [
+                _named(*row, config) for row in zip(table[config.stimulus_column], table["place"], strict=True)
+            ],
             "session": run.session,
             "task": run.task,
             "run": run.number,
             "onset_s": _seconds(table, "onset"),
             "duration_s": _seconds(table, "duration"),
-            "value": table[config.stimulus_column],
+            "value": values,
             "caption": table[config.caption_column] if config.caption_column else MISSING,
             "place": table["place"],
         }
@@ -420,11 +375,7 @@ def _read_run(run: Run, config: EventsConfig) -> pd.DataFrame:
     return trials.sort_values("onset_s", kind="stable", ignore_index=True)
 
 
-def _pairs(table: pd.DataFrame, column: str) -> Any:
-    return zip(table[column], table["place"], strict=True)
-
-
-def _named(value: str, config: EventsConfig, place: str) -> str:
+def _named(value: str, place: str, config: EventsConfig) -> str:
     column = config.stimulus_column
     if value in ("", MISSING):
         raise SourceError(
@@ -452,20 +403,9 @@ def _seconds(table: pd.DataFrame, column: TimeColumn) -> "pd.Series[float]":
 
 
 def read_confounds(path: Path | None, patterns: Sequence[str], *, volumes: int, image: Path) -> NDArray[np.float64]:
-    """Read those columns of a run's confounds that are asked for.
+    """Read those columns of a run's confounds whose names match a pattern: (volumes, confound).
 
-    Parameters
-    ----------
-    path : the table, or None where the run has none
-    patterns : sequence of str
-        Names, or patterns as of file names.
-    volumes : int
-        How many rows the table must have.
-    image : the run's image, for messages
-
-    Returns
-    -------
-    array of shape (volumes, confound); a missing value in the first row is 0, as derivatives have none there
+    A missing value in the first row is 0, as derivatives have none there. The image is for messages.
 
     Raises
     ------
