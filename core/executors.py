@@ -238,9 +238,8 @@ class WorkerPool(Executor):
         self, topic: str, function: Callable[[Item], Any], items: Sequence[Item], marker: Path, events: Any
     ) -> dict[str, tuple[int, Any]]:
         """Hand out every item; return their indices and futures by key. Finished futures are put among the events."""
-        modules, seen = (), None
-        if self._cluster is None:
-            modules, seen = _modules_in(pickle.dumps((function, list(items)))), marker
+        modules = _modules_in(pickle.dumps((function, list(items)))) if self._cluster is None else ()
+        seen = marker if self._cluster is None else None
         pending: dict[str, tuple[int, Any]] = {}
         for index, item in enumerate(items):
             work, key = pickle.dumps((function, item)), f"{topic}-{index}"

@@ -1,4 +1,8 @@
-"""The small world: one moving object over a background, its captions, and three pools that share no combination."""
+"""The small world: its settings, combinations of one moving object over a background, their captions and their clips.
+
+Lengths are in half the frame's shorter side, with the origin at the frame's centre, x to the right and y downwards.
+Edges are anti-aliased by their signed distance, which is the exact limit of supersampling for a straight edge.
+"""
 
 import hashlib
 import itertools
@@ -6,14 +10,90 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from functools import cache
-from typing import Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
+from core.config import Config
 from core.errors import ConfigError
 from core.seeds import rng_for
-from simulation.config import WorldName
+
+WorldName = Literal["easy", "full"]
+Space = Literal["rois", "MNI152", "fsLR32k", "fsaverage", "windows"]
+"""The kinds of responses that the source `bold_moments` reads."""
+
+LATE_SETTINGS = {"spaces", "annotations", "rest", "rest_signal"}
+"""Settings that datasets already written do not name; their defaults are what those datasets hold."""
+
+
+PUBLISHED_NCSNR = (0.1, 1.3)
+"""A range for `SimulationConfig.ncsnr` whose best voxel is as good as the best one published for BOLD Moments.
+
+The noise ceiling of its best voxel is 63.4 % of one trial's variance (sub-01, test, MNI152) or 60.8 % (sub-01, 1,000
+videos of three repeats, fsLR32k), as the authors' notebooks print it: an ncsnr of 1.32 or 1.25. The notebooks are
+``bmd_noiseceiling_versionB_MNI152`` and ``noiseceiling_versionB`` in the examples of
+github.com/blahner/BOLDMomentsDataset. Other voxels are shown there as pictures only, so the lower end is our own.
+"""
+
+
+class SimulatedClips(Config):
+    """The video files that are written: square, H.264, `frames` at `fps`."""
+
+    frames: int = Field(24, ge=2)
+    side: int = Field(128, ge=16)
+    fps: float = Field(8.0, gt=0)
+
+
+class SimulationConfig(Config):
+    """A dataset in BOLD Moments' layout, of the small world seen by simulated brains."""
+
+    world: WorldName = "easy"
+    n_train: int = Field(400, ge=2)
+    n_test: int = Field(48, ge=2)
+    subjects: int = Field(2, ge=1, le=99)
+    train_repeats: int = Field(3, ge=1)
+    test_repeats: int = Field(10, ge=1)
+    voxels: int = Field(1500, ge=46)
+    """Voxels per subject, about: each region's size varies between subjects."""
+    ncsnr: tuple[float, float] = (0.1, 1.0)
+    """Lowest and highest noise-ceiling SNR of a voxel: signal sd over the noise sd of one trial."""
+    shared_noise: float = Field(0.3, ge=0, le=1)
+    """Part of the noise variance that lies in few spatially smooth patterns."""
+    silent: float = Field(0.1, ge=0, le=1)
+    """Part of every region's voxels that hold noise only."""
+    rest: int = Field(0, ge=0)
+    """Rows of rest per subject: activity without a stimulus, which re-enacts mixtures of what was never shown. They are
+    written by region, and read where a source's responses are ``rois``."""
+    rest_signal: float = Field(0.7, ge=0)
+    """Standard deviation of what is re-enacted at rest, in that of the responses to training stimuli."""
+    clips: SimulatedClips = SimulatedClips()
+    spaces: tuple[Space, ...] = Field(("rois",), min_length=1)
+    """Which kinds of responses are written. ``MNI152`` brings masks, ROI indices and the pickles of BMDgeneral and WB;
+    every whole space brings its noise ceilings."""
+    annotations: Literal["early", "newer"] = "early"
+    """Which release's form the annotations have; the newer one names MiT, THINGS and PLACES365 ids."""
+    seed: int = 0
+
+    def recorded(self) -> dict[str, Any]:
+        """Return the settings as a dataset's description holds them, without `LATE_SETTINGS` at their defaults."""
+        defaults = {name for name in LATE_SETTINGS if getattr(self, name) == type(self).model_fields[name].default}
+        return self.model_dump(mode="json", exclude=defaults)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        (low, high), spaces = self.ncsnr, ", ".join(self.spaces)
+        if not 0 < low <= high:
+            raise ValueError(f"ncsnr must be two numbers with 0 < low ≤ high, found {low} and {high}")
+        if len(set(self.spaces)) != len(self.spaces):
+            raise ValueError(f"spaces must name each kind once, found {spaces}")
+        if self.rest and "rois" not in self.spaces:
+            raise ValueError(f"rest is written by region: add rois to spaces, found {spaces}")
+        if self.n_train + self.n_test > 9999:
+            raise ValueError("n_train + n_test must be at most 9999: clips are named by four digits")
+        return self
+
 
 Pool = Literal["zoo", "train", "test"]
 """`zoo` trains generators, `train` and `test` are what simulated subjects see."""
@@ -23,16 +103,7 @@ SPLITS: tuple[Split, ...] = ("train", "test")
 
 SHAPES = ("circle", "square", "triangle", "cross", "star", "ring")
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "white", "black")
-MOTIONS = (
-    "moving left",
-    "moving right",
-    "moving up",
-    "moving down",
-    "growing",
-    "shrinking",
-    "circling",
-    "bouncing",
-)
+MOTIONS = ("moving left", "moving right", "moving up", "moving down", "growing", "shrinking", "circling", "bouncing")
 TEXTURES = ("plain", "striped", "checkered")
 SIZES = ("large", "small")
 
@@ -105,13 +176,7 @@ class Combination:
 
 @dataclass(frozen=True)
 class World:
-    """The attributes that clips are drawn from, and how far a clip strays from the ideal of its combination.
-
-    Attributes
-    ----------
-    jitter : float
-        Largest displacement of the object, in parts of half the frame's shorter side.
-    """
+    """The attributes that clips are drawn from, and how far a clip strays from the ideal of its combination."""
 
     shapes: tuple[str, ...] = SHAPES
     colours: tuple[str, ...] = COLOURS
@@ -119,6 +184,7 @@ class World:
     motions: tuple[str, ...] = MOTIONS
     textures: tuple[str, ...] = TEXTURES
     jitter: float = 0.08
+    """Largest displacement of the object, in parts of half the frame's shorter side."""
 
     def combinations(self, pool: Pool) -> list[Combination]:
         """Return every combination of a pool, in a fixed order."""
@@ -192,16 +258,9 @@ def draw_jitter(n: int, seed: int, amount: float) -> Floats:
 def render(
     combinations: Sequence[Combination], jitter: Floats, frames: int, height: int, width: int
 ) -> NDArray[np.uint8]:
-    """Render combinations; frame k shows the instant ``(k + 1/2) / frames`` of the clip, at any number of frames.
+    """Render combinations, with the jitter of `draw_jitter`: uint8 (n, frames, height, width, 3).
 
-    Parameters
-    ----------
-    combinations : n combinations
-    jitter : shape (n, 4), as `draw_jitter` returns it
-
-    Returns
-    -------
-    uint8, shape (n, frames, height, width, 3)
+    Frame k shows the instant ``(k + 1/2) / frames`` of the clip, at any number of frames.
     """
     clips = np.empty((len(combinations), frames, height, width, 3), dtype=np.uint8)
     step = max(1, CHUNK_PIXELS // (frames * height * width))
@@ -275,14 +334,6 @@ def _distances(combinations: Sequence[Combination], centre: Floats, radius: Floa
     return distance
 
 
-def _circle(u: Floats, v: Floats) -> Floats:
-    return np.sqrt(u * u + v * v) - np.float32(0.95)
-
-
-def _square(u: Floats, v: Floats) -> Floats:
-    return np.maximum(np.abs(u), np.abs(v)) - np.float32(0.86)
-
-
 def _triangle(u: Floats, v: Floats) -> Floats:
     v = v - np.float32(0.2)
     return np.maximum(v, np.float32(0.866) * np.abs(u) - np.float32(0.5) * v) - np.float32(0.6)
@@ -306,17 +357,13 @@ def _star(u: Floats, v: Floats) -> Floats:
     )
 
 
-def _ring(u: Floats, v: Floats) -> Floats:
-    return np.abs(np.sqrt(u * u + v * v) - np.float32(0.72)) - np.float32(0.28)
-
-
 SHAPE_DISTANCES: dict[str, Callable[[Floats, Floats], Floats]] = {
-    "circle": _circle,
-    "square": _square,
+    "circle": lambda u, v: np.sqrt(u * u + v * v) - np.float32(0.95),
+    "square": lambda u, v: np.maximum(np.abs(u), np.abs(v)) - np.float32(0.86),
     "triangle": _triangle,
     "cross": _cross,
     "star": _star,
-    "ring": _ring,
+    "ring": lambda u, v: np.abs(np.sqrt(u * u + v * v) - np.float32(0.72)) - np.float32(0.28),
 }
 
 

@@ -312,12 +312,13 @@ def read_tsv(path: Path, required: list[str]) -> pd.DataFrame:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(path, sep="\t", dtype=str, encoding="utf-8-sig", **as_it_stands).fillna("")
+            table: pd.DataFrame = pd.read_csv(path, sep="\t", dtype=str, encoding="utf-8-sig", **as_it_stands)
     except pd.errors.ParserWarning as error:
         raise SourceError(f"{path}: rows have more fields than the header names; remove tabs at their end") from error
     except (ValueError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise SourceError(f"{path}: not a tab-separated table ({reason}); save it as UTF-8 TSV") from error
+    table = table.fillna("")
     table = table[(table != "").any(axis=1)]
     for column in required:
         if column not in table.columns:
@@ -354,9 +355,7 @@ def _read_run(run: Run, config: EventsConfig) -> pd.DataFrame:
     values = table[config.stimulus_column]
     trials = pd.DataFrame(
         {
-            "stimulus": [
-                _named(*row, config) for row in zip(table[config.stimulus_column], table["place"], strict=True)
-            ],
+            "stimulus": [_named(*row, config) for row in zip(values, table["place"], strict=True)],
             "session": run.session,
             "task": run.task,
             "run": run.number,

@@ -81,22 +81,13 @@ class RoiBetas(Reader):
 
     def _rest(self, subject: str) -> list[Path]:
         """Return the regions' files of rest: none where the dataset has none, or for a region without a side."""
-        if not any(self.path.glob(layout.REST.format(subject=subject, roi="*"))) or {
-            GENERAL,
-            WHOLE,
-        } & set(self.rois):
+        if {GENERAL, WHOLE} & {*self.rois} or not any(self.path.glob(layout.REST.format(subject=subject, roi="*"))):
             return []
         remedy = "other regions have rest: simulate again, or remove theirs as well"
         return [present(self.path / layout.REST.format(subject=subject, roi=roi), remedy) for roi in self.rois]
 
     def _read_rest(self, subject: str, sizes: list[int]) -> Floats | None:
-        """Return rows of rest of all regions, (row, voxel), or None where the subject has none.
-
-        Raises
-        ------
-        SourceMissing, SourceError
-            A region lacks its file, or a file does not hold the same number of rows of that region's voxels.
-        """
+        """Return rows of rest of all regions, (row, voxel), as many of each, or None where the subject has none."""
         paths = self._rest(subject)
         if not paths:
             return None
@@ -119,13 +110,8 @@ class RoiBetas(Reader):
         return [path for path in found if path is not None] if None not in found else []
 
     def _voxels(self, subject: str, sizes: list[int]) -> tuple[pd.DataFrame, dict[str, object]]:
-        voxels = pd.DataFrame(
-            {
-                "roi": np.repeat(self.rois, sizes).astype(object),
-                "index": np.concatenate([np.arange(size) for size in sizes]),
-                "hemisphere": np.repeat([_side(roi) for roi in self.rois], sizes).astype(object),
-            }
-        )
+        sides = ["" if roi in (GENERAL, WHOLE) else roi[0] for roi in self.rois]
+        voxels = _region_table(self.rois, sizes).assign(hemisphere=np.repeat(sides, sizes).astype(object))
         files = self._place_files(subject)
         if not files:
             return voxels, {}
@@ -163,8 +149,10 @@ def _read_rest(path: Path, rows: int | None, voxels: int) -> Floats:
     return stored.astype(np.float32)
 
 
-def _side(roi: str) -> str:
-    return "" if roi in (GENERAL, WHOLE) else roi[0]
+def _region_table(rois: tuple[str, ...], sizes: list[int]) -> pd.DataFrame:
+    """Return each voxel's region and its place in that region's file."""
+    index = np.concatenate([np.arange(size) for size in sizes])
+    return pd.DataFrame({"roi": np.repeat(rois, sizes).astype(object), "index": index})
 
 
 class Windows(Reader):
@@ -181,16 +169,15 @@ class Windows(Reader):
         sizes = {roi: self._size(subject, roi, of_roi[0]) for roi, of_roi in paths.items()}
         trials = self.trials()
         length, voxels = len(self.trs), sum(sizes.values())
+
+        def cut(windows: Floats, start: int, stop: int) -> Floats:
+            return windows[start:stop]
+
         rows: dict[Split, Rows] = {
-            split: RowsOnDemand((len(trials[split]), length, voxels), partial(self._fill, paths, sizes, split), _rows)
+            split: RowsOnDemand((len(trials[split]), length, voxels), partial(self._fill, paths, sizes, split), cut)
             for split in SPLITS
         }
-        table = pd.DataFrame(
-            {
-                "roi": np.repeat(self.rois, list(sizes.values())).astype(object),
-                "index": np.concatenate([np.arange(size) for size in sizes.values()]),
-            }
-        )
+        table = _region_table(self.rois, list(sizes.values()))
         return Recording(subject, rows, trials, table, {"space": "MNI152", "tr_s": layout.TR_S, "trs": self.trs})
 
     def files(self, subject: str) -> list[Path]:
@@ -227,10 +214,6 @@ class Windows(Reader):
                 windows[:, time, start : start + size] = rows_of(self.read_pair(path, size)[split], 0, trials)
             start += size
         return windows
-
-
-def _rows(windows: Floats, start: int, stop: int) -> Floats:
-    return windows[start:stop]
 
 
 _NUMBER = re.compile(r"\D*(\d{4})(?:\.mp4)?")
