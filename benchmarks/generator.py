@@ -33,8 +33,7 @@ from models.extractors.base import Extractor
 from models.extractors.settings import BlipStatesConfig, LatentsConfig
 from models.generator.base import LatentDiffusion
 from models.generator.settings import TextToVideoConfig
-from simulation.draw import draw_clips
-from simulation.world import WORLDS
+from simulation.world import WORLDS, draw_clips
 from studies.stores.clip_reading import read_ahead
 from zoo.text_to_video import train_tokenizer
 

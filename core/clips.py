@@ -1,6 +1,7 @@
 """Clips in and out: video files and images to `(frame, height, width, 3)` uint8 by time, and back to H.264."""
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,10 +57,6 @@ def read_clip(path: Path, config: ClipConfig) -> Clip:
     Frame k shows the instant ``start_s + (k + 1/2) · window_s / frames``, counted from the file's first frame; a clip
     that ends within the window holds its last frame. A rotation that the file asks for is applied, and pixels that are
     not square are taken into account. A still image is a clip of one frame, repeated.
-
-    Returns
-    -------
-    Clip, shape (frames, height, width, 3)
 
     Raises
     ------
@@ -140,13 +137,7 @@ def _fitted(picture: Image.Image, config: ClipConfig) -> NDArray[np.uint8]:
 
 
 def read_frames(path: Path) -> Iterator[Clip]:
-    """Yield every frame of a video as it is stored, (height, width, 3) uint8.
-
-    Raises
-    ------
-    SourceMissing, SourceError
-        The file is absent, or is no video that can be decoded.
-    """
+    """Yield every frame of a video as it is stored, (height, width, 3) uint8; raises `SourceError` where it is none."""
     with _opened(path) as container:
         for frame in container.decode(container.streams.video[0]):
             yield frame.to_ndarray(format="rgb24")
@@ -175,21 +166,14 @@ def _opened(path: Path) -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """A video on disk, not read yet.
-
-    Attributes
-    ----------
-    path : a file, or a folder of frames
-    frames : how many it has
-    height, width : in pixels
-    duration_s : None where it is not known: of one frame, or of a folder of frames
-    """
+    """A video on disk, a file or a folder of frames, not read yet; sizes in pixels."""
 
     path: Path
     frames: int
     height: int
     width: int
     duration_s: float | None
+    """None where it is not known: of one frame, or of a folder of frames."""
 
 
 def video_files(path: Path) -> list[Path]:
@@ -197,22 +181,11 @@ def video_files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     stills = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != "."]
-    return sorted(stills, key=lambda file: (_last_number(file.stem), file.name))
-
-
-def _last_number(stem: str) -> int:
-    digits = "".join(sign if sign.isdecimal() else " " for sign in stem).split()
-    return int(digits[-1]) if digits else -1
+    return sorted(stills, key=lambda file: (int((re.findall(r"\d+", file.stem) or ["-1"])[-1]), file.name))
 
 
 def probe_video(path: Path) -> VideoInfo:
-    """Return a video's frames, size and duration; only images are decoded.
-
-    Raises
-    ------
-    SourceError
-        It is no video, image or folder of images.
-    """
+    """Return a video's frames, size and duration; only images are decoded. Raises `SourceError` for anything else."""
     try:
         if path.is_dir():
             files = video_files(path)
@@ -248,12 +221,8 @@ def write_clip(
     """Write a clip as H.264 in MP4 (yuv420p, faststart), the form every browser plays, atomically.
 
     A small clip is enlarged by whole pixels until its shorter side reaches `min_side`, so that the halved colour
-    resolution of yuv420p does not blur it. Same clip and same metadata, same bytes.
-
-    Parameters
-    ----------
-    metadata : mapping of str, optional
-        Tags of the file that MP4 has a place for, such as `title` and `comment`; `read_metadata` reads them again.
+    resolution of yuv420p does not blur it. Same clip and same metadata, same bytes. Metadata are tags that MP4 has a
+    place for, such as `title` and `comment`; `read_metadata` reads them again.
     """
     zoom = max(1, -(-min_side // min(clip.shape[1:3])))
     large = clip.repeat(zoom, axis=1).repeat(zoom, axis=2)

@@ -37,11 +37,8 @@ def code_digest(*parts: object) -> str:
 def modules_reached(*parts: object) -> frozenset[str]:
     """Return the dotted names of this project's modules that may decide what some functions give.
 
-    Parameters
-    ----------
-    *parts
-        Functions, classes and modules, which stand for the modules they are defined in; configs, and lists, tuples and
-        dictionaries of configs, which stand for what builds them, however deep they lie. None stands for nothing.
+    Functions, classes and modules stand for the modules they are defined in; configs, and lists, tuples and
+    dictionaries of configs, stand for what builds them, however deep they lie. None stands for nothing.
     """
     waiting, in_use = _roots(parts)
     reached: set[str] = set()
@@ -60,18 +57,11 @@ def modules_reached(*parts: object) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class _Module:
-    """What is read of a module.
+    """What is read of a module; imports are dotted names."""
 
-    Attributes
-    ----------
-    tree : its syntax tree as text, without what does not count
-    imports : dotted names that it imports for work
-    built_by : dotted names that the methods of each of its configs import
-    """
-
-    tree: str
-    imports: frozenset[str]
-    built_by: Mapping[str, frozenset[str]]
+    tree: str  # its syntax tree as text, without what does not count
+    imports: frozenset[str]  # for work
+    built_by: Mapping[str, frozenset[str]]  # what the methods of each of its configs import
 
 
 def _roots(parts: Iterable[object]) -> tuple[set[str], set[tuple[str, str]]]:
@@ -127,13 +117,8 @@ def _imports(node: ast.AST, without: frozenset[str] = frozenset()) -> list[str]:
 
 def _names_of_types(tree: ast.Module) -> frozenset[str]:
     """Return the names that a module uses in annotations and nowhere else."""
-    annotations = [
-        annotation
-        for node in ast.walk(tree)
-        for annotation in (getattr(node, "annotation", None), getattr(node, "returns", None))
-        if annotation is not None
-    ]
-    inside = {id(node) for annotation in annotations for node in ast.walk(annotation)}
+    found = [getattr(node, kind, None) for node in ast.walk(tree) for kind in ("annotation", "returns")]
+    inside = {id(node) for annotation in found if annotation is not None for node in ast.walk(annotation)}
     names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
     elsewhere = {node.id for node in names if id(node) not in inside}
     return frozenset({node.id for node in names if id(node) in inside} - elsewhere)

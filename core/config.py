@@ -16,13 +16,7 @@ class Config(BaseModel):
 
 
 def renamed(content: Any, old: str, new: str) -> Any:
-    """Return what is read of a config with a key's old name replaced, and warn of it; for a before-validator.
-
-    Raises
-    ------
-    ValueError
-        Both names are given.
-    """
+    """Return what is read of a config with a key's old name replaced, and warn of it; for a before-validator."""
     if not isinstance(content, dict) or old not in content:
         return content
     if new in content:
@@ -32,14 +26,9 @@ def renamed(content: Any, old: str, new: str) -> Any:
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
-    """Return the first fault of a pydantic error as one line.
+    """Return the first fault of a pydantic error as one line that begins with `where`, what was read.
 
-    Parameters
-    ----------
-    error : pydantic.ValidationError
-    model : the model that was being read; its keys are offered as nearest names.
-    where : str
-        What was read, for example the path of the YAML file.
+    The keys of the model that was being read are offered as nearest names.
     """
     faults = error.errors()
     fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])

@@ -18,10 +18,7 @@ class DigestCache:
     """The SHA-256 of files, read again only where a file's size, times or inode differ.
 
     The cache lasts as long as the process. Nothing that this project wrote is checked by it: results are read whole.
-
-    Attributes
-    ----------
-    expected : how many files are about to be read, for the progress
+    `expected` is how many files are about to be read, for the progress.
     """
 
     def __init__(self) -> None:

@@ -8,10 +8,11 @@ already set stays as it is. Imports nothing heavy.
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from core.checkout import project_root
-from core.moved import report_moved_modules
 
 
 def defaults() -> dict[str, str]:
@@ -62,5 +63,25 @@ def quiet(debug: bool) -> None:
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "DEBUG" if debug else "ERROR")
 
 
+MOVED = {
+    "evaluation.sheet": "evaluation.report.sheet",
+    "models.parts": "models.decoders.build",
+    "studies.evaluate_folder": "from brain2video import EvaluationRequest, evaluate_folder",
+    "studies.production": "from brain2video import resolve_production",
+    "studies.reconstruct_new": "from brain2video import NewFile, reconstruct_file",
+}
+"""Modules that were documented under another name, and what to import now."""
+
+
+class MovedModules:
+    """A finder that is asked last: raises `ModuleNotFoundError` for a moved module, with what to import now."""
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> None:  # noqa: ARG004, D102
+        if name in MOVED:
+            raise ModuleNotFoundError(f"{name} is now '{MOVED[name]}'; see docs/api.md", name=name)
+
+
 prepare()
-report_moved_modules()
+if MovedModules not in sys.meta_path:
+    sys.meta_path.append(MovedModules)

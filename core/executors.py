@@ -4,10 +4,6 @@ The processes are a `distributed.LocalCluster` that listens on 127.0.0.1 alone, 
 replaces a worker that dies and runs its piece again, a bounded number of times. The processes start when they are first
 needed, are shared by all threads that ask for the same configuration, and are kept until `end_workers` or the end of
 this process, however that comes.
-
->>> with open_executor(ExecutorConfig(kind="processes", workers=2)) as executor:      # doctest: +SKIP
-...     for item, result in executor.run(function, items, "working", shared=folder):
-...         ...
 """
 
 import atexit
@@ -108,15 +104,11 @@ class Executor:
 
         Parameters
         ----------
-        function : picklable; called again with an item whose worker died, so a second call must be harmless
-        items : picklable
-        what : str
-            What is being done, for progress and errors.
-        shared : Path
-            A folder on this machine that every worker must see under the same path.
-        listener : callable, optional
-            Called in this thread with what workers report, all of it before the item's result is yielded; by default
-            the listeners of this process are called, as if the work was done here.
+        function, items : picklable; the function is called again with an item whose worker died
+        what : what is being done, for progress and errors
+        shared : a folder on this machine that every worker must see under the same path
+        listener : called in this thread with what workers report, all of it before the item's result is yielded; by
+            default the listeners of this process are called, as if the work was done here
 
         Raises
         ------
@@ -148,7 +140,9 @@ class WorkerPool(Executor):
         self._closing, self._closed, self._no_worker_since, self.users = threading.RLock(), False, 0.0, 0
         if config.address is None:
             workers = config.workers or cores()
-            self._threads = threads_per_worker(workers)
+            # With how many threads each computes: its share of the cores, or fewer where asked.
+            asked = [int(value) for name in THREAD_VARIABLES if (value := os.environ.get(name, "")).isdigit()]
+            self._threads = max(1, min([cores() // workers, *asked]))
             threads = dict.fromkeys(THREAD_VARIABLES, self._threads)
             with dask.config.set(LOCAL_CLUSTER):
                 self._cluster = distributed.LocalCluster(
@@ -213,19 +207,17 @@ class WorkerPool(Executor):
     def close(self) -> None:
         """End the worker processes at once, or leave the cluster, whose workers complete what they have begun."""
         with self._closing:
-            if not self._closed:
-                self._closed = True
-                self._close()
-
-    def _close(self) -> None:
-        for nanny in list(self._cluster.workers.values()) if self._cluster is not None else []:
-            nanny.close_gracefully()  # it does not replace its worker any more
-            if (pid := nanny.pid) is not None:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        for ours in [self._client] if self._cluster is None else [self._client, self._cluster]:
-            with suppress(OSError, RuntimeError):  # what does not answer is gone
-                ours.close(timeout=ANSWER_S)
+            if self._closed:
+                return
+            self._closed = True
+            for nanny in [] if self._cluster is None else list(self._cluster.workers.values()):
+                nanny.close_gracefully()  # it does not replace its worker any more
+                if (pid := nanny.pid) is not None:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            for ours in filter(None, (self._client, self._cluster)):
+                with suppress(OSError, RuntimeError):  # what does not answer is gone
+                    ours.close(timeout=ANSWER_S)
 
     @contextmanager
     def _subscribed(self, events: "SimpleQueue[Any]", marker: Path) -> Iterator[str]:
@@ -246,13 +238,12 @@ class WorkerPool(Executor):
         self, topic: str, function: Callable[[Item], Any], items: Sequence[Item], marker: Path, events: Any
     ) -> dict[str, tuple[int, Any]]:
         """Hand out every item; return their indices and futures by key. Finished futures are put among the events."""
-        elsewhere = self._cluster is None
-        modules = _modules_in(pickle.dumps((function, list(items)))) if elsewhere else ()
-        code, seen = _code_of(modules), marker if elsewhere else None
+        modules = _modules_in(pickle.dumps((function, list(items)))) if self._cluster is None else ()
+        seen = marker if self._cluster is None else None
         pending: dict[str, tuple[int, Any]] = {}
         for index, item in enumerate(items):
-            task = Task(topic, index, pickle.dumps((function, item)), modules, code, seen, self._threads)
-            key = f"{topic}-{index}"
+            work, key = pickle.dumps((function, item)), f"{topic}-{index}"
+            task = Task(topic, index, work, modules, _code_of(modules), seen, self._threads)
             # A "data producer" waits at the scheduler until a worker is free, as dask's own reading of files does.
             submit = functools.partial(self._client.submit, perform, task, key=key, pure=False, _data_producer=True)
             pending[key] = index, self._ask(submit)
@@ -316,8 +307,7 @@ def _report_count(what: str, done: int, total: int) -> None:
         report(what, done, total)
 
 
-def _surroundings() -> tuple[Any, ...]:
-    """Return what worker processes take over from this one when they start."""
+def _surroundings() -> tuple[Any, ...]:  # what worker processes take over from this one when they start
     return dict(os.environ), list(sys.path), os.getcwd()  # noqa: PTH109 - compared, not used
 
 
@@ -375,13 +365,7 @@ def _end(pool: WorkerPool, *, unused: bool = False) -> None:
 
 
 def end_workers(*, unused: bool = False) -> None:
-    """End this process's workers at once; a thread that waits for their work gets `ServerError`.
-
-    Parameters
-    ----------
-    unused : bool
-        Only those that no thread uses.
-    """
+    """End this process's workers at once, or only those that no thread uses; who waits for them gets `ServerError`."""
     for pool in list(_pools.values()):
         _end(pool, unused=unused)
 
@@ -391,28 +375,17 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def threads_per_worker(workers: int) -> int:
-    """Return with how many threads each worker process computes: its share of the cores, or fewer where asked."""
-    asked = [int(value) for name in THREAD_VARIABLES if (value := os.environ.get(name, "")).isdigit()]
-    return max(1, min([cores() // workers, *asked]))
-
-
 @dataclass(frozen=True)
 class Task:
     """One piece of work as it travels to a worker."""
 
-    topic: str
-    index: int
-    """The run that the task belongs to, and the item's place in it."""
-    work: bytes
-    """The function and its item, pickled; unpacked only once the code is known to be the same."""
-    modules: tuple[str, ...]
-    code: str
-    """This project's modules that `work` names, none where this process starts the workers, and their digest here."""
-    marker: Path | None
-    """A file that exists while the task is wanted, in a folder that all must see."""
-    threads: int
-    """With how many threads to compute; 0 leaves it to the worker."""
+    topic: str  # of the run that the task belongs to
+    index: int  # the item's place in it
+    work: bytes  # the function and its item, pickled; unpacked only once the code is known to be the same
+    modules: tuple[str, ...]  # of this project, which `work` names; none where this process starts the workers
+    code: str  # their digest here
+    marker: Path | None  # a file that exists while the task is wanted, in a folder that all must see
+    threads: int  # with how many to compute; 0 leaves it to the worker
 
 
 def perform(task: Task) -> tuple[Any, bytes | None]:
@@ -421,12 +394,19 @@ def perform(task: Task) -> tuple[Any, bytes | None]:
     Such errors are returned, because dask does not restore every class of exception as it was.
     """
     try:
-        return _perform(task), None
+        _check_worker(task)
+        if task.threads:  # libraries loaded from now on read the environment; these were loaded before it was set
+            threadpool_limits(task.threads)
+            if "torch" in sys.modules:
+                sys.modules["torch"].set_num_threads(task.threads)
+        function, item = pickle.loads(task.work)
+        with listening(_forwarder(task)):
+            return function(item), None
     except Brain2VideoError as error:
         return None, pickle.dumps(error)
 
 
-def _perform(task: Task) -> Any:
+def _check_worker(task: Task) -> None:
     worker = f"dask worker on {socket.gethostname()}"
     if task.marker is not None and not task.marker.is_file():
         raise ServerError(
@@ -438,13 +418,6 @@ def _perform(task: Task) -> Any:
             f"{worker}: its code in {CODE_ROOT} is not that of the process that asked for the work; bring both to "
             "the same version and start the worker again"
         )
-    if task.threads:  # libraries loaded from now on read the environment; these were loaded before it was set
-        threadpool_limits(task.threads)
-        if "torch" in sys.modules:
-            sys.modules["torch"].set_num_threads(task.threads)
-    function, item = pickle.loads(task.work)
-    with listening(_forwarder(task)):
-        return function(item)
 
 
 def _forwarder(task: Task) -> Callable[[str, int, int, str], None]:

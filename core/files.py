@@ -93,14 +93,9 @@ def read_json(path: Path) -> Any:
 
 @contextmanager
 def staged_folder(target: Path, staging: Path | None = None) -> Iterator[Path]:
-    """Yield an empty folder that becomes `target` when the block ends well, and vanishes when it does not.
+    """Yield an empty folder that replaces `target` when the block ends well, and vanishes when it does not.
 
-    Parameters
-    ----------
-    target : Path
-        The folder to publish; replaced as a whole if it is already there.
-    staging : Path, optional
-        Where to build it, on the same filesystem; by default a hidden sibling of `target`.
+    It is built in `staging`, on the same filesystem; by default in a hidden sibling of `target`.
     """
     building = staging or target.with_name(f".{target.name}.staging")
     shutil.rmtree(building, ignore_errors=True)
@@ -144,13 +139,8 @@ def remove_folder(folder: Path) -> None:
 def exclusive(path: Path, busy: Exception) -> Iterator[None]:
     """Hold a lock for the length of a ``with`` block; raise `busy` at once where another process holds it.
 
-    Parameters
-    ----------
-    path : Path
-        A folder that is there, or a file that comes and goes with the lock. The lock ends with the process that holds
-        it, however that ends. On a filesystem without locks nothing is held.
-    busy : Exception
-        What to raise.
+    The path is a folder that is there, or a file that comes and goes with the lock. The lock ends with the process that
+    holds it, however that ends. On a filesystem without locks nothing is held.
     """
     handle = _lock(path, busy)
     try:
@@ -207,12 +197,7 @@ def require_space(folder: Path, needed: int) -> None:
 
 @contextmanager
 def disk_explained(folder: Path) -> Iterator[None]:
-    """Turn the system's error about a full disk or a protected file into one line.
-
-    Raises
-    ------
-    NoSpace, NotAllowed
-    """
+    """Turn the system's error about a full disk or a protected file into `NoSpace` or `NotAllowed`."""
     try:
         yield
     except OSError as error:

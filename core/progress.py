@@ -47,12 +47,7 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 class Stopwatch:
-    """Runs while at least one ``with`` block is open; two that overlap count once.
-
-    Attributes
-    ----------
-    up_to_date : how many results were found up to date, by `count`
-    """
+    """Runs while at least one ``with`` block is open; two that overlap count once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -60,18 +55,13 @@ class Stopwatch:
 
     def reset(self) -> None:
         """Start again from zero; no block may be open."""
-        self._open, self._since, self._seconds = 0, 0.0, 0.0
-        self.up_to_date = 0
+        self._open, self._since, self.seconds = 0, 0.0, 0.0  # of the blocks that have ended
+        self.up_to_date = 0  # how many results were found so
 
     def count(self, *, up_to_date: bool) -> None:
         """Count one result, which was found up to date or has been made."""
         with self._lock:
             self.up_to_date += up_to_date
-
-    @property
-    def seconds(self) -> float:
-        """Seconds so far, of the blocks that have ended."""
-        return self._seconds
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -86,7 +76,7 @@ class Stopwatch:
             with self._lock:
                 self._open -= 1
                 if not self._open:
-                    self._seconds += time.monotonic() - self._since
+                    self.seconds += time.monotonic() - self._since
 
 
 WORK = Stopwatch()

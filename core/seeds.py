@@ -8,12 +8,7 @@ import numpy as np
 def seed_for(seed: int, *names: str | int) -> int:
     """Return a 63-bit seed for one use, independent of every other use of the same study seed.
 
-    Parameters
-    ----------
-    seed : int
-        The study's seed.
-    *names : str or int
-        What draws, from the general to the particular: ``seed_for(0, "render", "0042")``.
+    The names say what draws, from the general to the particular: ``seed_for(0, "render", "0042")``.
     """
     text = "\x1f".join(str(part) for part in (seed, *names))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from core.config import Config
-from core.files import digest_file
+from core.files import digest_file, fsync_path
 from feature_store.schema import CRC_BYTES
 
 Compression = Literal["none", "lz4", "zstd"]
@@ -53,14 +53,7 @@ class StorageConfig(Config):
 
 
 def compressors(compression: Compression, itemsize: int) -> list[Any]:
-    """Return what Zarr applies to a chunk: the compression, if any, and the checksum over what is stored.
-
-    Parameters
-    ----------
-    compression : "none", "lz4" or "zstd"
-    itemsize : int
-        Bytes of one value, along which the compression sorts.
-    """
+    """Return what Zarr applies to a chunk: the compression, if any, and the checksum over what is stored."""
     if compression == "none":
         return [Crc32cCodec()]
     blosc = BloscCodec(cname=compression, clevel=_LEVEL, shuffle=_SHUFFLE[compression], typesize=itemsize, blocksize=0)
@@ -86,11 +79,7 @@ def encoder_of(compression: Compression) -> Encode:
 
 
 def decoder_of(codecs: list[dict[str, Any]]) -> Decode | None:
-    """Return how the chunks of an array are unpacked; None where they are their values' bytes and can be mapped.
-
-    Parameters
-    ----------
-    codecs : the list ``codecs`` of an array's `zarr.json`
+    """Return how chunks with these ``codecs`` are unpacked; None where they are their values' bytes and can be mapped.
 
     Raises
     ------
@@ -153,21 +142,12 @@ class Written(NamedTuple):
 
 @dataclass(frozen=True)
 class ArrayChunks:
-    """How an array lies on disk in chunks of full rows.
+    """How an array lies on disk in chunks of full rows."""
 
-    Attributes
-    ----------
-    folder : the array's, in which its `zarr.json` lies
-    shape : of the whole array
-    dtype : numpy's name
-    step : rows of a chunk
-    compression : see `feature_store.chunks`
-    """
-
-    folder: Path
-    shape: tuple[int, ...]
-    dtype: str
-    step: int
+    folder: Path  # in which its `zarr.json` lies
+    shape: tuple[int, ...]  # of the whole array
+    dtype: str  # numpy's name
+    step: int  # rows of a chunk
     compression: Compression
 
     @property
@@ -205,13 +185,7 @@ class ArrayChunks:
 
 
 def write_stretch(chunks: ArrayChunks, rows: RowBlock, stretch: Stretch) -> Written:
-    """Write one chunk, in any process, unless it is there already, and return its digest; its folder exists.
-
-    Parameters
-    ----------
-    rows : RowBlock
-        Picklable, where another process is to do this; the summary of `RowsWithSummary` is returned too.
-    """
+    """Write one chunk, in any process, unless it is there already, and return its digest; its folder exists."""
     path = chunks.path(stretch)
     if chunks.is_whole(stretch):
         digest = digest_file(path)
@@ -234,13 +208,12 @@ class ChunkFiles:
         """Write one chunk."""
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = _write_partial(path, encoded)
-        while len(self._waiting) >= WAITING:
-            self._waiting.popleft().result()
+        self.finish(WAITING - 1)
         self._waiting.append(self._threads.submit(self._remember, partial, path, encoded))
 
-    def finish(self) -> None:
-        """Wait until everything written so far is on the disk; raises what went wrong there."""
-        while self._waiting:
+    def finish(self, but: int = 0) -> None:
+        """Wait until all chunks so far but a few are on the disk; raises what went wrong there."""
+        while len(self._waiting) > but:
             self._waiting.popleft().result()
 
     def close(self) -> None:
@@ -271,11 +244,7 @@ def _write_partial(path: Path, encoded: Encoded) -> Path:
 
 def _settle(partial: Path, path: Path, encoded: Encoded) -> str:
     """Bring a partial file to the disk, give it its name, and return the SHA-256 of its content."""
-    handle = os.open(partial, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    fsync_path(partial)
     digest = sha256(encoded.content.data)
     digest.update(encoded.tail)
     partial.replace(path)

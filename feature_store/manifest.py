@@ -123,13 +123,7 @@ class Finding:
 
 
 def verify(path: Path | str) -> Iterator[Finding]:
-    """Yield one finding per fault of a store, or of one of its groups.
-
-    Parameters
-    ----------
-    path : Path or str
-        `features.zarr`, or a group below it. A store with no group at all is a finding too.
-    """
+    """Yield one finding per fault of a store, or of one of its groups; a store with no group is a finding too."""
     root = Path(path)
     if root.name != STORE_NAME and ((root / MANIFEST).is_file() or root.parent.name in ("responses", "targets")):
         yield from _verify_group(root)
@@ -169,14 +163,11 @@ def _verify_group(group: Path) -> Iterator[Finding]:
     there = {path.relative_to(group).as_posix(): path for path in files_of(group)}
     sound = True
     for name in sorted(manifest.keys() | there.keys()):
-        fault = _fault_of(there.get(name), manifest.get(name))
-        if fault:
+        if fault := _fault_of(there.get(name), manifest.get(name)):
             yield Finding(group / name, fault, how_to_restore(group))
             sound = False
-    if sound:
-        fault = fault_of_name(group, read_json(group / "zarr.json")["attributes"])
-        if fault:
-            yield Finding(group, fault, how_to_restore(group))
+    if sound and (fault := fault_of_name(group, read_json(group / "zarr.json")["attributes"])):
+        yield Finding(group, fault, how_to_restore(group))
 
 
 def _fault_of(path: Path | None, row: dict[str, Any] | None) -> str | None:

@@ -43,18 +43,9 @@ class Trials(Protocol):
 
 
 def ncsnr(trials: Trials, stimuli: list[str]) -> Floats:
-    """Estimate every voxel's noise-ceiling SNR, some voxels at a time.
+    """Estimate every voxel's noise-ceiling SNR, (voxel,), some voxels at a time; a window's time points are averaged.
 
-    Parameters
-    ----------
-    trials : (trial, voxel) or (trial, time, voxel)
-        A window's time points are averaged.
-    stimuli : the stimulus of each trial
-
-    Returns
-    -------
-    (voxel,) float32
-        NaN where a voxel holds NaN, where repeats never differ, and everywhere if no stimulus was repeated.
+    It is NaN where a voxel holds NaN, where repeats never differ, and everywhere if no stimulus was repeated.
     """
     order, counts, _ = group_by_name(stimuli)
     repeated = np.repeat(counts > 1, counts)

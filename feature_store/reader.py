@@ -5,7 +5,6 @@ damaged byte is ever returned as data. Responses and targets are joined by stimu
 store calls historical features.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from core.config import nearest
 from core.errors import StoreCorrupted, StoreError, StoreMissing
-from core.files import read_json
+from core.files import digest_file, read_json
 from feature_store.manifest import fault_of_name, how_to_restore, read_manifest
 from feature_store.rows import ChunkedRows, Columns, RowView, Values, group_by_name, loaded
 from feature_store.schema import CONTAINERS, MANIFEST, STORE_NAME, UNLABELLED, Kind, decode_column, reader_of, reads
@@ -68,8 +67,9 @@ class Group:
         self.digest = manifest.digest
         """Digest of the group's content, hence of all its bytes."""
         for name, row in manifest.files.items():
-            if name.endswith("zarr.json"):
-                self._check(name, str(row["sha256"]))
+            file = path / name
+            if name.endswith("zarr.json") and not (file.is_file() and digest_file(file) == row["sha256"]):
+                raise StoreCorrupted(f"{file}: is missing or not as published; {how_to_restore(path)}")
         self.attributes: dict[str, Any] = read_json(path / "zarr.json")["attributes"]
         if fault := fault_of_name(path, self.attributes):
             raise StoreCorrupted(f"{path}: {fault}; give it its name back, or {how_to_restore(path)}")
@@ -78,12 +78,8 @@ class Group:
         """Return an array of the group."""
         if not (self.path / name / "zarr.json").is_file():
             raise StoreMissing(f"{self.path}: holds no array '{name}'; {how_to_restore(self.path)}")
-        start = f"{name}/"
-        published = {
-            file.removeprefix(start): row["crc32c"]
-            for file, row in self._files.items()
-            if file.startswith(start) and "crc32c" in row
-        }
+        chunks = {file: row["crc32c"] for file, row in self._files.items() if "crc32c" in row}
+        published = {file.removeprefix(f"{name}/"): crc for file, crc in chunks.items() if file.startswith(f"{name}/")}
         return ChunkedRows(self.path / name, how_to_restore(self.path), published)
 
     def has(self, name: str) -> bool:
@@ -96,11 +92,6 @@ class Group:
             raise StoreMissing(f"{self.path}: holds no table '{name}'; {how_to_restore(self.path)}")
         table: pd.DataFrame = reader_of(self.path / name)(self, name)
         return table
-
-    def _check(self, name: str, expected: str) -> None:
-        path = self.path / name
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-            raise StoreCorrupted(f"{path}: is missing or not as published; {how_to_restore(self.path)}")
 
 
 @reads("table", "1")
@@ -139,17 +130,14 @@ class Responses(Group):
 
         Parameters
         ----------
-        split : "train" or "test"
-        rois : list of str, optional
-            Only the voxels of these ROIs, in the store's order; a name without a side means both.
-        repeats : "single" or "mean"
-            Every trial, or the mean over the repetitions of each stimulus, in the order of first presentation.
+        rois : only the voxels of these ROIs, in the store's order; a name without a side means both
+        repeats : every trial, or the mean over the repetitions of each stimulus, in the order of first presentation
 
         Returns
         -------
         values : (trial or stimulus, voxel) or (…, time, voxel), float32
             An array in memory (read-only where it is a mapped file), or a view of the files where it would not fit; see
-            `views.loaded`.
+            `rows.loaded`.
         stimuli : list of str, one per row
         """
         view, stimuli = self.view(split, rois=rois, repeats=repeats)
@@ -167,17 +155,9 @@ class Responses(Group):
         return RowView(rows, order, columns, counts), names
 
     def unlabelled(self, rois: list[str] | None = None) -> Values | None:
-        """Return responses to no stimulus, such as rest, or None where the subject has none.
+        """Return responses to no stimulus, such as rest, or None where the subject has none; see `values`.
 
-        Parameters
-        ----------
-        rois : list of str, optional
-            Only the voxels of these ROIs, as in `values`.
-
-        Returns
-        -------
-        (row, voxel) or (row, time, voxel), float32
-            In memory, or a view of the files where it would not fit; see `views.loaded`.
+        They are (row, voxel) or (row, time, voxel), float32, in memory or a view of the files where they would not fit.
         """
         view = self.unlabelled_view(rois)
         return None if view is None else loaded(view)
@@ -190,13 +170,7 @@ class Responses(Group):
         return RowView(rows, np.arange(len(rows)), columns)
 
     def voxels_in(self, rois: list[str]) -> Columns:
-        """Return the voxels of some ROIs: a slice where they lie side by side, else their positions.
-
-        Raises
-        ------
-        StoreError
-            No voxel lies in a ROI of that name; the nearest known name is shown.
-        """
+        """Return the voxels of some ROIs, as the function does: a slice where they lie side by side."""
         voxels = voxels_in(self.voxels["roi"], rois, self.path)
         return slice(int(voxels[0]), int(voxels[-1]) + 1) if np.ptp(voxels) == len(voxels) - 1 else voxels
 
@@ -250,7 +224,7 @@ class SubjectPairs:
     ids : one row per row of both: stimulus, and repetition where single trials were asked for
     dropped : how many response rows had no target, and how many targets no response
 
-    Both are arrays in memory, or views of the mapped files where they would not fit; see `views.loaded`.
+    Both are arrays in memory, or views of the mapped files where they would not fit; see `rows.loaded`.
     """
 
     responses: Values
@@ -324,13 +298,7 @@ def join(responses: Responses, target: Targets, split: Split, rois: list[str] | 
 
 
 class Store:
-    """A feature store on disk; the entity is a stimulus seen by a subject, a feature view is one group.
-
-    Parameters
-    ----------
-    path : Path or str
-        The root, `features.zarr`.
-    """
+    """A feature store on disk, `features.zarr`: the entity is a stimulus seen by a subject, a view one group."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -367,22 +335,12 @@ class Store:
     ) -> Pairs:
         """Join subjects' responses with a target by stimulus, never by position.
 
+        Rows keep the order of the responses, with their ids, and what was dropped is counted.
+
         Parameters
         ----------
-        subjects : sequence of str
-            For example ``["sub-01", "sub-02"]``.
-        target : str
-            For example ``"latents"``.
-        split : "train" or "test"
-        rois : list of str, optional
-            Only the voxels of these ROIs.
-        repeats : "single" or "mean"
-            Every trial, or the mean over the repetitions of each stimulus.
-
-        Returns
-        -------
-        Pairs
-            By subject; rows keep the order of the responses, with their ids, and what was dropped is counted.
+        subjects, target : for example ``["sub-01", "sub-02"]`` and ``"latents"``
+        rois, repeats : as in `Responses.values`
 
         Raises
         ------

@@ -53,40 +53,21 @@ class ObjectChanged(DownloadError):
 
 @dataclass(frozen=True)
 class RemoteObject:
-    """An object of a bucket.
+    """An object of a bucket."""
 
-    Attributes
-    ----------
-    key : str
-        Its name below the bucket's prefix, which is also its path below the destination folder.
-    size : int
-        In bytes.
-    etag : str
-        The MD5 of its content, or, with a "-", the MD5 of the MD5s of its parts and their number.
-    """
-
-    key: str
-    size: int
-    etag: str
+    key: str  # its name below the bucket's prefix, which is also its path below the destination folder
+    size: int  # in bytes
+    etag: str  # the MD5 of its content, or, with a "-", the MD5 of the MD5s of its parts and their number
 
 
 @dataclass(frozen=True)
 class DownloadPlan:
-    """What a download comes to: all its objects and those that are not complete in the folder; sizes in bytes.
-
-    Attributes
-    ----------
-    objects, missing : tuple of RemoteObject
-    present : int
-        What the folder holds already, partial files included.
-    free : int
-        Room on the folder's disk.
-    """
+    """What a download comes to; sizes in bytes."""
 
     objects: tuple[RemoteObject, ...]
-    missing: tuple[RemoteObject, ...]
-    present: int
-    free: int
+    missing: tuple[RemoteObject, ...]  # those that are not complete in the folder
+    present: int  # what the folder holds already, partial files included
+    free: int  # room on the folder's disk
 
     @property
     def size(self) -> int:
@@ -104,12 +85,10 @@ class Bucket:
 
     Parameters
     ----------
-    name, prefix, region : str
-        For example ``"openneuro.org"``, ``"ds005165/"`` and ``"us-east-1"``.
-    endpoint : str, optional
-        URL of another service that speaks S3; by default ``AWS_ENDPOINT_URL_S3``, ``AWS_ENDPOINT_URL`` or Amazon's.
-    jobs : int
-        How many requests may run at once.
+    name, prefix, region : for example ``"openneuro.org"``, ``"ds005165/"`` and ``"us-east-1"``
+    endpoint : URL of another service that speaks S3; by default ``AWS_ENDPOINT_URL_S3``, ``AWS_ENDPOINT_URL`` or
+        Amazon's
+    jobs : how many requests may run at once
     """
 
     def __init__(self, name: str, prefix: str, *, region: str, endpoint: str | None = None, jobs: int = 8) -> None:
@@ -138,9 +117,8 @@ class Bucket:
 
         Parameters
         ----------
-        wanted : mapping of str to sequence of str
-            For each folder below the prefix, patterns of file names, each of which has to match a file; no patterns
-            means everything below the folder.
+        wanted : for each folder below the prefix, patterns of file names, each of which has to match a file; no
+            patterns means everything below the folder
 
         Raises
         ------
@@ -182,12 +160,8 @@ class Bucket:
     def read(self, item: RemoteObject, start: int = 0) -> Iterator[bytes]:
         """Yield an object's bytes from `start` on, in pieces of at most `CHUNK`.
 
-        Raises
-        ------
-        ObjectChanged
-            The object differs from the listed one, or the service does not continue at `start`.
-        Unreachable
-            The connection broke; what was yielded before is sound.
+        Raises `ObjectChanged` where it differs from the listed one or the service does not continue at `start`, and
+        `Unreachable` where the connection broke; what was yielded before is sound.
         """
         place = {"Range": f"bytes={start}-"} if start else {}
         response = self._call("get_object", item.key, Key=self.prefix + item.key, IfMatch=f'"{item.etag}"', **place)
@@ -209,9 +183,9 @@ class Bucket:
         if "-" in item.etag:
             try:
                 head = self._call("head_object", item.key, Key=self.prefix + item.key, PartNumber=1)
-            except Unreachable:
-                raise
-            except DownloadError:  # not every service that speaks S3 knows parts
+            except DownloadError as error:  # not every service that speaks S3 knows parts
+                if isinstance(error, Unreachable):
+                    raise
                 return None
             if not head.get("PartsCount"):
                 return None
@@ -268,14 +242,7 @@ class Download:
         self._counting, self._stop = threading.Lock(), threading.Event()
 
     def plan(self, objects: Sequence[RemoteObject], *, check: bool = False) -> DownloadPlan:
-        """Return what downloading these objects comes to; nothing is written.
-
-        Parameters
-        ----------
-        objects : what `Bucket.find` returned
-        check : bool
-            Whether files of the right size are hashed as well; otherwise their size suffices.
-        """
+        """Return what downloading these objects comes to; nothing is written. Files are hashed only if `check`."""
         with _disk_explained(self.folder):
             items = track(objects, "checking files") if check else objects
             missing = tuple(item for item in items if not self._is_complete(item, check=check))
@@ -291,18 +258,12 @@ class Download:
     def fetch(self, plan: DownloadPlan, *, advice: str = "run again: it continues from what is there") -> None:
         """Download what is missing; partial files are continued, and those of older versions are removed.
 
-        Parameters
-        ----------
-        plan : DownloadPlan
-        advice : str
-            What to do after a failure; ends its message.
-
         Raises
         ------
         NoSpace
             The disk has too little room; nothing was downloaded.
         DownloadError
-            Files are still missing, or another download is writing into the folder.
+            Files are still missing, or another download is writing into the folder; `advice` ends the message.
         """
         # Two downloads that append to one partial file would spoil it.
         busy = DownloadError(f"{self.folder}: another download is writing here; wait for it, or end it")
@@ -430,9 +391,9 @@ def _disk_explained(path: Path) -> Iterator[None]:
     """Turn what the system reports of a file or a folder into one line."""
     try:
         yield
-    except Brain2VideoError:
-        raise
     except OSError as error:
+        if isinstance(error, Brain2VideoError):
+            raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise NoSpace(f"{path}: the disk is full; make room") from error
         reason = f"{error.strerror}: {error.filename2 or error.filename}"

@@ -30,14 +30,7 @@ from feature_store.schema import CRC_BYTES
 
 
 class Chunk:
-    """One chunk's values.
-
-    Parameters
-    ----------
-    values : (row, …)
-    mapped : bool
-        Whether they are a file's own pages; else they were decompressed, and are gone once they are evicted.
-    """
+    """One chunk's values, (row, …): a file's own pages, or decompressed and gone once they are evicted."""
 
     def __init__(self, values: NDArray[np.generic], *, mapped: bool) -> None:
         self.nbytes = values.nbytes
@@ -54,13 +47,7 @@ class Chunk:
 
 
 class ChunkCache:
-    """An LRU cache: the chunks in memory, from the least recently used to the most recently used.
-
-    Parameters
-    ----------
-    max_bytes : int
-        How much they may take together; the chunk in use is always kept.
-    """
+    """An LRU cache of the chunks in memory, of at most `max_bytes` together; the chunk in use is always kept."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -107,13 +94,10 @@ class ChunkedRows:
 
     Parameters
     ----------
-    folder : Path
-        The Zarr array's folder, which holds `zarr.json` and `c/`.
-    advice : str
-        What to do about a damaged chunk; it ends the message.
-    published : mapping of chunk to the CRC it ends with, optional
-        By the chunk's path below `folder`, in hexadecimal, as the manifest has it: another chunk in its place, sound in
-        itself, is then found as well.
+    folder : the Zarr array's, which holds `zarr.json` and `c/`
+    advice : what to do about a damaged chunk; it ends the message
+    published : the CRC that each chunk ends with, in hexadecimal, by the chunk's path below `folder`, as the manifest
+        has it: another chunk in its place, sound in itself, is then found as well
     """
 
     def __init__(self, folder: Path, advice: str, published: Mapping[str, str] | None = None) -> None:
@@ -269,14 +253,10 @@ class RowView:
 
     Parameters
     ----------
-    rows : ChunkedRows
-    index : (n,) int64
-        The rows that are read, in the order they are handed out.
-    columns : slice or (m,) int, optional
-        Which entries of the last axis.
-    counts : (k,) int64, optional
-        How many consecutive entries of `index` are averaged into each row of the view; each is a row of its own by
-        default. Means are taken in float64.
+    index : (n,), the rows that are read, in the order they are handed out
+    columns : slice or (m,), which entries of the last axis
+    counts : (k,), how many consecutive entries of `index` are averaged, in float64, into each row of the view; each is
+        a row of its own by default
     """
 
     def __init__(
@@ -366,13 +346,7 @@ def select(values: Any, rows: Index | NDArray[np.bool_]) -> Values:
 
 
 def loaded(view: RowView, available: int | None = None) -> Values:
-    """Return the rows in memory where they take at most a fourth of what is free, else the view itself.
-
-    Parameters
-    ----------
-    available : int, optional
-        Free memory in bytes; the machine is asked by default.
-    """
+    """Return the rows in memory where they take at most a fourth of what is free (`available` bytes), else the view."""
     free = psutil.virtual_memory().available if available is None else available
     return view[:] if view.nbytes <= free // SHARE else view
 

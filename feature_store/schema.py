@@ -18,10 +18,8 @@ A store is one Zarr v3 hierarchy, `features.zarr`::
 One chunk is one file of full rows with a CRC-32C behind them, compressed only where a study asks for it: any Zarr v3
 reader opens it, and ours maps it into memory.
 
-Which reader opens what: every group names its encoding type and version, and readers are registered by both.
-
-A later version of this program keeps the readers of earlier versions, so that a store written today stays readable.
-Follows anndata's registry of element specs.
+Every group names its encoding type and version, and readers are registered by both, as anndata does. A later version of
+this program keeps the readers of earlier versions, so that a store written today stays readable.
 """
 
 import json
@@ -56,16 +54,15 @@ def group_attributes(encoding_type: str, **more: Any) -> dict[str, Any]:
     return dict(sorted({"encoding-type": encoding_type, "encoding-version": ENCODING_VERSION, **more}.items()))
 
 
-def container_metadata(encoding_type: str) -> bytes:
-    """Return the exact `zarr.json` of the root (``"store"``) or of the folder of one kind (``"responses-set"``)."""
+def _container(encoding_type: str) -> bytes:
     node = {"attributes": group_attributes(encoding_type), "zarr_format": 3, "node_type": "group"}
     return f"{json.dumps(node, indent=2)}\n".encode()
 
 
 CONTAINERS: dict[str, bytes] = {
-    "zarr.json": container_metadata("store"),
-    "responses/zarr.json": container_metadata("responses-set"),
-    "targets/zarr.json": container_metadata("targets-set"),
+    "zarr.json": _container("store"),
+    "responses/zarr.json": _container("responses-set"),
+    "targets/zarr.json": _container("targets-set"),
 }
 """The metadata files above the groups, with their exact bytes; they are small and belong into git."""
 
@@ -139,12 +136,6 @@ def fault_of_columns(names: Sequence[str]) -> str | None:
                 "'_' and '-', a letter or a digit in front"
             )
     return None
-
-
-def check_columns(names: Sequence[str], where: object) -> None:
-    """Raise `StoreError` unless a store can keep columns of these names; `where` is the table, for the message."""
-    if fault := fault_of_columns(names):
-        raise StoreError(f"{where}: {fault}")
 
 
 def encode_column(column: pd.Series) -> tuple[NDArray[np.generic], str]:

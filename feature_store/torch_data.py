@@ -37,13 +37,7 @@ class PairsDataset(Dataset[Item]):  # type: ignore[misc]
         return {name: value if name == "subject" else value[0] for name, value in batch.items()}
 
     def __getitems__(self, rows: list[int]) -> Item:
-        """Return a batch, read at once; torch's loader calls this.
-
-        Raises
-        ------
-        IndexError
-            A row lies outside, or the rows are of several subjects, whose voxels do not stack.
-        """
+        """Return a batch, read at once; raises `IndexError` for rows outside, or of several subjects."""
         wanted = np.asarray(rows, dtype=np.int64)
         if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
             raise IndexError(f"rows {wanted.min()} to {wanted.max()} of {len(self)}")
@@ -67,12 +61,7 @@ class PairsDataset(Dataset[Item]):  # type: ignore[misc]
 class SubjectBatches(Sampler[list[int]]):  # type: ignore[misc]
     """Draws batches of one subject each, every row once an epoch, in an order that seed and epoch decide.
 
-    Parameters
-    ----------
-    pairs : Pairs
-    size : int
-        Rows a batch; a subject's last batch may be smaller.
-    seed : int
+    A batch has `size` rows; a subject's last one may be smaller.
     """
 
     def __init__(self, pairs: Pairs, *, size: int, seed: int) -> None:

@@ -3,7 +3,7 @@
 import os
 import shlex
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,81 +17,59 @@ _asking = threading.Lock()
 
 
 def commit_outputs(root: Path, outputs: Sequence[Path], config: str) -> dict[Path, str]:
-    """Commit the DVC stages that own these outputs, and return the outcome of each.
+    """Commit the DVC stages that own these outputs, such as groups of a store, and return the outcome of each.
 
     A stage is committed only where its command names the config that the outputs were made with: `dvc.lock` must not
-    record for one config what another made.
-
-    Inside a stage (`DVC_STAGE` is set) DVC records the outputs itself, and a commit would meet its lock.
-
-    Parameters
-    ----------
-    root : Path
-        The checkout, which holds `.dvc` and `dvc.yaml`.
-    outputs : folders, such as groups of a store
-    config : the study's YAML, as the user named it
-
-    Returns
-    -------
-    outcome : output to "committed", "left to DVC", "no stage in dvc.yaml", "stage of another config" or
-        "not under version control"
+    record for one config what another made. The outcome is "committed", "stage of another config", or as in `states`.
 
     Raises
     ------
     StoreError
         DVC refused.
     """
-    if os.environ.get("DVC_STAGE"):
-        return dict.fromkeys(outputs, LEFT_TO_DVC)
-    repo = _open(root)
-    if repo is None:
-        return dict.fromkeys(outputs, "not under version control")
-    from dvc.exceptions import DvcException
 
-    outcome = {}
-    with repo:
-        owners = _owners(repo)
-        for output in outputs:
-            stage = owners.get(output.resolve())
-            if stage is None:
-                outcome[output] = "no stage in dvc.yaml"
-                continue
-            if _config_of(str(repo.stage.collect(stage)[0].cmd), root) != _config_path(config, root):
-                outcome[output] = "stage of another config"
-                continue
-            try:
-                repo.commit(stage, force=True)
-            except DvcException as error:
-                raise StoreError(
-                    f"{output}: DVC could not commit the stage {stage}: {error}; run 'dvc commit'"
-                ) from error
-            outcome[output] = "committed"
-    return outcome
+    def commit(repo: Any, stage: str, output: Path) -> str:
+        from dvc.exceptions import DvcException
+
+        if _config_of(str(repo.stage.collect(stage)[0].cmd), root) != _config_path(config, root):
+            return "stage of another config"
+        try:
+            repo.commit(stage, force=True)
+        except DvcException as error:
+            raise StoreError(f"{output}: DVC could not commit the stage {stage}: {error}; run 'dvc commit'") from error
+        return "committed"
+
+    return _of_each(root, outputs, commit)
 
 
 def states(root: Path, groups: Sequence[Path]) -> dict[Path, str]:
     """Return each group's state: versioned, changed since dvc.lock, no stage in dvc.yaml, or not under version control.
 
-    Inside a stage (`DVC_STAGE` is set) it is left to DVC, which has the repository locked.
+    Inside a stage (`DVC_STAGE` is set) all is left to DVC, which has the repository locked and records the outputs.
     """
-    if os.environ.get("DVC_STAGE"):
-        return dict.fromkeys(groups, LEFT_TO_DVC)
+
+    def state(repo: Any, stage: str, group: Path) -> str:
+        outs = [out for loaded in repo.stage.collect(stage) for out in loaded.outs]
+        changed = any(out.status() for out in outs if Path(out.fs_path).resolve() == group.resolve())
+        return CHANGED if changed else "versioned"
+
     with _asking:
-        repo = _open(root)
-        if repo is None:
-            return dict.fromkeys(groups, "not under version control")
-        state = {}
-        with repo:
-            owners = _owners(repo)
-            for group in groups:
-                stage = owners.get(group.resolve())
-                if stage is None:
-                    state[group] = "no stage in dvc.yaml"
-                    continue
-                outs = [out for loaded in repo.stage.collect(stage) for out in loaded.outs]
-                changed = any(out.status() for out in outs if Path(out.fs_path).resolve() == group.resolve())
-                state[group] = CHANGED if changed else "versioned"
-        return state
+        return _of_each(root, groups, state)
+
+
+def _of_each(root: Path, outputs: Sequence[Path], answer: Callable[[Any, str, Path], str]) -> dict[Path, str]:
+    """Ask DVC's repository about each output's stage, where there is one."""
+    if os.environ.get("DVC_STAGE"):
+        return dict.fromkeys(outputs, LEFT_TO_DVC)
+    repo = _open(root)
+    if repo is None:
+        return dict.fromkeys(outputs, "not under version control")
+    with repo:
+        owners = {Path(out.fs_path).resolve(): stage.addressing for stage in repo.index.stages for out in stage.outs}
+        stages = {output: owners.get(output.resolve()) for output in outputs}
+        return {
+            output: answer(repo, stage, output) if stage else "no stage in dvc.yaml" for output, stage in stages.items()
+        }
 
 
 def unverified_remotes(root: Path) -> list[str]:
@@ -127,7 +105,3 @@ def _open(root: Path) -> Any | None:
         return Repo(str(root))
     except (DvcException, SCMError):
         return None
-
-
-def _owners(repo: Any) -> dict[Path, str]:
-    return {Path(out.fs_path).resolve(): stage.addressing for stage in repo.index.stages for out in stage.outs}

@@ -36,7 +36,7 @@ from feature_store.chunks import (
 )
 from feature_store.manifest import read_manifest, verify, write_manifest
 from feature_store.rows import ChunkedRows
-from feature_store.schema import CONTAINERS, MANIFEST, check_columns, chunk_rows, encode_column, group_attributes
+from feature_store.schema import CONTAINERS, MANIFEST, chunk_rows, encode_column, fault_of_columns, group_attributes
 
 
 class HandOut(Protocol):
@@ -79,15 +79,11 @@ class GroupWriter:
 
     Parameters
     ----------
-    store : Path
-        The root, `features.zarr`.
-    name : str
-        The group's path below it, for example ``"responses/sub-01"``.
-    encoding_type : str
-        For example ``"responses"``; the reader is chosen by it.
-    fingerprint : str
-        Digest of everything the group is made from: inputs, parameters, code.
-    attributes : more attributes of the group; JSON, without time stamps or absolute paths.
+    store : the root, `features.zarr`
+    name : the group's path below it, for example ``"responses/sub-01"``
+    encoding_type : for example ``"responses"``; the reader is chosen by it
+    fingerprint : digest of everything the group is made from: inputs, parameters, code
+    attributes : more attributes of the group; JSON, without time stamps or absolute paths
     """
 
     def __init__(self, store: Path, name: str, *, encoding_type: str, fingerprint: str, **attributes: Any) -> None:
@@ -139,23 +135,13 @@ class GroupWriter:
 
         Parameters
         ----------
-        name : str
-            Path within the group, for example ``"train/betas"``.
-        shape : tuple of int
-            Full shape; the first axis is the one that is chunked.
-        dtype : str
-            numpy's name, for example ``"float32"``.
-        rows : callable
-            ``rows(start, stop)`` returns those rows.
-        dimensions : tuple of str
-            The axes' names.
-        compression : "none", "lz4" or "zstd"
-            See `feature_store.chunks`.
-        on_summary : callable, optional
-            Called with the summary of every chunk, of those that are there already too; see `RowsWithSummary`.
-        hand_out : callable, optional
-            Has others make the rows and write the chunks; `rows` is then picklable, and one that is asked for again
-            returns the same. The bytes are those that this process would write.
+        name : path within the group, for example ``"train/betas"``
+        shape : of the whole; the first axis is the one that is chunked
+        dtype : numpy's name, for example ``"float32"``
+        dimensions : the axes' names
+        on_summary : called with the summary of every chunk, of those that are there already too; see `RowsWithSummary`
+        hand_out : has others make the rows and write the chunks; `rows` is then picklable, and one that is asked for
+            again returns the same. The bytes are those that this process would write.
         """
         self._describe_parents(name)
         row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * np.dtype(dtype).itemsize
@@ -238,16 +224,16 @@ class GroupWriter:
 
     def table(self, name: str, table: pd.DataFrame) -> None:
         """Write a table as a group of columns; see `feature_store.schema`."""
-        check_columns(list(table.columns), f"{self.target}/{name}")
+        if fault := fault_of_columns(list(table.columns)):
+            raise StoreError(f"{self.target}/{name}: {fault}")
         self._describe_parents(name)
         group = self._zarr.require_group(name)
         group.attrs.put(group_attributes("table", columns=list(table.columns), rows=len(table)))
         self._described.add(name)
         for column in table.columns:
             values, encoding = encode_column(table[column])
-            dims = ("row", "byte")[: values.ndim]
-            whole = _slices_of(values)
-            self.array(f"{name}/{column}", values.shape, values.dtype.name, whole, dims, encoding=encoding)
+            dims, rows = ("row", "byte")[: values.ndim], partial(_rows_of, values)
+            self.array(f"{name}/{column}", values.shape, values.dtype.name, rows, dims, encoding=encoding)
 
     def describe(self, **attributes: Any) -> None:
         """Add attributes to the group that are known only once its arrays are written."""
@@ -291,5 +277,5 @@ class GroupWriter:
         publish_folder(self.staging, self.target)
 
 
-def _slices_of(values: NDArray[Any]) -> RowBlock:
-    return lambda start, stop: values[start:stop]
+def _rows_of(values: NDArray[Any], start: int, stop: int) -> NDArray[Any]:
+    return values[start:stop]

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from core.seeds import rng_for
 from feature_store.sources.bold_moments.layout import ROI_VOXELS, ROIS
-from simulation.config import SimulationConfig
-from simulation.world import ATTRIBUTES, SPLITS, Combination, Split
+from simulation.world import ATTRIBUTES, SPLITS, Combination, SimulationConfig, Split
 
 Floats = NDArray[np.float32]
 
@@ -62,20 +61,13 @@ def blur(channels: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class LightVoxels:
-    """Early visual voxels: each likes one colour direction in one place, at one part of the clip.
-
-    Attributes
-    ----------
-    fields : receptive fields of V voxels
-    moment : (V, 1)
-        The part of the clip, 0 to 1.
-    colour : (V, 3)
-        Weights of the opponent channels.
-    """
+    """Early visual voxels: each likes one colour direction in one place, at one part of the clip."""
 
     fields: Fields
     moment: NDArray[np.float64]
+    """The part of the clip, 0 to 1: (V, 1)."""
     colour: NDArray[np.float64]
+    """Weights of the opponent channels: (V, 3)."""
 
     @classmethod
     def draw(cls, fields: Fields, rng: np.random.Generator) -> Self:
@@ -112,17 +104,11 @@ def motion_energy(channels: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class MotionVoxels:
-    """Motion voxels: each likes energy near one direction, in a wide receptive field.
-
-    Attributes
-    ----------
-    fields : receptive fields of V voxels
-    tuning : (V, 9)
-        Weights of the eight directions and of flicker.
-    """
+    """Motion voxels: each likes energy near one direction, in a wide receptive field."""
 
     fields: Fields
     tuning: NDArray[np.float64]
+    """Weights of the eight directions and of flicker: (V, 9)."""
 
     @classmethod
     def draw(cls, fields: Fields, rng: np.random.Generator) -> Self:
@@ -145,17 +131,8 @@ def dense_features(
 ) -> Floats:
     """Return random nonlinear features of the attributes, two layers deep, the same for all subjects.
 
-    No feature stands for one attribute: each mixes several, so that a caption has to be decoded from a population.
-
-    Parameters
-    ----------
-    combinations : n combinations
-    seed : the study's
-    usual : by whose mean and deviation each layer is standardised; `combinations` by default
-
-    Returns
-    -------
-    shape (n, `DENSE`), each within -1 to 1
+    No feature stands for one attribute: each mixes several, so that a caption has to be decoded from a population. They
+    are (n, `DENSE`), within -1 to 1; each layer is standardised by the mean and deviation of `usual`.
     """
     rng = rng_for(seed, "dense features")
     values = _codes(combinations)
@@ -200,10 +177,7 @@ MIXED = 3
 class Seen:
     """What a subject is shown, as the features that may drive voxels; rows are the stimuli, training first.
 
-    Attributes
-    ----------
-    light, motion : of the clips, as `features.opponent` (blurred) and `features.motion_energy` return them
-    dense : of what the clips show, as `features.dense_features` returns it
+    `light` is `opponent`, blurred, `motion` is `motion_energy` and `dense` is `dense_features`.
     """
 
     light: Floats
@@ -218,15 +192,7 @@ class Seen:
         seed: int,
         usual: Sequence[Combination] | None = None,
     ) -> "Seen":
-        """Prepare clips for any number of subjects.
-
-        Parameters
-        ----------
-        clips : (n, frame, side, side, 3)
-        combinations : what they show
-        seed : the study's
-        usual : what subjects are shown, where these clips are something else
-        """
+        """Prepare clips (n, frame, side, side, 3); `usual` is what subjects are shown, where these are others."""
         light = blur(opponent(clips))
         return cls(light, motion_energy(light), dense_features(combinations, seed, usual))
 
@@ -245,14 +211,9 @@ class SimulatedSubject:
 def simulate_subject(
     seen: Seen, config: SimulationConfig, number: int, imagined: Seen | None = None
 ) -> SimulatedSubject:
-    """Simulate one subject; subjects differ in their voxels and noise, and share what is driven by the clips.
+    """Simulate one subject, numbered from 1; subjects differ in voxels and noise, and share what the clips drive.
 
-    Parameters
-    ----------
-    seen : the features of all stimuli
-    number : int
-        The subject's number, from 1.
-    imagined : the features of what is re-enacted at rest; has to be given where the config has rest
+    `imagined` is what is re-enacted at rest; it has to be given where the config has rest.
     """
     rng = rng_for(config.seed, "subject", number)
     sizes = {roi: _size(roi, config.voxels, rng) for roi in ROIS}
@@ -291,19 +252,15 @@ def _size(roi: str, voxels: int, rng: np.random.Generator) -> int:
 
 @dataclass(frozen=True)
 class _Region:
-    """A region's voxels, and what their responses to the subject's stimuli are standardised by.
-
-    Attributes
-    ----------
-    voxels : of which kind they are, a readout (dense feature, voxel), or None where the region ignores the clips
-    usual, spread : mean and standard deviation of each voxel's drive by what the subject is shown
-    threshold : of each voxel, in those standard deviations
-    """
+    """A region's voxels, and what their responses to the subject's stimuli are standardised by."""
 
     voxels: LightVoxels | MotionVoxels | Floats | None
+    """Of which kind they are, a readout (dense feature, voxel), or None where the region ignores the clips."""
     usual: Floats
     spread: Floats
+    """Standard deviation of each voxel's drive by what the subject is shown; `usual` is its mean."""
     threshold: NDArray[np.float64]
+    """Of each voxel, in those standard deviations."""
 
     def responses(self, seen: Seen) -> Floats:
         """Return noiseless responses, (n, voxel): ``max(z - θ, 0) ** 0.7`` for standardised drive z, θ near -1."""
@@ -379,16 +336,7 @@ def _trials(
 def _rest(responses: Floats, config: SimulationConfig, number: int, patterns: Floats) -> NDArray[np.float64]:
     """Return rows of rest, (row, voxel): each re-enacts a random mixture of `MIXED` responses, with a trial's noise.
 
-    A mixture is as strong as one of the responses, times `rest_signal`.
-
-    Parameters
-    ----------
-    responses : (n, voxel)
-        Responses to what is re-enacted, in units of one trial's noise.
-    config : SimulationConfig
-    number : the subject's
-    patterns : (rank, voxel)
-        Of the shared noise.
+    A mixture is as strong as one of the responses (n, voxel), in units of one trial's noise, times `rest_signal`.
     """
     rng = rng_for(config.seed, "rest", number)
     weights = np.zeros((config.rest, len(responses)), dtype=np.float32)

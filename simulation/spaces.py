@@ -24,8 +24,7 @@ from core.seeds import rng_for
 from feature_store.sources.bold_moments import layout
 from feature_store.sources.bold_moments.layout import GENERAL, ROIS, WHOLE, WINDOW_ROIS, Counts
 from simulation.brains import SimulatedSubject
-from simulation.config import SimulationConfig
-from simulation.world import SPLITS, Split
+from simulation.world import SPLITS, SimulationConfig, Split
 
 VOXEL_MM = 3.0
 MISSING = 0.1
@@ -36,15 +35,10 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Volume:
-    """The volume that all subjects of a simulation share.
-
-    Attributes
-    ----------
-    depth : int
-        Cells across one hemisphere in each direction.
-    """
+    """The volume that all subjects of a simulation share."""
 
     depth: int
+    """Cells across one hemisphere in each direction."""
 
     @classmethod
     def of(cls, config: SimulationConfig) -> "Volume":
@@ -87,17 +81,13 @@ class Volume:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """One subject's voxels in the volume.
-
-    Attributes
-    ----------
-    mask : the subject's cells; its voxels are these in C order
-    regions : per region, the positions of its voxels among the subject's, ascending
-    """
+    """One subject's voxels in the volume."""
 
     volume: Volume
     mask: NDArray[np.bool_]
+    """The subject's cells; its voxels are these in C order."""
     regions: dict[str, Indices]
+    """Per region, the positions of its voxels among the subject's, ascending."""
 
     @cached_property
     def flat(self) -> Indices:
@@ -122,15 +112,7 @@ class Anatomy:
 
 
 def place_regions(config: SimulationConfig, number: int, sizes: dict[str, int]) -> Anatomy:
-    """Place one subject's regions: each takes the free inner cells of its side that are nearest to a random centre.
-
-    Parameters
-    ----------
-    config : SimulationConfig
-    number : int
-        The subject's number, from 1.
-    sizes : voxels per region, in the order of `ROIS`
-    """
+    """Place one subject's regions of these sizes: each takes the free inner cells of its side nearest to a centre."""
     volume = Volume.of(config)
     rng = rng_for(config.seed, "anatomy", number)
     free, flat = volume.inner.copy(), dict[str, Indices]()
@@ -167,12 +149,7 @@ def write_pickle(path: Path, content: Any) -> None:
 
 @dataclass(frozen=True)
 class SpaceWriter:
-    """Writes one subject's files of every space that the config names, beside those of its regions.
-
-    Attributes
-    ----------
-    group : the cells that all subjects have; the image in the regions' index files
-    """
+    """Writes one subject's files of every space that the config names, beside those of its regions."""
 
     config: SimulationConfig
     counts: Counts
@@ -181,6 +158,7 @@ class SpaceWriter:
     anatomy: Anatomy
     betas: Betas
     group: NDArray[np.bool_]
+    """The cells that all subjects have; the image in the regions' index files."""
 
     @classmethod
     def of(
@@ -292,11 +270,9 @@ def space_files(config: SimulationConfig, counts: Counts, subject: str) -> Itera
 
 def _files_of(counts: Counts, subject: str, space: str) -> Iterator[str]:
     sides = layout.HEMISPHERES if space == "fsaverage" else layout.HEMISPHERES[:1]
-    organized, ceiling = (
-        (layout.ORGANIZED_HEMISPHERE, layout.CEILING_HEMISPHERE)
-        if len(sides) == 2
-        else (layout.ORGANIZED, layout.CEILING)
-    )
+    organized, ceiling = layout.ORGANIZED, layout.CEILING
+    if space == "fsaverage":
+        organized, ceiling = layout.ORGANIZED_HEMISPHERE, layout.CEILING_HEMISPHERE
     for side in sides:
         for split in SPLITS:
             names = {"space": space, "subject": subject, "split": split, "hemisphere": side}
@@ -315,13 +291,7 @@ def measured_ncsnr(betas: NDArray[np.float64]) -> NDArray[np.float64]:
     σ²_noise is the mean over stimuli of the variance over repeats (ddof 1), σ²_total the variance over all trials
     (ddof 0), σ²_signal = max(σ²_total - σ²_noise, 0), and ncsnr = σ_signal / σ_noise (Allen et al. 2022).
 
-    Parameters
-    ----------
-    betas : shape (stimulus, repetition, voxel); with one repetition the noise is unknown and ncsnr is 0
-
-    Returns
-    -------
-    shape (voxel,)
+    Of betas (stimulus, repetition, voxel) it is (voxel,); with one repetition the noise is unknown and ncsnr is 0.
     """
     if betas.shape[1] < 2:
         return np.zeros(betas.shape[-1])

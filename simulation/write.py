@@ -14,10 +14,21 @@ from core.seeds import rng_for, seed_for
 from feature_store.sources.bold_moments import layout
 from feature_store.sources.bold_moments.layout import ROIS, Counts
 from simulation.brains import Seen, SimulatedSubject, simulate_subject
-from simulation.config import LATE_SETTINGS, SimulationConfig
-from simulation.draw import Floats, draw_jitter, render
 from simulation.spaces import SpaceWriter, space_files, write_pickle
-from simulation.world import COLOURS, MOTIONS, SPLITS, TEXTURES, WORLDS, Combination, Split
+from simulation.world import (
+    COLOURS,
+    LATE_SETTINGS,
+    MOTIONS,
+    SPLITS,
+    TEXTURES,
+    WORLDS,
+    Combination,
+    Floats,
+    SimulationConfig,
+    Split,
+    draw_jitter,
+    render,
+)
 
 DESCRIPTION = "dataset_description.json"
 VERSION = 1
@@ -35,25 +46,9 @@ IMAGINED = 512
 
 
 def simulate(config: SimulationConfig, destination: Path, *, replace: bool = False) -> Path:
-    """Write a simulated dataset, whole or not at all; return at once if the same one is already there.
+    """Write a simulated dataset, whole or not at all, unless the same one is already there; return its folder.
 
-    Parameters
-    ----------
-    config : SimulationConfig
-    destination : Path
-        The dataset's folder.
-    replace : bool
-        Whether a simulated dataset of another config may be replaced. Anything else is never replaced.
-
-    Returns
-    -------
-    Path
-        `destination`.
-
-    Raises
-    ------
-    SourceError
-        The folder holds something else.
+    A simulated dataset of another config is replaced if `replace`. Anything else is never replaced: `SourceError`.
     """
     if is_there(config, destination, replace=replace):
         return destination
@@ -68,12 +63,8 @@ def simulate(config: SimulationConfig, destination: Path, *, replace: bool = Fal
 
 def counts_of(config: SimulationConfig) -> Counts:
     """Return how many stimuli and repeats the simulated dataset holds, as the config of its source needs them."""
-    return Counts(
-        train=config.n_train,
-        test=config.n_test,
-        train_repeats=config.train_repeats,
-        test_repeats=config.test_repeats,
-    )
+    repeats = {"train_repeats": config.train_repeats, "test_repeats": config.test_repeats}
+    return Counts(train=config.n_train, test=config.n_test, **repeats)
 
 
 def is_there(config: SimulationConfig, destination: Path, *, replace: bool = False) -> bool:

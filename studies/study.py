@@ -32,7 +32,7 @@ from models.extractors.settings import BlipStatesConfig, ExtractorConfig, Latent
 from models.generator.settings import GeneratorConfig
 from models.registry.sets import part_names
 from models.regressors.settings import MlpConfig, RegressorConfig, RidgeConfig
-from simulation.config import SimulationConfig
+from simulation.world import SimulationConfig
 from simulation.write import counts_of
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]

@@ -10,9 +10,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, ValidationError
 from core.clips import ClipConfig
 from core.config import Config, explain
 from core.errors import ConfigError
-from simulation.config import WorldName
-from simulation.draw import draw_clips
-from simulation.world import ATTRIBUTES, WORLDS, Pool
+from simulation.world import ATTRIBUTES, WORLDS, Pool, WorldName, draw_clips
 from zoo.corpus import Corpus
 from zoo.judge import JudgeConfig
 

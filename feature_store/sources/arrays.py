@@ -181,13 +181,7 @@ class SelectedRows:
 
 
 def _unlabelled(folder: Path, responses: tuple[int, ...]) -> NDArray[Any] | None:
-    """Return a subject's `UNLABELLED` responses, memory-mapped, or None where there are none.
-
-    Parameters
-    ----------
-    folder : the subject's
-    responses : shape of its `responses.npy`, all of whose axes but the first must be the same
-    """
+    """Return a subject's `UNLABELLED` responses, memory-mapped; all axes but the first are those of `responses.npy`."""
     file = folder / UNLABELLED
     if not file.is_file():
         return None

@@ -81,14 +81,7 @@ class Recording:
 class RecordingShape:
     """What one subject's `Recording` holds, without its values.
 
-    Attributes
-    ----------
-    subject : for example ``"sub-01"``
-    trials : table per split, one row a trial
-    voxels : how many
-    table : what is known of the voxels, without what ingest measures
-    times : volumes of a trial's window, None for betas
-    unlabelled : rows without a stimulus
+    The table is what is known of the voxels, without what ingest measures.
     """
 
     subject: str
@@ -96,7 +89,9 @@ class RecordingShape:
     voxels: int
     table: pd.DataFrame
     times: int | None = None
+    """Volumes of a trial's window, None for betas."""
     unlabelled: int = 0
+    """Rows without a stimulus."""
 
     @classmethod
     def of(cls, recording: Recording) -> "RecordingShape":
@@ -122,13 +117,7 @@ class RecordingShape:
 
 @dataclass(frozen=True)
 class Declared:
-    """What a dataset declares of itself, so that it is known before it is here.
-
-    Attributes
-    ----------
-    subjects : those that the config names, or all
-    stimuli : as `Source.stimuli` returns them; captions are as long as the longest
-    """
+    """What a dataset declares of itself, so that it is known before it is here; captions are as long as the longest."""
 
     subjects: tuple[RecordingShape, ...]
     stimuli: pd.DataFrame
@@ -180,18 +169,8 @@ class Source(Protocol):
 def present(path: Path, remedy: str, *, or_run: str = "") -> Path:
     """Return the path of a file that is there.
 
-    Parameters
-    ----------
-    path : Path
-    remedy : str
-        What to do where there is no such file.
-    or_run : str, optional
-        A command that fetches the content of a link as well as datalad does.
-
-    Raises
-    ------
-    SourceMissing
-        The file is absent, or is a link whose content was not fetched.
+    Raises `SourceMissing` where it is absent (`remedy` says what to do), or is a link whose content was not fetched
+    (`or_run` is a command that fetches it as well as datalad does).
     """
     if path.is_symlink() and not path.exists():
         other = f" or '{or_run}'" if or_run else ""
@@ -208,15 +187,7 @@ def stays_inside(name: str) -> bool:
 
 
 def check_inside(name: str, column: str, folder: str, where: object) -> None:
-    """Raise `SourceError` where a name in a table leads out of the folder.
-
-    Parameters
-    ----------
-    name : the name as it is written
-    column : the column that holds it, for the message
-    folder : what the name is relative to, for the message
-    where : the table, or a line of it
-    """
+    """Raise `SourceError` where a name in a table's column leads out of the folder that it is relative to."""
     if not stays_inside(name):
         raise SourceError(
             f"{where}: {column} '{name}' leads out of the folder {folder}/; name a file inside it, without '..' and "
@@ -227,10 +198,7 @@ def check_inside(name: str, column: str, folder: str, where: object) -> None:
 def read_csv(path: Path, required: Sequence[str]) -> pd.DataFrame:
     """Read a CSV file as text columns; a cell that is absent at a row's end is empty.
 
-    Raises
-    ------
-    SourceMissing, SourceError
-        The file is absent, cannot be parsed, or lacks a column, or a column has no name or that of another.
+    Raises `SourceError` where it is absent, cannot be parsed, or lacks a column, or a column has no name or another's.
     """
     if not path.is_file():
         raise SourceMissing(f"{path}: no such table; expected a CSV file with the columns {', '.join(required)}")

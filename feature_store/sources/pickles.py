@@ -48,18 +48,14 @@ class DroppedList(list[Any]):
 
 
 class PickledImage:
-    """An image as a pickle holds it.
-
-    Attributes
-    ----------
-    data : array of the image's voxels, or None where the image only names a file
-    affine : (4, 4) array from voxel indices to mm, or None
-    """
+    """An image as a pickle holds it."""
 
     __slots__ = ("affine", "data")
 
     data: NDArray[Any] | None
+    """The voxels, or None where the image only names a file."""
     affine: NDArray[np.float64] | None
+    """From voxel indices to mm, (4, 4), or None."""
 
     def __init__(self, *_: Any) -> None:
         raise pickle.UnpicklingError("an image that is called")
@@ -86,17 +82,7 @@ class PickledImage:
         return None if self.data is None else self.data.shape
 
     def voxels(self, where: Path) -> NDArray[Any]:
-        """Return the voxels.
-
-        Parameters
-        ----------
-        where : the pickle, for the message
-
-        Raises
-        ------
-        SourceError
-            The image names a file and holds no data; that file is not opened on a pickle's behalf.
-        """
+        """Return the voxels of an image in the pickle `where`; raises `SourceError` where it only names a file."""
         if self.data is None:
             raise SourceError(
                 f"{where}: its image names a file and holds no voxels, expected the voxels themselves; a file that a "

@@ -38,13 +38,7 @@ class VoxelTable:
 
 
 def find_responses(path: Path) -> Path:
-    """Return the file that holds the values, of a kind that is read.
-
-    Raises
-    ------
-    SourceMissing, SourceError
-        There is no such file, or it is of a kind that is not read.
-    """
+    """Return the file that holds the values; raises `SourceError` where there is none of a kind that is read."""
     if path.is_dir():
         within = sorted(file.parent.name for file in path.glob(f"*/{RESPONSES}"))
         advice = f"name a subject's folder, such as {path / within[0]}" if within else "name the file itself"
@@ -77,10 +71,7 @@ def voxel_table(named: Path | None, beside: Path) -> VoxelTable | None:
 def masked_voxels(file: Path, mask: Path | None) -> VoxelTable | None:
     """Return the indices of the voxels where a mask of an image is not zero, in C order; None without a mask.
 
-    Raises
-    ------
-    SourceMissing, SourceError
-        The mask is absent or no image, or the file is none.
+    Raises `SourceError` where the mask is absent or no image, or the file is none.
     """
     if mask is None:
         return None
@@ -91,13 +82,7 @@ def masked_voxels(file: Path, mask: Path | None) -> VoxelTable | None:
 
 
 def read_array(file: Path) -> NDArray[Any]:
-    """Return the array of a `.npy` file, mapped into memory.
-
-    Raises
-    ------
-    SourceError
-        It is no plain array of real numbers.
-    """
+    """Map the array of a `.npy` file into memory; raises `SourceError` where it is no plain one of real numbers."""
     try:
         values: object = np.load(file, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # numpy raises whatever a broken header leads it to
@@ -114,10 +99,7 @@ def read_array(file: Path) -> NDArray[Any]:
 def open_betas(file: Path) -> tuple[Grid, int]:
     """Return the grid of an image of betas, (x, y, z) of one trial or (x, y, z, trial), and its number of trials.
 
-    Raises
-    ------
-    SourceError
-        It is no image, or not of real numbers in three or four dimensions.
+    Raises `SourceError` where it is no image, or not of real numbers in three or four dimensions.
     """
     image = open_image(file)
     _check_numbers(file, image.get_data_dtype())
@@ -138,17 +120,9 @@ def _check_numbers(file: Path, dtype: np.dtype[Any]) -> None:
 
 
 def trial_names(named: Path | None, file: Path, count: int) -> tuple[list[str], list[str]]:
-    """Return the stimulus of every trial, else ``trial-0001``, …, and notes.
+    """Return the stimulus of every trial by the named table or `trials.csv`, else ``trial-0001``, …, and notes.
 
-    Parameters
-    ----------
-    named : Path, optional
-        The table of trials; by default `trials.csv` beside the file, if any.
-
-    Raises
-    ------
-    SourceError
-        The table has not one row a trial, or a name cannot be a file's.
+    Raises `SourceError` where the table has not one row a trial, or a name cannot be a file's.
     """
     numbers = [f"trial-{number:04d}" for number in range(1, count + 1)]
     where = named or file.parent / TRIALS

@@ -25,18 +25,12 @@ Standardise = Literal["none", "psc", "zscore"]
 
 @dataclass(frozen=True)
 class Timing:
-    """When a run's volumes were taken.
-
-    Attributes
-    ----------
-    volumes : how many there are
-    tr_s : the repetition time in seconds
-    start_s : the time of the first volume; not 0 where slice timing was corrected to a later slice
-    """
+    """When a run's volumes were taken, in seconds."""
 
     volumes: int
     tr_s: float
     start_s: float = 0.0
+    """The time of the first volume; not 0 where slice timing was corrected to a later slice."""
 
     @property
     def times_s(self) -> NDArray[np.float64]:
@@ -51,17 +45,12 @@ class Timing:
 
 @dataclass(frozen=True)
 class Events:
-    """The trials of one run.
-
-    Attributes
-    ----------
-    onset_s, duration_s : seconds, shape (trial,); a duration that is not known is NaN
-    places : the file and line of each trial, for messages, such as ``"…_events.tsv line 5"``
-    """
+    """The trials of one run: (trial,) each; a duration that is not known is NaN."""
 
     onset_s: NDArray[np.float64]
     duration_s: NDArray[np.float64]
     places: list[str]
+    """The file and line of each trial, for messages, such as ``"…_events.tsv line 5"``."""
 
 
 def detrended(series: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -72,18 +61,9 @@ def detrended(series: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def standardised(series: NDArray[np.float32], how: Standardise, where: object) -> NDArray[np.float32]:
-    """Return series scaled per voxel; one without a scale (it never varies, or has no mean above 0 for psc) becomes 0.
+    """Return series (time, voxel) scaled per voxel; one without a scale (never varies, no mean above 0 for psc) is 0.
 
-    Parameters
-    ----------
-    series : array of shape (time, voxel)
-    how : str
-        ``"psc"`` is ``100 · (y − mean) / mean``, ``"zscore"`` is ``(y − mean) / sd``, ``"none"`` leaves all as it is.
-    where : what the series was read from, for messages
-
-    Returns
-    -------
-    array of shape (time, voxel), float32
+    ``"psc"`` is ``100 · (y − mean) / mean``, ``"zscore"`` is ``(y − mean) / sd``, ``"none"`` leaves all as it is.
 
     Raises
     ------
@@ -115,15 +95,7 @@ def _refuse_centred(mean: NDArray[np.float32], spread: NDArray[np.float32], wher
 
 
 def refuse_outside(inside: NDArray[np.bool_], events: Events, timing: Timing, what: str) -> None:
-    """Raise `SourceError` for the first event that the run does not cover.
-
-    Parameters
-    ----------
-    inside : array of shape (trial,)
-        Whether the run covers it.
-    what : str
-        What of the event is outside, with a field for its onset, for example ``"its onset, {onset:g} s,"``.
-    """
+    """Raise `SourceError` for the first event that is not inside the run; `what` of it is, with a field ``{onset}``."""
     for index in np.flatnonzero(~inside):
         found = what.format(onset=events.onset_s[index])
         raise SourceError(
@@ -156,13 +128,7 @@ class WindowConfig(Config):
 
 
 def window_volumes(config: WindowConfig, timing: Timing) -> int:
-    """Return how many volumes a window has, the same for all trials.
-
-    Raises
-    ------
-    SourceError
-        The window is shorter than half a repetition time.
-    """
+    """Return the volumes of every window; raises `SourceError` where it is shorter than half a repetition time."""
     count = round((config.stop_s - config.start_s) / timing.tr_s)
     if count < 1:
         raise SourceError(
@@ -175,10 +141,7 @@ def window_volumes(config: WindowConfig, timing: Timing) -> int:
 def first_volumes(events: Events, timing: Timing, config: WindowConfig) -> NDArray[np.int64]:
     """Return each trial's first volume: the first at or after the onset plus ``start_s``, shape (trial,).
 
-    Raises
-    ------
-    SourceError
-        A window begins before the run or ends after it.
+    Raises `SourceError` where a window begins before the run or ends after it.
     """
     delay_s = events.onset_s + config.start_s - timing.start_s
     first = np.ceil((delay_s - ROUNDING_S) / timing.tr_s).astype(np.int64)
@@ -191,24 +154,9 @@ def first_volumes(events: Events, timing: Timing, config: WindowConfig) -> NDArr
 def trial_windows(
     series: NDArray[np.float32], events: Events, timing: Timing, config: WindowConfig, *, where: object = "the run"
 ) -> NDArray[np.float32]:
-    """Cut a run into trials.
+    """Cut a run (time, voxel) into trials: (trial, voxel) where the window is averaged, else (trial, time, voxel).
 
-    Parameters
-    ----------
-    series : array of shape (time, voxel)
-        The run as it was recorded.
-    events, timing : what happened when
-    config : the window
-    where : what the series was read from, for messages
-
-    Returns
-    -------
-    array of shape (trial, voxel) where the window is averaged, else (trial, time, voxel); float32
-
-    Raises
-    ------
-    SourceError
-        See `first_volumes` and `standardised`.
+    Raises `SourceError` as `first_volumes` and `standardised` do; `where` the series was read from is for messages.
     """
     scaled = standardised(detrended(series) if config.detrend else series, config.standardise, where)
     steps = np.arange(window_volumes(config, timing))
@@ -273,15 +221,12 @@ def trial_betas(
     *,
     where: object = "the run",
 ) -> NDArray[np.float32]:
-    """Estimate one response per trial and voxel; see the module's equation.
+    """Estimate one response per trial and voxel by the module's equation.
 
     Parameters
     ----------
-    series : array of shape (time, voxel)
-        The run as it was recorded.
-    events, timing : what happened when
-    config : the model
-    confounds : array of shape (time, confound)
+    series : (time, voxel), the run as it was recorded
+    confounds : (time, confound)
     where : what the series was read from, for messages
 
     Returns
@@ -331,10 +276,7 @@ def trial_weights(
 def trial_regressors(events: Events, timing: Timing, config: GlmConfig) -> NDArray[np.float64]:
     """Return every trial's regressors: (trial, time, basis), the haemodynamic response first, then its derivatives.
 
-    Raises
-    ------
-    SourceError
-        A trial has no duration and the config gives none.
+    Raises `SourceError` where a trial has no duration and the config gives none.
     """
     from nilearn.glm import first_level  # takes seconds, and only those who ingest need it
 

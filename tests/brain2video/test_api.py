@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 import brain2video
+from core.environment import MOVED
 from core.files import read_json
-from core.moved import MOVED
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TINY: dict[str, Any] = {

@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from core.clips import ClipConfig
-from core.errors import SourceError, StoreError
-from feature_store.schema import check_columns
+from core.errors import SourceError
+from feature_store.schema import fault_of_columns
 from feature_store.sources.arrays import Arrays, ArraysConfig
 from feature_store.sources.base import stays_inside
 
@@ -124,12 +124,11 @@ def test_names_that_lead_out_of_a_folder(name: str, inside: bool) -> None:
 
 
 def test_a_store_keeps_columns_whose_names_can_name_folders() -> None:
-    check_columns(["roi", "x", "ncsnr_train", "onset s", "a.b-c"], "voxels")
+    assert fault_of_columns(["roi", "x", "ncsnr_train", "onset s", "a.b-c"]) is None
     for names, message in (
-        (["a", "a"], "voxels: the column 'a' is there twice"),
-        (["c"], "voxels: the column 'c' has a name that the store keeps for itself"),
-        ([""], "voxels: the column '' cannot name a folder"),
-        (["a\n"], "voxels: the column '.*' cannot name a folder"),
+        (["a", "a"], "the column 'a' is there twice"),
+        (["c"], "the column 'c' has a name that the store keeps for itself"),
+        ([""], "the column '' cannot name a folder"),
+        (["a\n"], "the column 'a\n' cannot name a folder"),
     ):
-        with pytest.raises(StoreError, match=f"(?s){message}"):
-            check_columns(names, "voxels")
+        assert str(fault_of_columns(names)).startswith(message)

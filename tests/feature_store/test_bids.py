@@ -15,8 +15,7 @@ from core.clips import ClipConfig, write_clip
 from core.errors import SourceError, SourceMissing
 from feature_store.sources.bids import dataset
 from feature_store.sources.bids.dataset import BidsConfig, RunRows
-from feature_store.sources.bids.events import stimulus_name
-from feature_store.sources.bids.files import Layout, inherited
+from feature_store.sources.bids.files import Layout, inherited, stimulus_name
 from feature_store.sources.settings import SourceConfig
 
 from .faults.bids import (

@@ -5,7 +5,7 @@ import pytest
 from core.code import modules_reached
 from feature_store.sources.arrays import ArraysConfig
 from feature_store.sources.bids.dataset import BidsConfig
-from feature_store.sources.bids.events import SplitConfig
+from feature_store.sources.bids.files import SplitConfig
 from feature_store.sources.bold_moments.dataset import BoldMomentsConfig
 from feature_store.sources.digits69 import Digits69Config
 from feature_store.sources.settings import SourceConfig
@@ -38,4 +38,4 @@ def test_bold_moments_depends_on_every_reader_but_not_on_what_only_downloads() -
     reached = {
         name.removeprefix(prefix) for name in modules_reached(BoldMomentsConfig(path=".")) if name.startswith(prefix)
     }
-    assert reached == {"dataset", "layout", "reader", "regions", "spaces"}
+    assert reached == {"dataset", "layout", "reader", "responses"}

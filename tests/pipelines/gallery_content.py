@@ -12,8 +12,7 @@ from evaluation.report.charts.diagnoses import diagnosis_chart
 from evaluation.report.gallery.page import GalleryFigure, GalleryItem
 from evaluation.report.wording import verdict
 from evaluation.statistics.scores import ROWS, comparisons, report, summarise
-from simulation.draw import draw_jitter, render
-from simulation.world import COLOURS, SHAPES, World
+from simulation.world import COLOURS, SHAPES, World, draw_jitter, render
 
 N, FRAMES, SIDE, FPS = 102, 8, 32, 8 / 3
 MISSING = (4, 11, 40)

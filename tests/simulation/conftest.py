@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from simulation.config import SimulatedClips, SimulationConfig
+from simulation.world import SimulatedClips, SimulationConfig
 from simulation.write import simulate
 
 

@@ -20,9 +20,7 @@ from simulation.brains import (
     opponent,
     simulate_subject,
 )
-from simulation.config import SimulationConfig
-from simulation.draw import draw_jitter, render
-from simulation.world import SPLITS, WORLDS, Combination
+from simulation.world import SPLITS, WORLDS, Combination, SimulationConfig, draw_jitter, render
 
 CONFIG = SimulationConfig(n_train=300, n_test=40, voxels=1000)
 

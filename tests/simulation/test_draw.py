@@ -4,8 +4,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from simulation.draw import PALETTE, RADIUS, draw_clips, draw_jitter, render
-from simulation.world import MOTIONS, SHAPES, TEXTURES, WORLDS, Combination
+from simulation.world import (
+    MOTIONS,
+    PALETTE,
+    RADIUS,
+    SHAPES,
+    TEXTURES,
+    WORLDS,
+    Combination,
+    draw_clips,
+    draw_jitter,
+    render,
+)
 
 STILL = np.zeros((1, 4), dtype=np.float32)
 
@@ -87,7 +97,7 @@ def test_not_square() -> None:
 
 def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, combinations = draw_clips(WORLDS["full"], "zoo", 9, 1, 4, 16, 16)
-    monkeypatch.setattr("simulation.draw.CHUNK_PIXELS", 1)
+    monkeypatch.setattr("simulation.world.CHUNK_PIXELS", 1)
     np.testing.assert_array_equal(draw_clips(WORLDS["full"], "zoo", 9, 1, 4, 16, 16)[0], whole)
     assert (whole.dtype, whole.shape, len(combinations)) == (np.uint8, (9, 4, 16, 16, 3), 9)
 

@@ -8,8 +8,7 @@ import pytest
 from feature_store.noise_ceiling import noise_ceiling
 from feature_store.sources.bold_moments.layout import ROIS
 from simulation.brains import Seen, SimulatedSubject, _places, _smooth_patterns, simulate_subject
-from simulation.config import PUBLISHED_NCSNR, SimulationConfig
-from simulation.draw import render
+from simulation.world import PUBLISHED_NCSNR, SimulationConfig, render
 from simulation.write import shown
 
 CONFIG = SimulationConfig(n_train=200, n_test=20, voxels=1500)

@@ -15,9 +15,7 @@ from core.checkout import CODE_ROOT as ROOT
 from core.files import digest_folder
 from feature_store.sources.bold_moments.layout import ROIS
 from simulation.brains import VENTRAL, Seen, simulate_subject
-from simulation.config import SimulationConfig
-from simulation.draw import render
-from simulation.world import ATTRIBUTES
+from simulation.world import ATTRIBUTES, SimulationConfig, render
 from simulation.write import shown
 
 KNOWN = {"core", "feature_store", "simulation"}
@@ -64,7 +62,7 @@ import sys
 from pathlib import Path
 
 before = set(sys.modules)  # what Python itself loads in this environment
-from simulation.config import SimulationConfig
+from simulation.world import SimulationConfig
 from simulation.write import simulate
 
 simulate(SimulationConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2]))

@@ -12,9 +12,7 @@ from core.files import digest_folder, read_json
 from feature_store.sources.bold_moments.dataset import BoldMomentsConfig
 from feature_store.sources.bold_moments.layout import REST, ROIS
 from simulation.brains import Seen, SimulatedSubject, simulate_subject
-from simulation.config import SimulationConfig
-from simulation.draw import render
-from simulation.world import SPLITS
+from simulation.world import SPLITS, SimulationConfig, render
 from simulation.write import _files, counts_of, imagined, shown, simulate
 
 CONFIG = SimulationConfig(n_train=300, n_test=40, voxels=1000, rest=400)

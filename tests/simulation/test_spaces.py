@@ -22,7 +22,6 @@ from feature_store.sources.bold_moments.layout import (
     WINDOW_ROIS,
 )
 from feature_store.sources.pickles import load_pickle
-from simulation.config import SimulationConfig, Space
 from simulation.spaces import (
     Anatomy,
     Volume,
@@ -34,6 +33,7 @@ from simulation.spaces import (
     surface_columns,
     window_columns,
 )
+from simulation.world import SimulationConfig, Space
 from simulation.write import _files, counts_of, simulate
 
 SPACES: tuple[Space, ...] = ("rois", "MNI152", "fsLR32k", "fsaverage", "windows")

@@ -12,8 +12,7 @@ from core.files import digest_folder, read_json
 from core.progress import listening
 from feature_store.sources.bold_moments.dataset import BoldMoments, BoldMomentsConfig
 from feature_store.sources.bold_moments.layout import ROIS
-from simulation.config import SimulationConfig
-from simulation.draw import render
+from simulation.world import SimulationConfig, render
 from simulation.write import counts_of, shown, simulate
 
 

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.clips import write_clip
-from simulation.draw import draw_clips
-from simulation.world import WORLDS
+from simulation.world import WORLDS, draw_clips
 
 Clips = NDArray[np.uint8]
 

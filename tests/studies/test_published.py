@@ -31,8 +31,7 @@ from core.files import read_json
 from evaluation.statistics.scores import ROWS
 from feature_store import Store
 from models.weights.locate import DOWNLOADED
-from simulation.config import SimulationConfig
-from simulation.world import ATTRIBUTES, GRAMMAR
+from simulation.world import ATTRIBUTES, GRAMMAR, SimulationConfig
 from simulation.write import simulate
 from studies.stores.download import published_weights
 from studies.study import Study, load_study

@@ -32,16 +32,19 @@ from feature_store.sources.base import (
     present,
     stays_inside,
 )
-from feature_store.sources.bids.events import (
+from feature_store.sources.bids.files import (
     FILE_COLUMN,
     MISSING,
     EventsConfig,
+    Layout,
+    Run,
+    bare,
     check_splits,
+    hint,
     read_confounds,
     read_nuisance,
     read_trials,
 )
-from feature_store.sources.bids.files import Layout, Run, bare, hint
 from feature_store.sources.bids.images import (
     AtlasConfig,
     Scan,
@@ -264,8 +267,7 @@ class RunRows:
 
     Parameters
     ----------
-    where : array of shape (row, 2)
-        Each row's run, and its trial in that run.
+    where : (row, 2), each row's run, and its trial in that run
     tail : shape of one row
     read : returns a run's responses, (trial, *tail)
     """

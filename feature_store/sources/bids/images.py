@@ -21,8 +21,7 @@ from core.errors import SourceError
 from core.files import read_json
 from core.progress import track
 from feature_store.sources.base import NO_ROI, ROI_SEPARATOR, present
-from feature_store.sources.bids.events import read_tsv
-from feature_store.sources.bids.files import Run
+from feature_store.sources.bids.files import Run, read_tsv
 from feature_store.sources.timeseries import Timing
 
 TOLERANCE_S = 1e-3
@@ -39,13 +38,7 @@ UNREADABLE = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderD
 
 @dataclass(frozen=True)
 class Grid:
-    """Where an image's voxels lie.
-
-    Attributes
-    ----------
-    shape : how many voxels there are along i, j, k
-    affine : from voxel indices to mm, shape (4, 4)
-    """
+    """Where an image's voxels lie: how many there are along i, j, k, and the affine (4, 4) from indices to mm."""
 
     shape: tuple[int, ...]
     affine: NDArray[np.float64]
@@ -63,10 +56,7 @@ class Scan:
 def open_scan(run: Run) -> Scan:
     """Read a run's header and sidecars.
 
-    Raises
-    ------
-    SourceMissing, SourceError
-        The image is absent, unreadable or not 4-D, or its repetition time is unknown or ambiguous.
+    Raises `SourceError` where the image is absent, unreadable or not 4-D, or its repetition time unknown or ambiguous.
     """
     image = open_image(run.image)
     if len(image.shape) != 4:
@@ -83,13 +73,7 @@ def open_scan(run: Run) -> Scan:
 
 
 def open_scans(runs: Sequence[Run]) -> list[Scan]:
-    """Open runs that belong together: one grid, one repetition time.
-
-    Raises
-    ------
-    SourceError
-        A run differs from the first.
-    """
+    """Open runs that belong together; raises `SourceError` where one has another grid or repetition time."""
     scans = [open_scan(run) for run in runs]
     for scan in scans[1:]:
         remedy = "bring all runs into one space (fMRIPrep does) and set source.derivatives"
@@ -104,13 +88,7 @@ def open_scans(runs: Sequence[Run]) -> list[Scan]:
 
 
 def open_image(path: Path) -> Any:
-    """Open a NIfTI file; its data are not read yet.
-
-    Raises
-    ------
-    SourceMissing, SourceError
-        It is absent or no NIfTI file.
-    """
+    """Open a NIfTI file, whose data are not read yet; raises `SourceError` where it is absent or no NIfTI file."""
     present(path, "fetch the dataset again or fix the setting that names it")
     try:
         return nibabel.load(path)
@@ -119,13 +97,7 @@ def open_image(path: Path) -> Any:
 
 
 def read_values(path: Path) -> NDArray[np.float32]:
-    """Read an image's voxels, scaled as its header demands.
-
-    Raises
-    ------
-    SourceMissing, SourceError
-        It is absent, cut short or no NIfTI file.
-    """
+    """Read an image's voxels, scaled as its header demands; raises `SourceError` where it is cut short or no image."""
     image = open_image(path)
     try:
         return np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"))
@@ -243,18 +215,11 @@ class AtlasConfig(Config):
 
 @dataclass(frozen=True)
 class Voxels:
-    """The voxels of a recording, region by region.
+    """The voxels of a recording, region by region."""
 
-    Attributes
-    ----------
-    indices : i, j and k of every voxel
-    table : roi, i, j, k, x, y, z (mm)
-    origin : where the mask comes from
-    """
-
-    indices: tuple[NDArray[np.int64], ...]
-    table: pd.DataFrame
-    origin: str
+    indices: tuple[NDArray[np.int64], ...]  # i, j and k of every voxel
+    table: pd.DataFrame  # roi, i, j, k, x, y, z (mm)
+    origin: str  # where the mask comes from
 
 
 def find_voxels(scans: Sequence[Scan], mask: str | None, atlas: AtlasConfig | None, root: Path) -> Voxels:
@@ -289,13 +254,7 @@ def find_voxels(scans: Sequence[Scan], mask: str | None, atlas: AtlasConfig | No
 
 
 def read_series(path: Path, voxels: Voxels) -> NDArray[np.float32]:
-    """Read a run's time series: (time, voxel).
-
-    Raises
-    ------
-    SourceError
-        The image is cut short or damaged.
-    """
+    """Read a run's time series: (time, voxel)."""
     return np.ascontiguousarray(read_values(path)[voxels.indices].T)
 
 

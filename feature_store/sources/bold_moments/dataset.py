@@ -36,8 +36,7 @@ from feature_store.sources.bold_moments.layout import (
     ResponseKind,
 )
 from feature_store.sources.bold_moments.reader import Reader
-from feature_store.sources.bold_moments.regions import RoiBetas, Windows
-from feature_store.sources.bold_moments.spaces import SurfaceBetas, VolumeBetas
+from feature_store.sources.bold_moments.responses import RoiBetas, SurfaceBetas, VolumeBetas, Windows
 
 
 class BoldMomentsConfig(Config):

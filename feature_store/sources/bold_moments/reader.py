@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from core.errors import SourceError, SourceMissing
 from core.files import require_space
-from feature_store.sources.base import NO_ROI, ROI_SEPARATOR, SPLITS, TRIAL_COLUMNS, Recording, Split, present
+from feature_store.sources.base import NO_ROI, ROI_SEPARATOR, SPLITS, Recording, Split, declared_trials, present
 from feature_store.sources.bold_moments import layout
 from feature_store.sources.bold_moments.layout import Counts
 from feature_store.sources.pickles import PickledImage, load_pickle
@@ -32,27 +32,16 @@ NAME_OTHER_REGIONS = "download it, or name the regions that are there in source.
 
 
 class Reader(ABC):
-    """Reads one kind of responses.
-
-    Parameters
-    ----------
-    path : the dataset's folder
-    counts : its stimuli and repeats
-    rois : regions as files name them
-
-    Attributes
-    ----------
-    folder : where that kind's subjects lie
-    published : whether this is the published dataset, so that its voxel counts are known
-    """
+    """Reads one kind of responses of the dataset in a folder; ROIs are named as files name them."""
 
     folder: Path
+    """Where that kind's subjects lie."""
 
     def __init__(self, path: Path, counts: Counts, rois: tuple[str, ...]) -> None:
         self.path = path
         self.counts = counts
         self.rois = rois
-        self.published = counts == Counts()
+        self.published = counts == Counts()  # its voxel counts are known then
 
     def subjects(self) -> list[str]:
         """Return the subjects of whom there are responses, sorted."""
@@ -68,20 +57,10 @@ class Reader(ABC):
 
     def trials(self) -> dict[Split, pd.DataFrame]:
         """Return the trials of both splits: stimulus by stimulus, then by repetition."""
-        return {split: self._trials(split) for split in SPLITS}
-
-    def _trials(self, split: Split) -> pd.DataFrame:
-        rows = [(s, r) for s in self.counts.stimuli(split) for r in range(self.counts.repeats(split))]
-        return pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
+        return {split: declared_trials(self.counts.stimuli(split), self.counts.repeats(split)) for split in SPLITS}
 
     def needed(self, subject: str, relative: list[str], remedy: str) -> list[Path]:
-        """Return the paths of files of responses that must be there.
-
-        Raises
-        ------
-        SourceMissing
-            The subject or one of the files is absent; `remedy` ends the message.
-        """
+        """Return the paths of a subject's files; raises `SourceMissing` for one that is absent, with the remedy."""
         folder = self.folder / subject
         if not folder.is_dir():
             raise SourceMissing(f"{folder}: no such subject; download it or fix source.subjects")
@@ -95,16 +74,8 @@ class Reader(ABC):
     def read_pair(self, path: Path, voxels: int | None) -> dict[Split, Stored]:
         """Read the form in which a region's responses are published: one array per split under `BETAS_KEYS`.
 
-        Parameters
-        ----------
-        path : Path
-        voxels : int, optional
-            How many the arrays must have; those of the training array where that is not known.
-
-        Raises
-        ------
-        SourceError
-            The file is no such pair, or its shapes are not as declared, or none of its values is finite.
+        Raises `SourceError` where the file is no such pair, its shapes are not as declared (of as many `voxels` as the
+        training array has where that is not known), or none of its values is finite.
         """
         content = load_pickle(path)
         if not isinstance(content, dict) or (absent := [k for k in layout.BETAS_KEYS.values() if k not in content]):
@@ -151,10 +122,7 @@ def rows_of(array: Stored, start: int, stop: int, columns: NDArray[np.int64] | N
 def allocate(shape: tuple[int, ...]) -> Floats:
     """Return an array to fill: in memory, or in an unnamed temporary file where it would take most of the free memory.
 
-    Raises
-    ------
-    NoSpace
-        It fits neither into memory nor onto the disk of temporary files.
+    Raises `NoSpace` where it fits neither into memory nor onto the disk of temporary files.
     """
     size = math.prod(shape) * np.dtype(np.float32).itemsize
     if size <= psutil.virtual_memory().available // 2:
@@ -261,13 +229,7 @@ class Mask:
 
 
 def read_mask(path: Path) -> Mask:
-    """Read a mask from a NIfTI file.
-
-    Raises
-    ------
-    SourceError
-        The file is no image of a volume.
-    """
+    """Read a mask from a NIfTI file; raises `SourceError` where it is no image of a volume."""
     try:
         image = nib.load(path)
         data, affine = np.asarray(image.dataobj), np.asarray(image.affine, dtype=np.float64)
@@ -284,13 +246,7 @@ def mask_files(reader: Reader, subject: str) -> list[Path]:
 
 
 def find_mask(count: int, where: Path, image: PickledImage | None, files: list[Path], what: str) -> Mask:
-    """Return the mask that has as many voxels as an array: the image beside it, or one of the mask files.
-
-    Raises
-    ------
-    SourceError
-        None has.
-    """
+    """Return the mask that has as many voxels as an array: the image beside it, or one of the mask files."""
     beside = [Mask.of(image, where)] if image is not None and (image.data is not None or not files) else []
     found = []
     for mask in (*beside, *map(read_mask, files)):
@@ -307,17 +263,7 @@ def read_roi(path: Path, size: int | None = None) -> Places:
     """Read a region's index file: voxel indices (n, 3), index into the flattened mask, mask image.
 
     The index may count the voxels of the volume or those of the mask; either must agree with the voxel indices.
-
-    Parameters
-    ----------
-    path : Path
-    size : int, optional
-        How many voxels the region must have.
-
-    Raises
-    ------
-    SourceMissing, SourceError
-        The file is absent, or its parts contradict each other.
+    Raises `SourceError` where the file is absent, has not `size` voxels, or its parts contradict each other.
     """
     content = load_pickle(path)
     if not isinstance(content, list | tuple) or len(content) < 3 or not isinstance(content[2], PickledImage):
@@ -408,13 +354,7 @@ class Ceilings:
         return [path for paths in self.columns(subject).values() for path in paths]
 
     def read(self, path: Path, voxels: int | None = None) -> tuple[Floats, PickledImage | None]:
-        """Return a file's ncsnr, and the mask image beside it where there is one.
-
-        Raises
-        ------
-        SourceError
-            The file holds no ncsnr, or not that of so many voxels.
-        """
+        """Return a file's ncsnr, of so many voxels, and the mask image beside it where there is one."""
         content = load_pickle(path)
         if not isinstance(content, list | tuple) or len(content) < 2 or not isinstance(content[0], np.ndarray):
             raise SourceError(f"{path}: expected ncsnr and noise ceiling, an array each; fetch the file again")

@@ -41,26 +41,17 @@ CLIP_S = (2.5, 3.5)
 
 @dataclass(frozen=True)
 class Request:
-    """The part of the dataset that a user asks for; see `request`, which checks it.
-
-    Attributes
-    ----------
-    subjects : tuple of str
-        For example ``"sub-01"``.
-    kinds : which responses
-    rois : tuple of str
-        To which regions the responses that go by region are narrowed; all of them where it is empty.
-    coordinates : bool
-        Whether the regions' voxel indices, the noise ceilings and the masks come with the regions.
-    everything : bool
-        Whether whole folders are wanted, with what no reader here needs.
-    """
+    """The part of the dataset that a user asks for; see `request`, which checks it."""
 
     subjects: tuple[str, ...]
+    """For example ``"sub-01"``."""
     kinds: tuple[ResponseKind, ...]
     rois: tuple[str, ...] = ()
+    """To which regions the responses that go by region are narrowed; all of them where it is empty."""
     coordinates: bool = False
+    """Whether the regions' voxel indices, the noise ceilings and the masks come with the regions."""
     everything: bool = False
+    """Whether whole folders are wanted, with what no reader here needs."""
 
     def wanted(self) -> dict[str, tuple[str, ...]]:
         """Return patterns of the files that this means by their folder, the annotations included; none means all."""
@@ -97,14 +88,9 @@ def request(
 
     Parameters
     ----------
-    subjects : sequence of str
-        ``"1"`` or ``"sub-01"``; none means all ten where `everything` is wanted.
-    rois : sequence of str
-        Region names; without a side both are meant, ``lEBA`` is the left one only.
-    responses : sequence of str
-        Of `KINDS`; ``rois`` where regions are named and nothing else that goes by region.
-    coordinates, everything : bool
-        See `Request`.
+    subjects : ``"1"`` or ``"sub-01"``; none means all ten where `everything` is wanted
+    rois : region names; without a side both are meant, ``lEBA`` is the left one only
+    responses : of `KINDS`; ``rois`` where regions are named and nothing else that goes by region
 
     Raises
     ------
@@ -214,22 +200,8 @@ def how_to_get_clips(folder: Path | str) -> str:
 def check_clips(folder: Path, counts: Counts | None = None) -> list[str]:
     """Compare a folder of clips with what was published, by their names and by the length that each file gives.
 
-    Parameters
-    ----------
-    folder : Path
-        With ``train/0001.mp4`` to ``test/1102.mp4``.
-    counts : Counts, optional
-        Of a dataset in this layout; by default the published ones.
-
-    Returns
-    -------
-    findings : list of str
-        One line per kind of fault and split, which names the first clip of it; empty where all is well.
-
-    Raises
-    ------
-    SourceMissing
-        There is no such folder.
+    Returns one line per kind of fault and split, which names the first clip of it; raises `SourceMissing` where there
+    is no such folder.
     """
     if not folder.is_dir():
         raise SourceMissing(f"{folder}: no such folder; {how_to_get_clips(folder)}")
