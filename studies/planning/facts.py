@@ -21,7 +21,7 @@ from feature_store.sources.base import SPLITS, STIMULUS_COLUMNS, RecordingShape,
 from feature_store.sources.bold_moments.dataset import BoldMomentsConfig
 from feature_store.sources.digits69 import Digits69Config
 from feature_store.sources.settings import SourceConfig
-from simulation.config import SimulationConfig
+from simulation.world import SimulationConfig
 from studies.study import Study
 
 Origin = Literal["looked at in the source", "as the store holds it", "declared by the dataset", "supposed"]
