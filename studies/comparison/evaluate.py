@@ -20,23 +20,26 @@ from core.clips import video_files
 from core.code import code_digest
 from core.config import Config
 from core.errors import ConfigError
-from core.files import digest_file, digest_files, digest_json, read_json, staged_folder, write_json
+from core.files import digest_file, digest_files, digest_json, read_json, write_json
 from core.progress import report as progress
 from core.progress import track
 from evaluation.metrics import metric
 from evaluation.report.gallery.page import page_digest
 from evaluation.statistics import scores
 from models.classifiers.settings import JudgesConfig
-from studies.comparison.sampling import Sampling, alignment_notes, fps_of, sampling_of
 from studies.comparison.score import score_pairs, write_folder_pictures, write_scored
 from studies.comparison.videos import (
     DECODED,
     SEEN_CAPTION,
     STIMULUS,
     Paired,
+    Sampling,
+    alignment_notes,
     folders_of,
+    fps_of,
     pair,
     read_captions,
+    sampling_of,
     videos_in,
 )
 from studies.runs import (
@@ -47,12 +50,11 @@ from studies.runs import (
     VALUES,
     VIDEOS,
     file_digests,
-    find_run,
-    git_commit,
+    place_run,
     publish_latest,
-    run_name,
+    staged_run,
 )
-from studies.scoring.views import revisions_of
+from studies.scoring import revisions_of
 
 
 class EvaluationRequest(Config):
@@ -169,8 +171,7 @@ def _place(request: EvaluationRequest, name: str, fingerprint: str) -> tuple[Pat
     """
     if request.output is None:
         runs = project_root() / "outputs" / EVALUATIONS / name
-        current = find_run(runs, MANIFEST, fingerprint)
-        return current or runs / run_name(fingerprint), current is not None
+        return place_run(runs, MANIFEST, fingerprint)
     folder = request.output.resolve()
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{request.output}: is a file; name a folder")
@@ -245,7 +246,7 @@ def _write(
     metrics = scores.report(name, folder.name, len(scored.stimuli), **report)
     values = _with_missing({"study": name, "run": folder.name, **scored.table.record(scored.stimuli)}, paired)
     fps = fps_of(paired, sampling)
-    with staged_folder(folder) as building:
+    with staged_run(folder, MANIFEST, record) as building:
         write_scored(building, scored, sampling, fps=fps)
         if captions is not None:
             seen = "" if captions.seen is None else captions.seen
@@ -254,8 +255,6 @@ def _write(
         write_json(building / METRICS, metrics)
         write_json(building / VALUES, values)
         write_folder_pictures(building, name, scored, metrics, fps=fps)
-        more = {"run": folder.name, "git_commit": git_commit(), "files": file_digests(building)}
-        write_json(building / MANIFEST, {**record, **more})
 
 
 def _place_of(folder: Path) -> str:

@@ -27,10 +27,20 @@ from evaluation.statistics.scores import MEAN, NEAREST, RECONSTRUCTION, Table, V
 from evaluation.statistics.spaces import NEEDS_OF_A_FOLDER, centre, centred, why_skipped
 from models.classifiers.judges import resized
 from models.classifiers.settings import JudgesConfig
-from studies.comparison.sampling import Clips, Sampling, black_note, read_made, read_shown, read_whole
-from studies.comparison.videos import Captions, Paired, probe_all, videos_in
+from studies.comparison.videos import (
+    Captions,
+    Clips,
+    Paired,
+    Sampling,
+    black_note,
+    probe_all,
+    read_made,
+    read_shown,
+    read_whole,
+    videos_in,
+)
 from studies.runs import GALLERY, SEEN, SHEET, VIDEOS
-from studies.scoring.views import Viewer, load_judges
+from studies.scoring import Viewer, load_judges
 
 Array = NDArray[Any]
 Embed = Callable[[Clips], Array]

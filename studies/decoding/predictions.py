@@ -1,6 +1,6 @@
 """Predictions of fitted models for the test stimuli, beside the truth."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import StoreError
-from evaluation.statistics.controls import mean_prediction
+from core.seeds import seed_for
+from evaluation.statistics import scores
+from evaluation.statistics.controls import mean_prediction, shuffle_stimuli
 from feature_store import Store
 from feature_store.rows import select
 from models.decoders.build import Encoder, Regressor, predict_stimuli
@@ -178,6 +180,14 @@ def _halves(
         order = list(dict.fromkeys(trials))
         halves.append(predicted[[row_of[order[row]] for row in in_order]])
     return halves[0], halves[1]
+
+
+def shuffled_scores(
+    score: Callable[[Array], scores.Values], predicted: Array, permutations: int, seed: int
+) -> scores.Values:
+    """Score one subject's predictions in shuffled orders: the mean over several, as one of few stimuli is noisy."""
+    seeds = [seed_for(seed, "shuffled brain", index) for index in range(permutations)]
+    return scores.average([score(predicted[shuffle_stimuli(len(predicted), own)]) for own in seeds])
 
 
 def common_stimuli(stimuli: dict[str, list[str]]) -> str:

@@ -11,10 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from core.checkout import relative_to_root
 from core.code import code_digest
-from core.files import digest_file, digest_json, staged_folder, write_json
-from core.progress import report as progress
+from core.files import digest_file, digest_json, write_json
 from evaluation.report.gallery.page import page_digest
 from evaluation.statistics import scores
 from feature_store import Store
@@ -31,7 +29,6 @@ from studies.reconstruction.provenance import (
     write_videos,
 )
 from studies.reconstruction.score import Judged, judge
-from studies.references import ReconstructionRef
 from studies.regions.run import current_regions
 from studies.registry.production import require_same_targets, require_trained_on
 from studies.runs import (
@@ -43,13 +40,12 @@ from studies.runs import (
     SEEN,
     VALUES,
     VIDEOS,
-    file_digests,
-    find_run,
-    git_commit,
+    ReconstructionRef,
+    place_run,
     publish_latest,
-    run_name,
+    staged_run,
 )
-from studies.scoring.views import revisions_of
+from studies.scoring import revisions_of
 from studies.study import Study
 
 
@@ -57,19 +53,16 @@ def reconstruct(study: Study, chosen: ModelSet) -> ReconstructionRef:
     """Render and score the test stimuli with a model set, unless there is a run that is up to date."""
     nothing = study.why_nothing_to_render()
     if nothing is not None:
-        return ReconstructionRef(study=study.study, run="", folder="", digest="", note=nothing, fresh=True)
+        return ReconstructionRef.to_nothing(study.study, nothing)
     plan = planned(study, chosen)
-    current = find_run(study.outputs, MANIFEST, plan.fingerprint)
-    folder = current or study.outputs / run_name(plan.fingerprint)
-    if current is None:
+    folder, fresh = place_run(study.outputs, MANIFEST, plan.fingerprint, "reconstruction")
+    if not fresh:
         judged = judge(study, Store(study.store), chosen, plan.origin.subject)
         more = {} if study.evaluation.folds is None else _cross_validation(chosen)
         _write(folder, chosen, plan, judged, study.clips.fps, more)
-    else:
-        progress(f"reconstruction {folder.name} is up to date", 1, 1)
     publish_latest(folder)
     log_run(folder, chosen)
-    return reference_to(study.study, folder, METRICS, fresh=current is not None)
+    return ReconstructionRef.to(study.study, folder, METRICS, fresh=fresh)
 
 
 @dataclass(frozen=True)
@@ -137,30 +130,16 @@ def _write(folder: Path, chosen: ModelSet, plan: Planned, judged: Judged, fps: f
     values = {"study": config["study"], "run": folder.name, **named, **judged.table.record(judged.stimuli)}
     columns = {"decoded": rendered.captions or "", "nearest": rendered.nearest or ""}
     captions = pd.DataFrame({"stimulus": judged.stimuli, "seen": judged.captions, **columns})
-    with staged_folder(folder) as building:
+    with staged_run(folder, MANIFEST, plan.record) as building:
         write_videos(building / VIDEOS, config, plan.origin, rendered, judged.stimuli)
         write_seen(building / SEEN, config, judged.seen, judged.stimuli)
         captions.to_csv(building / CAPTIONS, index=False)
         write_json(building / METRICS, metrics)
         write_json(building / VALUES, values)
         write_pictures(building, fps, judged, metrics, plan.origin, plan.regions)
-        about = {"run": folder.name, "git_commit": git_commit(), "files": file_digests(building)}
-        write_json(building / MANIFEST, {**plan.record, **about})
 
 
 def _cross_validation(chosen: ModelSet) -> dict[str, Any]:
     """Return what training reported of its cross-validation, to be shown beside the test scores."""
     report = json.loads(read_artifact(chosen, SCORES))
     return {"cross_validation": report["cross_validation"]} if "cross_validation" in report else {}
-
-
-def reference_to(study: str, folder: Path, file: str, *, fresh: bool) -> ReconstructionRef:
-    """Return the reference to a run on disk, by the digest of one of its files."""
-    return ReconstructionRef(
-        study=study,
-        run=folder.name,
-        folder=relative_to_root(folder),
-        digest=digest_file(folder / file),
-        note="",
-        fresh=fresh,
-    )

@@ -23,8 +23,7 @@ from models.registry.production import fetch
 from models.registry.sets import ModelSet
 from studies.decoding.predictions import Predictions, predict_test_roles, stimuli_trained_on
 from studies.decoding.render import Rendered, Renderer, RoleArrays, renderer_of
-from studies.scoring.leaks import find_leaks
-from studies.scoring.views import Viewer, load_judges, views_of_targets
+from studies.scoring import Viewer, find_leaks, load_judges, views_of_targets
 from studies.stores.clip_reading import read_clips
 from studies.study import Study
 

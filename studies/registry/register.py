@@ -12,8 +12,7 @@ from feature_store import Store
 from models.decoders.build import load_encoder, load_regressor
 from models.registry.register import register
 from models.registry.sets import ENCODER, ModelSet, TrainedSet, find_registered
-from studies.references import TrainingRef
-from studies.runs import CURVES, PICTURES, RECORD, SCORES, VALIDATION
+from studies.runs import CURVES, PICTURES, RECORD, SCORES, VALIDATION, TrainingRef
 from studies.study import Study
 from studies.training.routes import validation_summary
 

@@ -26,7 +26,7 @@ from feature_store.sources.base import SPLITS, Source
 from feature_store.sources.settings import SourceConfig
 from feature_store.writer import is_published
 from simulation.write import is_there, simulate
-from studies.references import GroupRef
+from studies.runs import GroupRef
 from studies.stores.ingestion import write_responses
 from studies.stores.pictures import picture_of_responses
 from studies.study import Study

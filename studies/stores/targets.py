@@ -17,7 +17,7 @@ from feature_store.sources.base import Source
 from feature_store.sources.settings import SourceConfig
 from feature_store.writer import is_published
 from models.extractors.settings import ExtractorConfig
-from studies.references import GroupRef
+from studies.runs import GroupRef
 from studies.stores.clip_reading import read_clips
 from studies.stores.extraction import LOADING, ExtractionTask, torch_threads, write_targets
 from studies.stores.pictures import picture_of_targets

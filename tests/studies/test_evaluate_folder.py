@@ -12,8 +12,7 @@ from core.files import read_json
 from evaluation.metrics import metric, metric_names
 from models.classifiers.settings import JudgesConfig
 from studies.comparison.evaluate import EvaluationRef, EvaluationRequest, evaluate_folder, name_of
-from studies.comparison.sampling import read_made, read_shown, sampling_of
-from studies.comparison.videos import pair
+from studies.comparison.videos import pair, read_made, read_shown, sampling_of
 from studies.runs import file_digests
 
 from .peer import draw, names, noisy, write_captions, write_mp4s
