@@ -151,10 +151,8 @@ def find_run(runs: Path, record: str, fingerprint: str) -> Path | None:
 
     Parameters
     ----------
-    runs : Path
-        The folder of the runs.
-    record : str
-        The file in each that holds its `fingerprint` and the digests of its `files`.
+    runs : the folder of the runs
+    record : the file in each that holds its `fingerprint` and the digests of its `files`
     """
     for path in sorted(runs.glob(f"[0-9]*/{record}"), reverse=True):
         try:
@@ -175,8 +173,7 @@ def place_run(runs: Path, record: str, fingerprint: str, what: str = "") -> tupl
 
     Parameters
     ----------
-    what : str
-        What is reported to be up to date, where it is.
+    what : what is reported to be up to date, where it is
     """
     current = find_run(runs, record, fingerprint)
     if current is not None and what:

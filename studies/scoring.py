@@ -65,11 +65,8 @@ class Viewer:
 
     Parameters
     ----------
-    judges : Judges
-    targets : sequence of TargetView
-        Of the stimuli that are scored, in their order.
-    known : sequence of str
-        Captions of the training stimuli, whose mean embedding is what all captions share.
+    targets : of the stimuli that are scored, in their order
+    known : captions of the training stimuli, whose mean embedding is what all captions share
     """
 
     def __init__(self, judges: Judges, targets: Sequence[TargetView] = (), known: Sequence[str] = ()) -> None:
@@ -171,12 +168,9 @@ def find_leaks(
 
     Parameters
     ----------
-    source : Source
-        Where the clips lie.
-    clips : ClipConfig
-        How the study reads them: the same seconds and the same fit are compared.
-    target : Targets
-        Any of the store's; its tables hold the captions.
+    source : where the clips lie
+    clips : how the study reads them: the same seconds and the same fit are compared
+    target : any of the store's; its tables hold the captions
     test, train : stimuli
         The ones that are scored, and the ones that the models were trained on.
 

@@ -261,10 +261,8 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
 
     Parameters
     ----------
-    path : str or Path
-        The YAML, as given, or relative to the checkout.
-    overrides : sequence of str
-        ``key.path=value``; the value is read as YAML.
+    path : the YAML, as given, or relative to the checkout
+    overrides : ``key.path=value``; the value is read as YAML
 
     Raises
     ------

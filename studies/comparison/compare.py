@@ -64,14 +64,10 @@ def compare_runs(
 
     Parameters
     ----------
-    first, second : str or Path
-        Folders, or names of runs under `outputs/`; see `find`. Differences are second minus first.
-    row : str
-        The row of both that is compared.
-    seed : int
-        Of the intervals and permutations.
-    output : Path, optional
-        Where the comparison is written.
+    first, second : folders, or names of runs under `outputs/`; see `find`. Differences are second minus first.
+    row : the row of both that is compared
+    seed : of the intervals and permutations
+    output : where the comparison is written
 
     Raises
     ------

@@ -162,13 +162,7 @@ def _captions_file(request: EvaluationRequest) -> Path | None:
 
 
 def _place(request: EvaluationRequest, name: str, fingerprint: str) -> tuple[Path, bool]:
-    """Return the folder of an evaluation, and whether it is there already, undamaged.
-
-    Raises
-    ------
-    ConfigError
-        The folder that was named holds something else.
-    """
+    """Return the folder of an evaluation, and whether it is there already, undamaged."""
     if request.output is None:
         runs = project_root() / "outputs" / EVALUATIONS / name
         return place_run(runs, MANIFEST, fingerprint)

@@ -109,13 +109,10 @@ def score_pairs(
 
     Parameters
     ----------
-    training : Path, optional
-        A folder of the clips that the model was trained on.
+    training : a folder of the clips that the model was trained on
     metrics : `space.metric` or bare names; where empty, all but those that are computed only where they are named
-    seed : int
-        Of the shuffled brain and of the intervals.
-    whole : bool
-        See `read_made`.
+    seed : of the shuffled brain and of the intervals
+    whole : see `read_made`
 
     Raises
     ------
@@ -194,11 +191,8 @@ class TrainingClips:
 
     Parameters
     ----------
-    folder : Path
-        Of videos; see `studies.comparison.videos.videos_in`.
-    sampling : Sampling
-    embed : callable, optional
-        Clips (n, frame, height, width, 3) to embeddings (n, width), by which they are compared; by pixels without.
+    folder : of videos; see `studies.comparison.videos.videos_in`
+    embed : clips (n, frame, height, width, 3) to embeddings (n, width), by which they are compared; by pixels without
     """
 
     def __init__(self, folder: Path, sampling: Sampling, embed: Embed | None = None) -> None:

@@ -291,8 +291,7 @@ def read_made(paired: Paired, sampling: Sampling, *, whole: bool = False) -> Cli
 
     Parameters
     ----------
-    whole : bool
-        Stretch every video over the truth's duration, whatever its own. A video of unknown duration always is.
+    whole : stretch every video over the truth's duration, whatever its own. A video of unknown duration always is.
     """
     windows = [_window(paired.made[name], None if whole else paired.shown[name]) for name in paired.stimuli]
     return _read([paired.made[name] for name in paired.stimuli], windows, sampling, "reading what was made")

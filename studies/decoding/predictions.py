@@ -31,7 +31,6 @@ class Predictions:
 
     Attributes
     ----------
-    stimuli : list of str
     predicted, truth : (stimulus, …) float32; predictions are averaged over repetitions
     mean : (stimulus, …) the mean of the training targets, for every stimulus
     groups : the stimuli's classes, or None where the study has none
@@ -62,12 +61,9 @@ def predict_test(
 
     Parameters
     ----------
-    rois : list of str, optional
-        The regions the encoder was trained on.
-    trained_on : collection of str
-        The training stimuli whose targets' mean is the control; see `stimuli_trained_on`.
-    halves : bool
-        Whether to predict from either half of the repetitions as well.
+    rois : the regions the encoder was trained on
+    trained_on : the training stimuli whose targets' mean is the control; see `stimuli_trained_on`
+    halves : whether to predict from either half of the repetitions as well
 
     Raises
     ------

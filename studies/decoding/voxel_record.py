@@ -145,12 +145,9 @@ def record_voxels(
 
     Parameters
     ----------
-    rois : list of str or None
-        The regions that training takes, None for all voxels.
-    stimuli : collection of str, optional
-        The stimuli whose trials training takes; all by default.
-    scale : VoxelScale, optional
-        That of an encoder fitted on these trials, which saves reading them again.
+    rois : the regions that training takes, None for all voxels
+    stimuli : the stimuli whose trials training takes; all by default
+    scale : that of an encoder fitted on these trials, which saves reading them again
 
     Raises
     ------

@@ -150,8 +150,7 @@ def made_from(study: Study, store: Store, chosen: ModelSet, subject: str, respon
 
     Parameters
     ----------
-    responses : Input
-        `stored_input` returns those of the store.
+    responses : `stored_input` returns those of the store
     """
     roles, captioner = study.roles.regressed(), study.captioner_of_b()
     return MadeFrom(
@@ -201,8 +200,7 @@ def write_videos(
 
     Parameters
     ----------
-    config : dict
-        The study, as `portable` returns it.
+    config : the study, as `portable` returns it
     """
     commit = git_commit()
     for index, stimulus in track(list(enumerate(stimuli)), "writing videos"):

@@ -6,6 +6,7 @@ decide.
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -56,27 +57,28 @@ def explain(video: Path) -> Lines:
         The file is absent, no video, or carries no provenance.
     """
     provenance = read_provenance(video)
-    lines = [
+    try:
+        shown = _reconstructed(provenance, provenance.made_from)
+    except (KeyError, TypeError) as error:
+        raise SourceError(
+            f"{video}, provenance: its inputs and its study do not fit ({error}); it was changed, take the video "
+            "as it was written"
+        ) from error
+    return [
         ("title", read_metadata(video).get("title", provenance.title)),
         ("study", provenance.study),
         ("stimulus", provenance.stimulus),
+        *shown,
+        ("git commit", provenance.git_commit),
+        ("file", written_as(video)),
     ]
-    if provenance.made_from is None:
-        lines.append(("shows", "what was seen"))
-    else:
-        try:
-            lines += _reconstructed(provenance, provenance.made_from)
-        except (KeyError, TypeError) as error:
-            raise SourceError(
-                f"{video}, provenance: its inputs and its study do not fit ({error}); it was changed, take the video "
-                "as it was written"
-            ) from error
-    return [*lines, ("git commit", provenance.git_commit), ("file", written_as(video))]
 
 
-def _reconstructed(provenance: Provenance, origin: MadeFrom) -> Lines:
-    """Return the lines on a reconstruction."""
+def _reconstructed(provenance: Provenance, origin: MadeFrom | None) -> Lines:
+    if origin is None:
+        return [("shows", "what was seen")]
     kind = "file" if origin.input.kind == "file" else "stored"
+    captioner = "none" if origin.captioner is None else str(origin.captioner.get("kind", "unknown"))
     machine = origin.machine
     threads = f"{machine.threads} threads, {machine.blas_threads} of BLAS"
     versions = f"torch {machine.torch}, numpy {machine.numpy}, av {machine.av}"
@@ -88,7 +90,7 @@ def _reconstructed(provenance: Provenance, origin: MadeFrom) -> Lines:
         *_models(provenance.study, origin),
         *_targets(provenance, origin),
         ("generator", _generator(origin)),
-        ("captioner", _with_revision(_kind(origin.captioner), origin.captioner_revision)),
+        ("captioner", _with_revision(captioner, origin.captioner_revision)),
         ("seed", str(origin.seed)),
         ("rendered with", ", ".join(provenance.rendered_with) or "by itself"),
         ("machine", f"{machine.gpu or machine.processor}, {threads}; {versions}"),
@@ -97,19 +99,14 @@ def _reconstructed(provenance: Provenance, origin: MadeFrom) -> Lines:
 
 
 def _models(study: str, origin: MadeFrom) -> Lines:
-    production = _production(study, list(origin.models.versions))
-    lines = []
+    production, lines = _production(study, list(origin.models.versions)), []
     for part, number in origin.models.versions.items():
-        digest = origin.models.digests.get(part, "digest unknown")[:SHORT]
-        state = "" if production is None else _state(number, production[part])
+        digest, state = origin.models.digests.get(part, "digest unknown")[:SHORT], ""
+        if production is not None:
+            now = "empty" if production[part] is None else f"v{production[part]}"
+            state = ", in production" if production[part] == number else f", not in production, which is {now}"
         lines.append((part, f"v{number} ({digest}){state}"))
     return lines
-
-
-def _state(number: int, production: int | None) -> str:
-    if production == number:
-        return ", in production"
-    return f", not in production, which is {'empty' if production is None else f'v{production}'}"
 
 
 def _production(study: str, parts: list[str]) -> dict[str, int | None] | None:
@@ -117,20 +114,17 @@ def _production(study: str, parts: list[str]) -> dict[str, int | None] | None:
     database = local_database(os.environ.get("MLFLOW_TRACKING_URI", ""))
     if database is not None and not database.exists():
         return None  # looking must not set one up
-    try:
+    with suppress(Brain2VideoError):
         versions = aliased(study, parts)
-    except Brain2VideoError:
-        return None
-    return {part: int(version.version) if version else None for part, version in versions.items()}
+        return {part: int(version.version) if version else None for part, version in versions.items()}
+    return None
 
 
-def _targets(provenance: Provenance, origin: MadeFrom) -> Lines:
-    lines = []
+def _targets(provenance: Provenance, origin: MadeFrom) -> Iterator[tuple[str, str]]:
     for role, digest in origin.targets.items():
         name = provenance.config["roles"][role]
         extractor, revision = provenance.config["targets"][name]["extractor"], origin.extractors[name]
-        lines.append((f"target of {role}", f"{name} ({digest[:SHORT]}) by {extractor}, revision {revision[:SHORT]}"))
-    return lines
+        yield f"target of {role}", f"{name} ({digest[:SHORT]}) by {extractor}, revision {revision[:SHORT]}"
 
 
 def _generator(origin: MadeFrom) -> str:
@@ -138,10 +132,6 @@ def _generator(origin: MadeFrom) -> str:
         return "none: z is decoded directly"
     known = [f"{key} {origin.generator[key]}" for key in ("strength", "steps", "guidance") if key in origin.generator]
     return _with_revision(", ".join(known), origin.generator_revision)
-
-
-def _kind(settings: dict[str, Any] | None) -> str:
-    return "none" if settings is None else str(settings.get("kind", "unknown"))
 
 
 def _with_revision(text: str, revision: str | None) -> str:
@@ -164,27 +154,19 @@ def written_as(video: Path) -> str:
     return AS_WRITTEN if digest_file(video) == digest else "differs from its manifest"
 
 
-SHORT = 12
 REGISTRY = "set MLFLOW_TRACKING_URI to the registry that it was made with"
 
 
 @dataclass(frozen=True)
 class Reproduced:
-    """The reproduction of a video.
-
-    Attributes
-    ----------
-    output : the new file
-    output_sha256 : its SHA-256
-    difference : the first one, of the metadata, of a frame or of the encoding only; empty where both files have the
-        same bytes
-    notes : what changed since the video was made: code, commit, machine, the file itself
-    """
+    """A video that was made again."""
 
     output: Path
     output_sha256: str
     difference: str
+    """The first one, of the metadata, of a frame or of the encoding only; empty where both have the same bytes."""
     notes: list[str]
+    """What changed since the video was made: code, commit, machine, the file itself."""
 
     @property
     def identical(self) -> bool:
@@ -194,8 +176,6 @@ class Reproduced:
 
 @dataclass(frozen=True)
 class _Original:
-    """A reconstruction with its provenance, its inputs, and the study that it carries."""
-
     video: Path
     provenance: Provenance
     origin: MadeFrom
@@ -207,12 +187,9 @@ def reproduce(video: Path, output: Path | None = None, *, responses: Path | None
 
     Parameters
     ----------
-    video : Path
-        An mp4 that a reconstruction wrote.
-    output : Path, optional
-        Where to write; by default ``outputs/<study>/reproduced/<stimulus>.mp4``. Never a file of a run.
-    responses : Path, optional
-        The file that the video was made from, where it was never stored; by default the run's own copy of it.
+    video : an mp4 that a reconstruction wrote
+    output : where to write; by default ``outputs/<study>/reproduced/<stimulus>.mp4``. Never a file of a run.
+    responses : the file that the video was made from, where it was never stored; by default the run's own copy of it
 
     Raises
     ------
@@ -264,7 +241,6 @@ def _original(video: Path) -> _Original:
 
 
 def _registered(original: _Original) -> ModelSet:
-    """Return the versions that the video names, which must have the digests that it names."""
     study, models, versions = original.study.study, original.origin.models, {}
     for part in original.study.parts:
         name, number = model_name(study, part), models.versions[part]
@@ -318,7 +294,6 @@ def _responses_file(original: _Original, given: Path | None) -> NewFile | None:
 
 
 def _require_same_inputs(original: _Original, now: MadeFrom) -> None:
-    """Raise where an input of the video is another one here. Models were compared when they were looked up."""
     at_commit, roles = _at_commit(original.provenance), original.study.roles.regressed()
     stored = f"run 'dvc checkout' at its commit: {at_commit}"
     weights = f"bring those weights back: {at_commit}"
@@ -376,7 +351,6 @@ def _predicted(
 
 
 def _output(original: _Original, output: Path | None) -> Path:
-    """Return where to write, which is no file of a run."""
     stimulus = original.provenance.stimulus
     if Path(stimulus).name != stimulus:
         raise SourceError(f"{original.video}: its stimulus {stimulus!r} cannot name a file; it was changed")
@@ -433,10 +407,9 @@ def _notes(original: _Original, now: MadeFrom) -> list[str]:
     if then != (here := git_commit()):
         notes.append(f"the git commit was {then}, is {here} now")
     for field, before, after in _differences(original.origin, now, set(MadeFrom.model_fields) - {"code", "machine"}):
-        if field == "code":
-            notes.append(f"the code that makes videos was {before[:SHORT]}, is {after[:SHORT]} now")
-        else:
-            notes.append(f"the machine's {field.partition('.')[2]} was {before}, is {after} now")
+        what = "code that makes videos" if field == "code" else f"machine's {field.partition('.')[2]}"
+        was, is_now = (before[:SHORT], after[:SHORT]) if field == "code" else (before, after)
+        notes.append(f"the {what} was {was}, is {is_now} now")
     return notes
 
 

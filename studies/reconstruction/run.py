@@ -67,18 +67,13 @@ def reconstruct(study: Study, chosen: ModelSet) -> ReconstructionRef:
 
 @dataclass(frozen=True)
 class Planned:
-    """The inputs, settings and code of a reconstruction that is not made yet.
-
-    Attributes
-    ----------
-    origin : MadeFrom
-    record : all of it, JSON-able
-    regions : the folder of the decoding from each ROI that the gallery shows, where there is one
-    """
+    """The inputs, settings and code of a reconstruction that is not made yet."""
 
     origin: MadeFrom
     record: dict[str, Any]
+    """All of it, JSON-able."""
     regions: Path | None
+    """The folder of the decoding from each ROI that the gallery shows, where there is one."""
 
     @property
     def fingerprint(self) -> str:

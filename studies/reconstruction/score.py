@@ -134,11 +134,8 @@ class ControlRows:
 
     Parameters
     ----------
-    target : Targets
-        The stored z.
-    read : callable
-        Returns the clips of some stimuli, (n, frame, height, width, 3) uint8.
-    renderer : Renderer
+    target : the stored z
+    read : returns the clips of some stimuli, (n, frame, height, width, 3) uint8
     predictions : by role, those of the test stimuli, with their halves
     training : the stimuli that the models were trained on
     """

@@ -56,8 +56,7 @@ def decode_regions(study: Study, *, require: bool = True) -> RegionsRef:
 
     Parameters
     ----------
-    require : bool
-        Whether it is an error that no ROI has voxels enough; otherwise the reference has a note.
+    require : whether it is an error that no ROI has voxels enough; otherwise the reference has a note
 
     Raises
     ------

@@ -91,7 +91,6 @@ def find_regions(
 
     Parameters
     ----------
-    config : RegionsConfig
     rois : by subject, the regions of each voxel as the store names them, joined by `ROI_SEPARATOR`
     among : only ROIs of these names, as in `training.rois`; voxels that lie in another one as well are a part of that
 
@@ -232,11 +231,8 @@ class Decoding:
 
     Attributes
     ----------
-    store : Store
     rois : the regions that the encoder was fitted on, None for all voxels
-    data : TrainingData
     encoder : fitted on `data`
-    regressor : RidgeConfig
     trained_on : the training stimuli, whose targets' mean is the control
     permutations : of the test stimuli, for the shuffled brain
     seed : the study's
@@ -257,7 +253,6 @@ class RoleDecoder:
 
     Parameters
     ----------
-    decoding : Decoding
     target : name of the target
     space : that it is scored in
 

@@ -140,10 +140,8 @@ def compare_with_production(
 
     Parameters
     ----------
-    run : str, optional
-        The candidate's training run; by default the newest complete one.
-    versions : dict, optional
-        By part, versions that the candidate's run is found by.
+    run : the candidate's training run; by default the newest complete one
+    versions : by part, versions that the candidate's run is found by
 
     Raises
     ------
@@ -185,8 +183,7 @@ def promote_run(
 
     Parameters
     ----------
-    force : bool
-        Promote what the rules refuse, as far as they allow that.
+    force : promote what the rules refuse, as far as they allow that
 
     Returns
     -------

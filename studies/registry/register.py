@@ -60,10 +60,7 @@ def register_training(study: Study, training: TrainingRef, zenml_run: str = "") 
 
 
 def _examples(folder: Path, parts: list[str], store: Store, record: dict[str, Any]) -> tuple[Examples, Axes]:
-    """Return, by part, one test trial and what the part makes of it; and the axes along which subjects differ.
-
-    The trial is the first subject's. Other subjects may have other numbers of voxels, hence of features.
-    """
+    """Return, by part, one test trial and what the part makes of it; and the axes along which subjects differ."""
     encoder, subject, rois = (
         load_encoder(folder / ENCODER),
         record["subjects"][0],

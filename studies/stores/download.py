@@ -31,15 +31,10 @@ def prepare(
 
     Parameters
     ----------
-    request : Request
-    folder : Path
-        The dataset's folder: a study's `source.path`.
-    jobs : int
-        How many files are downloaded at once.
-    check : bool
-        Whether to hash the files that are there.
-    endpoint : str, optional
-        URL of another service that speaks S3.
+    folder : the dataset's folder: a study's `source.path`
+    jobs : how many files are downloaded at once
+    check : whether to hash the files that are there
+    endpoint : URL of another service that speaks S3
 
     Raises
     ------

@@ -66,10 +66,8 @@ def write_targets(store: Path, task: ExtractionTask, revision: str, hand_out: Ha
 
     Parameters
     ----------
-    revision : str
-        Of the extractor's weights, an attribute of the group.
-    hand_out : HandOut, optional
-        Has workers compute and write the chunks; by default this process does.
+    revision : of the extractor's weights, an attribute of the group
+    hand_out : has workers compute and write the chunks; by default this process does
 
     Raises
     ------

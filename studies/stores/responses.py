@@ -82,9 +82,8 @@ def ingest(study: Study, subject: str, executor: ExecutorConfig = IN_PROCESS) ->
 
     Parameters
     ----------
-    executor : ExecutorConfig
-        Whose worker does it, from the reading to the picture. The next worker after one that dies continues from the
-        chunks that were whole. Several threads may ask for subjects at once; in this process they take turns.
+    executor : whose worker does it, from the reading to the picture. The next worker after one that dies continues from
+        the chunks that were whole. Several threads may ask for subjects at once; in this process they take turns.
 
     Raises
     ------

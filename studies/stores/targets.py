@@ -30,9 +30,8 @@ def extract(study: Study, target: str, executor: ExecutorConfig = IN_PROCESS) ->
 
     Parameters
     ----------
-    executor : ExecutorConfig
-        Whose workers read the clips and run the extractor, each a chunk at a time. The bytes are the same wherever it
-        is done.
+    executor : whose workers read the clips and run the extractor, each a chunk at a time. The bytes are the same
+        wherever it is done.
 
     Raises
     ------

@@ -136,10 +136,7 @@ class CrossValidation:
         return scores.per_stimulus(spaces, truth, metrics=self.evaluation.metrics, groups=trials.groups)
 
     def _shuffled_within(self, fold_of: Array, repeat: int) -> Array:
-        """Return an order shuffled within folds: elsewhere a fold's model would meet responses it was trained on.
-
-        A fold's share of stimuli that stay in place is larger than that of all, so this control errs on the high side.
-        """
+        """Return an order shuffled within folds: elsewhere a fold's model would meet responses it was trained on."""
         order = np.arange(len(fold_of))
         for fold in np.unique(fold_of):
             here = np.flatnonzero(fold_of == fold)

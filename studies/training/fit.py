@@ -196,10 +196,7 @@ def fit(study: Study) -> TrainingRef:
 
 @contextmanager
 def _destination(folder: Path, staging: Path) -> Iterator[Path]:
-    """Yield where a run is written: of several processes, the first one's is kept.
-
-    The staging folder's name holds no time, so that a killed training's one is cleared by the next.
-    """
+    """Yield where a run is written: of several processes, the first one's is kept."""
     if workers().is_main_process:
         with staged_folder(folder, staging) as building:
             yield building
@@ -306,11 +303,7 @@ def _write_validation(study: Study, store: Store, choice: Choice, subjects: list
 
 
 def _held_out(study: Study, store: Store, validation: Validation) -> bytes | None:
-    """Return a picture of the first held-out stimuli: their true z decoded, above what the brain's predictions give.
-
-    None where the study renders nothing, or where the models that render are missing, which is reported and ends no
-    training. Test stimuli are not shown: a person who promotes by looking would choose on them.
-    """
+    """Return a picture of the first held-out stimuli: their true z decoded, above what the brain's predictions give."""
     if study.why_nothing_to_render() is not None or not validation.shown_stimuli:
         return None
     try:

@@ -124,8 +124,8 @@ def choose_route(
     Parameters
     ----------
     roles : role to the name of its target
-    score_alone : bool
-        Whether to score a single route too, where there are stimuli enough: promotion compares by these scores.
+    score_alone : whether to score a single route too, where there are stimuli enough: promotion compares by these
+        scores
 
     Raises
     ------
