@@ -26,11 +26,8 @@ class GroupRef(Config):
 
     Attributes
     ----------
-    kind : "responses" or "targets"
-    name : subject or target
     path : relative to the checkout
     digest : digest of the group's content, hence of all its bytes
-    shapes : array to shape
     fresh : whether it was already there, made from the same inputs, settings and code
     attributes : the group's own, such as its source, its space, how many voxels hold NaN
     dvc_state : its state in DVC when this was written; see `feature_store.versioning.states`
@@ -53,7 +50,6 @@ class TrainingRef(Config):
 
     Attributes
     ----------
-    run : name of the run
     folder : relative to the checkout
     fingerprint : digest of stores, settings and code
     digests : part to digest
@@ -151,7 +147,6 @@ def find_run(runs: Path, record: str, fingerprint: str) -> Path | None:
 
     Parameters
     ----------
-    runs : the folder of the runs
     record : the file in each that holds its `fingerprint` and the digests of its `files`
     """
     for path in sorted(runs.glob(f"[0-9]*/{record}"), reverse=True):
@@ -237,25 +232,23 @@ class Run:
 def find(run: str | Path) -> Path:
     """Return the folder of a run: the folder itself, or ``outputs/<study>/<run>`` by ``<study>/<run>`` or by ``<run>``.
 
-    A run's name may be `latest`; evaluations of folders lie one deeper, as ``evaluations/<name>/<run>``.
-
-    Raises
-    ------
-    SourceMissing, ConfigError
-        There is no such run, or several.
+    A run's name may be `latest`; evaluations of folders lie one deeper, as ``evaluations/<name>/<run>``. Raises
+    `SourceMissing` or `ConfigError` where there is no such run, or several.
     """
     outputs = project_root() / "outputs"
     for place in (Path(run), outputs / run, outputs / EVALUATIONS / run):
         if place.is_dir() and not _is_study(place):
             return place.resolve()
     name = str(run)
-    matches = sorted({path for pattern in (f"*/{name}", f"{EVALUATIONS}/*/{name}") for path in _glob(outputs, pattern)})
+    named = {path for pattern in (f"*/{name}", f"{EVALUATIONS}/*/{name}") for path in outputs.glob(pattern)}
+    matches = sorted(path for path in named if path.is_dir() and not _is_study(path))
     if len(matches) == 1:
         return matches[0].resolve()
     if matches:
         names = [path.relative_to(outputs).as_posix() for path in matches]
         raise ConfigError(f"{name}: several runs have this name; name one of {', '.join(names)}")
-    known = [path.parent.relative_to(outputs).as_posix() for path in _runs(outputs)]
+    runs = sorted({*outputs.glob(f"*/*/{VALUES}"), *outputs.glob(f"{EVALUATIONS}/*/*/{VALUES}")})
+    known = [path.parent.relative_to(outputs).as_posix() for path in runs]
     raise SourceMissing(f"{name}: no such run under outputs/{nearest(name, known)}")
 
 
@@ -264,21 +257,10 @@ def _is_study(place: Path) -> bool:
     return not (place / MANIFEST).is_file() and not (place / VALUES).is_file() and (place / LATEST).is_dir()
 
 
-def _glob(outputs: Path, pattern: str) -> Iterator[Path]:
-    return (path for path in outputs.glob(pattern) if path.is_dir() and not _is_study(path))
-
-
-def _runs(outputs: Path) -> list[Path]:
-    return sorted({*outputs.glob(f"*/*/{VALUES}"), *outputs.glob(f"{EVALUATIONS}/*/*/{VALUES}")})
-
-
 def read_run(folder: Path) -> Run:
     """Read a run's values and its manifest.
 
-    Raises
-    ------
-    SourceMissing, SourceError
-        It has no values of each stimulus, or the file is damaged.
+    Raises `SourceMissing` or `SourceError` where it has no values of each stimulus, or the file is damaged.
     """
     file = folder / VALUES
     if not file.is_file():

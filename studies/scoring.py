@@ -38,8 +38,6 @@ class TargetView:
 
     Attributes
     ----------
-    space : the space's name
-    extractor : what made the target
     mean : (…) the training targets' mean
     truth : (stimulus, …) the test targets
     """
@@ -168,7 +166,6 @@ def find_leaks(
 
     Parameters
     ----------
-    source : where the clips lie
     clips : how the study reads them: the same seconds and the same fit are compared
     target : any of the store's; its tables hold the captions
     test, train : stimuli

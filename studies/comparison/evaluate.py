@@ -92,7 +92,6 @@ class EvaluationRef(Config):
 
     Attributes
     ----------
-    name, run : its names
     folder : relative to the checkout where it lies inside
     digest : of metrics.json
     fresh : whether it was already there, up to date
@@ -119,10 +118,8 @@ class EvaluationRef(Config):
 def evaluate_folder(request: EvaluationRequest) -> EvaluationRef:
     """Score a folder, unless there is an evaluation that is up to date.
 
-    Raises
-    ------
-    ConfigError, SourceError, SourceMissing, ModelError
-        The folders cannot be paired or read, a model is not there, or no metric applies.
+    Raises `ConfigError`, `SourceError`, `SourceMissing` or `ModelError` where the folders cannot be paired or read, a
+    model is not there, or no metric applies.
     """
     for name in request.metrics:
         metric(name)  # refuses what is none before anything is read

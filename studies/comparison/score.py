@@ -107,17 +107,14 @@ def score_pairs(
 ) -> Scored:
     """Read and score what was made; nothing is written.
 
+    Raises `ConfigError` where no metric applies.
+
     Parameters
     ----------
     training : a folder of the clips that the model was trained on
     metrics : `space.metric` or bare names; where empty, all but those that are computed only where they are named
     seed : of the shuffled brain and of the intervals
     whole : see `read_made`
-
-    Raises
-    ------
-    ConfigError
-        No metric applies.
     """
     looking = load_judges(judges)
     clip = looking.clip

@@ -52,10 +52,7 @@ class Paired:
 def folders_of(folder: Path, truth: Path | None) -> tuple[Path, Path]:
     """Return where the videos lie: in one of our own runs they are in `videos/`, what was shown in `seen/`.
 
-    Raises
-    ------
-    ConfigError, SourceMissing
-        There is no truth, or no such folder.
+    Raises `ConfigError` or `SourceMissing` where there is no truth, or no such folder.
     """
     for named_folder in (folder, truth):
         if named_folder is not None and not named_folder.is_dir():
@@ -103,10 +100,8 @@ def _is_video(path: Path) -> bool:
 def pair(made: Path, shown: Path, *, allow_missing: bool = False) -> Paired:
     """Pair what was made with what was shown.
 
-    Raises
-    ------
-    SourceError, SourceMissing
-        Nothing was made of what was shown, or of a part of it unless that is allowed; a file is no video.
+    Raises `SourceError` or `SourceMissing` where nothing was made of what was shown, or of a part of it unless that is
+    allowed; a file is no video.
     """
     ours, theirs = videos_in(made), videos_in(shown)
     both = [name for name in theirs if name in ours]
@@ -171,10 +166,8 @@ class Captions:
 def read_captions(file: Path | None, stimuli: Sequence[str]) -> Captions | None:
     """Read the captions of some stimuli from a CSV with the columns `stimulus`, `decoded` and, optionally, `seen`.
 
-    Raises
-    ------
-    SourceMissing, SourceError
-        The file is absent, no such table, names a stimulus twice or none of these stimuli.
+    Raises `SourceMissing` or `SourceError` where the file is absent, no such table, names a stimulus twice or none of
+    these stimuli.
     """
     if file is None:
         return None
@@ -239,12 +232,8 @@ def sampling_of(
 ) -> tuple[Sampling, list[str]]:
     """Return how the clips are read, which is as the truth is unless something else is asked for, and why.
 
-    Videos that we wrote ourselves record their size before they were enlarged; they are read at that.
-
-    Raises
-    ------
-    ConfigError
-        The clips would take more than the free memory.
+    Videos that we wrote ourselves record their size before they were enlarged; they are read at that. Raises
+    `ConfigError` where the clips would take more than the free memory.
     """
     infos = list(paired.shown.values())
     truth, notes = _recorded_sampling(infos[0]), []

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from core.errors import StoreError
@@ -59,16 +60,13 @@ def predict_test(
 ) -> Predictions:
     """Predict a subject's test stimuli.
 
+    Raises `StoreError` where the subject saw fewer than two test stimuli.
+
     Parameters
     ----------
     rois : the regions the encoder was trained on
     trained_on : the training stimuli whose targets' mean is the control; see `stimuli_trained_on`
     halves : whether to predict from either half of the repetitions as well
-
-    Raises
-    ------
-    StoreError
-        The subject saw fewer than two test stimuli.
     """
     pairs = store.pairs([subject], regressor.target, "test", rois=rois, repeats="single")[subject]
     responses = pairs.responses
@@ -158,12 +156,8 @@ def _halves(
     encoder: Encoder, regressor: Regressor, subject: str, responses: Rows, trials: list[str], in_order: list[int]
 ) -> tuple[Array, Array] | None:
     """Predict from the even and from the odd repetitions, equally many; a last one without a pair is in neither."""
-    seen: dict[str, int] = {}
-    rank = np.zeros(len(trials), np.int64)
-    for row, name in enumerate(trials):
-        rank[row] = seen.get(name, 0)
-        seen[name] = int(rank[row]) + 1
-    pairs = np.array([seen[name] // 2 for name in trials])
+    repeats = pd.Series(trials).groupby(trials)
+    rank, pairs = repeats.cumcount().to_numpy(), repeats.transform("size").to_numpy() // 2
     if pairs.min() < 1:
         return None
     halves = []
@@ -189,10 +183,7 @@ def shuffled_scores(
 def common_stimuli(stimuli: dict[str, list[str]]) -> str:
     """Return the first subject, and require that all saw the same stimuli: averages are taken by stimulus.
 
-    Raises
-    ------
-    StoreError
-        Two subjects saw different stimuli.
+    Raises `StoreError` where two subjects saw different stimuli.
     """
     first, *others = stimuli
     for other in others:

@@ -50,11 +50,9 @@ class Renderer:
     Parameters
     ----------
     decoder : turns z into clips where there is no generator
-    generator : renders z under captions or conditioning states
     by_states : whether the generator is conditioned on b itself; else on captions
     nearest : answers b with the caption of the training stimulus whose b is nearest
     writer : writes captions of its own; without it, `nearest` answers
-    seed : the study's
     """
 
     def __init__(

@@ -321,6 +321,8 @@ def scale_fault(values: NDArray[Any], record: VoxelRecord, scale: VoxelScale | N
 def check_order(listed: pd.DataFrame, order: VoxelOrder, expected: pd.DataFrame | None, where: Path) -> list[str]:
     """Compare a voxel table with the order of voxels in training, as far as the table has its columns.
 
+    Raises `SourceError` where they are the same voxels in another order, or others.
+
     Parameters
     ----------
     listed : one row a voxel, as many as `order` was made of
@@ -330,11 +332,6 @@ def check_order(listed: pd.DataFrame, order: VoxelOrder, expected: pd.DataFrame 
     Returns
     -------
     notes : what could not be checked
-
-    Raises
-    ------
-    SourceError
-        The same voxels in another order, or others.
     """
     common = [name for name in order.columns if name in listed]
     lacking = [name for name in order.columns if name not in listed]

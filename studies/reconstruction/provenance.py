@@ -181,10 +181,7 @@ def stored_input(store: Store, subject: str) -> Input:
 def subject_of(chosen: ModelSet, wanted: str | None) -> str:
     """Return whose brain is reconstructed from: the one asked for, else the first that the models know.
 
-    Raises
-    ------
-    ConfigError
-        The models do not know it.
+    Raises `ConfigError` where the models do not know it.
     """
     known = [str(subject) for subject in chosen.record["subjects"]]
     subject = wanted or known[0]
@@ -236,10 +233,8 @@ def write_video(path: Path, clip: Clip, provenance: Provenance) -> None:
 def read_provenance(video: Path) -> Provenance:
     """Read a video's provenance.
 
-    Raises
-    ------
-    SourceMissing, SourceError
-        The file is absent, no video, or carries no provenance that this version reads.
+    Raises `SourceMissing` or `SourceError` where the file is absent, no video, or carries no provenance that this
+    version reads.
     """
     comment = read_metadata(video).get("comment", "")
     try:

@@ -49,12 +49,8 @@ SHORT = 12
 def explain(video: Path) -> Lines:
     """Return what a video was made from, one (what, value) a line, in the order in which a person asks.
 
-    Whether its models are in production now is reported where the registry answers; nothing depends on it.
-
-    Raises
-    ------
-    SourceMissing, SourceError
-        The file is absent, no video, or carries no provenance.
+    Whether its models are in production now is reported where the registry answers; nothing depends on it. Raises
+    `SourceMissing` or `SourceError` where the file is absent, no video, or carries no provenance.
     """
     provenance = read_provenance(video)
     try:

@@ -84,12 +84,9 @@ class Planned:
 def planned(study: Study, chosen: ModelSet) -> Planned:
     """Return what the test stimuli's reconstruction by a model set would be made from; nothing is rendered.
 
-    Its fingerprint is that of all that may show in the run's files but the machine.
-
-    Raises
-    ------
-    ConfigError, RegistryError, StoreError
-        The set does not know the subject, does not predict what the study renders, or was trained on other stores.
+    Its fingerprint is that of all that may show in the run's files but the machine. Raises `ConfigError`,
+    `RegistryError` or `StoreError` where the set does not know the subject, does not predict what the study renders, or
+    was trained on other stores.
     """
     store = Store(study.store)
     subject = subject_of(chosen, study.reconstruction.subject)

@@ -169,9 +169,13 @@ class ControlRows:
             MEAN: {role: own.mean for role, own in self._predictions.items()},
             ORACLE: {role: own.truth for role, own in self._predictions.items()},
         }
-        noisy = {role: _noisy(own) for role, own in self._predictions.items()}
+        noisy = {
+            role: with_test_noise(own.truth, own.predicted, own.halves, own.mean)
+            for role, own in self._predictions.items()
+            if own.halves is not None
+        }
         there = {role: values for role, values in noisy.items() if values is not None}
-        if len(there) == len(noisy):
+        if len(there) == len(self._predictions):
             rows[NOISE_CEILING] = there
         elif self._predictions["z"].halves is None:
             self.notes.append("no noise ceiling: a test stimulus was shown once, so its noise cannot be told from it")
@@ -193,7 +197,3 @@ class ControlRows:
         nearest = self.nearest_to_prediction.stimuli
         captions = [self.captions[name] for name in nearest]
         yield NEAREST, Rendered(self._read(nearest), captions if all(captions) else [], [], [])
-
-
-def _noisy(own: Predictions) -> Array | None:
-    return None if own.halves is None else with_test_noise(own.truth, own.predicted, own.halves, own.mean)

@@ -110,12 +110,6 @@ def current_regions(study: Study, store: Store) -> Path | None:
     return find_run(study.outputs / REGIONS, REGIONS_RECORD, regions_made_from(study, store, subjects)["fingerprint"])
 
 
-def nothing_to_decode(study: Study) -> str | None:
-    """Return why there is nothing to decode from region by region, or None where there is something."""
-    store = Store(study.store)
-    return why_no_regions(study.study, store, stored_subjects(store, study.source.named_subjects))
-
-
 def _write(folder: Path, study: str, config: RegionsConfig, decoding: Decoding, record: dict[str, Any]) -> None:
     """Decode from each ROI and write the run; `record` holds what it is made from."""
     made_from, encoder = record["config"], decoding.encoder

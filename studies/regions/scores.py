@@ -89,19 +89,16 @@ def find_regions(
 ) -> Regions:
     """Return the ROIs that are decoded from.
 
+    Raises `ConfigError` where no ROI is left: each has too few voxels, or holds them all.
+
     Parameters
     ----------
     rois : by subject, the regions of each voxel as the store names them, joined by `ROI_SEPARATOR`
     among : only ROIs of these names, as in `training.rois`; voxels that lie in another one as well are a part of that
-
-    Raises
-    ------
-    ConfigError
-        No ROI is left: each has too few voxels, or holds them all.
     """
     known = {subject: _partial(names) for subject, names in rois.items()}
     partial = set().union(*known.values())
-    names = dict.fromkeys(name for several in rois.values() for name in _in_order(several))
+    names = dict.fromkeys(name for own in rois.values() for several in own for name in several.split(ROI_SEPARATOR))
     kept, skipped, notes = [], {}, []
     for name, sides in _grouped([n for n in names if n in partial and _is_among(n, among)], config.sides).items():
         voxels = {
@@ -159,10 +156,6 @@ def _partial(rois: Iterable[object]) -> set[str]:
     of_voxels = [set(str(names).split(ROI_SEPARATOR)) for names in rois]
     everywhere = set.intersection(*of_voxels) if of_voxels else set()
     return set().union(*of_voxels) - everywhere - {NO_ROI, ""}
-
-
-def _in_order(rois: Iterable[object]) -> Iterable[str]:
-    return dict.fromkeys(name for names in rois for name in str(names).split(ROI_SEPARATOR))
 
 
 def _is_among(name: str, among: Sequence[str] | None) -> bool:
@@ -235,7 +228,6 @@ class Decoding:
     encoder : fitted on `data`
     trained_on : the training stimuli, whose targets' mean is the control
     permutations : of the test stimuli, for the shuffled brain
-    seed : the study's
     """
 
     store: Store
@@ -339,8 +331,7 @@ class RoleDecoder:
 
     def _shuffled(self, predicted: dict[str, Array]) -> dict[str, PerStimulus]:
         count, seed = self._decoding.permutations, self._decoding.seed
-        parts = [shuffled_scores(self._score, own, count, seed) for own in predicted.values()]
-        return scores.by_subject(parts)["row"]
+        return scores.by_subject([shuffled_scores(self._score, own, count, seed) for own in predicted.values()])["row"]
 
 
 def decode_role(decoder: RoleDecoder, regions: Sequence[Region], role: str) -> dict[str, Any]:

@@ -29,17 +29,13 @@ def prepare(
 ) -> tuple[Download, DownloadPlan]:
     """List the requested files of BOLD Moments and return their download and its plan; nothing is written yet.
 
+    Raises `DownloadError` where the bucket cannot be listed or lacks a requested file.
+
     Parameters
     ----------
     folder : the dataset's folder: a study's `source.path`
-    jobs : how many files are downloaded at once
     check : whether to hash the files that are there
     endpoint : URL of another service that speaks S3
-
-    Raises
-    ------
-    DownloadError
-        The bucket cannot be listed or lacks a requested file.
     """
     bucket = Bucket(BUCKET, PREFIX, region=REGION, endpoint=endpoint, jobs=jobs)
     download = Download(bucket, folder)

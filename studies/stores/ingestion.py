@@ -17,15 +17,12 @@ from feature_store.writer import GroupWriter
 def write_responses(store: Path, recording: Recording, source: str, compression: Compression, fingerprint: str) -> None:
     """Write a recording to ``<store>/responses/<subject>``, with every voxel's noise-ceiling SNR of either split.
 
+    Raises `SourceError` where a region holds nothing but NaN.
+
     Parameters
     ----------
     recording : is emptied split by split, so that a whole brain's splits are never in memory together
     source : the source's kind, an attribute of the group
-
-    Raises
-    ------
-    SourceError
-        A region holds nothing but NaN.
     """
     attributes = {**recording.attributes, "subject": recording.subject, "source": source}
     name = f"responses/{recording.subject}"

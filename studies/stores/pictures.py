@@ -14,7 +14,6 @@ from core.checkout import project_root, relative_to_root
 from core.files import write_bytes
 from evaluation.report.charts.rois import roi_chart_png
 from evaluation.report.sheet import contact_sheet, sheet_png
-from feature_store.manifest import read_manifest
 from feature_store.noise_ceiling import noise_ceiling
 from feature_store.reader import Responses, Targets, open_group
 from feature_store.sources.base import ROI_SEPARATOR, SPLITS
@@ -46,18 +45,6 @@ def picture_of_targets(folder: Path, group: Path, config: ExtractorConfig, clips
     return _once(folder, targets, lambda: _sheet(targets, config.build(project_root()), clips))
 
 
-def pictures_stand(folder: Path, group: Path, config: ExtractorConfig | None) -> bool:
-    """Report whether a published group's picture is drawn, where there is one to draw.
-
-    Parameters
-    ----------
-    config : of a target, None of responses
-    """
-    if config is not None and not isinstance(config, DECODED):
-        return True
-    return _file(folder, group, read_manifest(group).digest).is_file()
-
-
 def _chart(responses: Responses) -> bytes:
     """Draw voxels and noise ceilings of means over either split's repetitions."""
     voxels = responses.voxels
@@ -74,12 +61,10 @@ def _chart(responses: Responses) -> bytes:
 
 def _by_roi(voxels: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
     """Return the voxels of every ROI, the largest ROIs where there are very many, in the store's order."""
-    rows: dict[str, list[int]] = {}
-    for row, names in enumerate(voxels["roi"]):
-        for roi in str(names).split(ROI_SEPARATOR):
-            rows.setdefault(roi, []).append(row)
+    rois = voxels["roi"].astype(str).str.split(ROI_SEPARATOR).reset_index(drop=True).explode()
+    rows = {str(roi): members.index.to_numpy() for roi, members in rois.groupby(rois, sort=False)}
     largest = set(sorted(rows, key=lambda roi: -len(rows[roi]))[:MAX_ROIS])
-    return {roi: np.array(members) for roi, members in rows.items() if roi in largest}
+    return {roi: members for roi, members in rows.items() if roi in largest}
 
 
 def _sheet(targets: Targets, decoder: Decoder, clips: Clips) -> bytes:
@@ -90,11 +75,7 @@ def _sheet(targets: Targets, decoder: Decoder, clips: Clips) -> bytes:
 
 
 def _once(folder: Path, group: Responses | Targets, draw: Callable[[], bytes]) -> list[str]:
-    file = _file(folder, group.path, group.digest)
+    file = folder / f"{group.path.parent.name}-{group.path.name}-{group.digest[:12]}.png"
     if not file.is_file():
         write_bytes(file, draw())
     return [relative_to_root(file)]
-
-
-def _file(folder: Path, group: Path, digest: str) -> Path:
-    return folder / f"{group.parent.name}-{group.name}-{digest[:12]}.png"

@@ -65,8 +65,6 @@ class IngestionTask:
 
     Attributes
     ----------
-    store : folder of the feature store
-    pictures : folder of the pictures of groups
     root : the checkout of the calling process, from which relative paths start
     """
 
@@ -126,10 +124,7 @@ def _ingest_subject(task: IngestionTask, subject: str) -> GroupRef:
 def responses_made_from(config: SourceConfig, storage: StorageConfig, source: Source, subject: str) -> dict[str, Any]:
     """Return the inputs, settings and code of one subject's responses; its digest is the group's fingerprint.
 
-    Raises
-    ------
-    SourceError
-        The source has no such subject.
+    Raises `SourceError` where the source has no such subject.
     """
     known = source.subjects
     if subject not in known:

@@ -37,12 +37,7 @@ CHOSEN = "reconstruction"
 
 
 def require_folds(folds: int, stimuli: int) -> None:
-    """Raise unless every fold gets two stimuli or more.
-
-    Raises
-    ------
-    ConfigError
-    """
+    """Raise `ConfigError` unless every fold gets two stimuli or more."""
     if stimuli < 2 * folds:
         raise ConfigError(f"evaluation.folds: {folds} folds of {stimuli} stimuli; use at most {stimuli // 2}")
 
@@ -53,11 +48,9 @@ class CrossValidation:
 
     Attributes
     ----------
-    folds : how many
     training : the routes, how one is chosen, and the ROIs
     evaluation : the metrics, and how often all folds are drawn anew
     align : the targets that encoders are aligned with
-    seed : the study's
     """
 
     folds: int
@@ -166,8 +159,6 @@ class _Trials:
 
     Attributes
     ----------
-    brain : the trials
-    names : the stimuli
     truth : (stimulus, …)
     """
 

@@ -5,7 +5,7 @@ Several processes train the networks together; see `studies.training.distributed
 
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -84,7 +84,6 @@ class RoleScores:
     ----------
     target, space : name of the target, and of the space that it is scored in
     evaluation : the metrics, and the permutations of the shuffled control
-    seed : the study's
     """
 
     def __init__(self, target: str, space: str, evaluation: EvaluationConfig, seed: int) -> None:
@@ -113,7 +112,6 @@ class RoleScores:
 
         Parameters
         ----------
-        chosen : the route that is registered
         baseline : the route that every other one is compared with, stimulus by stimulus
         """
         seed, groups = self._seed, self._groups
@@ -210,7 +208,8 @@ def _fit_into(
 ) -> dict[str, str]:
     """Write every part, the scores and the pictures into a folder, and return the parts' digests."""
     training, evaluation, roles = study.training, study.evaluation, study.roles.regressed()
-    _require_folds(store, roles.values(), evaluation.folds)  # before hours of training, not after them
+    for target in roles.values() if evaluation.folds is not None else ():  # before hours of training, not after them
+        require_folds(evaluation.folds or 0, sum(len(store.target(target).stimuli(split)) for split in SPLITS))
     data = read_training_data(
         store,
         subjects,
@@ -266,11 +265,6 @@ def _fit_into(
     return {name: save_part(folder / name, part, route=choice.chosen) for name, part in parts.items()}
 
 
-def _require_folds(store: Store, targets: Iterable[str], folds: int | None) -> None:
-    for target in targets if folds is not None else ():
-        require_folds(folds or 0, sum(len(store.target(target).stimuli(split)) for split in SPLITS))
-
-
 def _fit_baseline(route: RouteConfig, encoder: Encoder, data: TrainingData, target: str, context: Context) -> Regressor:
     """Fit a target that is there for comparison alone."""
     rows = data.roles(route.regressor, data.features(route.regressor, encoder), {target: target})
@@ -321,15 +315,12 @@ def _held_out(study: Study, store: Store, validation: Validation) -> bytes | Non
 def training_made_from(study: Study, store: Store, subjects: list[str]) -> dict[str, Any]:
     """Return the inputs, settings and code of a training of these subjects as they are now, as in `training.json`.
 
+    Raises `StoreMissing` where a subject or a target is not in the store.
+
     Returns
     -------
     dict
         `stores`, `settings` and `code`, the `fingerprint` of these three, and `subjects`, `targets` and `git_commit`.
-
-    Raises
-    ------
-    StoreMissing
-        A subject or a target is not in the store.
     """
     targets = {*study.roles.regressed().values(), *study.roles.align, *study.training.baselines}
     made_from = {

@@ -30,5 +30,5 @@ def test_a_training_depends_on_what_renders_its_held_out_stimuli() -> None:
 
 def test_regions_depend_on_the_ridge_and_not_on_training_runs() -> None:
     reached = modules_reached(decode_regions)
-    assert "models.regressors.ridge.columns" in reached
+    assert "models.regressors.ridge.ridge" in reached
     assert "studies.training.fit" not in reached
