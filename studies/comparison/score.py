@@ -121,9 +121,9 @@ def score_pairs(
     embed = None if clip is None else lambda clips: clip.frames(clips).mean(axis=1)
     known = None if training is None else TrainingClips(training, sampling, embed)
     made, seen = read_made(paired, sampling, whole=whole), read_shown(paired, sampling)
-    viewer = _View(Viewer(looking), known)
+    viewer = Viewer(looking)
     config = EvaluationConfig(metrics=metrics) if metrics else EvaluationConfig()
-    truth = viewer.truth(seen, captions)
+    truth = _views(_truth(viewer, seen, captions), known)
     table = Table(truth, config, seed=seed)
     like = _add_rows(table, viewer, made, captions, known)
     scored = table.values[RECONSTRUCTION]
@@ -144,43 +144,31 @@ def score_pairs(
 
 
 def _add_rows(
-    table: Table, viewer: "_View", made: Clips, captions: Captions | None, known: "TrainingClips | None"
+    table: Table, viewer: Viewer, made: Clips, captions: Captions | None, known: "TrainingClips | None"
 ) -> Nearest | None:
     """Score the reconstruction and, with training clips, the rows that take no brain."""
-
-    def add(row: str, clips: Clips, words: Captions | None) -> None:
-        arrays = viewer.look(clips, words)
+    like = None if known is None else known.nearest(made)
+    for row in (RECONSTRUCTION, NEAREST, MEAN) if known is not None else (RECONSTRUCTION,):
+        clips, words = made, captions.decoded if captions and row == RECONSTRUCTION else None
+        if known is not None and like is not None and row != RECONSTRUCTION:
+            clips = known.read(like.rows.tolist()) if row == NEAREST else np.broadcast_to(known.mean, made.shape)
+        arrays = _views(viewer.look(clips, words), known)
         progress(f"scoring the row {row}", 0, 1)
         table.add(row, arrays)
         progress(f"scoring the row {row}", 1, 1)
-
-    add(RECONSTRUCTION, made, captions)
-    if known is None:
-        return None
-    like = known.nearest(made)
-    add(NEAREST, known.read(like.rows.tolist()), None)
-    add(MEAN, np.broadcast_to(known.mean, made.shape), None)
     return like
 
 
-class _View:
-    """Looks at clips and captions with the judges and, with training clips, less their mean as well."""
+def _views(arrays: dict[str, Array], known: "TrainingClips | None") -> dict[str, Array]:
+    return arrays if known is None else known.views(arrays)
 
-    def __init__(self, viewer: Viewer, training: "TrainingClips | None") -> None:
-        self._viewer, self._training = viewer, training
 
-    def look(self, clips: Clips, captions: Captions | None) -> dict[str, Array]:
-        return self._centred(self._viewer.look(clips, captions.decoded if captions else None))
-
-    def truth(self, seen: Clips, captions: Captions | None) -> dict[str, Array]:
-        references = captions.references if captions else None
-        arrays = self._viewer.truth(seen, [[caption] for caption in references] if references else [[] for _ in seen])
-        if "clip_frames" in arrays:  # a decoded caption can be compared with the frames where none was written of them
-            arrays.setdefault("caption_clip", arrays["clip_frames"])
-        return self._centred(arrays)
-
-    def _centred(self, arrays: dict[str, Array]) -> dict[str, Array]:
-        return arrays if self._training is None else self._training.views(arrays)
+def _truth(viewer: Viewer, seen: Clips, captions: Captions | None) -> dict[str, Array]:
+    references = captions.references if captions else None
+    arrays = viewer.truth(seen, [[caption] for caption in references] if references else [[] for _ in seen])
+    if "clip_frames" in arrays:  # a decoded caption can be compared with the frames where none was written of them
+        arrays.setdefault("caption_clip", arrays["clip_frames"])
+    return arrays
 
 
 class TrainingClips:
