@@ -53,7 +53,6 @@ class TrainingRef(Config):
     folder : relative to the checkout
     fingerprint : digest of stores, settings and code
     digests : part to digest
-    fresh : whether it was already there
     """
 
     study: str
@@ -73,7 +72,6 @@ class RunRef(Config):
     folder : relative to the checkout
     digest : digest of the file with its results
     note : why there was nothing to do, else empty
-    fresh : whether it was already there
     """
 
     study: str
