@@ -12,14 +12,13 @@ from zenml.metadata.metadata_types import MetadataType
 from core.checkout import project_root
 from core.config import Config
 from models.registry.sets import ModelSet
-from studies.references import GroupRef, ReconstructionRef, RegionsRef, TrainingRef
-from studies.runs import BRAIN, GALLERY, REGIONS_CHART, SHEET
+from studies.runs import BRAIN, GALLERY, REGIONS_CHART, SHEET, GroupRef, ReconstructionRef, RegionsRef, TrainingRef
 
 FILE = "reference.json"
 
 
 class ReferenceMaterializer(BaseMaterializer):
-    """Materializes the references of `studies.references` and registered model sets."""
+    """Materializes the references of `studies.runs` and registered model sets."""
 
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (
         GroupRef,

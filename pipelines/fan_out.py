@@ -9,7 +9,7 @@ from zenml.steps import BaseStep
 from core.errors import Brain2VideoError, PartFailed
 from core.executors import end_workers
 from feature_store.schema import Kind
-from studies.references import GroupRef
+from studies.runs import GroupRef
 
 
 class Fanned:

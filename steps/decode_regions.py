@@ -6,8 +6,8 @@ from zenml import step
 
 from materializers.references import ReferenceMaterializer
 from steps.study import StudyJson, account, at_work
-from studies.references import RegionsRef
 from studies.regions.run import decode_regions as decode
+from studies.runs import RegionsRef
 
 
 @step(enable_cache=False, output_materializers=ReferenceMaterializer)

@@ -7,7 +7,7 @@ from zenml import step
 from core.executors import ExecutorConfig
 from materializers.references import ReferenceMaterializer
 from steps.study import StudyJson, account, at_work
-from studies.references import GroupRef
+from studies.runs import GroupRef
 from studies.stores.targets import extract
 
 

@@ -7,7 +7,7 @@ from zenml import step
 from materializers.references import ReferenceMaterializer
 from models.training.settings import DistributedConfig
 from steps.study import StudyJson, account, at_work
-from studies.references import TrainingRef
+from studies.runs import TrainingRef
 from studies.training.distributed import fit_distributed
 
 

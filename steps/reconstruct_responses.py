@@ -9,7 +9,7 @@ from materializers.references import ReferenceMaterializer
 from models.registry.sets import ModelSet
 from steps.study import StudyJson, account, at_work
 from studies.reconstruction.new import NewFile, reconstruct_file
-from studies.references import ReconstructionRef
+from studies.runs import ReconstructionRef
 
 
 @step(enable_cache=False, output_materializers=ReferenceMaterializer)

@@ -7,8 +7,8 @@ from zenml import get_step_context, log_metadata, step
 from materializers.references import ReferenceMaterializer
 from models.registry.sets import ModelSet
 from steps.study import StudyJson, account, at_work
-from studies.references import TrainingRef
 from studies.registry.register import register_training
+from studies.runs import TrainingRef
 
 
 @step(enable_cache=False, output_materializers={"models": ReferenceMaterializer})

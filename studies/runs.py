@@ -1,19 +1,105 @@
-"""Runs under ``outputs/``: the names of their files, their `latest` link, and how a run is found and read.
+"""What stages hand on and leave behind: references, the files of runs under `outputs/`, and how a run is written.
 
-Reconstructions lie in ``outputs/<study>/<run>/``; the folders of the other kinds are named below.
+References hold names, paths and digests, never arrays. Reconstructions lie in ``outputs/<study>/<run>/``; the folders
+of the other kinds are named below.
 """
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from pydantic import Field
 
 from core.checkout import project_root, relative_to_root
-from core.config import nearest
+from core.config import Config, nearest
 from core.errors import ConfigError, SourceError, SourceMissing
-from core.files import digest_file, point_link, read_json
+from core.files import digest_file, point_link, read_json, staged_folder, write_json
+from core.progress import report
+
+
+class GroupRef(Config):
+    """A published group of a feature store.
+
+    Attributes
+    ----------
+    path : relative to the checkout
+    digest : digest of the group's content, hence of all its bytes
+    fresh : whether it was already there, made from the same inputs, settings and code
+    attributes : the group's own, such as its source, its space, how many voxels hold NaN
+    dvc_state : its state in DVC when this was written; see `feature_store.versioning.states`
+    pictures : files that show it, relative to the checkout
+    """
+
+    kind: str
+    name: str
+    path: str
+    digest: str
+    shapes: dict[str, list[int]]
+    fresh: bool
+    attributes: dict[str, Any] = Field(default_factory=dict)
+    dvc_state: str = ""
+    pictures: list[str] = Field(default_factory=list)
+
+
+class TrainingRef(Config):
+    """A training run on disk: models, scores.json.
+
+    Attributes
+    ----------
+    folder : relative to the checkout
+    fingerprint : digest of stores, settings and code
+    digests : part to digest
+    """
+
+    study: str
+    run: str
+    folder: str
+    fingerprint: str
+    digests: dict[str, str]
+    fresh: bool
+
+
+class RunRef(Config):
+    """A run on disk; or the reason why there was nothing to do.
+
+    Attributes
+    ----------
+    run : name of the run; empty where there was nothing to do
+    folder : relative to the checkout
+    digest : digest of the file with its results
+    note : why there was nothing to do, else empty
+    """
+
+    study: str
+    run: str
+    folder: str
+    digest: str
+    note: str
+    fresh: bool
+
+    @classmethod
+    def to(cls, study: str, folder: Path, file: str, *, fresh: bool) -> Self:
+        """Return the reference to a run on disk, by the digest of one of its files."""
+        digest = digest_file(folder / file)
+        return cls(study=study, run=folder.name, folder=relative_to_root(folder), digest=digest, note="", fresh=fresh)
+
+    @classmethod
+    def to_nothing(cls, study: str, why: str) -> Self:
+        """Return the reference of a study that has nothing to do."""
+        return cls(study=study, run="", folder="", digest="", note=why, fresh=True)
+
+
+class ReconstructionRef(RunRef):
+    """A reconstruction: videos, metrics.json, gallery.html; the digest is that of metrics.json."""
+
+
+class RegionsRef(RunRef):
+    """A decoding from each ROI: regions.json, whose digest it is, regions.png, and brain.png with coordinates."""
+
 
 TRAINING, REGIONS, NEW, REPRODUCED, LATEST = "training", "regions", "new", "reproduced", "latest"
 """In ``outputs/<study>/``: folders of trainings, of decodings from each ROI, of reconstructed files and of videos made
@@ -59,10 +145,7 @@ def find_run(runs: Path, record: str, fingerprint: str) -> Path | None:
 
     Parameters
     ----------
-    runs : Path
-        The folder of the runs.
-    record : str
-        The file in each that holds its `fingerprint` and the digests of its `files`.
+    record : the file in each that holds its `fingerprint` and the digests of its `files`
     """
     for path in sorted(runs.glob(f"[0-9]*/{record}"), reverse=True):
         try:
@@ -76,6 +159,28 @@ def find_run(runs: Path, record: str, fingerprint: str) -> Path | None:
 
 def _is_whole(folder: Path, files: dict[str, str]) -> bool:
     return all((folder / name).is_file() and digest_file(folder / name) == digest for name, digest in files.items())
+
+
+def place_run(runs: Path, record: str, fingerprint: str, what: str = "") -> tuple[Path, bool]:
+    """Return the folder of the run with a fingerprint, or that of a new one; and whether it is there; see `find_run`.
+
+    Parameters
+    ----------
+    what : what is reported to be up to date, where it is
+    """
+    current = find_run(runs, record, fingerprint)
+    if current is not None and what:
+        report(f"{what} {current.name} is up to date", 1, 1)
+    return current or runs / run_name(fingerprint), current is not None
+
+
+@contextmanager
+def staged_run(folder: Path, file: str, record: dict[str, Any]) -> Iterator[Path]:
+    """Yield where a run is written, which is there as a whole or not at all; its record comes last, with its files."""
+    with staged_folder(folder) as building:
+        yield building
+        about = {"run": folder.name, "git_commit": git_commit(), "files": file_digests(building)}
+        write_json(building / file, {**record, **about})
 
 
 def publish_latest(folder: Path) -> None:
@@ -125,25 +230,23 @@ class Run:
 def find(run: str | Path) -> Path:
     """Return the folder of a run: the folder itself, or ``outputs/<study>/<run>`` by ``<study>/<run>`` or by ``<run>``.
 
-    A run's name may be `latest`; evaluations of folders lie one deeper, as ``evaluations/<name>/<run>``.
-
-    Raises
-    ------
-    SourceMissing, ConfigError
-        There is no such run, or several.
+    A run's name may be `latest`; evaluations of folders lie one deeper, as ``evaluations/<name>/<run>``. Raises
+    `SourceMissing` or `ConfigError` where there is no such run, or several.
     """
     outputs = project_root() / "outputs"
     for place in (Path(run), outputs / run, outputs / EVALUATIONS / run):
         if place.is_dir() and not _is_study(place):
             return place.resolve()
     name = str(run)
-    matches = sorted({path for pattern in (f"*/{name}", f"{EVALUATIONS}/*/{name}") for path in _glob(outputs, pattern)})
+    named = {path for pattern in (f"*/{name}", f"{EVALUATIONS}/*/{name}") for path in outputs.glob(pattern)}
+    matches = sorted(path for path in named if path.is_dir() and not _is_study(path))
     if len(matches) == 1:
         return matches[0].resolve()
     if matches:
         names = [path.relative_to(outputs).as_posix() for path in matches]
         raise ConfigError(f"{name}: several runs have this name; name one of {', '.join(names)}")
-    known = [path.parent.relative_to(outputs).as_posix() for path in _runs(outputs)]
+    runs = sorted({*outputs.glob(f"*/*/{VALUES}"), *outputs.glob(f"{EVALUATIONS}/*/*/{VALUES}")})
+    known = [path.parent.relative_to(outputs).as_posix() for path in runs]
     raise SourceMissing(f"{name}: no such run under outputs/{nearest(name, known)}")
 
 
@@ -152,21 +255,10 @@ def _is_study(place: Path) -> bool:
     return not (place / MANIFEST).is_file() and not (place / VALUES).is_file() and (place / LATEST).is_dir()
 
 
-def _glob(outputs: Path, pattern: str) -> Iterator[Path]:
-    return (path for path in outputs.glob(pattern) if path.is_dir() and not _is_study(path))
-
-
-def _runs(outputs: Path) -> list[Path]:
-    return sorted({*outputs.glob(f"*/*/{VALUES}"), *outputs.glob(f"{EVALUATIONS}/*/*/{VALUES}")})
-
-
 def read_run(folder: Path) -> Run:
     """Read a run's values and its manifest.
 
-    Raises
-    ------
-    SourceMissing, SourceError
-        It has no values of each stimulus, or the file is damaged.
+    Raises `SourceMissing` or `SourceError` where it has no values of each stimulus, or the file is damaged.
     """
     file = folder / VALUES
     if not file.is_file():

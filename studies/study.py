@@ -259,17 +259,13 @@ class Study(Config):
 def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     """Read a study's YAML and apply overrides.
 
+    Raises `ConfigError` where the file is absent or not YAML, or a key or value is wrong; one line names the key and
+    its nearest known one.
+
     Parameters
     ----------
-    path : str or Path
-        The YAML, as given, or relative to the checkout.
-    overrides : sequence of str
-        ``key.path=value``; the value is read as YAML.
-
-    Raises
-    ------
-    ConfigError
-        The file is absent or not YAML, or a key or value is wrong; one line names the key and its nearest known one.
+    path : the YAML, as given, or relative to the checkout
+    overrides : ``key.path=value``; the value is read as YAML
     """
     file = _find(Path(path))
     try:

@@ -14,7 +14,7 @@ from core.progress import WORK, report
 
 if TYPE_CHECKING:
     from models.registry.sets import ModelSet
-    from studies.references import ReconstructionRef, RegionsRef, TrainingRef
+    from studies.runs import ReconstructionRef, RegionsRef, TrainingRef
     from studies.study import Study
 
 

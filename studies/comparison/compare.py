@@ -45,13 +45,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RunComparison:
-    """A comparison on disk.
-
-    Attributes
-    ----------
-    folder : where it lies
-    report : what `comparison.json` holds
-    """
+    """A comparison on disk, with what its `comparison.json` holds."""
 
     folder: Path
     report: dict[str, Any]
@@ -62,21 +56,13 @@ def compare_runs(
 ) -> RunComparison:
     """Compare two runs on the stimuli that both have, and write what came out.
 
+    Raises `ConfigError`, `SourceError` or `SourceMissing` where there is no such run or row, a run has no values of
+    each stimulus, or the two have nothing in common.
+
     Parameters
     ----------
-    first, second : str or Path
-        Folders, or names of runs under `outputs/`; see `find`. Differences are second minus first.
-    row : str
-        The row of both that is compared.
-    seed : int
-        Of the intervals and permutations.
-    output : Path, optional
-        Where the comparison is written.
-
-    Raises
-    ------
-    ConfigError, SourceError, SourceMissing
-        There is no such run or row, a run has no values of each stimulus, or the two have nothing in common.
+    first, second : folders, or names of runs under `outputs/`; see `find`. Differences are second minus first.
+    seed : of the intervals and permutations
     """
     runs = read_run(find(first)), read_run(find(second))
     report = compare_values(*runs, row=row, seed=seed)
@@ -97,6 +83,8 @@ def _name(first: Run, second: Run, row: str) -> str:
 def compare_values(first: Run, second: Run, *, row: str = RECONSTRUCTION, seed: int = 0) -> dict[str, Any]:
     """Return the paired differences of two runs, second minus first, on the stimuli that both have.
 
+    Raises `ConfigError` where a run has no such row, or the runs share no stimulus or no metric.
+
     Returns
     -------
     dict
@@ -104,11 +92,6 @@ def compare_values(first: Run, second: Run, *, row: str = RECONSTRUCTION, seed: 
         "p_adjusted", "higher_is_better", "n"}}, "only": {"first": {"count", "examples"}, "second": …}, "notes"}``. `p`
         is two-sided; `p_adjusted` is Holm's over all metrics. Stimuli without a value in either run do not count in a
         metric, and `n` counts those that were compared.
-
-    Raises
-    ------
-    ConfigError
-        A run has no such row, or the runs share no stimulus or no metric.
     """
     rows = [_row(run, row) for run in (first, second)]
     shared = [name for name in first.values["stimuli"] if name in set(second.values["stimuli"])]
@@ -134,7 +117,9 @@ def compare_values(first: Run, second: Run, *, row: str = RECONSTRUCTION, seed: 
     only = {place: _only(run, against) for place, run, against in (("first", first, second), ("second", second, first))}
     return {
         "schema": SCHEMA,
-        "runs": [_described(run) for run in (first, second)],
+        "runs": [
+            {"study": run.values["study"], "run": run.values["run"], "subject": run.subject} for run in (first, second)
+        ],
         "row": row,
         "n": len(shared),
         "metrics": {name: {**entry, "p_adjusted": _number(adjusted[name])} for name, entry in compared.items()},
@@ -185,10 +170,6 @@ def _two_sided(first: Floats, second: Floats, seed: int) -> float:
 def _summary(values: Floats, seed: int) -> dict[str, Any]:
     interval = bootstrap_interval(values, seed=seed)
     return {"value": _number(float(values.mean())) if len(values) else None, "ci95": [_number(b) for b in interval]}
-
-
-def _described(run: Run) -> dict[str, Any]:
-    return {"study": run.values["study"], "run": run.values["run"], "subject": run.subject}
 
 
 def _only(run: Run, other: Run) -> dict[str, Any]:

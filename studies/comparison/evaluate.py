@@ -20,23 +20,26 @@ from core.clips import video_files
 from core.code import code_digest
 from core.config import Config
 from core.errors import ConfigError
-from core.files import digest_file, digest_files, digest_json, read_json, staged_folder, write_json
+from core.files import digest_file, digest_files, digest_json, read_json, write_json
 from core.progress import report as progress
 from core.progress import track
 from evaluation.metrics import metric
 from evaluation.report.gallery.page import page_digest
 from evaluation.statistics import scores
 from models.classifiers.settings import JudgesConfig
-from studies.comparison.sampling import Sampling, alignment_notes, fps_of, sampling_of
 from studies.comparison.score import score_pairs, write_folder_pictures, write_scored
 from studies.comparison.videos import (
     DECODED,
     SEEN_CAPTION,
     STIMULUS,
     Paired,
+    Sampling,
+    alignment_notes,
     folders_of,
+    fps_of,
     pair,
     read_captions,
+    sampling_of,
     videos_in,
 )
 from studies.runs import (
@@ -47,12 +50,11 @@ from studies.runs import (
     VALUES,
     VIDEOS,
     file_digests,
-    find_run,
-    git_commit,
+    place_run,
     publish_latest,
-    run_name,
+    staged_run,
 )
-from studies.scoring.views import revisions_of
+from studies.scoring import revisions_of
 
 
 class EvaluationRequest(Config):
@@ -90,7 +92,6 @@ class EvaluationRef(Config):
 
     Attributes
     ----------
-    name, run : its names
     folder : relative to the checkout where it lies inside
     digest : of metrics.json
     fresh : whether it was already there, up to date
@@ -117,10 +118,8 @@ class EvaluationRef(Config):
 def evaluate_folder(request: EvaluationRequest) -> EvaluationRef:
     """Score a folder, unless there is an evaluation that is up to date.
 
-    Raises
-    ------
-    ConfigError, SourceError, SourceMissing, ModelError
-        The folders cannot be paired or read, a model is not there, or no metric applies.
+    Raises `ConfigError`, `SourceError`, `SourceMissing` or `ModelError` where the folders cannot be paired or read, a
+    model is not there, or no metric applies.
     """
     for name in request.metrics:
         metric(name)  # refuses what is none before anything is read
@@ -160,17 +159,10 @@ def _captions_file(request: EvaluationRequest) -> Path | None:
 
 
 def _place(request: EvaluationRequest, name: str, fingerprint: str) -> tuple[Path, bool]:
-    """Return the folder of an evaluation, and whether it is there already, undamaged.
-
-    Raises
-    ------
-    ConfigError
-        The folder that was named holds something else.
-    """
+    """Return the folder of an evaluation, and whether it is there already, undamaged."""
     if request.output is None:
         runs = project_root() / "outputs" / EVALUATIONS / name
-        current = find_run(runs, MANIFEST, fingerprint)
-        return current or runs / run_name(fingerprint), current is not None
+        return place_run(runs, MANIFEST, fingerprint)
     folder = request.output.resolve()
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{request.output}: is a file; name a folder")
@@ -245,7 +237,7 @@ def _write(
     metrics = scores.report(name, folder.name, len(scored.stimuli), **report)
     values = _with_missing({"study": name, "run": folder.name, **scored.table.record(scored.stimuli)}, paired)
     fps = fps_of(paired, sampling)
-    with staged_folder(folder) as building:
+    with staged_run(folder, MANIFEST, record) as building:
         write_scored(building, scored, sampling, fps=fps)
         if captions is not None:
             seen = "" if captions.seen is None else captions.seen
@@ -254,8 +246,6 @@ def _write(
         write_json(building / METRICS, metrics)
         write_json(building / VALUES, values)
         write_folder_pictures(building, name, scored, metrics, fps=fps)
-        more = {"run": folder.name, "git_commit": git_commit(), "files": file_digests(building)}
-        write_json(building / MANIFEST, {**record, **more})
 
 
 def _place_of(folder: Path) -> str:

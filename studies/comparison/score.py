@@ -27,10 +27,20 @@ from evaluation.statistics.scores import MEAN, NEAREST, RECONSTRUCTION, Table, V
 from evaluation.statistics.spaces import NEEDS_OF_A_FOLDER, centre, centred, why_skipped
 from models.classifiers.judges import resized
 from models.classifiers.settings import JudgesConfig
-from studies.comparison.sampling import Clips, Sampling, black_note, read_made, read_shown, read_whole
-from studies.comparison.videos import Captions, Paired, probe_all, videos_in
+from studies.comparison.videos import (
+    Captions,
+    Clips,
+    Paired,
+    Sampling,
+    black_note,
+    probe_all,
+    read_made,
+    read_shown,
+    read_whole,
+    videos_in,
+)
 from studies.runs import GALLERY, SEEN, SHEET, VIDEOS
-from studies.scoring.views import Viewer, load_judges
+from studies.scoring import Viewer, load_judges
 
 Array = NDArray[Any]
 Embed = Callable[[Clips], Array]
@@ -97,29 +107,23 @@ def score_pairs(
 ) -> Scored:
     """Read and score what was made; nothing is written.
 
+    Raises `ConfigError` where no metric applies.
+
     Parameters
     ----------
-    training : Path, optional
-        A folder of the clips that the model was trained on.
+    training : a folder of the clips that the model was trained on
     metrics : `space.metric` or bare names; where empty, all but those that are computed only where they are named
-    seed : int
-        Of the shuffled brain and of the intervals.
-    whole : bool
-        See `read_made`.
-
-    Raises
-    ------
-    ConfigError
-        No metric applies.
+    seed : of the shuffled brain and of the intervals
+    whole : see `read_made`
     """
     looking = load_judges(judges)
     clip = looking.clip
     embed = None if clip is None else lambda clips: clip.frames(clips).mean(axis=1)
     known = None if training is None else TrainingClips(training, sampling, embed)
     made, seen = read_made(paired, sampling, whole=whole), read_shown(paired, sampling)
-    viewer = _View(Viewer(looking), known)
+    viewer = Viewer(looking)
     config = EvaluationConfig(metrics=metrics) if metrics else EvaluationConfig()
-    truth = viewer.truth(seen, captions)
+    truth = _views(_truth(viewer, seen, captions), known)
     table = Table(truth, config, seed=seed)
     like = _add_rows(table, viewer, made, captions, known)
     scored = table.values[RECONSTRUCTION]
@@ -140,43 +144,31 @@ def score_pairs(
 
 
 def _add_rows(
-    table: Table, viewer: "_View", made: Clips, captions: Captions | None, known: "TrainingClips | None"
+    table: Table, viewer: Viewer, made: Clips, captions: Captions | None, known: "TrainingClips | None"
 ) -> Nearest | None:
     """Score the reconstruction and, with training clips, the rows that take no brain."""
-
-    def add(row: str, clips: Clips, words: Captions | None) -> None:
-        arrays = viewer.look(clips, words)
+    like = None if known is None else known.nearest(made)
+    for row in (RECONSTRUCTION, NEAREST, MEAN) if known is not None else (RECONSTRUCTION,):
+        clips, words = made, captions.decoded if captions and row == RECONSTRUCTION else None
+        if known is not None and like is not None and row != RECONSTRUCTION:
+            clips = known.read(like.rows.tolist()) if row == NEAREST else np.broadcast_to(known.mean, made.shape)
+        arrays = _views(viewer.look(clips, words), known)
         progress(f"scoring the row {row}", 0, 1)
         table.add(row, arrays)
         progress(f"scoring the row {row}", 1, 1)
-
-    add(RECONSTRUCTION, made, captions)
-    if known is None:
-        return None
-    like = known.nearest(made)
-    add(NEAREST, known.read(like.rows.tolist()), None)
-    add(MEAN, np.broadcast_to(known.mean, made.shape), None)
     return like
 
 
-class _View:
-    """Looks at clips and captions with the judges and, with training clips, less their mean as well."""
+def _views(arrays: dict[str, Array], known: "TrainingClips | None") -> dict[str, Array]:
+    return arrays if known is None else known.views(arrays)
 
-    def __init__(self, viewer: Viewer, training: "TrainingClips | None") -> None:
-        self._viewer, self._training = viewer, training
 
-    def look(self, clips: Clips, captions: Captions | None) -> dict[str, Array]:
-        return self._centred(self._viewer.look(clips, captions.decoded if captions else None))
-
-    def truth(self, seen: Clips, captions: Captions | None) -> dict[str, Array]:
-        references = captions.references if captions else None
-        arrays = self._viewer.truth(seen, [[caption] for caption in references] if references else [[] for _ in seen])
-        if "clip_frames" in arrays:  # a decoded caption can be compared with the frames where none was written of them
-            arrays.setdefault("caption_clip", arrays["clip_frames"])
-        return self._centred(arrays)
-
-    def _centred(self, arrays: dict[str, Array]) -> dict[str, Array]:
-        return arrays if self._training is None else self._training.views(arrays)
+def _truth(viewer: Viewer, seen: Clips, captions: Captions | None) -> dict[str, Array]:
+    references = captions.references if captions else None
+    arrays = viewer.truth(seen, [[caption] for caption in references] if references else [[] for _ in seen])
+    if "clip_frames" in arrays:  # a decoded caption can be compared with the frames where none was written of them
+        arrays.setdefault("caption_clip", arrays["clip_frames"])
+    return arrays
 
 
 class TrainingClips:
@@ -184,11 +176,8 @@ class TrainingClips:
 
     Parameters
     ----------
-    folder : Path
-        Of videos; see `studies.comparison.videos.videos_in`.
-    sampling : Sampling
-    embed : callable, optional
-        Clips (n, frame, height, width, 3) to embeddings (n, width), by which they are compared; by pixels without.
+    folder : of videos; see `studies.comparison.videos.videos_in`
+    embed : clips (n, frame, height, width, 3) to embeddings (n, width), by which they are compared; by pixels without
     """
 
     def __init__(self, folder: Path, sampling: Sampling, embed: Embed | None = None) -> None:

@@ -1,14 +1,17 @@
 """Predictions of fitted models for the test stimuli, beside the truth."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from core.errors import StoreError
-from evaluation.statistics.controls import mean_prediction
+from core.seeds import seed_for
+from evaluation.statistics import scores
+from evaluation.statistics.controls import mean_prediction, shuffle_stimuli
 from feature_store import Store
 from feature_store.rows import select
 from models.decoders.build import Encoder, Regressor, predict_stimuli
@@ -29,7 +32,6 @@ class Predictions:
 
     Attributes
     ----------
-    stimuli : list of str
     predicted, truth : (stimulus, …) float32; predictions are averaged over repetitions
     mean : (stimulus, …) the mean of the training targets, for every stimulus
     groups : the stimuli's classes, or None where the study has none
@@ -58,19 +60,13 @@ def predict_test(
 ) -> Predictions:
     """Predict a subject's test stimuli.
 
+    Raises `StoreError` where the subject saw fewer than two test stimuli.
+
     Parameters
     ----------
-    rois : list of str, optional
-        The regions the encoder was trained on.
-    trained_on : collection of str
-        The training stimuli whose targets' mean is the control; see `stimuli_trained_on`.
-    halves : bool
-        Whether to predict from either half of the repetitions as well.
-
-    Raises
-    ------
-    StoreError
-        The subject saw fewer than two test stimuli.
+    rois : the regions the encoder was trained on
+    trained_on : the training stimuli whose targets' mean is the control; see `stimuli_trained_on`
+    halves : whether to predict from either half of the repetitions as well
     """
     pairs = store.pairs([subject], regressor.target, "test", rois=rois, repeats="single")[subject]
     responses = pairs.responses
@@ -160,12 +156,8 @@ def _halves(
     encoder: Encoder, regressor: Regressor, subject: str, responses: Rows, trials: list[str], in_order: list[int]
 ) -> tuple[Array, Array] | None:
     """Predict from the even and from the odd repetitions, equally many; a last one without a pair is in neither."""
-    seen: dict[str, int] = {}
-    rank = np.zeros(len(trials), np.int64)
-    for row, name in enumerate(trials):
-        rank[row] = seen.get(name, 0)
-        seen[name] = int(rank[row]) + 1
-    pairs = np.array([seen[name] // 2 for name in trials])
+    repeats = pd.Series(trials).groupby(trials)
+    rank, pairs = repeats.cumcount().to_numpy(), repeats.transform("size").to_numpy() // 2
     if pairs.min() < 1:
         return None
     halves = []
@@ -180,13 +172,18 @@ def _halves(
     return halves[0], halves[1]
 
 
+def shuffled_scores(
+    score: Callable[[Array], scores.Values], predicted: Array, permutations: int, seed: int
+) -> scores.Values:
+    """Score one subject's predictions in shuffled orders: the mean over several, as one of few stimuli is noisy."""
+    seeds = [seed_for(seed, "shuffled brain", index) for index in range(permutations)]
+    return scores.average([score(predicted[shuffle_stimuli(len(predicted), own)]) for own in seeds])
+
+
 def common_stimuli(stimuli: dict[str, list[str]]) -> str:
     """Return the first subject, and require that all saw the same stimuli: averages are taken by stimulus.
 
-    Raises
-    ------
-    StoreError
-        Two subjects saw different stimuli.
+    Raises `StoreError` where two subjects saw different stimuli.
     """
     first, *others = stimuli
     for other in others:

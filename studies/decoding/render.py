@@ -1,6 +1,6 @@
 """From predicted z and b to clips: by a video generator where there is one, else z is decoded directly."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -50,11 +50,9 @@ class Renderer:
     Parameters
     ----------
     decoder : turns z into clips where there is no generator
-    generator : renders z under captions or conditioning states
     by_states : whether the generator is conditioned on b itself; else on captions
     nearest : answers b with the caption of the training stimulus whose b is nearest
     writer : writes captions of its own; without it, `nearest` answers
-    seed : the study's
     """
 
     def __init__(
@@ -78,12 +76,7 @@ class Renderer:
         roles : "z" and "b" to what was predicted
         stimuli : a name for each; the noise of its clip is drawn by it
         """
-        names, b = list(stimuli), roles.get("b")
-        nearest = self._nearest.caption(b) if self._nearest is not None and b is not None else []
-        captions = self._writer.caption(b) if self._writer is not None and b is not None else nearest
-        together: list[list[str]] = []
-        clips = self._clips(roles["z"], captions, b, names, lambda rows: _note(together, names[rows]))
-        return Rendered(clips, captions, nearest, together)
+        return self._render(roles, slice(0, len(stimuli)), list(stimuli))
 
     def render_again(self, roles: RoleArrays, stimuli: Sequence[str], stimulus: str, together: list[str]) -> Rendered:
         """Return one stimulus as `render_row` made it of the same predictions: in the batch that it was rendered in.
@@ -92,35 +85,25 @@ class Renderer:
         ----------
         together : the stimulus's entry in `Rendered.together`
         """
-        names, b = list(stimuli), roles.get("b")
         batch = together or [stimulus]
-        first = names.index(batch[0])
-        rows = slice(first, first + len(batch))
+        first, at = list(stimuli).index(batch[0]), batch.index(stimulus)
+        whole, only = self._render(roles, slice(first, first + len(batch)), batch), slice(at, at + 1)
+        return Rendered(whole.clips[only], whole.captions[only], whole.nearest[only], whole.together[only])
+
+    def _render(self, roles: RoleArrays, rows: slice, names: list[str]) -> Rendered:
+        """Render some rows, of these names, as if with all."""
+        z, b, together = roles["z"][rows], roles.get("b"), list[list[str]]()
         nearest = self._nearest.caption(b)[rows] if self._nearest is not None and b is not None else []
         captions = _written(self._writer, b, rows) if self._writer is not None and b is not None else nearest
-        again: list[list[str]] = []
-        clips = self._clips(
-            roles["z"][rows],
-            captions,
-            None if b is None else b[rows],
-            batch,
-            lambda made: _note(again, batch[made]),
-        )
-        at = slice(batch.index(stimulus), batch.index(stimulus) + 1)
-        return Rendered(clips[at], captions[at], nearest[at], again[at])
-
-    def _clips(
-        self,
-        z: NDArray[Any],
-        captions: list[str],
-        b: NDArray[Any] | None,
-        stimuli: list[str],
-        on_batch: Callable[[slice], None],
-    ) -> NDArray[np.uint8]:
         if self._generator is None:
-            return self.decoder.decode(z)
-        states = b if self._by_states else None
-        return self._generator.render(z, captions, self._seeds(stimuli), states=states, on_batch=on_batch)
+            return Rendered(self.decoder.decode(z), captions, nearest, together)
+
+        def note(made: slice) -> None:
+            together.extend([names[made]] * len(names[made]))
+
+        states = b[rows] if self._by_states and b is not None else None
+        clips = self._generator.render(z, captions, self._seeds(names), states=states, on_batch=note)
+        return Rendered(clips, captions, nearest, together)
 
     def _seeds(self, stimuli: Sequence[str]) -> list[int]:
         return [seed_for(self._seed, "render", stimulus) for stimulus in stimuli]
@@ -139,11 +122,6 @@ class Renderer:
         # Guidance would weigh the empty caption against itself.
         clips = self._generator.render(nothing, captions, self._seeds(stimuli), strength=1.0, guidance=1.0)
         return Rendered(clips, [], [], [])
-
-
-def _note(together: list[list[str]], batch: list[str]) -> None:
-    """Record for every stimulus of a batch which stimuli the batch holds."""
-    together += [batch] * len(batch)
 
 
 def _written(writer: "BlipCaptioner", b: NDArray[Any], rows: slice) -> list[str]:

@@ -32,7 +32,6 @@ class Target:
     Attributes
     ----------
     values : (stimulus, …)
-    row_of : the row of each stimulus
     """
 
     values: Array
@@ -61,13 +60,7 @@ class Target:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Training trials of several subjects, and the targets of what they saw.
-
-    Attributes
-    ----------
-    brains : per subject
-    targets : by name
-    """
+    """Training trials by subject, and the targets of what they saw by name."""
 
     brains: dict[str, BrainRows]
     targets: dict[str, Target]
@@ -145,10 +138,7 @@ def _only(brain: BrainRows, wanted: set[str]) -> BrainRows:
 def stored_subjects(store: Store, wanted: Sequence[str] | None) -> list[str]:
     """Return the subjects that a study names, or all of the store; the recordings themselves are not needed.
 
-    Raises
-    ------
-    StoreMissing
-        A subject that is named has not been ingested, or none has.
+    Raises `StoreMissing` where a subject that is named has not been ingested, or none has.
     """
     known = store.names("responses")
     subjects = list(wanted or known)
@@ -171,10 +161,7 @@ def describe_target(store: Store, name: str) -> dict[str, str]:
 def training_stimuli(names: list[str], count: int | None, seed: int) -> list[str]:
     """Return so many of the training stimuli, drawn by the seed, in the order of `names`; all where `count` is None.
 
-    Raises
-    ------
-    ConfigError
-        There are fewer.
+    Raises `ConfigError` where there are fewer.
     """
     if count is None:
         return names
@@ -196,16 +183,14 @@ def read_training_data(
 ) -> TrainingData:
     """Read what routes are trained on; responses stay in their files where all together are large.
 
+    Raises `StoreError` where a subject saw a training stimulus that a target lacks: both must come from the same
+    stimuli.
+
     Parameters
     ----------
     targets, align : names of the targets that are regressed, and of those that encoders are aligned with
     rois : only the voxels of these regions
     count, seed : see `training_stimuli`
-
-    Raises
-    ------
-    StoreError
-        A subject saw a training stimulus that a target lacks: both must come from the same stimuli.
     """
     read = {}
     for name in dict.fromkeys([*targets, *align]):

@@ -143,19 +143,13 @@ def record_voxels(
 ) -> VoxelRecord:
     """Record a subject's voxels from the training split; a block of trials is in memory at a time.
 
+    Raises `StoreError` where no voxel varies in training, or the store has not these regions.
+
     Parameters
     ----------
-    rois : list of str or None
-        The regions that training takes, None for all voxels.
-    stimuli : collection of str, optional
-        The stimuli whose trials training takes; all by default.
-    scale : VoxelScale, optional
-        That of an encoder fitted on these trials, which saves reading them again.
-
-    Raises
-    ------
-    StoreError
-        No voxel varies in training, or the store has not these regions.
+    rois : the regions that training takes, None for all voxels
+    stimuli : the stimuli whose trials training takes; all by default
+    scale : that of an encoder fitted on these trials, which saves reading them again
     """
     group = store.responses(subject)
     table = group.voxels if rois is None else group.voxels.iloc[group.voxels_in(rois)]

@@ -70,7 +70,6 @@ class NewResponses:
 
     Attributes
     ----------
-    subject : str
     values : (trial, voxel) or (trial, time, voxel) float32, the voxels that the encoder was trained on, in its order
     names : the stimulus of each trial where a table lists it, else ``trial-0001``, …; equal names belong together
     digest : SHA-256 of the file's bytes
@@ -127,15 +126,10 @@ def read_responses(
 
     Parameters
     ----------
-    file : NewFile
-    subject : str
-    record : VoxelRecord
-        Of this subject.
-    scale : VoxelScale, optional
-        Training's scale voxel by voxel; without it the record's summary is used, which finds less.
-    table : DataFrame, optional
-        The voxels of the store's whole group: chooses the regions out of a file of all voxels, locates the voxels of an
-        image, and makes messages more precise.
+    record : of this subject
+    scale : training's scale voxel by voxel; without it the record's summary is used, which finds less
+    table : the voxels of the store's whole group: chooses the regions out of a file of all voxels, locates the voxels
+        of an image, and makes messages more precise
 
     Raises
     ------
@@ -327,21 +321,17 @@ def scale_fault(values: NDArray[Any], record: VoxelRecord, scale: VoxelScale | N
 def check_order(listed: pd.DataFrame, order: VoxelOrder, expected: pd.DataFrame | None, where: Path) -> list[str]:
     """Compare a voxel table with the order of voxels in training, as far as the table has its columns.
 
+    Raises `SourceError` where they are the same voxels in another order, or others.
+
     Parameters
     ----------
     listed : one row a voxel, as many as `order` was made of
-    order : VoxelOrder
     expected : the table behind `order`, where the store has it: then the first difference is named
     where : the file of `listed`, for messages
 
     Returns
     -------
     notes : what could not be checked
-
-    Raises
-    ------
-    SourceError
-        The same voxels in another order, or others.
     """
     common = [name for name in order.columns if name in listed]
     lacking = [name for name in order.columns if name not in listed]

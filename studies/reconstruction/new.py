@@ -11,7 +11,6 @@ There is no truth to score against.
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from core.clips import Clip
 from core.errors import ConfigError, RegistryError
-from core.files import digest_json, staged_folder, write_bytes, write_json
+from core.files import digest_json, write_bytes
 from core.progress import report
 from evaluation.report.sheet import contact_sheet, sheet_png
 from feature_store import Store
@@ -28,12 +27,10 @@ from models.decoders.build import Encoder
 from models.registry.production import fetch
 from models.registry.sets import ModelSet
 from studies.decoding.predictions import predict_roles
-from studies.decoding.render import Rendered, renderer_of
+from studies.decoding.render import renderer_of
 from studies.decoding.voxel_record import VoxelRecord, VoxelScale
 from studies.reconstruction.checks import NewFile, NewResponses, read_responses
-from studies.reconstruction.provenance import Input, MadeFrom, made_from, portable, subject_of, write_videos
-from studies.reconstruction.run import reference_to
-from studies.references import ReconstructionRef
+from studies.reconstruction.provenance import Input, made_from, portable, subject_of, write_videos
 from studies.registry.production import require_same_targets
 from studies.runs import (
     CAPTIONS,
@@ -41,11 +38,10 @@ from studies.runs import (
     NEW,
     SHEET,
     VIDEOS,
-    file_digests,
-    find_run,
-    git_commit,
+    ReconstructionRef,
+    place_run,
     publish_latest,
-    run_name,
+    staged_run,
 )
 from studies.study import Study
 
@@ -99,8 +95,19 @@ def reconstruct_file(study: Study, file: NewFile, chosen: ModelSet) -> NewVideos
     rendered = renderer_of(study, store).render_row(roles, names)
     responses = Input(kind="file", name=file.path.name, digest=new.digest)
     origin = made_from(study, store, chosen, subject, responses)
-    folder, fresh = _write(study.outputs / NEW, portable(study), origin, file, new, names, rendered)
-    reference = reference_to(study.study, folder, MANIFEST, fresh=fresh)
+    config, inputs = portable(study), origin.model_dump(mode="json")
+    record = {"study": study.study, "made_from": inputs, "config": config, "trials": new.names, "notes": new.notes}
+    fingerprint = digest_json(record)
+    folder, fresh = place_run(study.outputs / NEW, MANIFEST, fingerprint)
+    if not fresh:
+        with staged_run(folder, MANIFEST, record | {"fingerprint": fingerprint}) as building:
+            write_videos(building / VIDEOS, config, origin, rendered, names)
+            captions = {"name": names, "decoded": rendered.captions or "", "nearest": rendered.nearest or ""}
+            pd.DataFrame(captions).to_csv(building / CAPTIONS, index=False)
+            write_bytes(building / SHEET, _sheet(rendered.clips, rendered.captions))
+            _keep(file, new, building)
+    publish_latest(folder)
+    reference = ReconstructionRef.to(study.study, folder, MANIFEST, fresh=fresh)
     return NewVideos(names, rendered.clips, rendered.captions, new.notes, folder, reference)
 
 
@@ -114,34 +121,6 @@ def read_new(store: Store, file: NewFile, chosen: ModelSet, encoder: Encoder, su
     table = group.voxels if group is not None and same else None
     scale = VoxelScale.of_encoder(encoder, subject)
     return read_responses(file, subject, VoxelRecord.model_validate(record), scale=scale, table=table)
-
-
-def _write(
-    runs: Path,
-    config: dict[str, Any],
-    origin: MadeFrom,
-    file: NewFile,
-    new: NewResponses,
-    names: list[str],
-    rendered: Rendered,
-) -> tuple[Path, bool]:
-    """Write the run, unless there is one that is up to date; return its folder, and whether it was there."""
-    record = {"study": config["study"], "made_from": origin.model_dump(mode="json"), "config": config}
-    record |= {"trials": new.names, "notes": new.notes}
-    fingerprint = digest_json(record)
-    current = find_run(runs, MANIFEST, fingerprint)
-    folder = current or runs / run_name(fingerprint)
-    if current is None:
-        with staged_folder(folder) as building:
-            write_videos(building / VIDEOS, config, origin, rendered, names)
-            captions = {"name": names, "decoded": rendered.captions or "", "nearest": rendered.nearest or ""}
-            pd.DataFrame(captions).to_csv(building / CAPTIONS, index=False)
-            write_bytes(building / SHEET, _sheet(rendered.clips, rendered.captions))
-            _keep(file, new, building)
-            more = {"fingerprint": fingerprint, "run": folder.name, "git_commit": git_commit()}
-            write_json(building / MANIFEST, {**record, **more, "files": file_digests(building)})
-    publish_latest(folder)
-    return folder, current is not None
 
 
 def _sheet(clips: Clip, captions: list[str]) -> bytes:

@@ -150,8 +150,7 @@ def made_from(study: Study, store: Store, chosen: ModelSet, subject: str, respon
 
     Parameters
     ----------
-    responses : Input
-        `stored_input` returns those of the store.
+    responses : `stored_input` returns those of the store
     """
     roles, captioner = study.roles.regressed(), study.captioner_of_b()
     return MadeFrom(
@@ -182,10 +181,7 @@ def stored_input(store: Store, subject: str) -> Input:
 def subject_of(chosen: ModelSet, wanted: str | None) -> str:
     """Return whose brain is reconstructed from: the one asked for, else the first that the models know.
 
-    Raises
-    ------
-    ConfigError
-        The models do not know it.
+    Raises `ConfigError` where the models do not know it.
     """
     known = [str(subject) for subject in chosen.record["subjects"]]
     subject = wanted or known[0]
@@ -201,8 +197,7 @@ def write_videos(
 
     Parameters
     ----------
-    config : dict
-        The study, as `portable` returns it.
+    config : the study, as `portable` returns it
     """
     commit = git_commit()
     for index, stimulus in track(list(enumerate(stimuli)), "writing videos"):
@@ -238,10 +233,8 @@ def write_video(path: Path, clip: Clip, provenance: Provenance) -> None:
 def read_provenance(video: Path) -> Provenance:
     """Read a video's provenance.
 
-    Raises
-    ------
-    SourceMissing, SourceError
-        The file is absent, no video, or carries no provenance that this version reads.
+    Raises `SourceMissing` or `SourceError` where the file is absent, no video, or carries no provenance that this
+    version reads.
     """
     comment = read_metadata(video).get("comment", "")
     try:

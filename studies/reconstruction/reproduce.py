@@ -1,10 +1,12 @@
-"""Makes a video again from its provenance, and compares the bytes.
+"""Explains a video by its own provenance and the manifest beside it, makes it again, and compares the bytes.
 
 A video whose inputs are not those of its provenance is refused; other code or another machine is noted, and the bytes
 decide.
 """
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -14,18 +16,17 @@ from pydantic import ValidationError
 
 from core.checkout import relative_to_root
 from core.clips import read_frames, read_metadata
-from core.config import explain
-from core.errors import RegistryError, SourceError, SourceMissing
-from core.files import digest_file, disk_explained
+from core.config import explain as explain_invalid
+from core.errors import Brain2VideoError, RegistryError, SourceError, SourceMissing
+from core.files import digest_file, disk_explained, read_json
 from feature_store import Store
 from feature_store.sources.response_file import IMAGES, RESPONSES, TRIALS, VOXELS
-from models.registry.client import versions_of
-from models.registry.production import fetch
+from models.registry.client import local_database, versions_of
+from models.registry.production import aliased, fetch
 from models.registry.sets import ModelSet, model_name, set_of_versions
 from studies.decoding.predictions import predict_roles, predict_test_roles, stimuli_trained_on
 from studies.decoding.render import Rendered, RoleArrays, renderer_of
 from studies.reconstruction.checks import NewFile
-from studies.reconstruction.explain import AS_WRITTEN, run_folder, written_as
 from studies.reconstruction.new import read_new
 from studies.reconstruction.provenance import (
     MadeFrom,
@@ -40,27 +41,128 @@ from studies.reconstruction.provenance import (
 from studies.runs import MANIFEST, REPRODUCED, git_commit
 from studies.study import Study
 
+Lines = list[tuple[str, str]]
+AS_WRITTEN = "as written"
 SHORT = 12
+
+
+def explain(video: Path) -> Lines:
+    """Return what a video was made from, one (what, value) a line, in the order in which a person asks.
+
+    Whether its models are in production now is reported where the registry answers; nothing depends on it. Raises
+    `SourceMissing` or `SourceError` where the file is absent, no video, or carries no provenance.
+    """
+    provenance = read_provenance(video)
+    try:
+        shown = _reconstructed(provenance, provenance.made_from)
+    except (KeyError, TypeError) as error:
+        raise SourceError(
+            f"{video}, provenance: its inputs and its study do not fit ({error}); it was changed, take the video "
+            "as it was written"
+        ) from error
+    return [
+        ("title", read_metadata(video).get("title", provenance.title)),
+        ("study", provenance.study),
+        ("stimulus", provenance.stimulus),
+        *shown,
+        ("git commit", provenance.git_commit),
+        ("file", written_as(video)),
+    ]
+
+
+def _reconstructed(provenance: Provenance, origin: MadeFrom | None) -> Lines:
+    if origin is None:
+        return [("shows", "what was seen")]
+    kind = "file" if origin.input.kind == "file" else "stored"
+    captioner = "none" if origin.captioner is None else str(origin.captioner.get("kind", "unknown"))
+    machine = origin.machine
+    threads = f"{machine.threads} threads, {machine.blas_threads} of BLAS"
+    versions = f"torch {machine.torch}, numpy {machine.numpy}, av {machine.av}"
+    return [
+        ("subject", origin.subject),
+        ("caption", provenance.caption or "none decoded"),
+        ("responses", f"{origin.input.name} ({kind}, {origin.input.digest[:SHORT]})"),
+        ("regions", ", ".join(origin.rois) if origin.rois else "all voxels"),
+        *_models(provenance.study, origin),
+        *_targets(provenance, origin),
+        ("generator", _generator(origin)),
+        ("captioner", _with_revision(captioner, origin.captioner_revision)),
+        ("seed", str(origin.seed)),
+        ("rendered with", ", ".join(provenance.rendered_with) or "by itself"),
+        ("machine", f"{machine.gpu or machine.processor}, {threads}; {versions}"),
+        ("code", origin.code[:SHORT]),
+    ]
+
+
+def _models(study: str, origin: MadeFrom) -> Lines:
+    production, lines = _production(study, list(origin.models.versions)), []
+    for part, number in origin.models.versions.items():
+        digest, state = origin.models.digests.get(part, "digest unknown")[:SHORT], ""
+        if production is not None:
+            now = "empty" if production[part] is None else f"v{production[part]}"
+            state = ", in production" if production[part] == number else f", not in production, which is {now}"
+        lines.append((part, f"v{number} ({digest}){state}"))
+    return lines
+
+
+def _production(study: str, parts: list[str]) -> dict[str, int | None] | None:
+    """Return the version of each part that is in production, or None where the registry does not answer."""
+    database = local_database(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    if database is not None and not database.exists():
+        return None  # looking must not set one up
+    with suppress(Brain2VideoError):
+        versions = aliased(study, parts)
+        return {part: int(version.version) if version else None for part, version in versions.items()}
+    return None
+
+
+def _targets(provenance: Provenance, origin: MadeFrom) -> Iterator[tuple[str, str]]:
+    for role, digest in origin.targets.items():
+        name = provenance.config["roles"][role]
+        extractor, revision = provenance.config["targets"][name]["extractor"], origin.extractors[name]
+        yield f"target of {role}", f"{name} ({digest[:SHORT]}) by {extractor}, revision {revision[:SHORT]}"
+
+
+def _generator(origin: MadeFrom) -> str:
+    if origin.generator is None:
+        return "none: z is decoded directly"
+    known = [f"{key} {origin.generator[key]}" for key in ("strength", "steps", "guidance") if key in origin.generator]
+    return _with_revision(", ".join(known), origin.generator_revision)
+
+
+def _with_revision(text: str, revision: str | None) -> str:
+    return text if revision in (None, text) else f"{text} (weights {str(revision)[:SHORT]})"
+
+
+def run_folder(video: Path) -> Path:
+    """Return the folder of the run that a video would be of: the one above its own."""
+    return video.parent.resolve().parent
+
+
+def written_as(video: Path) -> str:
+    """Return whether a file has the bytes that the manifest of its run recorded, in words."""
+    try:
+        digest = read_json(run_folder(video) / MANIFEST)["files"][f"{video.parent.resolve().name}/{video.name}"]
+    except FileNotFoundError:
+        return "no manifest beside it"
+    except (ValueError, KeyError, TypeError, OSError, RecursionError):
+        return "its manifest does not list it"
+    return AS_WRITTEN if digest_file(video) == digest else "differs from its manifest"
+
+
 REGISTRY = "set MLFLOW_TRACKING_URI to the registry that it was made with"
 
 
 @dataclass(frozen=True)
 class Reproduced:
-    """The reproduction of a video.
-
-    Attributes
-    ----------
-    output : the new file
-    output_sha256 : its SHA-256
-    difference : the first one, of the metadata, of a frame or of the encoding only; empty where both files have the
-        same bytes
-    notes : what changed since the video was made: code, commit, machine, the file itself
-    """
+    """A video that was made again."""
 
     output: Path
     output_sha256: str
     difference: str
+    """The first one, of the metadata, of a frame or of the encoding only; empty where both have the same bytes."""
     notes: list[str]
+    """What changed since the video was made: code, commit, machine, the file itself."""
 
     @property
     def identical(self) -> bool:
@@ -70,8 +172,6 @@ class Reproduced:
 
 @dataclass(frozen=True)
 class _Original:
-    """A reconstruction with its provenance, its inputs, and the study that it carries."""
-
     video: Path
     provenance: Provenance
     origin: MadeFrom
@@ -83,12 +183,9 @@ def reproduce(video: Path, output: Path | None = None, *, responses: Path | None
 
     Parameters
     ----------
-    video : Path
-        An mp4 that a reconstruction wrote.
-    output : Path, optional
-        Where to write; by default ``outputs/<study>/reproduced/<stimulus>.mp4``. Never a file of a run.
-    responses : Path, optional
-        The file that the video was made from, where it was never stored; by default the run's own copy of it.
+    video : an mp4 that a reconstruction wrote
+    output : where to write; by default ``outputs/<study>/reproduced/<stimulus>.mp4``. Never a file of a run.
+    responses : the file that the video was made from, where it was never stored; by default the run's own copy of it
 
     Raises
     ------
@@ -128,7 +225,7 @@ def _original(video: Path) -> _Original:
     try:
         study = Study.model_validate(provenance.config)
     except ValidationError as error:
-        line = explain(error, Study, f"{video}, the study that it carries")
+        line = explain_invalid(error, Study, f"{video}, the study that it carries")
         raise SourceError(f"{line}; {_at_commit(provenance)}") from error
     if set(origin.models.versions) != set(study.parts):
         parts = ", ".join(origin.models.versions) or "none"
@@ -140,7 +237,6 @@ def _original(video: Path) -> _Original:
 
 
 def _registered(original: _Original) -> ModelSet:
-    """Return the versions that the video names, which must have the digests that it names."""
     study, models, versions = original.study.study, original.origin.models, {}
     for part in original.study.parts:
         name, number = model_name(study, part), models.versions[part]
@@ -194,7 +290,6 @@ def _responses_file(original: _Original, given: Path | None) -> NewFile | None:
 
 
 def _require_same_inputs(original: _Original, now: MadeFrom) -> None:
-    """Raise where an input of the video is another one here. Models were compared when they were looked up."""
     at_commit, roles = _at_commit(original.provenance), original.study.roles.regressed()
     stored = f"run 'dvc checkout' at its commit: {at_commit}"
     weights = f"bring those weights back: {at_commit}"
@@ -252,7 +347,6 @@ def _predicted(
 
 
 def _output(original: _Original, output: Path | None) -> Path:
-    """Return where to write, which is no file of a run."""
     stimulus = original.provenance.stimulus
     if Path(stimulus).name != stimulus:
         raise SourceError(f"{original.video}: its stimulus {stimulus!r} cannot name a file; it was changed")
@@ -309,10 +403,9 @@ def _notes(original: _Original, now: MadeFrom) -> list[str]:
     if then != (here := git_commit()):
         notes.append(f"the git commit was {then}, is {here} now")
     for field, before, after in _differences(original.origin, now, set(MadeFrom.model_fields) - {"code", "machine"}):
-        if field == "code":
-            notes.append(f"the code that makes videos was {before[:SHORT]}, is {after[:SHORT]} now")
-        else:
-            notes.append(f"the machine's {field.partition('.')[2]} was {before}, is {after} now")
+        what = "code that makes videos" if field == "code" else f"machine's {field.partition('.')[2]}"
+        was, is_now = (before[:SHORT], after[:SHORT]) if field == "code" else (before, after)
+        notes.append(f"the {what} was {was}, is {is_now} now")
     return notes
 
 

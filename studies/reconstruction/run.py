@@ -11,16 +11,18 @@ from typing import Any
 
 import pandas as pd
 
-from core.checkout import relative_to_root
 from core.code import code_digest
-from core.files import digest_file, digest_json, staged_folder, write_json
-from core.progress import report as progress
-from evaluation.report.gallery.page import page_digest
+from core.files import digest_file, digest_json, read_json, write_bytes, write_json
+from core.seeds import seed_for
+from evaluation.report.gallery.cards import gallery_items
+from evaluation.report.gallery.page import DIAGNOSES, GalleryFigure, diagnosis_figures, page_digest, write_gallery
+from evaluation.report.sheet import animated_sheet, contact_sheet, sheet_png
+from evaluation.report.wording import verdict
 from evaluation.statistics import scores
 from feature_store import Store
 from models.registry.production import read_artifact
+from models.registry.register import log_reconstruction
 from models.registry.sets import ModelSet
-from studies.reconstruction.pictures import log_run, write_pictures
 from studies.reconstruction.provenance import (
     MadeFrom,
     made_from,
@@ -31,25 +33,29 @@ from studies.reconstruction.provenance import (
     write_videos,
 )
 from studies.reconstruction.score import Judged, judge
-from studies.references import ReconstructionRef
 from studies.regions.run import current_regions
 from studies.registry.production import require_same_targets, require_trained_on
 from studies.runs import (
+    BRAIN,
     CAPTIONS,
+    GALLERY,
+    GIF,
+    LOGGED,
     MANIFEST,
     METRICS,
+    REGIONS_CHART,
     REGIONS_RECORD,
     SCORES,
     SEEN,
+    SHEET,
     VALUES,
     VIDEOS,
-    file_digests,
-    find_run,
-    git_commit,
+    ReconstructionRef,
+    place_run,
     publish_latest,
-    run_name,
+    staged_run,
 )
-from studies.scoring.views import revisions_of
+from studies.scoring import revisions_of
 from studies.study import Study
 
 
@@ -57,35 +63,27 @@ def reconstruct(study: Study, chosen: ModelSet) -> ReconstructionRef:
     """Render and score the test stimuli with a model set, unless there is a run that is up to date."""
     nothing = study.why_nothing_to_render()
     if nothing is not None:
-        return ReconstructionRef(study=study.study, run="", folder="", digest="", note=nothing, fresh=True)
+        return ReconstructionRef.to_nothing(study.study, nothing)
     plan = planned(study, chosen)
-    current = find_run(study.outputs, MANIFEST, plan.fingerprint)
-    folder = current or study.outputs / run_name(plan.fingerprint)
-    if current is None:
+    folder, fresh = place_run(study.outputs, MANIFEST, plan.fingerprint, "reconstruction")
+    if not fresh:
         judged = judge(study, Store(study.store), chosen, plan.origin.subject)
         more = {} if study.evaluation.folds is None else _cross_validation(chosen)
         _write(folder, chosen, plan, judged, study.clips.fps, more)
-    else:
-        progress(f"reconstruction {folder.name} is up to date", 1, 1)
     publish_latest(folder)
     log_run(folder, chosen)
-    return reference_to(study.study, folder, METRICS, fresh=current is not None)
+    return ReconstructionRef.to(study.study, folder, METRICS, fresh=fresh)
 
 
 @dataclass(frozen=True)
 class Planned:
-    """The inputs, settings and code of a reconstruction that is not made yet.
-
-    Attributes
-    ----------
-    origin : MadeFrom
-    record : all of it, JSON-able
-    regions : the folder of the decoding from each ROI that the gallery shows, where there is one
-    """
+    """The inputs, settings and code of a reconstruction that is not made yet."""
 
     origin: MadeFrom
     record: dict[str, Any]
+    """All of it, JSON-able."""
     regions: Path | None
+    """The folder of the decoding from each ROI that the gallery shows, where there is one."""
 
     @property
     def fingerprint(self) -> str:
@@ -96,12 +94,9 @@ class Planned:
 def planned(study: Study, chosen: ModelSet) -> Planned:
     """Return what the test stimuli's reconstruction by a model set would be made from; nothing is rendered.
 
-    Its fingerprint is that of all that may show in the run's files but the machine.
-
-    Raises
-    ------
-    ConfigError, RegistryError, StoreError
-        The set does not know the subject, does not predict what the study renders, or was trained on other stores.
+    Its fingerprint is that of all that may show in the run's files but the machine. Raises `ConfigError`,
+    `RegistryError` or `StoreError` where the set does not know the subject, does not predict what the study renders, or
+    was trained on other stores.
     """
     store = Store(study.store)
     subject = subject_of(chosen, study.reconstruction.subject)
@@ -137,15 +132,13 @@ def _write(folder: Path, chosen: ModelSet, plan: Planned, judged: Judged, fps: f
     values = {"study": config["study"], "run": folder.name, **named, **judged.table.record(judged.stimuli)}
     columns = {"decoded": rendered.captions or "", "nearest": rendered.nearest or ""}
     captions = pd.DataFrame({"stimulus": judged.stimuli, "seen": judged.captions, **columns})
-    with staged_folder(folder) as building:
+    with staged_run(folder, MANIFEST, plan.record) as building:
         write_videos(building / VIDEOS, config, plan.origin, rendered, judged.stimuli)
         write_seen(building / SEEN, config, judged.seen, judged.stimuli)
         captions.to_csv(building / CAPTIONS, index=False)
         write_json(building / METRICS, metrics)
         write_json(building / VALUES, values)
         write_pictures(building, fps, judged, metrics, plan.origin, plan.regions)
-        about = {"run": folder.name, "git_commit": git_commit(), "files": file_digests(building)}
-        write_json(building / MANIFEST, {**plan.record, **about})
 
 
 def _cross_validation(chosen: ModelSet) -> dict[str, Any]:
@@ -154,13 +147,104 @@ def _cross_validation(chosen: ModelSet) -> dict[str, Any]:
     return {"cross_validation": report["cross_validation"]} if "cross_validation" in report else {}
 
 
-def reference_to(study: str, folder: Path, file: str, *, fresh: bool) -> ReconstructionRef:
-    """Return the reference to a run on disk, by the digest of one of its files."""
-    return ReconstructionRef(
-        study=study,
-        run=folder.name,
-        folder=relative_to_root(folder),
-        digest=digest_file(folder / file),
-        note="",
-        fresh=fresh,
+SHOWN, MOVING = 24, 10
+"""Test clips on the contact sheet and on the moving one, the first in test order."""
+NOT_SHOWN = {"cross_validation"}
+"""Parts of a report that the page leaves to the command line."""
+FIGURES_OF_REGIONS = {
+    REGIONS_CHART: (
+        "Where does it come from?",
+        "Bars of how well each region alone predicts the targets, and of what is lost without it.",
+        "Test stimuli, by ridge; intervals are over stimuli, and not adjusted for the number of regions.",
+    ),
+    BRAIN: (
+        "On the brain",
+        "A glass brain with every voxel coloured by how well its region alone predicts the targets.",
+        "Each voxel has its region's score; see the bars for intervals.",
+    ),
+}
+"""Title, description and note of each."""
+
+
+def write_pictures(
+    folder: Path, fps: float, judged: Judged, metrics: dict[str, Any], origin: MadeFrom, regions: Path | None
+) -> None:
+    """Write a run's gallery and pictures into its folder.
+
+    Parameters
+    ----------
+    fps : frames per second of the clips
+    regions : the run of regions whose pictures are shown as well, if any
+    """
+    seen, clips = judged.seen, judged.reconstruction.clips
+    write_bytes(folder / SHEET, sheet_png(contact_sheet(seen[:SHOWN], clips[:SHOWN])))
+    if clips.shape[1] > 1:
+        write_bytes(folder / GIF, animated_sheet(seen[:MOVING], clips[:MOVING], fps=fps))
+    diagnoses = diagnosis_figures(
+        folder,
+        judged.table,
+        judged.report,
+        predicted=judged.predicted,
+        truth=judged.truth,
+        distance=judged.nearest_to_truth.distance,
     )
+    items = gallery_items(
+        judged.stimuli,
+        seen,
+        clips,
+        judged.table.values,
+        folders=(SEEN, VIDEOS),
+        true_captions=judged.captions,
+        decoded_captions=judged.reconstruction.captions,
+        facts=[_facts(judged, origin, index) for index in range(len(judged.stimuli))],
+    )
+    write_gallery(
+        folder / GALLERY,
+        title=f"{metrics['study']}: {origin.subject}",
+        verdict=verdict(metrics),
+        report={key: value for key, value in metrics.items() if key not in NOT_SHOWN},
+        items=items,
+        fps=fps,
+        figures=[*diagnoses, *_regions(regions)],
+    )
+
+
+def _facts(judged: Judged, origin: MadeFrom, index: int) -> dict[str, str]:
+    """Return where one clip comes from, and what the training set had that is like it."""
+    near, like = judged.nearest_to_truth, judged.nearest_to_prediction.stimuli[index]
+    caption = judged.training_captions[like]
+    facts = {
+        "nearest training clip": f"{near.stimuli[index]} (1 − r = {near.distance[index]:.2f})",
+        "training clip most like the prediction": f"{like}: {caption}" if caption else like,
+        "models": ", ".join(f"{part} v{number}" for part, number in origin.models.versions.items()),
+        "responses": f"{origin.input.name} ({origin.input.digest[:12]})",
+    }
+    if origin.generator is not None:
+        facts["seed of the noise"] = str(seed_for(origin.seed, "render", judged.stimuli[index]))
+        facts["generator"] = f"{(origin.generator_revision or '')[:12]}, strength {origin.strength}"
+    return facts
+
+
+def _regions(folder: Path | None) -> list[GalleryFigure]:
+    """Return the pictures of which regions the targets can be decoded from."""
+    return [
+        GalleryFigure(title=title, image=(folder / name).read_bytes(), description=description, note=note)
+        for name, (title, description, note) in FIGURES_OF_REGIONS.items()
+        if folder is not None and (folder / name).is_file()
+    ]
+
+
+def log_run(folder: Path, chosen: ModelSet) -> None:
+    """Log a run to MLflow, once: its scores, and the pictures by which people choose."""
+    logged = folder / LOGGED
+    if logged.is_file():
+        return
+    metrics = read_json(folder / METRICS)
+    values = {
+        f"{row}.{name}": entry["value"]
+        for row, entries in metrics["rows"].items()
+        for name, entry in entries.items()
+        if entry["value"] is not None
+    }
+    pictures = [folder / name for name in (GALLERY, SHEET, GIF, DIAGNOSES, METRICS) if (folder / name).is_file()]
+    write_bytes(logged, log_reconstruction(chosen, folder.name, values, verdict(metrics), pictures).encode())

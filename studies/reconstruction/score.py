@@ -23,8 +23,7 @@ from models.registry.production import fetch
 from models.registry.sets import ModelSet
 from studies.decoding.predictions import Predictions, predict_test_roles, stimuli_trained_on
 from studies.decoding.render import Rendered, Renderer, RoleArrays, renderer_of
-from studies.scoring.leaks import find_leaks
-from studies.scoring.views import Viewer, load_judges, views_of_targets
+from studies.scoring import Viewer, find_leaks, load_judges, views_of_targets
 from studies.stores.clip_reading import read_clips
 from studies.study import Study
 
@@ -135,11 +134,8 @@ class ControlRows:
 
     Parameters
     ----------
-    target : Targets
-        The stored z.
-    read : callable
-        Returns the clips of some stimuli, (n, frame, height, width, 3) uint8.
-    renderer : Renderer
+    target : the stored z
+    read : returns the clips of some stimuli, (n, frame, height, width, 3) uint8
     predictions : by role, those of the test stimuli, with their halves
     training : the stimuli that the models were trained on
     """
@@ -173,9 +169,13 @@ class ControlRows:
             MEAN: {role: own.mean for role, own in self._predictions.items()},
             ORACLE: {role: own.truth for role, own in self._predictions.items()},
         }
-        noisy = {role: _noisy(own) for role, own in self._predictions.items()}
+        noisy = {
+            role: with_test_noise(own.truth, own.predicted, own.halves, own.mean)
+            for role, own in self._predictions.items()
+            if own.halves is not None
+        }
         there = {role: values for role, values in noisy.items() if values is not None}
-        if len(there) == len(noisy):
+        if len(there) == len(self._predictions):
             rows[NOISE_CEILING] = there
         elif self._predictions["z"].halves is None:
             self.notes.append("no noise ceiling: a test stimulus was shown once, so its noise cannot be told from it")
@@ -197,7 +197,3 @@ class ControlRows:
         nearest = self.nearest_to_prediction.stimuli
         captions = [self.captions[name] for name in nearest]
         yield NEAREST, Rendered(self._read(nearest), captions if all(captions) else [], [], [])
-
-
-def _noisy(own: Predictions) -> Array | None:
-    return None if own.halves is None else with_test_noise(own.truth, own.predicted, own.halves, own.mean)

@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from core.checkout import relative_to_root
 from core.code import code_digest
 from core.errors import ConfigError
-from core.files import digest_file, digest_json, staged_folder, write_bytes, write_json
-from core.progress import report as progress
+from core.files import digest_json, write_bytes
 from evaluation.report.charts.regions import METRIC_WORDS, brain_png, region_chart_png, voxel_places, voxel_scores
 from evaluation.statistics import scores
 from feature_store import Store
@@ -22,19 +20,25 @@ from models.encoders.standardise import Standardise
 from models.training.stage import Context
 from studies.decoding.predictions import stimuli_trained_on
 from studies.decoding.training_data import read_training_data, stored_subjects
-from studies.references import RegionsRef
-from studies.regions.scores import Decoding, RoleDecoder, decode_role, ridge_route
-from studies.regions.voxels import Regions, find_regions, why_no_regions
+from studies.regions.scores import (
+    Decoding,
+    Regions,
+    RoleDecoder,
+    decode_role,
+    find_regions,
+    ridge_route,
+    why_no_regions,
+)
 from studies.runs import (
     BRAIN,
     REGIONS,
     REGIONS_CHART,
     REGIONS_RECORD,
-    file_digests,
+    RegionsRef,
     find_run,
-    git_commit,
+    place_run,
     publish_latest,
-    run_name,
+    staged_run,
 )
 from studies.study import RegionsConfig, Study
 
@@ -52,8 +56,7 @@ def decode_regions(study: Study, *, require: bool = True) -> RegionsRef:
 
     Parameters
     ----------
-    require : bool
-        Whether it is an error that no ROI has voxels enough; otherwise the reference has a note.
+    require : whether it is an error that no ROI has voxels enough; otherwise the reference has a note
 
     Raises
     ------
@@ -66,12 +69,10 @@ def decode_regions(study: Study, *, require: bool = True) -> RegionsRef:
     subjects = stored_subjects(store, study.source.named_subjects)
     nothing = why_no_regions(study.study, store, subjects)
     if nothing is not None:
-        return _none(study.study, nothing)
+        return RegionsRef.to_nothing(study.study, nothing)
     record = regions_made_from(study, store, subjects)
-    runs = study.outputs / REGIONS
-    current = find_run(runs, REGIONS_RECORD, record["fingerprint"])
-    folder = current or runs / run_name(record["fingerprint"])
-    if current is None:
+    folder, fresh = place_run(study.outputs / REGIONS, REGIONS_RECORD, record["fingerprint"], "regions")
+    if not fresh:
         training, route = study.training, ridge_route(study.training.routes)
         data = read_training_data(
             store,
@@ -96,22 +97,9 @@ def decode_regions(study: Study, *, require: bool = True) -> RegionsRef:
         except ConfigError as error:
             if require:
                 raise
-            return _none(study.study, str(error))
-    else:
-        progress(f"regions {folder.name} is up to date", 1, 1)
+            return RegionsRef.to_nothing(study.study, str(error))
     publish_latest(folder)
-    return RegionsRef(
-        study=study.study,
-        run=folder.name,
-        folder=relative_to_root(folder),
-        digest=digest_file(folder / REGIONS_RECORD),
-        note="",
-        fresh=current is not None,
-    )
-
-
-def _none(study: str, why: str) -> RegionsRef:
-    return RegionsRef(study=study, run="", folder="", digest="", note=why, fresh=True)
+    return RegionsRef.to(study.study, folder, REGIONS_RECORD, fresh=fresh)
 
 
 def current_regions(study: Study, store: Store) -> Path | None:
@@ -120,12 +108,6 @@ def current_regions(study: Study, store: Store) -> Path | None:
     if why_no_regions(study.study, store, subjects) is not None:
         return None
     return find_run(study.outputs / REGIONS, REGIONS_RECORD, regions_made_from(study, store, subjects)["fingerprint"])
-
-
-def nothing_to_decode(study: Study) -> str | None:
-    """Return why there is nothing to decode from region by region, or None where there is something."""
-    store = Store(study.store)
-    return why_no_regions(study.study, store, stored_subjects(store, study.source.named_subjects))
 
 
 def _write(folder: Path, study: str, config: RegionsConfig, decoding: Decoding, record: dict[str, Any]) -> None:
@@ -139,9 +121,9 @@ def _write(folder: Path, study: str, config: RegionsConfig, decoding: Decoding, 
         targets[role], n_test = decode_role(decoder, regions.kept, role), decoder.n_test
     notes = [] if made_from["route"]["name"] is not None else [NO_ROUTE]
     report = {
+        **record,
         "schema": scores.SCHEMA,
         "study": study,
-        "run": folder.name,
         "n_test": n_test,
         "voxels": {s: len(names) for s, names in rois.items()},
         "regions": {
@@ -152,14 +134,12 @@ def _write(folder: Path, study: str, config: RegionsConfig, decoding: Decoding, 
         "skipped": regions.skipped,
         "notes": [*notes, *regions.notes],
     }
-    with staged_folder(folder) as building:
+    with staged_run(folder, REGIONS_RECORD, report) as building:
         write_bytes(building / REGIONS_CHART, region_chart_png(report, DRAWN))
         picture, why = _brain(decoding, regions, targets)
         if picture is not None:
             write_bytes(building / BRAIN, picture)
         report["brain"] = {"picture": None if picture is None else BRAIN, "why": why}
-        more = {"git_commit": git_commit(), "files": file_digests(building)}
-        write_json(building / REGIONS_RECORD, {**record, **report, **more})
 
 
 def _brain(decoding: Decoding, regions: Regions, targets: dict[str, Any]) -> tuple[bytes | None, str]:

@@ -29,10 +29,7 @@ def resolve_production(study: Study, run: str | None = None) -> ModelSet:
 def require_same_targets(study: Study, chosen: ModelSet) -> None:
     """Raise unless a set predicts what the study renders: its roles' targets, of the same extractors and weights.
 
-    Raises
-    ------
-    RegistryError
-        Roles, extractors, their revisions, or the generator's autoencoder differ.
+    Raises `RegistryError` where roles, extractors, their revisions, or the generator's autoencoder differ.
     """
     wanted = study.roles.regressed()
     trained = {role: chosen.record["roles"].get(role) for role in wanted}
@@ -71,14 +68,11 @@ def _require_own_autoencoder(study: str, generator: str, z: LatentsConfig) -> No
 def require_trained_on(chosen: ModelSet, store: Store, subject: str, targets: Collection[str]) -> None:
     """Raise unless a set was trained on what the store holds: else a test stimulus may have been in training.
 
+    Raises `RegistryError` where the stores' digests differ from those of the training.
+
     Parameters
     ----------
     targets : names of the targets of all roles
-
-    Raises
-    ------
-    RegistryError
-        The stores' digests differ from those of the training.
     """
     for name, digest in stored_digests(store, [subject], targets).items():
         trained_on = str(chosen.record["stores"].get(name, "nothing"))

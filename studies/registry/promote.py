@@ -64,10 +64,7 @@ class PromotionRules(Config):
 def promotion_rules() -> PromotionRules:
     """Return the checkout's rules; the defaults where it has no file of them.
 
-    Raises
-    ------
-    ConfigError
-        The file is not YAML, or a key or a value in it is wrong.
+    Raises `ConfigError` where the file is not YAML, or a key or a value in it is wrong.
     """
     file = project_root() / FILE
     if not file.is_file():
@@ -138,17 +135,12 @@ def compare_with_production(
 ) -> PromotionDecision:
     """Compare a candidate with what is in production; nothing is changed.
 
+    Raises `RegistryError` where nothing is registered, or what is named is not.
+
     Parameters
     ----------
-    run : str, optional
-        The candidate's training run; by default the newest complete one.
-    versions : dict, optional
-        By part, versions that the candidate's run is found by.
-
-    Raises
-    ------
-    RegistryError
-        Nothing is registered, or what is named is not.
+    run : the candidate's training run; by default the newest complete one
+    versions : by part, versions that the candidate's run is found by
     """
     named = run_of_versions(study.study, study.parts, versions) if versions else run
     if versions and run not in (None, named):
@@ -181,23 +173,17 @@ def promote_run(
     """Put a training run's set into production where the rules let it; see `compare_with_production`.
 
     The set that it replaces gets the alias `previous`. A half-promoted set, as a click in the UI leaves it, becomes
-    whole.
+    whole. Raises `RegistryError` as `compare_with_production`, and where another promotion runs at the same time, or
+    this must not be forced, or not by this user.
 
     Parameters
     ----------
-    force : bool
-        Promote what the rules refuse, as far as they allow that.
+    force : promote what the rules refuse, as far as they allow that
 
     Returns
     -------
     PromotionDecision
         Where `accepted` is false and nothing was forced, nothing was changed.
-
-    Raises
-    ------
-    RegistryError
-        As `compare_with_production`; another promotion runs at the same time; or this must not be forced, or not by
-        this user.
     """
     before = _numbers(aliased(study.study, study.parts))
     decision = compare_with_production(study, run, versions)
@@ -211,12 +197,7 @@ def promote_run(
 
 
 def require_accepted(decision: PromotionDecision) -> None:
-    """Raise, in one line, where a comparison lets nothing into production.
-
-    Raises
-    ------
-    RegistryError
-    """
+    """Raise `RegistryError`, in one line, where a comparison lets nothing into production."""
     if not decision.accepted:
         candidate = decision.candidate
         raise RegistryError(
@@ -228,10 +209,7 @@ def require_accepted(decision: PromotionDecision) -> None:
 def roll_back(study: Study) -> ModelSet:
     """Return to the set that was in production before; the one that is there now becomes `previous`.
 
-    Raises
-    ------
-    RegistryError
-        No whole set has the alias `previous`.
+    Raises `RegistryError` where no whole set has the alias `previous`.
     """
     before = _numbers(aliased(study.study, study.parts))
     try:
@@ -249,9 +227,7 @@ def roll_back(study: Study) -> ModelSet:
 def fits_stores(chosen: ModelSet, path: Path, targets: Collection[str]) -> bool:
     """Say whether a set was trained on what a store holds now of its subjects and of the roles' targets.
 
-    A set fits a store that is not here.
-
-    A set that an earlier version registered, without the record that it is checked by, does not fit.
+    A set fits a store that is not here; one that an earlier version registered, without such a record, does not.
     """
     if "targets" not in chosen.record:
         return False

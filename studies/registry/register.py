@@ -12,8 +12,7 @@ from feature_store import Store
 from models.decoders.build import load_encoder, load_regressor
 from models.registry.register import register
 from models.registry.sets import ENCODER, ModelSet, TrainedSet, find_registered
-from studies.references import TrainingRef
-from studies.runs import CURVES, PICTURES, RECORD, SCORES, VALIDATION
+from studies.runs import CURVES, PICTURES, RECORD, SCORES, VALIDATION, TrainingRef
 from studies.study import Study
 from studies.training.routes import validation_summary
 
@@ -61,15 +60,9 @@ def register_training(study: Study, training: TrainingRef, zenml_run: str = "") 
 
 
 def _examples(folder: Path, parts: list[str], store: Store, record: dict[str, Any]) -> tuple[Examples, Axes]:
-    """Return, by part, one test trial and what the part makes of it; and the axes along which subjects differ.
-
-    The trial is the first subject's. Other subjects may have other numbers of voxels, hence of features.
-    """
-    encoder, subject, rois = (
-        load_encoder(folder / ENCODER),
-        record["subjects"][0],
-        record["settings"]["training"]["rois"],
-    )
+    """Return, by part, one test trial and what the part makes of it; and the axes along which subjects differ."""
+    encoder, subject = load_encoder(folder / ENCODER), record["subjects"][0]
+    rois = record["settings"]["training"]["rois"]
     trial = np.asarray(store.responses(subject).view("test", rois=rois)[0][:1], np.float32)
     features = np.asarray(encoder.encode(subject, trial), np.float32)
     examples: Examples = {ENCODER: (trial, features)}

@@ -19,10 +19,7 @@ READERS, AHEAD = 4, 8
 def read_clips(source: Source, stimuli: Sequence[str], config: ClipConfig) -> NDArray[np.uint8]:
     """Return the stimuli's clips, (stimulus, frame, height, width, 3) uint8.
 
-    Raises
-    ------
-    SourceError
-        A stimulus has no clip, or its file cannot be decoded.
+    Raises `SourceError` where a stimulus has no clip, or its file cannot be decoded.
     """
     return np.stack([_read(source, stimulus, config) for stimulus in stimuli])
 

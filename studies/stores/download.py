@@ -29,22 +29,13 @@ def prepare(
 ) -> tuple[Download, DownloadPlan]:
     """List the requested files of BOLD Moments and return their download and its plan; nothing is written yet.
 
+    Raises `DownloadError` where the bucket cannot be listed or lacks a requested file.
+
     Parameters
     ----------
-    request : Request
-    folder : Path
-        The dataset's folder: a study's `source.path`.
-    jobs : int
-        How many files are downloaded at once.
-    check : bool
-        Whether to hash the files that are there.
-    endpoint : str, optional
-        URL of another service that speaks S3.
-
-    Raises
-    ------
-    DownloadError
-        The bucket cannot be listed or lacks a requested file.
+    folder : the dataset's folder: a study's `source.path`
+    check : whether to hash the files that are there
+    endpoint : URL of another service that speaks S3
     """
     bucket = Bucket(BUCKET, PREFIX, region=REGION, endpoint=endpoint, jobs=jobs)
     download = Download(bucket, folder)

@@ -64,17 +64,12 @@ def torch_threads(config: ExtractorConfig) -> int:
 def write_targets(store: Path, task: ExtractionTask, revision: str, hand_out: HandOut | None) -> None:
     """Write a target's values of every stimulus to ``<store>/targets/<target>``.
 
+    Raises `SourceError` where a clip or a caption is missing, or a clip of training is also in test.
+
     Parameters
     ----------
-    revision : str
-        Of the extractor's weights, an attribute of the group.
-    hand_out : HandOut, optional
-        Has workers compute and write the chunks; by default this process does.
-
-    Raises
-    ------
-    SourceError
-        A clip or a caption is missing, or a clip of training is also in test.
+    revision : of the extractor's weights, an attribute of the group
+    hand_out : has workers compute and write the chunks; by default this process does
     """
     extraction = _extraction_of(task)
     extractor, stimuli = extraction.extractor, extraction.stimuli

@@ -17,17 +17,12 @@ from feature_store.writer import GroupWriter
 def write_responses(store: Path, recording: Recording, source: str, compression: Compression, fingerprint: str) -> None:
     """Write a recording to ``<store>/responses/<subject>``, with every voxel's noise-ceiling SNR of either split.
 
+    Raises `SourceError` where a region holds nothing but NaN.
+
     Parameters
     ----------
-    recording : Recording
-        Is emptied split by split, so that a whole brain's splits are never in memory together.
-    source : str
-        The source's kind, an attribute of the group.
-
-    Raises
-    ------
-    SourceError
-        A region holds nothing but NaN.
+    recording : is emptied split by split, so that a whole brain's splits are never in memory together
+    source : the source's kind, an attribute of the group
     """
     attributes = {**recording.attributes, "subject": recording.subject, "source": source}
     name = f"responses/{recording.subject}"
@@ -52,13 +47,7 @@ def _write_betas(group: GroupWriter, name: str, values: Rows, first_axis: str, c
 
 
 def _count_missing(recording: Recording, part: str, rows: ChunkedRows) -> int:
-    """Return how many voxels hold NaN in a split or in ``"unlabelled"``; they are stored unchanged.
-
-    Raises
-    ------
-    SourceError
-        A region holds nothing else.
-    """
+    """Return how many voxels hold NaN in a split or in ``"unlabelled"``; they are stored unchanged."""
     missing = missing_values(rows)
     regions = recording.voxels["roi"].astype(str).str.split(ROI_SEPARATOR).reset_index(drop=True).explode()
     empty = pd.Series((missing == len(rows))[regions.index]).groupby(regions.to_numpy()).all()

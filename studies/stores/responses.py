@@ -4,32 +4,41 @@ Work is spread subject by subject: reading a subject's recordings, whether a GLM
 rows without every worker reading all of it.
 """
 
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
 from core.checkout import project_root, relative_to_root, require_same_root
 from core.code import code_digest
 from core.digests import INPUTS
 from core.errors import ConfigError, ServerError, SourceError
 from core.executors import IN_PROCESS, ExecutorConfig, open_executor
-from core.files import digest_json
+from core.files import digest_json, write_bytes
 from core.progress import report
+from evaluation.report.charts.rois import roi_chart_png
 from feature_store import versioning
 from feature_store.chunks import StorageConfig
 from feature_store.manifest import read_manifest
-from feature_store.reader import open_group
+from feature_store.noise_ceiling import noise_ceiling
+from feature_store.reader import Group, Responses, open_group
 from feature_store.schema import ENCODING_VERSION, UNLABELLED
-from feature_store.sources.base import SPLITS, Source
+from feature_store.sources.base import ROI_SEPARATOR, SPLITS, Source
 from feature_store.sources.settings import SourceConfig
 from feature_store.writer import is_published
 from simulation.write import is_there, simulate
-from studies.references import GroupRef
+from studies.runs import GroupRef
 from studies.stores.ingestion import write_responses
-from studies.stores.pictures import picture_of_responses
 from studies.study import Study
+
+MAX_ROIS = 60
+"""ROIs that a picture shows at most, the largest."""
 
 
 def simulate_source(study: Study, destination: Path | None = None, *, replace: bool = False) -> tuple[Path, bool]:
@@ -65,8 +74,6 @@ class IngestionTask:
 
     Attributes
     ----------
-    store : folder of the feature store
-    pictures : folder of the pictures of groups
     root : the checkout of the calling process, from which relative paths start
     """
 
@@ -82,9 +89,8 @@ def ingest(study: Study, subject: str, executor: ExecutorConfig = IN_PROCESS) ->
 
     Parameters
     ----------
-    executor : ExecutorConfig
-        Whose worker does it, from the reading to the picture. The next worker after one that dies continues from the
-        chunks that were whole. Several threads may ask for subjects at once; in this process they take turns.
+    executor : whose worker does it, from the reading to the picture. The next worker after one that dies continues from
+        the chunks that were whole. Several threads may ask for subjects at once; in this process they take turns.
 
     Raises
     ------
@@ -121,16 +127,15 @@ def _ingest_subject(task: IngestionTask, subject: str) -> GroupRef:
         report(f"ingesting {subject}", 0, 1)
         write_responses(task.store, source.responses(subject), task.source.kind, task.storage.compression, fingerprint)
         report(f"ingesting {subject}", 1, 1)
-    return group_ref(group, fresh=fresh, pictures=picture_of_responses(task.pictures, group))
+    responses = open_group(group)
+    assert isinstance(responses, Responses)
+    return group_ref(group, fresh=fresh, pictures=picture_of_group(task.pictures, responses, lambda: _chart(responses)))
 
 
 def responses_made_from(config: SourceConfig, storage: StorageConfig, source: Source, subject: str) -> dict[str, Any]:
     """Return the inputs, settings and code of one subject's responses; its digest is the group's fingerprint.
 
-    Raises
-    ------
-    SourceError
-        The source has no such subject.
+    Raises `SourceError` where the source has no such subject.
     """
     known = source.subjects
     if subject not in known:
@@ -168,3 +173,36 @@ def group_ref(group: Path, *, fresh: bool, pictures: list[str]) -> GroupRef:
         dvc_state=versioning.states(project_root(), [group])[group],
         pictures=pictures,
     )
+
+
+def picture_of_group(folder: Path, group: Group, draw: Callable[[], bytes]) -> list[str]:
+    """Draw a group, unless that is drawn, as ``<folder>/<kind>-<name>-<digest>.png``; return that file's name.
+
+    The name is relative to the checkout.
+    """
+    file = folder / f"{group.path.parent.name}-{group.path.name}-{group.digest[:12]}.png"
+    if not file.is_file():
+        write_bytes(file, draw())
+    return [relative_to_root(file)]
+
+
+def _chart(responses: Responses) -> bytes:
+    """Draw voxels and noise ceilings of means over either split's repetitions."""
+    voxels = responses.voxels
+    rois = _by_roi(voxels)
+    ceilings = {}
+    for split in SPLITS:
+        repeats = int(responses.trials(split).groupby("stimulus").size().max())
+        percent = noise_ceiling(voxels[f"ncsnr_{split}"].to_numpy(), repeats)
+        label = f"{split}, means over {repeats}" if repeats > 1 else f"{split}: shown once, no estimate"
+        ceilings[label] = [percent[rows] for rows in rois.values()]
+    title = f"{responses.subject}: {len(voxels):,} voxels"
+    return roi_chart_png(title, {roi: len(rows) for roi, rows in rois.items()}, ceilings)
+
+
+def _by_roi(voxels: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
+    """Return the voxels of every ROI, the largest ROIs where there are very many, in the store's order."""
+    rois = voxels["roi"].astype(str).str.split(ROI_SEPARATOR).reset_index(drop=True).explode()
+    rows = {str(roi): members.index.to_numpy() for roi, members in rois.groupby(rois, sort=False)}
+    largest = set(sorted(rows, key=lambda roi: -len(rows[roi]))[:MAX_ROIS])
+    return {roi: members for roi, members in rows.items() if roi in largest}

@@ -6,6 +6,8 @@ them, so every worker computes with as many as the process that asked for it.
 
 from typing import Any
 
+import numpy as np
+
 from core.checkout import project_root
 from core.clips import ClipConfig
 from core.config import nearest
@@ -13,16 +15,20 @@ from core.errors import ConfigError
 from core.executors import IN_PROCESS, ExecutorConfig, open_executor
 from core.files import digest_json
 from core.progress import report
+from evaluation.report.sheet import contact_sheet, sheet_png
+from feature_store.reader import Targets, open_group
 from feature_store.sources.base import Source
 from feature_store.sources.settings import SourceConfig
 from feature_store.writer import is_published
-from models.extractors.settings import ExtractorConfig
-from studies.references import GroupRef
+from models.extractors.settings import ExtractorConfig, LatentsConfig, PixelsConfig
+from studies.runs import GroupRef
 from studies.stores.clip_reading import read_clips
 from studies.stores.extraction import LOADING, ExtractionTask, torch_threads, write_targets
-from studies.stores.pictures import picture_of_targets
-from studies.stores.responses import group_ref, made_from
+from studies.stores.responses import group_ref, made_from, picture_of_group
 from studies.study import Study
+
+CLIPS = 12
+"""How many training stimuli a contact sheet shows, evenly spaced over them all."""
 
 
 def extract(study: Study, target: str, executor: ExecutorConfig = IN_PROCESS) -> GroupRef:
@@ -30,9 +36,8 @@ def extract(study: Study, target: str, executor: ExecutorConfig = IN_PROCESS) ->
 
     Parameters
     ----------
-    executor : ExecutorConfig
-        Whose workers read the clips and run the extractor, each a chunk at a time. The bytes are the same wherever it
-        is done.
+    executor : whose workers read the clips and run the extractor, each a chunk at a time. The bytes are the same
+        wherever it is done.
 
     Raises
     ------
@@ -61,10 +66,13 @@ def extract(study: Study, target: str, executor: ExecutorConfig = IN_PROCESS) ->
         with open_executor(executor) as workers:
             revision = inputs["parameters"]["revision"]
             write_targets(study.store, task, revision, None if executor.kind == "here" else workers.run)
-    with LOADING:
-        pictures = picture_of_targets(
-            study.outputs / "stores", group, config, lambda names: read_clips(source, names, study.clips)
-        )
+    targets, pictures = open_group(group), list[str]()
+    assert isinstance(targets, Targets)
+    if isinstance(config, PixelsConfig | LatentsConfig):  # which something decodes, so that there is a picture to draw
+        with LOADING:
+            pictures = picture_of_group(
+                study.outputs / "stores", targets, lambda: _sheet(targets, config, source, study.clips)
+            )
     return group_ref(group, fresh=fresh, pictures=pictures)
 
 
@@ -79,3 +87,11 @@ def target_made_from(
         "revision": config.revision(project_root()),
     }
     return made_from(source_config, source.stimulus_files(), [write_targets, config], parameters)
+
+
+def _sheet(targets: Targets, config: PixelsConfig | LatentsConfig, source: Source, clips: ClipConfig) -> bytes:
+    """Draw clips above what their targets decode to."""
+    values, names = targets.values("train")
+    rows = np.unique(np.linspace(0, len(names) - 1, min(CLIPS, len(names))).astype(np.int64))
+    seen = read_clips(source, [names[row] for row in rows], clips)
+    return sheet_png(contact_sheet(seen, config.build(project_root()).decode(values[rows]), labels=("clip", "decoded")))

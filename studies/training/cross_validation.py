@@ -37,12 +37,7 @@ CHOSEN = "reconstruction"
 
 
 def require_folds(folds: int, stimuli: int) -> None:
-    """Raise unless every fold gets two stimuli or more.
-
-    Raises
-    ------
-    ConfigError
-    """
+    """Raise `ConfigError` unless every fold gets two stimuli or more."""
     if stimuli < 2 * folds:
         raise ConfigError(f"evaluation.folds: {folds} folds of {stimuli} stimuli; use at most {stimuli // 2}")
 
@@ -53,11 +48,9 @@ class CrossValidation:
 
     Attributes
     ----------
-    folds : how many
     training : the routes, how one is chosen, and the ROIs
     evaluation : the metrics, and how often all folds are drawn anew
     align : the targets that encoders are aligned with
-    seed : the study's
     """
 
     folds: int
@@ -136,10 +129,8 @@ class CrossValidation:
         return scores.per_stimulus(spaces, truth, metrics=self.evaluation.metrics, groups=trials.groups)
 
     def _shuffled_within(self, fold_of: Array, repeat: int) -> Array:
-        """Return an order shuffled within folds: elsewhere a fold's model would meet responses it was trained on.
-
-        A fold's share of stimuli that stay in place is larger than that of all, so this control errs on the high side.
-        """
+        """Return an order shuffled within folds: elsewhere a fold's model would meet responses it was trained on."""
+        # More stimuli stay in place than in a shuffle of all, so this control errs on the high side.
         order = np.arange(len(fold_of))
         for fold in np.unique(fold_of):
             here = np.flatnonzero(fold_of == fold)
@@ -169,8 +160,6 @@ class _Trials:
 
     Attributes
     ----------
-    brain : the trials
-    names : the stimuli
     truth : (stimulus, …)
     """
 

@@ -29,8 +29,7 @@ from core.files import read_json
 from core.progress import report
 from models.training.distributed import PEER_TIMEOUT_S
 from models.training.settings import ONE_PROCESS, DistributedConfig
-from studies.references import TrainingRef
-from studies.runs import TRAINING, UNFINISHED
+from studies.runs import TRAINING, UNFINISHED, TrainingRef
 from studies.study import Study
 from studies.training.distributed_worker import PROGRESS, RESULT
 from studies.training.fit import fit

@@ -22,7 +22,7 @@ from core.progress import listening, report
 from feature_store import Store
 from models.training.distributed import broadcast, require_alike, workers
 from studies.decoding.training_data import stored_subjects
-from studies.references import TrainingRef
+from studies.runs import TrainingRef
 from studies.study import Study, load_study
 from studies.training.fit import fit, training_made_from
 

@@ -5,7 +5,7 @@ Several processes train the networks together; see `studies.training.distributed
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -13,16 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core.checkout import relative_to_root
 from core.code import code_digest
 from core.errors import Brain2VideoError
 from core.files import digest_json, read_json, staged_folder, write_bytes, write_json
 from core.progress import report
+from evaluation.config import EvaluationConfig
 from evaluation.report.charts.curves import curves_png, filled_in_png
 from evaluation.report.charts.routes import route_table_png
 from evaluation.report.sheet import contact_sheet, sheet_png
 from evaluation.statistics import scores
+from evaluation.statistics.controls import prediction_ceiling
+from evaluation.statistics.scores import MEAN, NOISE_CEILING, SHUFFLED
+from evaluation.statistics.spaces import centre, centred
 from feature_store import Store
 from feature_store.sources.base import SPLITS
 from models.decoders.build import Encoder, Regressor, fit_regressors, save_part
@@ -31,11 +36,16 @@ from models.training.checkpoints import Checkpoints
 from models.training.distributed import workers
 from models.training.loop import History
 from models.training.stage import Context
-from studies.decoding.predictions import stimuli_trained_on
+from studies.decoding.predictions import (
+    Predictions,
+    common_stimuli,
+    predict_test,
+    shuffled_scores,
+    stimuli_trained_on,
+)
 from studies.decoding.render import renderer_of
 from studies.decoding.training_data import TrainingData, describe_target, read_training_data, stored_subjects
 from studies.decoding.voxel_record import record_voxels
-from studies.references import TrainingRef
 from studies.runs import (
     CURVES,
     PICTURES,
@@ -44,16 +54,102 @@ from studies.runs import (
     TRAINING,
     UNFINISHED,
     VALIDATION,
+    TrainingRef,
     file_digests,
-    find_run,
     git_commit,
+    place_run,
     publish_latest,
-    run_name,
 )
 from studies.study import RouteConfig, Study
 from studies.training.cross_validation import CrossValidation, require_folds
 from studies.training.routes import Choice, Validation, choose_route, fit_route
-from studies.training.scores import RoleScores, predict_role
+
+Array = NDArray[Any]
+
+
+def predict_role(
+    store: Store, encoder: Encoder, regressor: Regressor, rois: list[str] | None, trained_on: Collection[str]
+) -> dict[str, Predictions]:
+    """Return the predictions of every subject's test stimuli; see `predict_test`."""
+    return {
+        subject: predict_test(store, encoder, regressor, subject, rois, trained_on, halves=True)
+        for subject in regressor.subjects
+    }
+
+
+class RoleScores:
+    """Scores every route's predictions of one target; the predictions themselves are not kept.
+
+    Parameters
+    ----------
+    target, space : name of the target, and of the space that it is scored in
+    evaluation : the metrics, and the permutations of the shuffled control
+    """
+
+    def __init__(self, target: str, space: str, evaluation: EvaluationConfig, seed: int) -> None:
+        self._target, self._space, self._evaluation, self._seed = target, space, evaluation, seed
+        self._values: scores.Values = {}
+        self._controls: dict[str, scores.Values] = {}
+        self._described: dict[str, Any] = {}
+        self._groups: list[str] | None = None
+        self._dropped: dict[str, dict[str, int]] = {}
+        self.n_test = 0
+
+    def add(self, route: str, regressor: Regressor, predictions: dict[str, Predictions]) -> None:
+        """Score one route's predictions, per subject."""
+        first = predictions[common_stimuli({subject: own.stimuli for subject, own in predictions.items()})]
+        self._groups, self.n_test = first.groups, len(first.stimuli)
+        self._dropped = {subject: own.dropped for subject, own in predictions.items()}
+        subjects = list(predictions.values())
+        self._values[route] = scores.by_subject([self._score(own, own.predicted) for own in subjects])["row"]
+        if MEAN not in self._values:
+            self._values[MEAN] = scores.by_subject([self._score(own, np.asarray(own.mean)) for own in subjects])["row"]
+        self._controls[route] = {SHUFFLED: self._shuffled(subjects), **self._ceiling(subjects)}
+        self._described[route] = regressor.state()[0]
+
+    def report(self, chosen: str, baseline: str) -> dict[str, Any]:
+        """Return the target's section of `scores.json`: all routes, with the controls of the chosen one among them.
+
+        Parameters
+        ----------
+        baseline : the route that every other one is compared with, stimulus by stimulus
+        """
+        seed, groups = self._seed, self._groups
+        routes = {name: values for name, values in self._values.items() if name != MEAN}
+        rows = {**routes, MEAN: self._values[MEAN], **self._controls[chosen]}
+        controls = {name: scores.summarise(values, seed=seed, groups=groups) for name, values in self._controls.items()}
+        return {
+            "target": self._target,
+            "routes": list(routes),
+            "chosen": chosen,
+            "rows": scores.summarise(rows, seed=seed, groups=groups),
+            "baseline": baseline,
+            "differences": scores.differences(routes, baseline, seed=seed, groups=groups),
+            "controls": controls,
+            "dropped": self._dropped,
+            "regressor": self._described[chosen],
+        }
+
+    def _score(self, own: Predictions, rows: Array) -> scores.Values:
+        """Score one subject's rows, (stimulus, …), as they are and less the training mean."""
+        predicted = {self._space: rows, centred(self._space): centre(rows, own.mean)}
+        truth = {self._space: own.truth, centred(self._space): centre(own.truth, own.mean)}
+        return scores.per_stimulus({"row": predicted}, truth, metrics=self._evaluation.metrics, groups=own.groups)
+
+    def _shuffled(self, subjects: list[Predictions]) -> dict[str, Any]:
+        count = self._evaluation.permutations
+        return scores.by_subject(
+            [shuffled_scores(partial(self._score, own), own.predicted, count, self._seed) for own in subjects]
+        )["row"]
+
+    def _ceiling(self, subjects: list[Predictions]) -> scores.Values:
+        name = f"{centred(self._space)}.correlation"
+        halves = [(own.halves, own.mean) for own in subjects if own.halves is not None]
+        if len(halves) < len(subjects) or not {"correlation", name} & set(self._evaluation.metrics):
+            return {}
+        ceilings = [prediction_ceiling(centre(one, mean), centre(other, mean)) for (one, other), mean in halves]
+        return {NOISE_CEILING: {name: np.asarray(ceilings[0] if len(ceilings) == 1 else np.stack(ceilings))}}
+
 
 FILLED_IN = 6
 """Trials in a picture of filling in."""
@@ -69,10 +165,9 @@ def fit(study: Study) -> TrainingRef:
     store = Store(study.store)
     record = training_made_from(study, store, stored_subjects(store, study.source.named_subjects))
     runs = study.outputs / TRAINING
-    found = find_run(runs, RECORD, record["fingerprint"])
-    folder = found or runs / run_name(record["fingerprint"])
+    folder, fresh = place_run(runs, RECORD, record["fingerprint"], "training")
     unfinished = runs / f"{UNFINISHED}{record['fingerprint'][:12]}"
-    if found is None:
+    if not fresh:
         sources = {name: record[name] for name in ("stores", "settings", "code")}
         context = Context(study.seed, checkpoints=Checkpoints(unfinished, made_from=sources), scratch=runs)
         with _destination(folder, unfinished.with_name(f"{unfinished.name}.staging")) as building:
@@ -83,8 +178,6 @@ def fit(study: Study) -> TrainingRef:
                 voxels = record_voxels(store, subject, study.training.rois, stimuli)
                 record["voxels"][subject] = voxels.model_dump(mode="json")
             write_json(building / RECORD, {**record, "files": file_digests(building)})
-    else:
-        report(f"training {found.name} is up to date", 1, 1)
     if workers().is_main_process:
         shutil.rmtree(unfinished, ignore_errors=True)
         publish_latest(folder)
@@ -95,16 +188,13 @@ def fit(study: Study) -> TrainingRef:
     if not workers().is_main_process:  # which alone keeps what was written
         return reference
     digests = read_json(folder / RECORD)["digests"]
-    written = {"run": folder.name, "folder": relative_to_root(folder), "digests": digests, "fresh": found is not None}
+    written = {"run": folder.name, "folder": relative_to_root(folder), "digests": digests, "fresh": fresh}
     return reference.model_copy(update=written)
 
 
 @contextmanager
 def _destination(folder: Path, staging: Path) -> Iterator[Path]:
-    """Yield where a run is written: of several processes, the first one's is kept.
-
-    The staging folder's name holds no time, so that a killed training's one is cleared by the next.
-    """
+    """Yield where a run is written: of several processes, the first one's is kept."""
     if workers().is_main_process:
         with staged_folder(folder, staging) as building:
             yield building
@@ -118,7 +208,8 @@ def _fit_into(
 ) -> dict[str, str]:
     """Write every part, the scores and the pictures into a folder, and return the parts' digests."""
     training, evaluation, roles = study.training, study.evaluation, study.roles.regressed()
-    _require_folds(store, roles.values(), evaluation.folds)  # before hours of training, not after them
+    for target in roles.values() if evaluation.folds is not None else ():  # before hours of training, not after them
+        require_folds(evaluation.folds or 0, sum(len(store.target(target).stimuli(split)) for split in SPLITS))
     data = read_training_data(
         store,
         subjects,
@@ -174,11 +265,6 @@ def _fit_into(
     return {name: save_part(folder / name, part, route=choice.chosen) for name, part in parts.items()}
 
 
-def _require_folds(store: Store, targets: Iterable[str], folds: int | None) -> None:
-    for target in targets if folds is not None else ():
-        require_folds(folds or 0, sum(len(store.target(target).stimuli(split)) for split in SPLITS))
-
-
 def _fit_baseline(route: RouteConfig, encoder: Encoder, data: TrainingData, target: str, context: Context) -> Regressor:
     """Fit a target that is there for comparison alone."""
     rows = data.roles(route.regressor, data.features(route.regressor, encoder), {target: target})
@@ -211,11 +297,7 @@ def _write_validation(study: Study, store: Store, choice: Choice, subjects: list
 
 
 def _held_out(study: Study, store: Store, validation: Validation) -> bytes | None:
-    """Return a picture of the first held-out stimuli: their true z decoded, above what the brain's predictions give.
-
-    None where the study renders nothing, or where the models that render are missing, which is reported and ends no
-    training. Test stimuli are not shown: a person who promotes by looking would choose on them.
-    """
+    """Return a picture of the first held-out stimuli: their true z decoded, above what the brain's predictions give."""
     if study.why_nothing_to_render() is not None or not validation.shown_stimuli:
         return None
     try:
@@ -233,15 +315,12 @@ def _held_out(study: Study, store: Store, validation: Validation) -> bytes | Non
 def training_made_from(study: Study, store: Store, subjects: list[str]) -> dict[str, Any]:
     """Return the inputs, settings and code of a training of these subjects as they are now, as in `training.json`.
 
+    Raises `StoreMissing` where a subject or a target is not in the store.
+
     Returns
     -------
     dict
         `stores`, `settings` and `code`, the `fingerprint` of these three, and `subjects`, `targets` and `git_commit`.
-
-    Raises
-    ------
-    StoreMissing
-        A subject or a target is not in the store.
     """
     targets = {*study.roles.regressed().values(), *study.roles.align, *study.training.baselines}
     made_from = {

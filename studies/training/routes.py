@@ -37,11 +37,9 @@ class Validation:
 
     Attributes
     ----------
-    stimuli : the held-out stimuli
     values : by role, by metric, the value of every stimulus, (stimulus,): the mean over the subjects who saw it, 0
         where none of them can be scored
     shown : by role, (n, …) the first subject's predictions for its first held-out stimuli, for a picture
-    shown_stimuli : these stimuli
     """
 
     stimuli: list[str]
@@ -77,7 +75,6 @@ class Choice:
 
     Attributes
     ----------
-    chosen : name of the route
     stimuli : number of held-out stimuli that the routes were compared on; 0 where there was nothing to choose
     values : by route, the criterion of every held-out stimulus, averaged over roles and subjects, (stimulus,)
     validation : the chosen route's scores on the held-out stimuli; None where nothing was held out
@@ -119,18 +116,14 @@ def choose_route(
     """Fit every route on part of the training stimuli, and compare them on the rest.
 
     A route is preferred to the one preferred so far where it is better by `margin` standard errors of the paired
-    difference over the held-out stimuli. Which stimuli are held out depends on the context's seed.
+    difference over the held-out stimuli. Which stimuli are held out depends on the context's seed. Raises `ConfigError`
+    where too few stimuli are held out to compare anything on.
 
     Parameters
     ----------
     roles : role to the name of its target
-    score_alone : bool
-        Whether to score a single route too, where there are stimuli enough: promotion compares by these scores.
-
-    Raises
-    ------
-    ConfigError
-        Too few stimuli are held out to compare anything on.
+    score_alone : whether to score a single route too, where there are stimuli enough: promotion compares by these
+        scores
     """
     routes, settings = training.routes, training.selection
     names = data.stimuli
@@ -161,7 +154,6 @@ def preferred(values: dict[str, Array], margin: float) -> str:
     Parameters
     ----------
     values : by route, (stimulus,) values of which higher ones are better
-    margin : standard errors
     """
     best, *others = values
     for name in others:

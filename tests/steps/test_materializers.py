@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.files import write_bytes
-from studies.references import GroupRef, ReconstructionRef
+from studies.runs import GroupRef, ReconstructionRef
 
 
 @pytest.fixture

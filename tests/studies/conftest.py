@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from studies.reconstruction.run import reconstruct
-from studies.references import ReconstructionRef
 from studies.registry.production import resolve_production
 from studies.registry.promote import promote_run
 from studies.registry.register import register_training
+from studies.runs import ReconstructionRef
 from studies.study import Study, load_study
 from studies.training.fit import fit
 from zoo.judge import JudgeConfig, train_judge

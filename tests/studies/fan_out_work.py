@@ -7,7 +7,7 @@ from typing import Any
 
 from feature_store import schema
 from feature_store.chunks import ChunkFiles
-from studies.references import GroupRef
+from studies.runs import GroupRef
 from studies.stores.responses import IngestionTask, _ingest_subject
 
 CHUNK_BYTES = 1500

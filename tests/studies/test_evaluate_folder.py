@@ -12,8 +12,7 @@ from core.files import read_json
 from evaluation.metrics import metric, metric_names
 from models.classifiers.settings import JudgesConfig
 from studies.comparison.evaluate import EvaluationRef, EvaluationRequest, evaluate_folder, name_of
-from studies.comparison.sampling import read_made, read_shown, sampling_of
-from studies.comparison.videos import pair
+from studies.comparison.videos import pair, read_made, read_shown, sampling_of
 from studies.runs import file_digests
 
 from .peer import draw, names, noisy, write_captions, write_mp4s
@@ -180,7 +179,7 @@ def test_training_clips_bring_the_rows_without_a_brain(home: Path, peer: Path, t
     assert mean["pixels_centred.two_way"]["value"] == 0.5
     assert "name the training clips" not in notes_of(made)
     assert "8 stimuli" not in notes_of(made)
-    assert "left out, for want of 10 stimuli, there are 8: retrieval_10" in notes_of(made)
+    assert "skipped retrieval_10: needs 10 stimuli, found 8" in notes_of(made)
     diagnoses = metrics["diagnoses"]
     assert diagnoses["distance"]["space"] == "pixels_centred"
     assert [part["n"] for part in diagnoses["distance"]["metrics"]["pixels.two_way"]["parts"]] == [3, 3, 2]
@@ -254,7 +253,7 @@ def test_metrics_that_are_none_or_cannot_be_had_are_one_line(home: Path, peer: P
         evaluate(peer, truth, metrics=("two_wey",))
     with pytest.raises(ConfigError, match="did you mean 'frames.ssim'"):
         evaluate(peer, truth, metrics=("pixels.ssim",))
-    with pytest.raises(ConfigError, match=r"no metric can be had: left out, for want of a CLIP model \(--clip\)"):
+    with pytest.raises(ConfigError, match=r"no metric can be computed: skipped .*: needs a CLIP model \(--clip\)"):
         evaluate(peer, truth, metrics=("clip_frames.similarity",))
     assert not (home / "outputs").exists()
 

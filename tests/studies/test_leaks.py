@@ -14,7 +14,7 @@ from evaluation.diagnoses.leaks import THRESHOLD
 from feature_store import Store
 from feature_store.sources.base import SPLITS
 from simulation.write import shown
-from studies.scoring.leaks import find_leaks
+from studies.scoring import find_leaks
 from studies.study import Study, load_study
 
 from ..evaluation.test_leaks import moving

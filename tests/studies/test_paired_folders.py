@@ -10,16 +10,18 @@ from PIL import Image
 
 from core.clips import probe_video, write_clip
 from core.errors import ConfigError, SourceError, SourceMissing
-from studies.comparison.sampling import (
+from studies.comparison.videos import (
     Sampling,
     alignment_notes,
     black_note,
+    folders_of,
     fps_of,
+    pair,
     read_made,
     read_shown,
     sampling_of,
+    videos_in,
 )
-from studies.comparison.videos import folders_of, pair, videos_in
 
 from .peer import draw, names, write_frames, write_gifs, write_mp4s
 

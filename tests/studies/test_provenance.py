@@ -11,9 +11,8 @@ from core.checkout import project_root as home_folder
 from core.clips import read_metadata, write_clip
 from core.errors import RegistryError, SourceError, SourceMissing
 from core.files import digest_file
-from studies.reconstruction.explain import explain
 from studies.reconstruction.provenance import digest_frames, portable, read_provenance, write_video
-from studies.reconstruction.reproduce import reproduce
+from studies.reconstruction.reproduce import explain, reproduce
 from studies.stores.responses import ingest
 from studies.study import Study
 

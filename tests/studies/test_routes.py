@@ -16,8 +16,8 @@ from models.decoders.build import load_encoder, load_regressor
 from models.registry.client import client
 from studies.decoding.predictions import predict_test, stimuli_trained_on
 from studies.decoding.training_data import TrainingData, read_training_data
-from studies.references import TrainingRef
 from studies.registry.register import register_training
+from studies.runs import TrainingRef
 from studies.stores.responses import ingest
 from studies.stores.targets import extract
 from studies.study import Study, load_study

@@ -10,7 +10,7 @@ import pytest
 from core import digests
 from core.checkout import project_root as home_folder
 from core.files import read_json, write_json
-from studies.references import GroupRef
+from studies.runs import GroupRef
 from studies.status import freshness
 from studies.status.status import Line, runs_status, stores_status
 from studies.stores.responses import ingest

@@ -8,7 +8,7 @@ import typer
 from brain2video.cli.options import NoCommit, Processes, SpreadOptions, StudyOptions, TogetherOptions
 
 if TYPE_CHECKING:
-    from studies.references import TrainingRef
+    from studies.runs import TrainingRef
 
 
 def demo(study: StudyOptions) -> None:

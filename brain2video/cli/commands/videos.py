@@ -8,7 +8,7 @@ import typer
 from brain2video.cli.options import StudyOptions
 
 if TYPE_CHECKING:
-    from studies.references import ReconstructionRef
+    from studies.runs import ReconstructionRef
 
 Video = Annotated[Path, typer.Argument(metavar="VIDEO", help="An mp4 that a reconstruction wrote.")]
 
@@ -72,7 +72,7 @@ def explain(video: Video) -> None:
     """Show where a video comes from: whose responses, which models, weights, seed and code."""
     from brain2video.cli.progress import working
     from brain2video.cli.tables.drawing import show_facts
-    from studies.reconstruction.explain import explain as facts_of
+    from studies.reconstruction.reproduce import explain as facts_of
 
     with working():
         facts = facts_of(video)

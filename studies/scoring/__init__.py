@@ -1,1 +1,0 @@
-"""What is compared of clips and captions."""
