@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from core.checkout import project_root, relative_to_root
 from core.files import write_bytes
-from evaluation.report.charts.rois import roi_chart_png
+from evaluation.report.charts.regions import roi_chart_png
 from evaluation.report.sheet import contact_sheet, sheet_png
 from feature_store.manifest import read_manifest
 from feature_store.noise_ceiling import noise_ceiling
