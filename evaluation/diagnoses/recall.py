@@ -33,14 +33,7 @@ MIN_TO_RANK = 3
 
 @dataclass(frozen=True)
 class Nearest:
-    """The training stimulus that is most like each of some stimuli.
-
-    Attributes
-    ----------
-    stimuli : (n,) its name
-    rows : (n,) its row among the training stimuli
-    distance : (n,) 1 − Pearson's r less the training mean; see `nearest_training`
-    """
+    """The training stimulus most like each of some stimuli: names, rows and distances; see `nearest_training`."""
 
     stimuli: list[str]
     rows: NDArray[np.int64]
@@ -61,12 +54,9 @@ def nearest_training(test: Array, train: Array, *, block: int = BLOCK) -> tuple[
 
     Parameters
     ----------
-    test : array, shape (n, ...)
-        True targets, or predictions.
+    test : true targets or predictions, shape (n, ...)
     train : array, shape (m, ...)
-        Targets of the training stimuli.
-    block : int
-        Training rows that are compared at once; memory is that of the test rows in float32 and of two such blocks.
+    block : training rows that are compared at once; memory is that of the test rows in float32 and of two such blocks
 
     Returns
     -------
@@ -97,17 +87,7 @@ def nearest_training(test: Array, train: Array, *, block: int = BLOCK) -> tuple[
 
 
 def _unit_rows(array: NDArray[Any]) -> NDArray[np.float64]:
-    """Flatten each stimulus, subtract its mean and divide by its length, so that products are Pearson correlations.
-
-    Parameters
-    ----------
-    array : shape (n, ...)
-
-    Returns
-    -------
-    array, shape (n, features), float64
-        A constant row becomes zeros: it correlates 0 with everything. A row that is not finite becomes NaN.
-    """
+    """Return (n, features) whose products are Pearson correlations; constant rows are zeros, others not finite NaN."""
     rows = np.array(array.reshape(len(array), -1), dtype=np.float64)
     finite = np.isfinite(rows).all(axis=1)
     rows[~finite] = 0.0
@@ -152,13 +132,9 @@ def split_by_distance(
         One row's scores of every stimulus.
     distance : array, shape (n,)
         That of the *true* targets, as `nearest_training` returns it: near and far mean the same for every model.
-    seed : int
-        The study's seed.
-    chances : by `space.metric`, optional
-        Chance levels of metrics where these depend on the truth.
-    groups : sequence of length n, optional
-        The class of each stimulus; stimuli that a metric does not count are skipped, as in
-        `evaluation.statistics.scores.summarise`.
+    chances : by `space.metric`, where they depend on the truth
+    groups : the class of each stimulus; those that a metric does not count are skipped, as in
+        `evaluation.statistics.scores.summarise`
 
     Returns
     -------
@@ -264,18 +240,13 @@ def effective_dimension(rows: Array) -> float:
     not depend on whether the rows are right.
 
     Noise spreads predictions as well: a low value is a sign of collapse, a high one is no proof of its absence.
-
     n rows span n − 1 dimensions at most, so the value is bounded by n − 1 and grows with n: it is no property of a
     model. Compare it only with the value of the true targets of the same n stimuli.
-
-    Parameters
-    ----------
-    rows : array, shape (n, ...)
 
     Returns
     -------
     float
-        From 1 to n − 1; 0 where all rows are equal.
+        From 1 to n − 1 for rows (n, ...); 0 where all rows are equal.
 
     Raises
     ------
@@ -317,11 +288,7 @@ def _reaches(shares: Floats, share: float) -> int:
 
 
 def dimension_report(prediction: Array, target: Array) -> dict[str, Any]:
-    """Compare the dimensions of predictions with those of the true targets of the same stimuli.
-
-    Parameters
-    ----------
-    prediction, target : arrays, shape (n, ...)
+    """Compare the dimensions of predictions (n, ...) with those of the true targets of the same stimuli, (n, ...).
 
     Returns
     -------
@@ -353,11 +320,7 @@ def dimension_report(prediction: Array, target: Array) -> dict[str, Any]:
 
 
 def _gram(rows: Array, what: str) -> Floats:
-    """Return the products of the centred rows with each other, (n, n), largest variance 1.
-
-    Its non-zero eigenvalues are those of the covariance matrix, up to a factor, and it has n² entries instead of
-    features².
-    """
+    """Return the products of the centred rows, (n, n): the covariance's non-zero eigenvalues, largest variance 1."""
     _require_finite(rows, what)
     gram = np.zeros((len(rows), len(rows)))
     largest = float(np.abs(rows).max(initial=0.0))
