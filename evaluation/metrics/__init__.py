@@ -4,7 +4,7 @@
 |---|---|---|
 | `vectors` | targets as vectors, in any space | two_way, two_way_within_class, retrieval_N, correlation, r2 |
 | `frames` | pixels of frames | ssim, ssim_gaussian, psnr, hue, hue_pcc, epe, epe_512 |
-| `frame_vectors` | CLIP embeddings of frames | similarity, consistency_adjacent, consistency_all |
+| `frames` | CLIP embeddings of frames | similarity, consistency_adjacent, consistency_all |
 | `classes` | attributes and a classifier's scores | attribute_accuracy, all_attributes, top_K_of_N, published_N_way |
 | `captions` | words, and CLIP embeddings of text and frames | bleu_4, meteor, clip_score |
 
@@ -14,7 +14,7 @@ formula, the range, what chance earns, the source and the traps; a test compares
 """
 
 # isort: off
-from evaluation.metrics import vectors, frames, frame_vectors, classes, captions
+from evaluation.metrics import vectors, frames, classes, captions
 
 # isort: on
 from evaluation.metrics.registry import SPACES_OF, Array, Groups, Metric, PerStimulus, metric, metric_names, register
@@ -27,7 +27,6 @@ __all__ = [
     "PerStimulus",
     "captions",
     "classes",
-    "frame_vectors",
     "frames",
     "metric",
     "metric_names",

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from evaluation.metrics.frame_vectors import unit_vectors
+from evaluation.metrics.frames import unit_vectors
 from evaluation.metrics.registry import Array, PerStimulus, chance_of_others, register
 
 Words: TypeAlias = tuple[str, ...]

@@ -43,15 +43,9 @@ def per_stimulus(
 
     Parameters
     ----------
-    rows : predictions (n, ...) by row and space
+    rows : predictions (n, ...) by row and space; the value of one that is not finite is NaN
     truth : arrays (n, ...) by space
-    metrics, groups
-        See `applicable`.
-
-    Returns
-    -------
-    Values
-        Arrays (n,); NaN where a prediction is not finite.
+    metrics, groups : see `applicable`
 
     Raises
     ------
@@ -94,11 +88,8 @@ class Similarities:
     ) -> PerStimulus:
         """Score every stimulus by a metric, `space.metric`; see `Metric.per_stimulus`.
 
-        Parameters
-        ----------
-        order : array, shape (n,), optional
-            Which prediction every truth is compared with; its own by default. All calls for one space must pass the
-            same arrays.
+        `order` (n,) says which prediction every truth is compared with; its own by default. All calls for one space
+        must pass the same arrays.
         """
         chosen = metric(name)
         if chosen.of_similarity is None:
@@ -150,13 +141,8 @@ def summarise(values: Values, *, seed: int, groups: Groups | None = None, truth:
 
     Parameters
     ----------
-    values : Values
-        Of several subjects, (subject, n), intervals are over subjects and stimuli, drawn crossed.
-    seed : int
-        The study's seed.
-    groups : sequence of length n, optional
-    truth : arrays (n, ...) by space, optional
-        For the chance level of metrics where it depends on the truth; null without.
+    values : of several subjects, (subject, n), intervals are over subjects and stimuli, drawn crossed
+    truth : arrays (n, ...) by space, for the chance level of metrics where it depends on the truth; null without
     """
     names = dict.fromkeys(name for scored in values.values() for name in scored)
     chances = {name: _chance(name, truth) for name in names}
@@ -199,13 +185,7 @@ def differences(values: Values, baseline: str, *, seed: int, groups: Groups | No
 
     Parameters
     ----------
-    values : Values
-    baseline : str
-        The row that the others are compared with; it is not compared itself, nor are `REFERENCES`.
-    seed : int
-        The study's seed.
-    groups : sequence of length n, optional
-        The class of each stimulus, where a metric needs it.
+    baseline : the row that the others are compared with; it is not compared itself, nor are `REFERENCES`
 
     Returns
     -------
@@ -279,36 +259,6 @@ def _adjusted(compared: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     }
 
 
-def score_rows(
-    rows: Mapping[str, Spaces],
-    truth: Spaces,
-    *,
-    metrics: Sequence[str],
-    groups: Groups | None = None,
-    seed: int,
-) -> Rows:
-    """Score every row against the truth, with intervals over stimuli: `summarise` of `per_stimulus`.
-
-    Parameters
-    ----------
-    rows : predictions (n, ...) by row (`ROWS`, or any other name) and by space
-    truth : arrays (n, ...) by space
-    metrics : sequence of str
-        `space.metric` or bare names; see `applicable`.
-    groups : sequence of length n, optional
-        The class of each stimulus.
-    seed : int
-        The study's seed.
-
-    Returns
-    -------
-    dict
-        ``{row: {"pixels.two_way": {"value", "ci95", "chance", "higher_is_better"}}}``, ready for JSON.
-    """
-    values = per_stimulus(rows, truth, metrics=metrics, groups=groups)
-    return summarise(values, seed=seed, groups=groups, truth=truth)
-
-
 def scores_of(values: Values, index: int, *, row: str = RECONSTRUCTION) -> dict[str, float]:
     """Return one stimulus's values by `space.metric`, as the gallery shows them."""
     return {name: float(one[index]) for name, one in values.get(row, {}).items()}
@@ -339,15 +289,7 @@ def _clean(value: Any) -> Any:
 class Table:
     """The scores of a report as it grows, row by row, so that only one row's clips are kept in memory.
 
-    Parameters
-    ----------
-    truth : arrays (n, ...) by space
-    config : EvaluationConfig
-        Its metrics and permutations.
-    seed : int
-        The study's seed.
-    groups : sequence of length n, optional
-        The class of each stimulus.
+    `truth` holds arrays (n, ...) by space, `groups` the class of each stimulus.
     """
 
     def __init__(self, truth: Spaces, config: EvaluationConfig, *, seed: int, groups: Groups | None = None) -> None:

@@ -16,9 +16,8 @@ from core.files import canonical_json, write_bytes
 from core.progress import report as progress
 from core.progress import track
 from evaluation.config import EvaluationConfig
-from evaluation.diagnoses.dimension import dimension_report
-from evaluation.diagnoses.distance import Nearest, split_by_distance
 from evaluation.diagnoses.leaks import near_duplicates, shared_stimuli, thumbnails
+from evaluation.diagnoses.recall import Nearest, dimension_report, split_by_distance
 from evaluation.report.gallery.cards import gallery_items
 from evaluation.report.gallery.page import GalleryFigure, diagnosis_figures, write_gallery
 from evaluation.report.sheet import contact_sheet, sheet_png

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from core.checkout import project_root
 from core.progress import report as progress
-from evaluation.diagnoses.dimension import dimension_report
-from evaluation.diagnoses.distance import Nearest, split_by_distance
+from evaluation.diagnoses.recall import Nearest, dimension_report, split_by_distance
 from evaluation.statistics.controls import with_test_noise
 from evaluation.statistics.scores import MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION, Table
 from evaluation.statistics.spaces import NEEDS_OF_A_STUDY, centred, why_skipped
@@ -121,7 +120,7 @@ def _diagnoses(
     nearest: Nearest,
     seed: int,
 ) -> dict[str, Any]:
-    """Return the diagnoses of spurious reconstruction; see `evaluation.diagnoses.dimension` and `.distance`."""
+    """Return the diagnoses of spurious reconstruction; see `evaluation.diagnoses.recall`."""
     chances = {name: entry["chance"] for name, entry in scored.items()}
     values, groups = table.values[RECONSTRUCTION], predictions["z"].groups
     by_distance = split_by_distance(values, nearest.distance, seed=seed, chances=chances, groups=groups)

@@ -22,7 +22,7 @@ from core.errors import ConfigError, ServerError, SourceError
 from core.executors import IN_PROCESS, ExecutorConfig, open_executor
 from core.files import digest_json, write_bytes
 from core.progress import report
-from evaluation.report.charts.rois import roi_chart_png
+from evaluation.report.charts.regions import roi_chart_png
 from feature_store import versioning
 from feature_store.chunks import StorageConfig
 from feature_store.manifest import read_manifest

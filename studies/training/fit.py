@@ -21,8 +21,7 @@ from core.errors import Brain2VideoError
 from core.files import digest_json, read_json, staged_folder, write_bytes, write_json
 from core.progress import report
 from evaluation.config import EvaluationConfig
-from evaluation.report.charts.curves import curves_png, filled_in_png
-from evaluation.report.charts.routes import route_table_png
+from evaluation.report.charts.training import curves_png, filled_in_png, route_table_png
 from evaluation.report.sheet import contact_sheet, sheet_png
 from evaluation.statistics import scores
 from evaluation.statistics.controls import prediction_ceiling

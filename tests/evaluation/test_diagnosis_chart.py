@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.diagnoses.dimension import effective_dimension
-from evaluation.diagnoses.distance import split_by_distance
+from evaluation.diagnoses.recall import effective_dimension, split_by_distance
 from evaluation.report.charts.diagnoses import diagnosis_chart
 
 NAME = "latents_centred.two_way"

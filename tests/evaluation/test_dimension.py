@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.decomposition import PCA
 
-from evaluation.diagnoses.dimension import (
+from evaluation.diagnoses.recall import (
     BLOCK,
     components_for,
     cumulative_share,

@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.distance import cdist
 from scipy.stats import bootstrap, spearmanr
 
-from evaluation.diagnoses.distance import nearest_training, parts_by_distance, split_by_distance
+from evaluation.diagnoses.recall import nearest_training, parts_by_distance, split_by_distance
 from evaluation.metrics import metric
 from evaluation.statistics.intervals import bootstrap_interval
 from evaluation.statistics.spaces import centre
@@ -112,7 +112,7 @@ def test_positive_means_better_the_farther_also_where_lower_is_better(monkeypatc
     distance, values = np.arange(12.0), np.arange(12.0)
     assert by_distance(values, distance)["rank_correlation"]["value"] == pytest.approx(1)
     lower = metric("correlation").__class__("lower", "lower", None, lambda *_: values, higher_is_better=False)
-    monkeypatch.setattr("evaluation.diagnoses.distance.metric", lambda _: lower)
+    monkeypatch.setattr("evaluation.diagnoses.recall.metric", lambda _: lower)
     found = by_distance(values, distance, "latents.lower")
     assert found["rank_correlation"]["value"] == pytest.approx(-1)
     assert found["parts"][2]["value"] == pytest.approx(9.5), "values stay as the metric has them"

@@ -9,7 +9,7 @@ from scipy.spatial.distance import cosine
 from torchmetrics import CosineSimilarity
 
 from evaluation.metrics import metric
-from evaluation.metrics.frame_vectors import unit_vectors
+from evaluation.metrics.frames import unit_vectors
 from evaluation.statistics.intervals import bootstrap_interval
 
 NAMES = ("similarity", "consistency_adjacent", "consistency_all")

@@ -15,7 +15,7 @@ from evaluation.report.gallery.cards import LONGER_SIDE, marked_words, preview
 from evaluation.report.gallery.page import GalleryFigure, GalleryItem, doubts, render_gallery, write_gallery
 from evaluation.report.gallery.panels import MARKERS, by_space, first_metrics, marker, panels
 from evaluation.report.wording import row_label
-from evaluation.statistics.scores import REFERENCES, ROWS, report, score_rows
+from evaluation.statistics.scores import REFERENCES, ROWS, per_stimulus, report, summarise
 
 VOID = {"meta", "link", "img", "br", "input"}
 NASTY = "<script>alert(1)</script> & \"quotes\" 'too'"
@@ -65,7 +65,7 @@ def whole():
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 256, size=(4, 2, 8, 8, 3), dtype=np.uint8)
     rows = {"reconstruction": {"pixels": truth ^ 31}, "oracle": {"pixels": truth}, "mean_predictor": {}}
-    scored = score_rows(rows, {"pixels": truth}, metrics=["two_way", "ssim", "psnr"], seed=0)
+    scored = summarise(per_stimulus(rows, {"pixels": truth}, metrics=["two_way", "ssim", "psnr"]), seed=0)
     return report("demo", "run-1", 4, scored, commit="3f2a91c", models={"encoder": NASTY})
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.report.charts.routes import route_table_png
+from evaluation.report.charts.training import route_table_png
 
 
 def entry(value, half=0.03, chance=0.0):

@@ -20,7 +20,6 @@ from evaluation.statistics.scores import (
     by_subject,
     per_stimulus,
     report,
-    score_rows,
     scores_of,
     summarise,
 )
@@ -49,7 +48,7 @@ def world():
 
 
 def test_the_report_is_what_others_rely_on(world):
-    rows = score_rows(*world, metrics=BASIC, groups=GROUPS, seed=0)
+    rows = summarise(per_stimulus(*world, metrics=BASIC, groups=GROUPS), seed=0, groups=GROUPS, truth=world[1])
     whole = report("demo", "run-1", N, rows, commit="abc")
     assert whole.keys() == {"schema", "study", "run", "n_test", "rows", "commit"}
     assert (whole["schema"], whole["study"], whole["run"], whole["n_test"]) == (1, "demo", "run-1", N)
@@ -114,14 +113,14 @@ def test_the_default_metrics_are_known_and_add_nothing_where_no_space_is_centred
 def test_a_shape_that_differs_says_where(world):
     rows, truth = world
     with pytest.raises(ValueError, match="row 'oracle', space 'pixels': two_way: prediction"):
-        score_rows({"oracle": {"pixels": rows["oracle"]["pixels"][:3]}}, truth, metrics=["two_way"], seed=0)
+        per_stimulus({"oracle": {"pixels": rows["oracle"]["pixels"][:3]}}, truth, metrics=["two_way"])
 
 
 def test_nan_is_null_and_counted(world):
     _, truth = world
     broken = truth["latents"].astype(np.float32)
     broken[:2] = np.nan
-    rows = score_rows({"reconstruction": {"latents": broken}}, truth, metrics=["two_way"], seed=0)
+    rows = summarise(per_stimulus({"reconstruction": {"latents": broken}}, truth, metrics=["two_way"]), seed=0)
     entry = report("s", "r", N, rows)["rows"]["reconstruction"]["latents.two_way"]
     assert entry == {"value": None, "ci95": [None, None], "chance": 0.5, "higher_is_better": True, "undefined": 2}
 
@@ -129,7 +128,8 @@ def test_nan_is_null_and_counted(world):
 def test_a_stimulus_alone_in_its_class_is_not_counted(world):
     rows, truth = world
     groups = [0, 0, 0, 0, 0, 0, 0, 1]
-    scored = score_rows(rows, truth, metrics=["pixels.two_way_within_class"], groups=groups, seed=0)
+    values = per_stimulus(rows, truth, metrics=["pixels.two_way_within_class"], groups=groups)
+    scored = summarise(values, seed=0, groups=groups)
     entry = scored["oracle"]["pixels.two_way_within_class"]
     assert (entry["value"], entry["n"], "undefined" in entry) == (1.0, 7, False)
 

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from evaluation.diagnoses.dimension import dimension_report
-from evaluation.diagnoses.distance import split_by_distance
+from evaluation.diagnoses.recall import dimension_report, split_by_distance
 from evaluation.report.charts.diagnoses import diagnosis_chart
 from evaluation.report.gallery.page import GalleryFigure, GalleryItem
 from evaluation.report.wording import verdict

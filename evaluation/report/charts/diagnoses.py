@@ -1,6 +1,6 @@
 """A chart of two diagnoses: how predictions spread, and how scores depend on the distance to training.
 
-See `evaluation.diagnoses.dimension` and `evaluation.diagnoses.distance`.
+See `evaluation.diagnoses.recall`.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.diagnoses.dimension import MIN_STIMULI, SHARE, cumulative_share, effective_dimension
+from evaluation.diagnoses.recall import MIN_STIMULI, SHARE, cumulative_share, effective_dimension
 from evaluation.metrics import PerStimulus
 from evaluation.report.charts.style import save_figure, shortened
 from evaluation.report.wording import number
@@ -45,7 +45,7 @@ def diagnosis_chart(
     predicted, truth : arrays, shape (n, ...)
         In one space, centred or not.
     distance : array, shape (n,)
-        See `evaluation.diagnoses.distance.nearest_training`.
+        See `evaluation.diagnoses.recall.nearest_training`.
     values : array, shape (n,)
         One metric's scores; NaN values are not drawn, and their number is written.
     label : str

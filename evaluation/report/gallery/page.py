@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.files import digest_file, digest_json, write_bytes
-from evaluation.diagnoses.dimension import MIN_STIMULI
+from evaluation.diagnoses.recall import MIN_STIMULI
 from evaluation.metrics import metric, metric_names
 from evaluation.report.charts.diagnoses import diagnosis_chart
 from evaluation.report.gallery.cards import GalleryItem, card, data_uri
@@ -185,7 +185,7 @@ def doubts(report: Mapping[str, Any], first: Iterable[str]) -> dict[str, Any]:
     Parameters
     ----------
     report : dict
-        Its `diagnoses`; see `evaluation.diagnoses.dimension`, `evaluation.diagnoses.distance` and
+        Its `diagnoses`; see `evaluation.diagnoses.recall` and
         `evaluation.diagnoses.leaks`.
     first : `space.metric` names
         The scores whose dependence on distance is shown first.

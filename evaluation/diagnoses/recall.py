@@ -1,13 +1,14 @@
-"""Scores by the distance of a test stimulus to the training stimuli: whether a model generalises beyond them.
+"""Recall in place of reconstruction: predictions of few dimensions, scores that fall with the distance to training.
 
-A model that recalls the nearest training stimulus scores well where test stimuli lie near training stimuli, without
-reconstructing anything; farther away its score falls (K. Shirakawa et al., *Spurious reconstruction from brain
-activity*, arXiv 2405.10078). Where the score is Pearson's r in the space of the distances, recall of the right
-neighbour scores 1 − distance.
+A model that was trained on clustered targets can learn to predict the cluster and nothing else; its predictions for new
+stimuli then vary along few dimensions, however many the targets have. A model that recalls the nearest training
+stimulus scores well where test stimuli lie near training stimuli; farther away its score falls. Where the score is
+Pearson's r in the space of the distances, recall of the right neighbour scores 1 − distance. K. Shirakawa et al.,
+*Spurious reconstruction from brain activity*, arXiv 2405.10078.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from scipy.stats import rankdata
 
 from core.seeds import rng_for
 from evaluation.metrics import Groups, Metric, PerStimulus, metric
-from evaluation.metrics.frame_vectors import or_one
+from evaluation.metrics.frames import or_one
 from evaluation.statistics.intervals import DRAWS, bootstrap_interval
 
 Array = NDArray[Any]
@@ -32,14 +33,7 @@ MIN_TO_RANK = 3
 
 @dataclass(frozen=True)
 class Nearest:
-    """The training stimulus that is most like each of some stimuli.
-
-    Attributes
-    ----------
-    stimuli : (n,) its name
-    rows : (n,) its row among the training stimuli
-    distance : (n,) 1 − Pearson's r less the training mean; see `nearest_training`
-    """
+    """The training stimulus most like each of some stimuli: names, rows and distances; see `nearest_training`."""
 
     stimuli: list[str]
     rows: NDArray[np.int64]
@@ -60,12 +54,9 @@ def nearest_training(test: Array, train: Array, *, block: int = BLOCK) -> tuple[
 
     Parameters
     ----------
-    test : array, shape (n, ...)
-        True targets, or predictions.
+    test : true targets or predictions, shape (n, ...)
     train : array, shape (m, ...)
-        Targets of the training stimuli.
-    block : int
-        Training rows that are compared at once; memory is that of the test rows in float32 and of two such blocks.
+    block : training rows that are compared at once; memory is that of the test rows in float32 and of two such blocks
 
     Returns
     -------
@@ -96,17 +87,7 @@ def nearest_training(test: Array, train: Array, *, block: int = BLOCK) -> tuple[
 
 
 def _unit_rows(array: NDArray[Any]) -> NDArray[np.float64]:
-    """Flatten each stimulus, subtract its mean and divide by its length, so that products are Pearson correlations.
-
-    Parameters
-    ----------
-    array : shape (n, ...)
-
-    Returns
-    -------
-    array, shape (n, features), float64
-        A constant row becomes zeros: it correlates 0 with everything. A row that is not finite becomes NaN.
-    """
+    """Return (n, features) whose products are Pearson correlations; constant rows are zeros, others not finite NaN."""
     rows = np.array(array.reshape(len(array), -1), dtype=np.float64)
     finite = np.isfinite(rows).all(axis=1)
     rows[~finite] = 0.0
@@ -151,13 +132,9 @@ def split_by_distance(
         One row's scores of every stimulus.
     distance : array, shape (n,)
         That of the *true* targets, as `nearest_training` returns it: near and far mean the same for every model.
-    seed : int
-        The study's seed.
-    chances : by `space.metric`, optional
-        Chance levels of metrics where these depend on the truth.
-    groups : sequence of length n, optional
-        The class of each stimulus; stimuli that a metric does not count are skipped, as in
-        `evaluation.statistics.scores.summarise`.
+    chances : by `space.metric`, where they depend on the truth
+    groups : the class of each stimulus; those that a metric does not count are skipped, as in
+        `evaluation.statistics.scores.summarise`
 
     Returns
     -------
@@ -247,3 +224,124 @@ def _spearman(one: Floats, other: Floats) -> Floats:
 
 def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+FEATURES = 8192
+"""Features in one block, so that wide targets are not copied whole."""
+MIN_STIMULI = 3
+"""Stimuli that a dimension needs: two always differ along exactly one."""
+SHARE = 0.9
+
+
+def effective_dimension(rows: Array) -> float:
+    """Return the participation ratio of the rows' covariance: (Σ λ)² / Σ λ² over its eigenvalues λ.
+
+    It is k where the variance lies evenly in k dimensions, and less where a few of them hold most of it. It does
+    not depend on whether the rows are right.
+
+    Noise spreads predictions as well: a low value is a sign of collapse, a high one is no proof of its absence.
+    n rows span n − 1 dimensions at most, so the value is bounded by n − 1 and grows with n: it is no property of a
+    model. Compare it only with the value of the true targets of the same n stimuli.
+
+    Returns
+    -------
+    float
+        From 1 to n − 1 for rows (n, ...); 0 where all rows are equal.
+
+    Raises
+    ------
+    ValueError
+        A row is not finite.
+
+    References
+    ----------
+    The ratio: P. Gao et al., bioRxiv 214262, *A theory of multineuronal dimensionality, dynamics and measurement*. Its
+    use against predictions that collapse: K. Shirakawa et al., arXiv 2405.10078.
+    """
+    gram = _gram(rows, "rows")
+    total, squares = float(np.trace(gram)), float((gram * gram).sum())  # Σ λ and Σ λ², without the eigenvalues
+    return total * total / squares if squares else 0.0
+
+
+def components_for(rows: Array, share: float = SHARE) -> int:
+    """Return how many principal components hold a share of the rows' variance; n − 1 at most, 0 where rows are equal.
+
+    For its bound, its use and its errors see `effective_dimension`.
+    """
+    return _reaches(cumulative_share(rows), share)
+
+
+def cumulative_share(rows: Array) -> Floats:
+    """Return which share of the rows' variance the first 1, 2, … n − 1 principal components hold, shape (n − 1,).
+
+    Zeros where all rows are equal. Raises as `effective_dimension` does.
+    """
+    values = np.linalg.eigvalsh(_gram(rows, "rows"))[::-1][: max(len(rows) - 1, 0)].clip(0.0)
+    total = values.sum()
+    return np.asarray(values.cumsum() / total) if total else np.zeros_like(values)
+
+
+def _reaches(shares: Floats, share: float) -> int:
+    if not len(shares) or not shares[-1]:
+        return 0
+    return int(np.searchsorted(shares, share - 1e-12)) + 1
+
+
+def dimension_report(prediction: Array, target: Array) -> dict[str, Any]:
+    """Compare the dimensions of predictions (n, ...) with those of the true targets of the same stimuli, (n, ...).
+
+    Returns
+    -------
+    dict
+        ``{"prediction", "target", "ratio", "components_90": [prediction, target], "n"}``: effective dimensions, their
+        ratio (well below 1: the predictions have collapsed), and the components that hold 90 % of the variance. Null
+        below three stimuli; the ratio also where the targets do not vary.
+
+    Raises
+    ------
+    ValueError
+        The shapes differ, or a row is not finite.
+    """
+    if prediction.shape != target.shape:
+        raise ValueError(f"dimension: prediction {prediction.shape} and target {target.shape}; expected one shape")
+    _require_finite(prediction, "prediction")
+    _require_finite(target, "target")
+    n = len(target)
+    if n < MIN_STIMULI:
+        return {"prediction": None, "target": None, "ratio": None, "components_90": [None, None], "n": n}
+    ours, theirs = effective_dimension(prediction), effective_dimension(target)
+    return {
+        "prediction": ours,
+        "target": theirs,
+        "ratio": ours / theirs if theirs else None,
+        "components_90": [components_for(prediction), components_for(target)],
+        "n": n,
+    }
+
+
+def _gram(rows: Array, what: str) -> Floats:
+    """Return the products of the centred rows, (n, n): the covariance's non-zero eigenvalues, largest variance 1."""
+    _require_finite(rows, what)
+    gram = np.zeros((len(rows), len(rows)))
+    largest = float(np.abs(rows).max(initial=0.0))
+    for part in _blocks(rows):
+        varies = part.max(axis=0) > part.min(axis=0)  # the rounded mean of a constant would leave a residue
+        scaled = part[:, varies] / (largest or 1.0)
+        scaled -= scaled.mean(axis=0)
+        gram += scaled @ scaled.T
+    return gram / (np.diag(gram).max(initial=0.0) or 1.0)
+
+
+def _require_finite(rows: Array, what: str) -> None:
+    for part in _blocks(rows):
+        finite = np.isfinite(part).all(axis=1)
+        if not finite.all():
+            raise ValueError(
+                f"dimension: {what} {int(np.argmin(finite))} is not finite; check what it was computed from"
+            )
+
+
+def _blocks(rows: Array) -> Iterator[Floats]:
+    flat = rows.reshape(len(rows), -1) if len(rows) else rows.reshape(0, 0)
+    for start in range(0, flat.shape[1], FEATURES):
+        yield flat[:, start : start + FEATURES].astype(np.float64)
