@@ -34,8 +34,8 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.encoders.mbm.network import Attention, MaskedBrainModel, compiled, kept_of
-from models.encoders.mbm.stages import RepeatPairs, masked_error
+from models.encoders.mbm_network import Attention, MaskedBrainModel, compiled, kept_of
+from models.encoders.mbm_stages import RepeatPairs, masked_error
 from models.encoders.settings import PretrainConfig
 from models.training.checkpoints import Checkpoints
 from models.training.distributed import workers

@@ -33,7 +33,7 @@ BATCH = 4096
 
 def ours(features: Array, targets: Array, unit: float, criterion: Any = "gcv") -> Predict:  # noqa: ARG001
     """Fit this project's ridge; its penalties are in units of the mean eigenvalue already."""
-    from models.regressors.ridge.ridge import fit_ridge
+    from models.regressors.ridge import fit_ridge
 
     names = [f"s{row}" for row in range(len(features))]
     return fit_ridge(features, targets, names, list(PENALTIES), criterion=criterion, penalty_per="target").predict

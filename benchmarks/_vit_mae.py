@@ -9,7 +9,7 @@ from torch import nn
 from transformers import ViTMAEConfig
 from transformers.models.vit_mae.modeling_vit_mae import ViTMAELayer
 
-from models.encoders.mbm.network import Patches, positions
+from models.encoders.mbm_network import Patches, positions
 from models.encoders.settings import MbmConfig
 
 PATCH, ROWS, ROIS = 16, 512, 20

@@ -1,6 +1,6 @@
 """Ridge on one region's voxels, our fit of columns beside the usual one: ``python benchmarks/regions.py``.
 
-The baseline is `models.regressors.ridge.ridge.fit_ridge`, exact leave-one-stimulus-out, of the same rows; both choose
+The baseline is `models.regressors.ridge.fit_ridge`, exact leave-one-stimulus-out, of the same rows; both choose
 one penalty, the same. Imports are not counted.
 """
 
@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--targets", type=int, default=999, help="components of the targets")
     parser.add_argument("--voxels", type=int, nargs="+", default=[150, 4000])
     given = parser.parse_args()
-    from models.regressors.ridge.ridge import fit_columns, fit_ridge
+    from models.regressors.ridge import fit_columns, fit_ridge
     from models.regressors.settings import RidgeConfig
 
     rng, config = np.random.default_rng(0), RidgeConfig(criterion="leave_one_stimulus_out")

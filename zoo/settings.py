@@ -13,8 +13,7 @@ from core.errors import ConfigError
 from simulation.config import WorldName
 from simulation.draw import draw_clips
 from simulation.world import ATTRIBUTES, WORLDS, Pool
-from zoo.corpus import Corpus
-from zoo.judge import JudgeConfig
+from zoo.corpus import Corpus, JudgeConfig
 
 TEXT_TO_VIDEO, CLIP, BLIP, JUDGE = "text_to_video", "clip", "blip", "judge"
 """Folders of the models."""

@@ -17,8 +17,7 @@ from core.seeds import seed_for
 from models.training.checkpoints import Checkpoints
 from models.weights.load import without_bars
 from zoo.card import curves_png, model_card
-from zoo.corpus import Corpus, Draw
-from zoo.judge import train_judge
+from zoo.corpus import Corpus, Draw, train_judge
 from zoo.score import score_zoo
 from zoo.settings import BLIP, CLIP, JUDGE, TEXT_TO_VIDEO, SmallWorldConfig, ZooConfig
 from zoo.text_to_video import (

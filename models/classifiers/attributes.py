@@ -1,6 +1,6 @@
 """A classifier of a small-world clip's attributes: shape, colour, size, motion, texture and background.
 
-It was trained on real clips alone (`zoo/judge.py`) and stands for a viewer who never tires. It errs: its accuracy on
+It was trained on real clips alone (`zoo/corpus.py`) and stands for a viewer who never tires. It errs: its accuracy on
 real clips that it has not seen belongs beside every score.
 """
 

@@ -9,15 +9,14 @@ from numpy.typing import NDArray
 
 from core.errors import ModelError
 from models.decoders.rows import BrainRows, FeatureCache, Rows, RowsByRole, row_blocks
-from models.encoders.mbm.encoder import Mbm
-from models.encoders.pca import Pca
+from models.encoders.linear import Pca, Standardise
+from models.encoders.mbm import Mbm
 from models.encoders.settings import EncoderConfig
-from models.encoders.standardise import Standardise
 from models.regressors.mlp import Mlp
 from models.regressors.residual import Residual
-from models.regressors.ridge.ridge import Ridge
+from models.regressors.ridge import Ridge
 from models.regressors.settings import MlpConfig, RegressorConfig, RidgeConfig
-from models.training.stage import ALONE, Context
+from models.training.loop import ALONE, Context
 from models.weights.tensor_file import Tensors, load_weights, save_weights
 
 

@@ -15,10 +15,10 @@ from torch import nn
 from core.errors import ModelError
 from core.seeds import rng_for, seed_for
 from models.decoders.rows import RegressorRows, RowsByRole, flat_targets, split_stimuli
-from models.regressors.ridge.basis import Basis
+from models.regressors.basis import Basis
 from models.regressors.settings import MlpConfig, NetworkConfig
 from models.training.distributed import local_shard, workers
-from models.training.stage import Context, train_stage
+from models.training.loop import Context, train_stage
 from models.weights.tensor_file import Stored, Tensors, common, prefixed, writable
 
 Array = NDArray[Any]

@@ -23,10 +23,10 @@ from feature_store import Store
 from feature_store.rows import mean_over_repeats
 from models.decoders.build import encode_trials
 from models.decoders.rows import RegressorRows, flat_targets
+from models.encoders.linear import Standardise
 from models.encoders.settings import StandardiseConfig
-from models.encoders.standardise import Standardise
-from models.regressors.ridge.basis import Basis
-from models.regressors.ridge.ridge import Ridge, fit_columns
+from models.regressors.basis import Basis
+from models.regressors.ridge import Ridge, fit_columns
 from models.regressors.settings import RidgeConfig
 from studies.decoding.predictions import common_stimuli, predict_test
 from studies.decoding.training_data import TrainingData

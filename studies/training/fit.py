@@ -26,11 +26,10 @@ from evaluation.statistics import scores
 from feature_store import Store
 from feature_store.sources.base import SPLITS
 from models.decoders.build import Encoder, Regressor, fit_regressors, save_part
-from models.encoders.mbm.encoder import Mbm
+from models.encoders.mbm import Mbm
 from models.training.checkpoints import Checkpoints
 from models.training.distributed import workers
-from models.training.loop import History
-from models.training.stage import Context
+from models.training.loop import Context, History
 from studies.decoding.predictions import stimuli_trained_on
 from studies.decoding.render import renderer_of
 from studies.decoding.training_data import TrainingData, describe_target, read_training_data, stored_subjects

@@ -14,15 +14,15 @@ from core.errors import ModelError
 from models.captioners.settings import BlipCaptionerConfig
 from models.classifiers.settings import ClipFramesConfig, FrameClassifierConfig, VideoClassifierConfig
 from models.decoders.rows import BrainRows
-from models.encoders.mbm.encoder import Mbm
+from models.encoders.mbm import Mbm
 from models.encoders.settings import MbmConfig, PretrainConfig
 from models.extractors.settings import BlipStatesConfig, ClipStatesConfig, LatentsConfig, PixelsConfig, TextConfig
 from models.footprint import of_masked_brain_model, of_perceptron, trace
 from models.generator.footprint import of_generator, of_model
 from models.generator.settings import TextToVideoConfig
-from models.regressors.mlp import NetworkRows, train_perceptron
+from models.regressors.mlp import NetworkInputs, train_perceptron
 from models.regressors.settings import MlpConfig
-from models.training.stage import Context
+from models.training.loop import Context
 from models.weights.locate import PUBLISHED
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -85,7 +85,7 @@ def test_a_perceptrons_training_works_with_what_is_traced(rng: np.random.Generat
     config = MlpConfig(hidden=256, components=20, batch=64, steps=8, validate_every=2, ema=0.9)
     names = [f"s{row // 2}" for row in range(120)]
     data = {
-        name: NetworkRows(
+        name: NetworkInputs(
             rng.normal(size=(120, 3000)).astype(np.float32),
             {"role": rng.normal(size=(120, 20)).astype(np.float32)},
             names,

@@ -92,7 +92,7 @@ def append(file: Path, text: str) -> None:
 
 
 def test_no_step_works_where_everything_is_up_to_date_and_a_comment_is_no_change(copied: Path) -> None:
-    append(copied / "models" / "regressors" / "ridge" / "ridge.py", "\n# a thought\n")
+    append(copied / "models" / "regressors" / "ridge.py", "\n# a thought\n")
     said = program(copied, MAIN, "run", "-c", "configs/small.yaml")
     assert re.search(r"0 of \d+ steps had work to do", said)
     assert "orchestration" in said
@@ -107,7 +107,7 @@ def test_an_edited_library_file_runs_what_depends_on_it(copied: Path, again: Aga
 
 
 def test_what_follows_from_a_changed_result_runs_too(copied: Path, again: Again) -> None:
-    append(copied / "models" / "regressors" / "ridge" / "ridge.py", "\nUNUSED = 1\n")
+    append(copied / "models" / "regressors" / "ridge.py", "\nUNUSED = 1\n")
     worked = again()
     assert {"fit_models", "register_models", "reconstruct_videos"} <= worked
     assert not {name for name in worked if ":" in name}
