@@ -23,13 +23,10 @@ class Corpus:
 
     Attributes
     ----------
-    clips : ndarray, shape (n, frame, height, width, 3), uint8
-    captions : list of n lists
-        One or more captions each; the first is the canonical one, which a captioner learns to write.
-    labels : ndarray, shape (n, attribute), int64
-        What of each attribute's words holds.
-    attributes : dict
-        The words of each attribute, in the order of the labels' columns.
+    clips : (n, frame, height, width, 3) uint8
+    captions : one or more captions each; the first is the canonical one, which a captioner learns to write
+    labels : (n, attribute) int64, what of each attribute's words holds
+    attributes : the words of each attribute, in the order of the labels' columns
     """
 
     clips: NDArray[np.uint8]
@@ -128,10 +125,7 @@ def teach_attributes(
 def round_to_half(model: torch.nn.Module) -> None:
     """Round every weight to what float16 holds, as it is shipped, so that later stages are trained on what others get.
 
-    Raises
-    ------
-    ModelError
-        A weight is beyond float16.
+    Raises `ModelError`: a weight is beyond float16.
     """
     for weight in model.parameters():
         rounded = weight.half().float()

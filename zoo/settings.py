@@ -163,10 +163,7 @@ class SmallWorldConfig(Config):
 def load_small_world(path: Path) -> SmallWorldConfig:
     """Read the settings from a YAML.
 
-    Raises
-    ------
-    ConfigError
-        The file is absent or not YAML, or a key or value is wrong.
+    Raises `ConfigError`: the file is absent or not YAML, or a key or value is wrong.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

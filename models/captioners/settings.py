@@ -57,8 +57,7 @@ class NearestCaption:
 
         Parameters
         ----------
-        predicted : ndarray, shape (m, ...)
-            Predicted conditioning states, of the training states' shape.
+        predicted : (m, ...) predicted conditioning states, of the training states' shape
 
         Raises
         ------

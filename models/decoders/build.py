@@ -26,16 +26,13 @@ class Part(Protocol):
     @property
     def subjects(self) -> list[str]:
         """The subjects it knows."""
-        ...
 
     @property
     def widths(self) -> tuple[int, int]:
         """Values of a row that go in and come out; -1 where subjects differ."""
-        ...
 
     def state(self) -> tuple[dict[str, Any], Tensors]:
         """Return config and tensors."""
-        ...
 
 
 class Encoder(Part, Protocol):
@@ -43,7 +40,6 @@ class Encoder(Part, Protocol):
 
     def encode(self, subject: str, responses: NDArray[Any]) -> NDArray[Any]:
         """Return features (trial, feature) float32."""
-        ...
 
 
 class Regressor(Part, Protocol):
@@ -52,16 +48,13 @@ class Regressor(Part, Protocol):
     @property
     def target(self) -> str:
         """Name of the target it predicts."""
-        ...
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one stimulus's target."""
-        ...
 
     def predict(self, subject: str, features: NDArray[Any]) -> NDArray[Any]:
         """Return predictions (row, *shape) float32."""
-        ...
 
 
 ENCODERS: dict[str, Any] = {"standardise": Standardise, "pca": Pca, "mbm": Mbm}

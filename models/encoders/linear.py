@@ -51,10 +51,7 @@ class Standardise:
     ) -> "Standardise":
         """Fit on training trials; a window's time points are averaged.
 
-        Raises
-        ------
-        ModelError
-            No voxel varies, or voxels are to be weighted and no stimulus was repeated.
+        Raises `ModelError`: no voxel varies, or voxels are to be weighted and no stimulus was repeated.
         """
         del context
         mean, scale, kept, weight = {}, {}, {}, {}
@@ -174,10 +171,7 @@ def signal_share(subject: str, responses: Array, stimuli: list[str]) -> NDArray[
     The variance between stimuli less what trial noise adds to it, over the variance of single trials: ncsnr² / (ncsnr²
     + 1) in the terms of Allen et al. 2022, from the training trials alone.
 
-    Raises
-    ------
-    ModelError
-        No stimulus was shown twice.
+    Raises `ModelError`: no stimulus was shown twice.
     """
     names, codes, counts = np.unique(np.array(stimuli, dtype=str), return_inverse=True, return_counts=True)
     if len(stimuli) == len(names):
@@ -206,8 +200,7 @@ class Pca:
 
     Attributes
     ----------
-    standardise : Standardise
-        Fitted on the training trials alone.
+    standardise : fitted on the training trials alone
     vectors : per subject, (kept voxel, component) float32, orthonormal; mapped when asked for where they lie on disk
     explained : per subject, (component,) float32, share of the rows' variance in each
     """
@@ -270,13 +263,7 @@ def _vectors(tensors: Stored, subjects: list[str]) -> LazyMapping[Array]:
 
 @dataclass(frozen=True)
 class _StandardisedVoxels:
-    """A subject's standardised rows, labelled and not, less their mean: all voxels at once, or some after others.
-
-    Attributes
-    ----------
-    shape : (rows, kept voxels)
-    blocks : returns blocks of the voxels, (row, voxel) each
-    """
+    """A subject's standardised rows, labelled and not, less their mean: all voxels at once, or some after others."""
 
     shape: tuple[int, int]
     blocks: Callable[[], Iterator[Array]]

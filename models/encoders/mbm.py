@@ -35,12 +35,9 @@ class Mbm:
 
     Attributes
     ----------
-    config : MbmConfig
-    standardise : Standardise
-        What the network's input was made by, per time point and voxel.
+    standardise : what the network's input was made by, per time point and voxel
     patches : per subject
     times : time points of a row
-    model : MaskedBrainModel or Aligned
     scale : per subject, (2, feature): mean and standard deviation of the embedding over the training trials
     variance : per subject, that of all betas together over the training trials
     held_out : per subject, `loss` and `variance` of masked patches of held-out trials; empty without pretraining
@@ -170,10 +167,7 @@ class Mbm:
 
         Beside betas, the embedding has the config's `share` of the features' variance.
 
-        Raises
-        ------
-        ModelError
-            As `Standardise.encode`, or another number of time points than in training.
+        Raises `ModelError`: as `Standardise.encode`, or another number of time points than in training.
         """
         betas = self.standardise.encode(subject, responses)
         mean, deviation = self.scale[subject]

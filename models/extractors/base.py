@@ -25,13 +25,10 @@ class Extractor(Protocol):
 
     Attributes
     ----------
-    name : str
-        The extractor's name in a study.
-    shape : tuple of int
-        Shape of one stimulus's values.
+    name : the extractor's name in a study
+    shape : shape of one stimulus's values
     dtype : numpy.dtype
-    revision : str
-        Changes whenever the same stimulus may give other values.
+    revision : changes whenever the same stimulus may give other values
     """
 
     name: str
@@ -42,7 +39,6 @@ class Extractor(Protocol):
     @property
     def reads(self) -> Literal["clips", "captions"]:
         """What `extract` takes."""
-        ...
 
     def extract(self, batch: Any) -> Values:
         """Return the values of a batch, shape (n, *shape).
@@ -56,7 +52,6 @@ class Extractor(Protocol):
         ModelError
             The batch is not of the form that the extractor reads.
         """
-        ...
 
 
 @runtime_checkable
@@ -65,7 +60,6 @@ class Decoder(Extractor, Protocol):
 
     def decode(self, values: Values) -> Clips:
         """Return clips (n, frame, height, width, 3) of values (n, *shape)."""
-        ...
 
 
 @runtime_checkable
@@ -74,7 +68,6 @@ class CountsCut(Protocol):
 
     def count_cut(self, captions: Captions) -> int:
         """Return how many captions are longer than it takes."""
-        ...
 
 
 def check_clips(name: str, batch: Any, frame: tuple[int, int, int]) -> None:
@@ -126,8 +119,7 @@ class Pixels:
 
     Parameters
     ----------
-    frames, height, width : int
-        Size of the averaged clips; a clip of k times as many frames is averaged by k.
+    frames, height, width : size of the averaged clips; a clip of k times as many frames is averaged by k
     channels : "rgb" or "grey"
     """
 
@@ -143,10 +135,7 @@ class Pixels:
     def extract(self, batch: Any) -> Values:
         """Return clips (n, frame, height, width, 3) of any size as float16 (n, frame, channel, height, width).
 
-        Raises
-        ------
-        ModelError
-            Not clips of uint8, or of a number of frames that is no multiple of the settings'.
+        Raises `ModelError`: not clips of uint8, or of a number of frames that is no multiple of the settings'.
         """
         check_any_clips(self.name, batch)
         n, frames, height, width, _ = batch.shape
@@ -165,10 +154,7 @@ class Pixels:
     def decode(self, values: Values) -> Clips:
         """Return clips uint8 (n, frame, height, width, 3) at the extractor's own size; values outside 0..1 are cut.
 
-        Raises
-        ------
-        ModelError
-            Values of another shape, or not finite.
+        Raises `ModelError`: values of another shape, or not finite.
         """
         check_values(self.name, values, self.shape)
         pixels = np.moveaxis(np.asarray(values, dtype=np.float32), 2, -1)

@@ -23,12 +23,8 @@ class Latents:
 
     Parameters
     ----------
-    vae : AutoencoderKL
-    frame : tuple of int
-        Frames, height and width of the clips that are read; latents are (frame, channel, height', width').
-    revision : str
-    precision : str
-        What the network's products are computed in while clips are encoded.
+    frame : frames, height and width of the clips that are read; latents are (frame, channel, height', width')
+    precision : what the network's products are computed in while clips are encoded
     """
 
     name = "latents"
@@ -54,10 +50,7 @@ class Latents:
     def extract(self, batch: Any) -> Values:
         """Return clips uint8 (n, frame, height, width, 3) as float16 (n, frame, channel, height', width').
 
-        Raises
-        ------
-        ModelError
-            Clips of another size or type, or latents beyond float16.
+        Raises `ModelError`: clips of another size or type, or latents beyond float16.
         """
         check_clips(self.name, batch, self.frame)
         values = np.empty((len(batch), *self.shape), dtype=self.dtype)
@@ -72,10 +65,7 @@ class Latents:
     def decode(self, values: Values) -> Clips:
         """Return clips uint8 (n, frame, height, width, 3) of latents (n, frame, channel, height', width').
 
-        Raises
-        ------
-        ModelError
-            Latents of another shape, or not finite.
+        Raises `ModelError`: latents of another shape, or not finite.
         """
         check_values(self.name, values, self.shape)
         clips: Clips = decode_latents(self.vae, torch.from_numpy(np.asarray(values, dtype=np.float32)))
@@ -85,10 +75,7 @@ class Latents:
 def latent_shape(vae: Mapping[str, Any], frame: tuple[int, int, int]) -> tuple[int, ...]:
     """Return the shape of a clip's latents, (frame, channel, height', width'), by the autoencoder's settings.
 
-    Raises
-    ------
-    ModelError
-        The autoencoder does not divide the clips' size.
+    Raises `ModelError`: the autoencoder does not divide the clips' size.
     """
     shrink = 2 ** (len(vae["block_out_channels"]) - 1)
     if frame[1] % shrink or frame[2] % shrink:
@@ -153,10 +140,7 @@ class Text:
     def extract(self, batch: Any) -> Values:
         """Return lists of captions, one list a stimulus, as float16 (n, token, width).
 
-        Raises
-        ------
-        ModelError
-            A stimulus without a caption, or something else than lists of captions.
+        Raises `ModelError`: a stimulus without a caption, or something else than lists of captions.
         """
         check_captions(self.name, batch)
         known: dict[str, torch.Tensor] = {}

@@ -70,10 +70,7 @@ class LatentsConfig(Config):
     def build(self, root: Path) -> "Latents":
         """Load the autoencoder; a relative path in `weights` is resolved against `root`.
 
-        Raises
-        ------
-        ModelError
-            The weights are not there, or do not fit the clips' size.
+        Raises `ModelError`: the weights are not there, or do not fit the clips' size.
         """
         from models.extractors.diffusion import Latents
 
@@ -104,10 +101,7 @@ class TextConfig(Config):
     def build(self, root: Path) -> "Text":
         """Load the text encoder; a relative path in `weights` is resolved against `root`.
 
-        Raises
-        ------
-        ModelError
-            The weights are not there.
+        Raises `ModelError`: the weights are not there.
         """
         from models.extractors.diffusion import Text
 
@@ -157,10 +151,7 @@ class ClipStatesConfig(KeyFrameStatesConfig):
     def build(self, root: Path) -> "ClipStates":
         """Load the vision model; a relative path in `weights` is resolved against `root`.
 
-        Raises
-        ------
-        ModelError
-            The weights are not there, pickled, or have no projection where `states` is "pooled".
+        Raises `ModelError`: the weights are not there, pickled, or have no projection where `states` is "pooled".
         """
         from models.extractors.vision import ClipStates
 

@@ -56,20 +56,14 @@ def renoise_and_denoise(
 
     Parameters
     ----------
-    unet : UNet3DConditionModel
     scheduler : a scheduler of diffusers; its state is set anew.
-    latents : Tensor, shape (clip, frame, channel, h, w), scaled
-    states : Tensor, shape (clip, token, width)
-        Conditioning states.
-    empty : Tensor, shape (token, width)
-        Conditioning states of the empty caption.
+    latents : (clip, frame, channel, h, w) scaled
+    states : (clip, token, width) conditioning states
+    empty : (token, width) conditioning states of the empty caption
     seeds : one a clip
-    strength : float
-        0 returns the latents, and so does a strength that leaves no step; 1 starts from noise alone.
-    guidance : float
-        ``empty + guidance · (states − empty)``, in one pass; 1 and below leave the empty caption out.
-    steps : int
-        Steps of a whole denoising.
+    strength : 0 returns the latents, and so does a strength that leaves no step; 1 starts from noise alone
+    guidance : ``empty + guidance · (states − empty)``, in one pass; 1 and below leave the empty caption out
+    steps : steps of a whole denoising
     """
     taken = steps_taken(steps, strength)
     if taken == 0 or len(latents) == 0:
@@ -104,8 +98,7 @@ class VideoGenerator(Protocol):
 
     Attributes
     ----------
-    revision : str
-        SHA-256 over the weights, settings and vocabulary: changes whenever the same inputs may give other clips.
+    revision : SHA-256 over the weights, settings and vocabulary: changes whenever the same inputs may give other clips
     """
 
     @property
@@ -123,7 +116,6 @@ class VideoGenerator(Protocol):
         on_batch: Callable[[slice], None] | None = None,
     ) -> Clips:
         """Return clips uint8 (B, frame, height, width, 3); see `LatentDiffusion.render`."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -132,7 +124,6 @@ class Rendering:
 
     Attributes
     ----------
-    strength, guidance : float
     steps : of a whole denoising
     batch : clips rendered together
     decoded : frames that the autoencoder decodes together
@@ -151,10 +142,8 @@ class LatentDiffusion:
 
     Attributes
     ----------
-    config : Rendering
     vae, unet, text_encoder, tokenizer, scheduler
         The model's parts, as diffusers and transformers load them; `unet` takes (clip, channel, frame, h, w).
-    revision : str
     """
 
     config: Rendering
@@ -182,19 +171,15 @@ class LatentDiffusion:
 
         Parameters
         ----------
-        z : ndarray, shape (B, frame, channel, h, w)
-            Scaled latents, as the extractor `latents` gives them.
+        z : (B, frame, channel, h, w) scaled latents, as the extractor `latents` gives them
         captions : list of B strings
             One that is longer than the tokenizer takes is cut, which is reported.
         seeds : list of B ints
             The noise of a clip depends on its seed alone, not on the batch it came in.
-        states : ndarray, shape (B, token, width), optional
-            Conditioning states, in place of the captions.
-        strength, guidance : float, optional
-            In place of the settings'.
-        on_batch : callable, optional
-            Called with the rows of every batch once it is rendered. How many clips are rendered together may show in
-            the last bit, and a batch of the same clips in the same order gives the same bytes.
+        states : (B, token, width) conditioning states, in place of the captions
+        strength, guidance : in place of the settings'
+        on_batch : called with the rows of every batch once it is rendered. How many clips are rendered together may
+            show in the last bit, and a batch of the same clips in the same order gives the same bytes.
 
         Returns
         -------

@@ -114,13 +114,7 @@ def _scratch() -> Iterator[str | None]:
 
 
 def _download(chosen: ModelSet, part: str, scratch: str | None) -> Path:
-    """Return the folder of a part's files, having made sure that they are those that were registered.
-
-    Raises
-    ------
-    RegistryError
-        They cannot be had, hold no safetensors, or differ.
-    """
+    """Return the folder of a part's files, having made sure that they are those that were registered."""
     name, version = model_name(chosen.study, part), chosen.versions[part]
     again = "restore them, or promote another version"
     into = None if scratch is None else tempfile.mkdtemp(dir=scratch)

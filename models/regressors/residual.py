@@ -32,7 +32,6 @@ class Residual:
 
     Attributes
     ----------
-    config : ResidualConfig
     target : name of the target it predicts
     shape : shape of one stimulus's target
     basis : the components that both predict
@@ -40,7 +39,6 @@ class Residual:
     ridges : per subject
     scales : per subject, what its features are divided by
     factor : per subject, what the correction is multiplied by, from 0 to 1
-    network : Perceptron
     """
 
     config: ResidualConfig

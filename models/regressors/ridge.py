@@ -147,8 +147,7 @@ def left_out_predictions(features: Array, targets: Array, stimuli: Sequence[str]
     features : (row, feature)
     targets : (row, target)
     stimuli : one per row
-    fit : RidgeFit
-        What `fit_ridge` returned for these rows.
+    fit : what `fit_ridge` returned for these rows
 
     Returns
     -------
@@ -196,7 +195,6 @@ def fit_columns(features: Array, targets: Array, stimuli: Sequence[str], config:
     targets : (row, target)
         Best turned into few values first: see `models.regressors.basis`.
     stimuli : one per row
-    config : RidgeConfig
 
     Raises
     ------

@@ -36,13 +36,9 @@ class Muon(torch.optim.Optimizer):  # type: ignore[misc]
 
     Parameters
     ----------
-    parameters : iterable of torch.nn.Parameter
-    lr : float
-        Step of the orthogonalised update, in units of a singular value.
-    lr_adam : float
-        Adam's step for weights of one axis.
-    momentum : float
-        Nesterov momentum of the orthogonalised update.
+    lr : step of the orthogonalised update, in units of a singular value
+    lr_adam : Adam's step for weights of one axis
+    momentum : Nesterov momentum of the orthogonalised update
     """
 
     def __init__(
@@ -118,12 +114,9 @@ class Validation:
 
     Attributes
     ----------
-    loss : callable
-        Returns the loss on the held-out rows; it is called without gradients.
-    every : int
-        Steps between two looks.
-    patience : int
-        Looks without a better loss after which training stops.
+    loss : returns the loss on the held-out rows; it is called without gradients
+    every : steps between two looks
+    patience : looks without a better loss after which training stops
     """
 
     loss: Callable[[], torch.Tensor]
@@ -171,8 +164,7 @@ def optimiser_of(
 
     Parameters
     ----------
-    slower : module, optional
-        A part of the model whose rate is multiplied by `by`.
+    slower : a part of the model whose rate is multiplied by `by`
     """
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     apart = set() if slower is None else set(slower.parameters())
@@ -221,17 +213,9 @@ def fit(
     stage, what : the checkpoint's name, and what the progress calls it
     model : all that is trained, as one module
     optimiser : its groups' rates are the full ones
-    loss : callable
-    steps : int
-    seed : int
-    checkpoints : Checkpoints
-    clip : float, optional
-        Largest norm of the gradient.
-    warm_up : int
-        Steps until the full rate is reached.
-    ema : float, optional
-        Decay of the moving average of the weights.
-    validation : Validation, optional
+    clip : largest norm of the gradient
+    warm_up : steps until the full rate is reached
+    ema : decay of the moving average of the weights
 
     Raises
     ------
@@ -382,14 +366,9 @@ class Context:
 
     Attributes
     ----------
-    seed : int
-    name : str
-        What is trained, as the progress shows it, such as the route.
-    checkpoints : Checkpoints
-    log : callable
-    scratch : Path or None
-        Where a part that does not fit in memory is put while it is being fitted; the system's place for temporary files
-        by default.
+    name : what is trained, as the progress shows it, such as the route
+    scratch : where a part that does not fit in memory is put while it is being fitted; the system's place for temporary
+        files by default
     """
 
     seed: int = 0

@@ -115,8 +115,7 @@ def save_weights(folder: Path, config: dict[str, Any], tensors: Stored) -> str:
 
     Parameters
     ----------
-    folder : Path
-        Replaced as a whole if it is there.
+    folder : replaced as a whole if it is there
     config : JSON-able dict
     tensors : name to array
     """
@@ -129,10 +128,7 @@ def save_weights(folder: Path, config: dict[str, Any], tensors: Stored) -> str:
 def load_weights(folder: Path) -> tuple[dict[str, Any], Stored]:
     """Read what `save_weights` wrote; the tensors of a large file are read when they are asked for.
 
-    Raises
-    ------
-    ModelError
-        The folder is not a model of this project, or its tensors are damaged.
+    Raises `ModelError`: the folder is not a model of this project, or its tensors are damaged.
     """
     file = folder / TENSORS
     try:
@@ -175,8 +171,7 @@ class SpillingTensorStore(Mapping[str, Array]):
 
     Parameters
     ----------
-    folder : Path, optional
-        Where the file lies; the system's place for temporary files by default.
+    folder : where the file lies; the system's place for temporary files by default
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -189,10 +184,7 @@ class SpillingTensorStore(Mapping[str, Array]):
     def put(self, tensors: Stored) -> None:
         """Add tensors.
 
-        Raises
-        ------
-        NoSpace
-            The disk is full.
+        Raises `NoSpace`: the disk is full.
         """
         for name, values in tensors.items():
             if values.nbytes <= self._free:
