@@ -24,8 +24,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import ViTMAEConfig
 from transformers.models.vit_mae.modeling_vit_mae import ViTMAELayer
 
-from models.encoders.mbm.network import Attention, MaskedBrainModel, Patches, compiled, kept_of, positions
-from models.encoders.mbm.stages import RepeatPairs, masked_error
+from models.encoders.mbm_network import Attention, MaskedBrainModel, Patches, compiled, kept_of, positions
+from models.encoders.mbm_stages import RepeatPairs, masked_error
 from models.encoders.settings import MbmConfig, PretrainConfig
 from models.training.checkpoints import Checkpoints
 from models.training.distributed import workers

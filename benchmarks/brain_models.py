@@ -8,7 +8,7 @@ generalised cross-validation or exactly by leaving each stimulus out; scikit-lea
 leaving each row out; himalaya by its default, 5 folds. CPU seconds are those of all threads: they hold on a busy
 machine too. Memory is the peak while fitting over what the process held before.
 
-`regions`: ridge on one region's voxels, our fit of columns; the baseline is `models.regressors.ridge.ridge.fit_ridge`,
+`regions`: ridge on one region's voxels, our fit of columns; the baseline is `models.regressors.ridge.fit_ridge`,
 exact leave-one-stimulus-out, of the same rows. Both choose one penalty, the same. Imports are not counted.
 """
 
@@ -38,7 +38,7 @@ BATCH = 4096
 
 def ours(features: Array, targets: Array, unit: float, criterion: Any = "gcv") -> Predict:  # noqa: ARG001
     """Fit this project's ridge; its penalties are in units of the mean eigenvalue already."""
-    from models.regressors.ridge.ridge import fit_ridge
+    from models.regressors.ridge import fit_ridge
 
     names = [f"s{row}" for row in range(len(features))]
     return fit_ridge(features, targets, names, list(PENALTIES), criterion=criterion, penalty_per="target").predict
@@ -166,7 +166,7 @@ def regions() -> None:
     parser.add_argument("--targets", type=int, default=999, help="components of the targets")
     parser.add_argument("--voxels", type=int, nargs="+", default=[150, 4000])
     given = parser.parse_args()
-    from models.regressors.ridge.ridge import fit_columns, fit_ridge
+    from models.regressors.ridge import fit_columns, fit_ridge
     from models.regressors.settings import RidgeConfig
 
     rng, config = np.random.default_rng(0), RidgeConfig(criterion="leave_one_stimulus_out")

@@ -34,8 +34,7 @@ def measure(folder: Path, megabytes: int, repeats: int) -> tuple[float, float]:
     """Return the median seconds of hashing a set's files, and of resolving, verifying and loading it."""
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/store/mlflow.db"
     from core.files import digest_folder
-    from models.registry.production import fetch, resolve
-    from models.registry.promotion import set_production
+    from models.registry.production import fetch, resolve, set_production
     from models.registry.register import register
 
     parts = ["encoder", "regressor-z"]
@@ -61,10 +60,10 @@ def make_set(folder: Path, megabytes: int):
     """Fit and save a ridge regression whose file is about as large as asked for."""
     from models.decoders.build import save_part
     from models.decoders.rows import BrainRows
+    from models.encoders.linear import Standardise
     from models.encoders.settings import StandardiseConfig
-    from models.encoders.standardise import Standardise
     from models.registry.sets import TrainedSet
-    from models.regressors.ridge.ridge import Ridge, fit_ridge
+    from models.regressors.ridge import Ridge, fit_ridge
 
     rng = np.random.default_rng(0)
     names = [str(index) for index in range(100)]

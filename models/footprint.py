@@ -16,8 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers.initialization import no_init_weights
 
-from models.encoders.mbm.encoder import ROWS
-from models.encoders.mbm.network import Aligned, MaskedBrainModel, Patches, kept_of
+from models.encoders.mbm import ROWS
+from models.encoders.mbm_network import Aligned, MaskedBrainModel, Patches, kept_of
 from models.encoders.settings import MbmConfig
 from models.regressors.mlp import Perceptron
 from models.regressors.settings import MlpConfig, ResidualConfig

@@ -41,11 +41,7 @@ class Bench:
 
     Attributes
     ----------
-    folder : Path
-    judge : AttributeClassifier
-    generator : VideoGenerator
-    judged : Corpus
-        Clips of the test stimuli's pool, which no model of the zoo was trained on.
+    judged : clips of the test stimuli's pool, which no model of the zoo was trained on
     z : ndarray
         Their latents.
     """
@@ -67,11 +63,8 @@ def score_zoo(config: SmallWorldConfig, folder: Path, pictures: Path | None = No
 
     Parameters
     ----------
-    config : SmallWorldConfig
-    folder : Path
-        What `train_zoo` wrote.
-    pictures : Path, optional
-        Where the contact sheets go.
+    folder : what `train_zoo` wrote
+    pictures : where the contact sheets go
 
     Raises
     ------
@@ -201,13 +194,9 @@ def blur_like_prediction(
 
     Parameters
     ----------
-    values : ndarray, shape (n, ...)
-        Targets to blur.
-    known : ndarray, shape (m, ...)
-        Training targets: their mean and components are what a regression would know.
-    correlation : float
-        Mean over rows of the correlation of blurred with true, the known mean taken out, to within .002.
-    rng : numpy.random.Generator
+    values : (n, ...) targets to blur
+    known : (m, ...) training targets: their mean and components are what a regression would know
+    correlation : mean over rows of the correlation of blurred with true, the known mean taken out, to within .002
 
     Raises
     ------

@@ -11,8 +11,7 @@ from core.clips import ClipConfig
 from core.config import Config, explain
 from core.errors import ConfigError
 from simulation.world import ATTRIBUTES, WORLDS, Pool, WorldName, draw_clips
-from zoo.corpus import Corpus
-from zoo.judge import JudgeConfig
+from zoo.corpus import Corpus, JudgeConfig
 
 TEXT_TO_VIDEO, CLIP, BLIP, JUDGE = "text_to_video", "clip", "blip", "judge"
 """Folders of the models."""
@@ -162,10 +161,7 @@ class SmallWorldConfig(Config):
 def load_small_world(path: Path) -> SmallWorldConfig:
     """Read the settings from a YAML.
 
-    Raises
-    ------
-    ConfigError
-        The file is absent or not YAML, or a key or value is wrong.
+    Raises `ConfigError`: the file is absent or not YAML, or a key or value is wrong.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

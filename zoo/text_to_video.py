@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from core.seeds import rng_for, seed_for
-from models.extractors.latents import to_pictures
+from models.extractors.diffusion import to_pictures
 from models.training.checkpoints import NO_CHECKPOINTS, Checkpoints
-from models.training.loop import fit
-from models.training.muon import Muon
+from models.training.loop import Muon, fit
 from zoo.corpus import Corpus, round_to_half, teach_attributes
 from zoo.settings import TextStage, TextToVideoStage, VaeStage
 
@@ -39,8 +38,7 @@ def train_tokenizer(captions: Iterable[str], tokens: int) -> CLIPTokenizer:
     Parameters
     ----------
     captions : strings; case does not count.
-    tokens : int
-        Length of a tokenised caption, padded with the end token.
+    tokens : length of a tokenised caption, padded with the end token
     """
     words = sorted({word for caption in captions for word in re.findall(r"[a-z]+", caption.lower())})
     merges = learn_merges(words)
@@ -182,10 +180,7 @@ def train_vae(
 
     Parameters
     ----------
-    stage : VaeStage
-    frames : ndarray, shape (n, height, width, 3), uint8
-    seed : int
-    checkpoints : Checkpoints
+    frames : (n, height, width, 3) uint8
     """
     torch.manual_seed(seed_for(seed, "vae"))
     vae = new_vae(stage, frames.shape[1]).train()
@@ -305,15 +300,9 @@ def train_text_to_video(
 
     Parameters
     ----------
-    stage : TextToVideoStage
-    latents : Tensor, shape (clip, frame, channel, height, width), of unit variance
-    phrasings : Phrasings
-    text_encoder : CLIPTextModel
-        Not changed.
-    empty : Tensor, shape (1, token)
-        Tokens of the empty caption.
-    seed : int
-    checkpoints : Checkpoints
+    latents : (clip, frame, channel, height, width) of unit variance
+    text_encoder : not changed
+    empty : (1, token) tokens of the empty caption
     """
     torch.manual_seed(seed_for(seed, "text_to_video"))
     unet = new_unet(stage, latents.shape[2], latents.shape[-1], text_encoder.config.hidden_size).train()

@@ -17,8 +17,7 @@ from core.seeds import seed_for
 from models.training.checkpoints import Checkpoints
 from models.weights.load import without_bars
 from zoo.card import curves_png, model_card
-from zoo.corpus import Corpus, Draw
-from zoo.judge import train_judge
+from zoo.corpus import Corpus, Draw, train_judge
 from zoo.score import score_zoo
 from zoo.settings import BLIP, CLIP, JUDGE, TEXT_TO_VIDEO, SmallWorldConfig, ZooConfig
 from zoo.text_to_video import (
@@ -90,10 +89,7 @@ def _check_replaceable(destination: Path) -> None:
 def score(config: SmallWorldConfig, folder: Path, pictures: Path | None = None) -> dict[str, Any]:
     """Judge the models of a folder; scores and model card go into it, the contact sheets into `pictures`.
 
-    Raises
-    ------
-    ModelError
-        The folder lacks a model, or one is damaged.
+    Raises `ModelError`: the folder lacks a model, or one is damaged.
     """
     pictures = folder / PICTURES if pictures is None else pictures
     if not (folder / TRAINING).is_file():
@@ -115,14 +111,10 @@ def train_models(
 
     Parameters
     ----------
-    config : ZooConfig
-    draw : callable
-        ``draw(n, seed)`` returns a corpus of n fresh clips.
-    destination : Path
-        The folder to write: `text_to_video` in the layout of a diffusers pipeline, `clip` and `blip` each with its
-        files beside each other, `training.json`; replaced if it is there.
-    checkpoints : Path, optional
-        A folder for what an interrupted training goes on from.
+    draw : ``draw(n, seed)`` returns a corpus of n fresh clips
+    destination : the folder to write: `text_to_video` in the layout of a diffusers pipeline, `clip` and `blip` each
+        with its files beside each other, `training.json`; replaced if it is there
+    checkpoints : a folder for what an interrupted training goes on from
 
     Returns
     -------

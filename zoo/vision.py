@@ -20,10 +20,9 @@ from transformers import (
 
 from core.seeds import rng_for, seed_for
 from models.captioners.blip import with_time_codes
-from models.extractors.latents import to_pictures
+from models.extractors.diffusion import to_pictures
 from models.training.checkpoints import NO_CHECKPOINTS, Checkpoints
-from models.training.loop import fit
-from models.training.muon import Muon
+from models.training.loop import Muon, fit
 from zoo.corpus import Corpus, round_to_half, teach_attributes
 from zoo.settings import BlipStage, ClipStage, TextStage, VisionStage
 from zoo.text_to_video import Phrasings, text_config

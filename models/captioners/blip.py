@@ -46,8 +46,6 @@ class Decoding:
 
     Attributes
     ----------
-    beams, max_tokens, batch : int
-    repetition_penalty : float
     dtype : what the network's products are computed in
     """
 
@@ -66,13 +64,9 @@ class BlipCaptioner:
 
     Parameters
     ----------
-    decoder : BlipTextLMHeadModel
-        The text decoder of a `BlipForConditionalGeneration`.
-    tokenizer : BertTokenizer
-    decoding : Decoding
-    coded : tuple of int, optional
-        Key frames, and tokens of each, where the decoder was trained on concatenated tokens with their frames' codes
-        (see `with_time_codes`): it then takes so many tokens, or one frame's, and no others.
+    decoder : the text decoder of a `BlipForConditionalGeneration`
+    coded : key frames, and tokens of each, where the decoder was trained on concatenated tokens with their frames'
+        codes (see `with_time_codes`): it then takes so many tokens, or one frame's, and no others
 
     Raises
     ------
@@ -106,8 +100,7 @@ class BlipCaptioner:
 
         Parameters
         ----------
-        predicted : ndarray, shape (n, token, width)
-            Predicted image tokens; width is the model's.
+        predicted : (n, token, width) predicted image tokens; width is the model's
 
         Raises
         ------

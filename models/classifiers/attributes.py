@@ -1,6 +1,6 @@
 """A classifier of a small-world clip's attributes: shape, colour, size, motion, texture and background.
 
-It was trained on real clips alone (`zoo/judge.py`) and stands for a viewer who never tires. It errs: its accuracy on
+It was trained on real clips alone (`zoo/corpus.py`) and stands for a viewer who never tires. It errs: its accuracy on
 real clips that it has not seen belongs beside every score.
 """
 
@@ -28,11 +28,8 @@ class AttributeClassifier:
 
     Parameters
     ----------
-    net : torch.nn.Module
-    attributes : dict
-        The words of each attribute.
-    frame : tuple of int
-        Frames, height and width of the clips.
+    attributes : the words of each attribute
+    frame : frames, height and width of the clips
     """
 
     def __init__(
@@ -44,10 +41,7 @@ class AttributeClassifier:
     def load(cls, folder: Path) -> "AttributeClassifier":
         """Load what `save` wrote.
 
-        Raises
-        ------
-        ModelError
-            The folder holds no such classifier, or its files are damaged.
+        Raises `ModelError`: the folder holds no such classifier, or its files are damaged.
         """
         try:
             settings = read_json(folder / SETTINGS)
@@ -76,10 +70,7 @@ class AttributeClassifier:
     def scores(self, clips: Clips, batch: int = 64) -> dict[str, NDArray[np.float32]]:
         """Return the log-probability of every word, attribute to (n, word).
 
-        Raises
-        ------
-        ModelError
-            Clips of another size or type.
+        Raises `ModelError`: clips of another size or type.
         """
         if clips.dtype != np.uint8 or clips.shape[1:] != (*self.frame, 3):
             expected = ", ".join(map(str, self.frame))

@@ -21,8 +21,7 @@ class Judges:
 
     Attributes
     ----------
-    read_caption : callable
-        Returns what a caption of the small world names, with one word for each attribute, or None.
+    read_caption : returns what a caption of the small world names, with one word for each attribute, or None
     small_world, clip, frames, videos
     """
 

@@ -27,11 +27,7 @@ CLIP_FILES = (*locate.VISION, *locate.TOKENIZER)
 
 
 class _LookingConfig(Config):
-    """What the models that look at clips have in common.
-
-    `build` loads one; a relative path in `weights` is resolved against `root`. It raises `ModelError` where the weights
-    are not there, pickled, or another kind of model's, and so does `revision` where they are not there.
-    """
+    """What the models that look at clips share; `build` and `revision` raise `ModelError` where weights are absent."""
 
     weights: str
     """A folder with `config.json`, `preprocessor_config.json` and safetensors (for CLIP, a tokenizer too), or a model's

@@ -62,10 +62,7 @@ class FrameClassifier:
     def scores(self, clips: Clips) -> Floats:
         """Return log-probabilities (n, frame, class) of clips uint8 (n, frame, height, width, 3).
 
-        Raises
-        ------
-        ModelError
-            Not clips, or a score is not finite.
+        Raises `ModelError`: not clips, or a score is not finite.
         """
         return of_frames(FRAMES_NAME, clips, self.batch, self.model.config.num_labels, self._look)
 
@@ -114,10 +111,7 @@ class VideoClassifier:
         A clip is shown at as many instants as the model is shown frames, the middles of equal parts of it; frames of a
         shorter clip are repeated.
 
-        Raises
-        ------
-        ModelError
-            Not clips, or a score is not finite.
+        Raises `ModelError`: not clips, or a score is not finite.
         """
         check_any_clips(VIDEOS_NAME, clips)
         chosen = (2 * np.arange(self.frames) + 1) * clips.shape[1] // (2 * self.frames)
@@ -186,10 +180,7 @@ class ClipFrames:
 
         A caption that is longer than the model takes is cut.
 
-        Raises
-        ------
-        ModelError
-            An embedding is not finite.
+        Raises `ModelError`: an embedding is not finite.
         """
         values = np.zeros((len(captions), self.text.config.projection_dim), np.float32)
         written = np.flatnonzero([caption.strip() != "" for caption in captions])

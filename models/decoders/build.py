@@ -9,15 +9,14 @@ from numpy.typing import NDArray
 
 from core.errors import ModelError
 from models.decoders.rows import BrainRows, FeatureCache, Rows, RowsByRole, row_blocks
-from models.encoders.mbm.encoder import Mbm
-from models.encoders.pca import Pca
+from models.encoders.linear import Pca, Standardise
+from models.encoders.mbm import Mbm
 from models.encoders.settings import EncoderConfig
-from models.encoders.standardise import Standardise
 from models.regressors.mlp import Mlp
 from models.regressors.residual import Residual
-from models.regressors.ridge.ridge import Ridge
+from models.regressors.ridge import Ridge
 from models.regressors.settings import MlpConfig, RegressorConfig, RidgeConfig
-from models.training.stage import ALONE, Context
+from models.training.loop import ALONE, Context
 from models.weights.tensor_file import Tensors, load_weights, save_weights
 
 
@@ -27,16 +26,13 @@ class Part(Protocol):
     @property
     def subjects(self) -> list[str]:
         """The subjects it knows."""
-        ...
 
     @property
     def widths(self) -> tuple[int, int]:
         """Values of a row that go in and come out; -1 where subjects differ."""
-        ...
 
     def state(self) -> tuple[dict[str, Any], Tensors]:
         """Return config and tensors."""
-        ...
 
 
 class Encoder(Part, Protocol):
@@ -44,7 +40,6 @@ class Encoder(Part, Protocol):
 
     def encode(self, subject: str, responses: NDArray[Any]) -> NDArray[Any]:
         """Return features (trial, feature) float32."""
-        ...
 
 
 class Regressor(Part, Protocol):
@@ -53,16 +48,13 @@ class Regressor(Part, Protocol):
     @property
     def target(self) -> str:
         """Name of the target it predicts."""
-        ...
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one stimulus's target."""
-        ...
 
     def predict(self, subject: str, features: NDArray[Any]) -> NDArray[Any]:
         """Return predictions (row, *shape) float32."""
-        ...
 
 
 ENCODERS: dict[str, Any] = {"standardise": Standardise, "pca": Pca, "mbm": Mbm}

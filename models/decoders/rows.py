@@ -19,18 +19,15 @@ class Rows(Protocol):
     @property
     def shape(self) -> tuple[int, ...]:
         """(row, voxel) or (row, time, voxel)."""
-        ...
 
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        ...
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, rows: Any, /) -> Array:
         """Return rows, by a slice, positions or a mask."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -69,9 +66,7 @@ def row_blocks(rows: Rows, max_rows: int | None = None) -> Iterator[slice]:
 
     Parameters
     ----------
-    rows : Rows
-    max_rows : int, optional
-        Rows that a block has at most, however small they are.
+    max_rows : rows that a block has at most, however small they are
     """
     step = max(1, BLOCK_BYTES // (8 * max(1, prod(rows.shape[1:]))))
     step = step if max_rows is None else min(step, max_rows)
@@ -83,8 +78,7 @@ def voxel_blocks(*rows: Rows) -> Iterator[slice]:
 
     Parameters
     ----------
-    *rows : Rows
-        All with the same voxels.
+    *rows : all with the same voxels
     """
     step = max(2, BLOCK_BYTES // (8 * sum(prod(array.shape[:-1]) for array in rows)))
     voxels = rows[0].shape[-1]
@@ -116,22 +110,18 @@ class RegressorRows(Protocol):
     @property
     def features(self) -> Array:
         """Features, (row, feature)."""
-        ...
 
     @property
     def targets(self) -> Array:
         """Targets, (row, …)."""
-        ...
 
     @property
     def stimuli(self) -> list[str]:
         """The stimulus of each row."""
-        ...
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one row's targets."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -193,8 +183,7 @@ class FeatureCache:
 
     Parameters
     ----------
-    encode : callable
-        Returns one subject's features, (row, feature).
+    encode : returns one subject's features, (row, feature)
     """
 
     def __init__(self, encode: Callable[[str], Array]) -> None:

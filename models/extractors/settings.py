@@ -19,9 +19,8 @@ from models.weights import locate
 from models.weights.locate import Device, Precision
 
 if TYPE_CHECKING:
-    from models.extractors.latents import Latents
-    from models.extractors.pixels import Pixels
-    from models.extractors.text import Text
+    from models.extractors.base import Pixels
+    from models.extractors.diffusion import Latents, Text
     from models.extractors.vision import BlipStates, ClipStates, KeyFrames
 
 
@@ -37,7 +36,7 @@ class PixelsConfig(Config):
 
     def build(self, root: Path) -> "Pixels":
         """Return the extractor; `root` is not used."""
-        from models.extractors.pixels import Pixels
+        from models.extractors.base import Pixels
 
         del root
         return Pixels(self.frames, self.height, self.width, self.channels)
@@ -49,7 +48,7 @@ class PixelsConfig(Config):
 
     def revision(self, root: Path) -> str:
         """Return what changes whenever the same clip may give other values."""
-        from models.extractors.pixels import Pixels
+        from models.extractors.base import Pixels
 
         del root
         return Pixels.revision
@@ -71,19 +70,16 @@ class LatentsConfig(Config):
     def build(self, root: Path) -> "Latents":
         """Load the autoencoder; a relative path in `weights` is resolved against `root`.
 
-        Raises
-        ------
-        ModelError
-            The weights are not there, or do not fit the clips' size.
+        Raises `ModelError`: the weights are not there, or do not fit the clips' size.
         """
-        from models.extractors.latents import Latents
+        from models.extractors.diffusion import Latents
 
         frame = (self.frames, self.height, self.width)
         return Latents.load(self.weights, root, frame, precision=self.dtype, device=self.device)
 
     def shape(self, root: Path) -> tuple[int, ...]:
         """Return the shape of one stimulus's values, by the autoencoder's `config.json` alone."""
-        from models.extractors.latents import latent_shape
+        from models.extractors.diffusion import latent_shape
 
         vae = read_json(locate.settings_folder(self.weights, root, "vae") / "config.json")
         return latent_shape(vae, (self.frames, self.height, self.width))
@@ -105,12 +101,9 @@ class TextConfig(Config):
     def build(self, root: Path) -> "Text":
         """Load the text encoder; a relative path in `weights` is resolved against `root`.
 
-        Raises
-        ------
-        ModelError
-            The weights are not there.
+        Raises `ModelError`: the weights are not there.
         """
-        from models.extractors.text import Text
+        from models.extractors.diffusion import Text
 
         return Text.load(self.weights, root, precision=self.dtype, device=self.device)
 
@@ -158,10 +151,7 @@ class ClipStatesConfig(KeyFrameStatesConfig):
     def build(self, root: Path) -> "ClipStates":
         """Load the vision model; a relative path in `weights` is resolved against `root`.
 
-        Raises
-        ------
-        ModelError
-            The weights are not there, pickled, or have no projection where `states` is "pooled".
+        Raises `ModelError`: the weights are not there, pickled, or have no projection where `states` is "pooled".
         """
         from models.extractors.vision import ClipStates
 

@@ -53,10 +53,8 @@ class KeyFrames:
 
         Parameters
         ----------
-        name : str
-            The extractor's, for the error.
-        available : int
-            Frames of the clip.
+        name : the extractor's, for the error
+        available : frames of the clip
 
         Raises
         ------
@@ -86,14 +84,9 @@ class KeyFrameStates(ABC):
 
     Parameters
     ----------
-    model : torch.nn.Module
-        The network that `states` calls.
+    model : the network that `states` calls
     processor : an image processor of transformers that works with Pillow
-    frames : KeyFrames
-    size : int
-        Height and width of what the model is shown.
-    shape : tuple of int
-    revision : str
+    size : height and width of what the model is shown
     """
 
     name: str
@@ -118,10 +111,7 @@ class KeyFrameStates(ABC):
     def extract(self, batch: Any) -> Values:
         """Return clips uint8 (n, frame, height, width, 3) of any size as float16 (n, *shape).
 
-        Raises
-        ------
-        ModelError
-            Not clips, clips of fewer frames than `frames`, or states beyond float16.
+        Raises `ModelError`: not clips, clips of fewer frames than `frames`, or states beyond float16.
         """
         check_any_clips(self.name, batch)
         chosen = self.frames.positions(self.name, batch.shape[1])
@@ -137,10 +127,7 @@ class KeyFrameStates(ABC):
     def prepare(self, frames: Clips) -> torch.Tensor:
         """Return frames (n, height, width, 3) uint8 as the model's pixels, (n, 3, size, size) float32.
 
-        Raises
-        ------
-        ModelError
-            The image processor makes pictures of another size than the model is shown.
+        Raises `ModelError`: the image processor makes pictures of another size than the model is shown.
         """
         settings = {"return_tensors": "pt", "input_data_format": "channels_last"}
         pixels: torch.Tensor = self.processor(list(frames), **settings)["pixel_values"]
@@ -266,10 +253,7 @@ def blip_settings(folder: Path) -> BlipVisionConfig:
 def blip_shape(folder: Path, image_size: int | None, frames: KeyFrames) -> tuple[int, ...]:
     """Return the shape of one stimulus's values by the folder's `config.json`.
 
-    Raises
-    ------
-    ModelError
-        `image_size` is no multiple of the model's patches, or `config.json` is not BLIP's.
+    Raises `ModelError`: `image_size` is no multiple of the model's patches, or `config.json` is not BLIP's.
     """
     vision = blip_settings(folder)
     tokens = (_blip_size(folder, image_size) // vision.patch_size) ** 2 + 1

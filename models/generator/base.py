@@ -6,16 +6,91 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, UNet3DConditionModel
 from numpy.typing import NDArray
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from core.errors import ModelError
 from core.progress import report
 from models.extractors.base import Clips
-from models.extractors.latents import decode_latents
-from models.extractors.text import count_cut, encode_captions
-from models.generator.loop import renoise_and_denoise
+from models.extractors.diffusion import count_cut, decode_latents, encode_captions
+
+
+def steps_taken(steps: int, strength: float) -> int:
+    """Return how many steps a strength leaves, counted as diffusers does: ``int(steps · strength)``."""
+    return min(int(steps * strength), steps)
+
+
+def clip_noise(shape: tuple[int, ...], seeds: list[int]) -> torch.Tensor:
+    """Return standard normal noise (clip, *shape), each clip's from its own seed, so that its batch does not matter.
+
+    Drawn on the CPU, so that it is the same on every device.
+    """
+    return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+def fold(video: torch.Tensor) -> torch.Tensor:
+    """Return (clip, channel, frame, h, w) as (clip · frame, channel, h, w), the form that schedulers take."""
+    return video.transpose(1, 2).flatten(0, 1)
+
+
+def unfold(frames: torch.Tensor, clips: int) -> torch.Tensor:
+    """Return (clip · frame, channel, h, w) as (clip, channel, frame, h, w), the form that the denoiser takes."""
+    return frames.unflatten(0, (clips, -1)).transpose(1, 2)
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def renoise_and_denoise(
+    unet: UNet3DConditionModel,
+    scheduler: Any,
+    latents: torch.Tensor,
+    states: torch.Tensor,
+    empty: torch.Tensor,
+    seeds: list[int],
+    *,
+    strength: float,
+    guidance: float,
+    steps: int,
+) -> torch.Tensor:
+    """Return latents, (clip, frame, channel, h, w), renoised to `strength` and denoised again, under guidance.
+
+    Parameters
+    ----------
+    scheduler : a scheduler of diffusers; its state is set anew.
+    latents : (clip, frame, channel, h, w) scaled
+    states : (clip, token, width) conditioning states
+    empty : (token, width) conditioning states of the empty caption
+    seeds : one a clip
+    strength : 0 returns the latents, and so does a strength that leaves no step; 1 starts from noise alone
+    guidance : ``empty + guidance · (states − empty)``, in one pass; 1 and below leave the empty caption out
+    steps : steps of a whole denoising
+    """
+    taken = steps_taken(steps, strength)
+    if taken == 0 or len(latents) == 0:
+        return latents
+    scheduler.set_timesteps(steps, device=latents.device)
+    begin = (steps - taken) * scheduler.order
+    if hasattr(scheduler, "set_begin_index"):  # DDIM keeps no place of its own
+        scheduler.set_begin_index(begin)
+    times = scheduler.timesteps[begin:]
+    noise = clip_noise(tuple(latents.shape[1:]), seeds).to(latents)
+    clips = len(latents)
+    if strength == 1:
+        current = noise.flatten(0, 1) * scheduler.init_noise_sigma
+    else:
+        folded = latents.flatten(0, 1)
+        current = scheduler.add_noise(folded, noise.flatten(0, 1), times[:1].repeat(len(folded)))
+    guided = guidance > 1
+    if guided:
+        states = torch.cat([empty.expand_as(states), states])
+    for time in times:
+        seen = scheduler.scale_model_input(unfold(current, clips), time)
+        predicted = unet(torch.cat([seen, seen]) if guided else seen, time, states).sample
+        if guided:
+            free, captioned = predicted.chunk(2)
+            predicted = free + guidance * (captioned - free)
+        current = scheduler.step(fold(predicted), time, current).prev_sample
+    return current.unflatten(0, (clips, -1))
 
 
 class VideoGenerator(Protocol):
@@ -23,8 +98,7 @@ class VideoGenerator(Protocol):
 
     Attributes
     ----------
-    revision : str
-        SHA-256 over the weights, settings and vocabulary: changes whenever the same inputs may give other clips.
+    revision : SHA-256 over the weights, settings and vocabulary: changes whenever the same inputs may give other clips
     """
 
     @property
@@ -42,7 +116,6 @@ class VideoGenerator(Protocol):
         on_batch: Callable[[slice], None] | None = None,
     ) -> Clips:
         """Return clips uint8 (B, frame, height, width, 3); see `LatentDiffusion.render`."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +124,6 @@ class Rendering:
 
     Attributes
     ----------
-    strength, guidance : float
     steps : of a whole denoising
     batch : clips rendered together
     decoded : frames that the autoencoder decodes together
@@ -70,10 +142,8 @@ class LatentDiffusion:
 
     Attributes
     ----------
-    config : Rendering
     vae, unet, text_encoder, tokenizer, scheduler
         The model's parts, as diffusers and transformers load them; `unet` takes (clip, channel, frame, h, w).
-    revision : str
     """
 
     config: Rendering
@@ -101,19 +171,15 @@ class LatentDiffusion:
 
         Parameters
         ----------
-        z : ndarray, shape (B, frame, channel, h, w)
-            Scaled latents, as the extractor `latents` gives them.
+        z : (B, frame, channel, h, w) scaled latents, as the extractor `latents` gives them
         captions : list of B strings
             One that is longer than the tokenizer takes is cut, which is reported.
         seeds : list of B ints
             The noise of a clip depends on its seed alone, not on the batch it came in.
-        states : ndarray, shape (B, token, width), optional
-            Conditioning states, in place of the captions.
-        strength, guidance : float, optional
-            In place of the settings'.
-        on_batch : callable, optional
-            Called with the rows of every batch once it is rendered. How many clips are rendered together may show in
-            the last bit, and a batch of the same clips in the same order gives the same bytes.
+        states : (B, token, width) conditioning states, in place of the captions
+        strength, guidance : in place of the settings'
+        on_batch : called with the rows of every batch once it is rendered. How many clips are rendered together may
+            show in the last bit, and a batch of the same clips in the same order gives the same bytes.
 
         Returns
         -------

@@ -14,7 +14,7 @@ import transformers as hf
 
 from models.captioners.settings import BlipCaptionerConfig
 from models.classifiers.settings import ClipFramesConfig, FrameClassifierConfig, VideoClassifierConfig
-from models.extractors.latents import decode_pictures
+from models.extractors.diffusion import decode_pictures
 from models.extractors.settings import BlipStatesConfig, ClipStatesConfig, ExtractorConfig, LatentsConfig, TextConfig
 from models.footprint import Footprint, Run, trace
 from models.generator.load import MotionDenoiser

@@ -52,10 +52,7 @@ class DiffusionConfig(Config):
     def build(self, root: Path) -> "VideoGenerator":
         """Load the generator; relative paths in `weights` and `motion` are resolved against `root`.
 
-        Raises
-        ------
-        ModelError
-            The weights are not there, or their parts do not fit each other.
+        Raises `ModelError`: the weights are not there, or their parts do not fit each other.
         """
         from models.generator.load import load_generator
 

@@ -173,10 +173,7 @@ def _reason(error: Exception) -> str:
 
 
 def _check_schema(uri: str) -> None:
-    """Raise unless a database can be opened and has the installed MLflow's schema, or none yet.
-
-    MLflow itself would upgrade an older one without being asked where that lacks a table.
-    """
+    """Raise unless a database opens with the installed MLflow's schema, or none; MLflow would upgrade it unasked."""
     found = _revision(uri)
     if found is None:
         return

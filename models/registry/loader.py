@@ -16,11 +16,9 @@ class PartModel:
 
     Parameters
     ----------
-    apply : callable
-        Takes a subject and rows; an encoder's gives features (trial, feature) for responses (trial, voxel), a
-        regressor's predictions (row, *target shape) for features (row, feature).
-    subjects : list of str
-        The first one is the default.
+    apply : takes a subject and rows; an encoder's gives features (trial, feature) for responses (trial, voxel), a
+        regressor's predictions (row, *target shape) for features (row, feature)
+    subjects : the first one is the default
     """
 
     def __init__(self, apply: Callable[[str, NDArray[Any]], NDArray[Any]], subjects: list[str]) -> None:

@@ -36,10 +36,8 @@ def log_reconstruction(
 
     Parameters
     ----------
-    chosen : ModelSet
-        What it was made with; its training run is named in a tag.
-    run : str
-        The reconstruction's name.
+    chosen : what it was made with; its training run is named in a tag
+    run : the reconstruction's name
     metrics : by name; what is not finite is left out
     note : the run's description
     artifacts : files, such as the gallery, which MLflow shows

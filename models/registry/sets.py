@@ -135,10 +135,7 @@ def runs_of(study: str) -> list[str]:
 def set_to_promote(study: str, parts: list[str], run: str | None = None) -> ModelSet:
     """Return a training run's complete set, by default the newest one.
 
-    Raises
-    ------
-    RegistryError
-        Nothing is registered, the named run is not, or its set is not complete.
+    Raises `RegistryError`: nothing is registered, the named run is not, or its set is not complete.
     """
     runs = runs_of(study)
     if not runs:
@@ -156,10 +153,7 @@ def set_to_promote(study: str, parts: list[str], run: str | None = None) -> Mode
 def run_of_versions(study: str, parts: list[str], named: dict[str, int]) -> str:
     """Return the training run that some parts' versions come from.
 
-    Raises
-    ------
-    RegistryError
-        A part or a version is not there, or the versions come from different trainings.
+    Raises `RegistryError`: a part or a version is not there, or the versions come from different trainings.
     """
     runs: dict[str, str] = {}
     for part, number in named.items():

@@ -15,10 +15,10 @@ from torch import nn
 from core.errors import ModelError
 from core.seeds import rng_for, seed_for
 from models.decoders.rows import RegressorRows, RowsByRole, flat_targets, split_stimuli
-from models.regressors.ridge.basis import Basis
+from models.regressors.basis import Basis
 from models.regressors.settings import MlpConfig, NetworkConfig
 from models.training.distributed import local_shard, workers
-from models.training.stage import Context, train_stage
+from models.training.loop import Context, train_stage
 from models.weights.tensor_file import Stored, Tensors, common, prefixed, writable
 
 Array = NDArray[Any]
@@ -53,7 +53,6 @@ class Perceptron(nn.Module):  # type: ignore[misc]
 
     Parameters
     ----------
-    config : NetworkConfig
     widths : by subject, the number of features
     components : by role, the number of components
     hints : number of components of the first guess, 0 where there is none
@@ -170,7 +169,6 @@ class Mlp:
 
     Attributes
     ----------
-    config : MlpConfig
     target : name of the target it predicts
     shape : shape of one stimulus's target
     basis : the components that the network predicts
@@ -198,10 +196,7 @@ class Mlp:
     def fit_jointly(cls, config: MlpConfig, roles: RowsByRole, context: Context) -> dict[str, "Mlp"]:
         """Fit several roles with shared hidden layers, on the sum of their errors; each is handed on by itself.
 
-        Raises
-        ------
-        ModelError
-            The roles have targets of different stimuli.
+        Raises `ModelError`: the roles have targets of different stimuli.
         """
         first, *others = roles
         for other in others:

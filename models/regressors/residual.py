@@ -1,7 +1,7 @@
 """Ridge, and a perceptron that learns what ridge leaves over on stimuli that it was not fitted on.
 
 Ridge's own residuals on its training rows say nothing, as it has seen them; its leave-one-stimulus-out predictions are
-exact and cost next to nothing (see `models.regressors.ridge.ridge`), and what they miss is what is missed on new
+exact and cost next to nothing (see `models.regressors.ridge`), and what they miss is what is missed on new
 stimuli. The correction is scaled by the factor that suits its own held-out stimuli best, down to none at all.
 
 Like the perceptron of `models.regressors.mlp`, the correction needs the features of all subjects in memory.
@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.decoders.rows import RegressorRows, flat_targets
+from models.regressors.basis import Basis
 from models.regressors.mlp import NetworkInputs, Perceptron, load_network, network_state, scale_of, train_perceptron
-from models.regressors.ridge.basis import Basis
-from models.regressors.ridge.ridge import RidgeFit, fit_ridge, left_out_predictions
+from models.regressors.ridge import RidgeFit, fit_ridge, left_out_predictions
 from models.regressors.settings import ResidualConfig
-from models.training.stage import Context
+from models.training.loop import Context
 from models.weights.tensor_file import Stored, Tensors, common
 
 Array = NDArray[Any]
@@ -32,7 +32,6 @@ class Residual:
 
     Attributes
     ----------
-    config : ResidualConfig
     target : name of the target it predicts
     shape : shape of one stimulus's target
     basis : the components that both predict
@@ -40,7 +39,6 @@ class Residual:
     ridges : per subject
     scales : per subject, what its features are divided by
     factor : per subject, what the correction is multiplied by, from 0 to 1
-    network : Perceptron
     """
 
     config: ResidualConfig

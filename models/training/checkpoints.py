@@ -17,12 +17,9 @@ class Checkpoints:
 
     Attributes
     ----------
-    folder : Path or None
-        None keeps nothing.
-    every : int
-        Steps between two checkpoints.
-    made_from : dict
-        Everything that any stage is made from, such as settings and digests of data; see `of`.
+    folder : where they lie; None keeps nothing
+    every : steps between two checkpoints
+    made_from : everything that any stage is made from, such as settings and digests of data; see `of`
     """
 
     folder: Path | None = None
@@ -48,10 +45,7 @@ class Checkpoints:
     def load(self, stage: str) -> dict[str, Any] | None:
         """Return a stage's last checkpoint, or None where there is none.
 
-        Raises
-        ------
-        ModelError
-            It is damaged, or of other settings or data; the message names the first difference.
+        Raises `ModelError`: it is damaged, or of other settings or data; the message names the first difference.
         """
         path = self._path(stage)
         if path is None or not path.is_file():

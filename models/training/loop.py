@@ -1,8 +1,9 @@
 """The training loop: every step draws by its own number, so a stopped training goes on to the same weights."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,11 +11,95 @@ import torch
 from core.errors import ModelError
 from core.progress import report
 from core.seeds import seed_for
-from models.training.checkpoints import Checkpoints
-from models.training.distributed import average, average_gradients, broadcast, require_alike, workers
-from models.training.dropout import drawn_for_the_batch
-from models.training.muon import Muon
+from models.training.checkpoints import NO_CHECKPOINTS, Checkpoints
+from models.training.distributed import (
+    average,
+    average_gradients,
+    broadcast,
+    drawn_for_the_batch,
+    require_alike,
+    workers,
+)
 from models.training.settings import LoopConfig
+
+Coefficients = tuple[float, float, float]
+
+QUINTIC: Coefficients = (3.4445, -4.7750, 2.0315)
+"""Newton-Schulz coefficients of Jordan's Muon: singular values end near 1, quickly rather than exactly."""
+
+
+class Muon(torch.optim.Optimizer):  # type: ignore[misc]
+    """Muon with convolution kernels flattened to ``(out, in·k·k)``, which `torch.optim.Muon` does not take.
+
+    ``W ← W − lr · sqrt(max(1, rows/columns)) · orth(momentum)`` for weights of two or more axes, and Adam for the rest.
+    Follows Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
+
+    Parameters
+    ----------
+    lr : step of the orthogonalised update, in units of a singular value
+    lr_adam : Adam's step for weights of one axis
+    momentum : Nesterov momentum of the orthogonalised update
+    """
+
+    def __init__(
+        self, parameters: Iterable[torch.nn.Parameter], *, lr: float, lr_adam: float, momentum: float = 0.95
+    ) -> None:
+        every = list(parameters)
+        groups = [
+            {"params": [p for p in every if p.ndim > 1], "lr": lr, "matrices": True},
+            {"params": [p for p in every if p.ndim <= 1], "lr": lr_adam, "matrices": False},
+        ]
+        super().__init__(groups, {"momentum": momentum})
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def step(self, _: None = None) -> None:
+        """Take one step along the gradients; weights without a gradient stay."""
+        for group in self.param_groups:
+            update = self._muon if group["matrices"] else self._adam
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    update(weight, group["lr"], group["momentum"])
+
+    def _muon(self, weight: torch.Tensor, lr: float, momentum: float) -> None:
+        buffer = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
+        buffer.lerp_(weight.grad, 1 - momentum)
+        direction = weight.grad.lerp(buffer, momentum).flatten(1)
+        rows, columns = direction.shape
+        step = orthogonalise(direction).view_as(weight)
+        weight.add_(step, alpha=-lr * max(1.0, rows / columns) ** 0.5)
+
+    def _adam(self, weight: torch.Tensor, lr: float, _: float) -> None:
+        state = self.state[weight]
+        if not state:
+            state.update(step=0, mean=torch.zeros_like(weight), square=torch.zeros_like(weight))
+        state["step"] += 1
+        state["mean"].lerp_(weight.grad, 0.1)
+        state["square"].lerp_(weight.grad.square(), 0.05)
+        mean = state["mean"] / (1 - 0.9 ** state["step"])
+        square = state["square"] / (1 - 0.95 ** state["step"])
+        weight.sub_(lr * mean / (square.sqrt() + 1e-8))
+
+
+def orthogonalise(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
+    """Return roughly ``U Vᵀ`` of a matrix ``U S Vᵀ`` by a quintic Newton-Schulz iteration; singular values end near 1.
+
+    Every step multiplies from the left by a polynomial of the small square ``X Xᵀ``, so the polynomials are gathered
+    there first and meet the long side of the matrix once: a quarter of the work for a convolution's kernel.
+    """
+    a, b, c = QUINTIC
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / (x.norm() + 1e-7)
+    gram = x @ x.T
+    eye = torch.eye(len(gram), dtype=x.dtype, device=x.device)
+    gathered = eye
+    for _ in range(steps):
+        factor = a * eye + b * gram + c * gram @ gram
+        gathered = factor @ gathered
+        gram = factor @ gram @ factor
+    x = gathered @ x
+    return x.T if tall else x
+
 
 Loss = Callable[[int], torch.Tensor]
 """Returns the loss of a step, by its number; over several processes, that of this one's share of the batch."""
@@ -29,12 +114,9 @@ class Validation:
 
     Attributes
     ----------
-    loss : callable
-        Returns the loss on the held-out rows; it is called without gradients.
-    every : int
-        Steps between two looks.
-    patience : int
-        Looks without a better loss after which training stops.
+    loss : returns the loss on the held-out rows; it is called without gradients
+    every : steps between two looks
+    patience : looks without a better loss after which training stops
     """
 
     loss: Callable[[], torch.Tensor]
@@ -82,8 +164,7 @@ def optimiser_of(
 
     Parameters
     ----------
-    slower : module, optional
-        A part of the model whose rate is multiplied by `by`.
+    slower : a part of the model whose rate is multiplied by `by`
     """
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     apart = set() if slower is None else set(slower.parameters())
@@ -132,17 +213,9 @@ def fit(
     stage, what : the checkpoint's name, and what the progress calls it
     model : all that is trained, as one module
     optimiser : its groups' rates are the full ones
-    loss : callable
-    steps : int
-    seed : int
-    checkpoints : Checkpoints
-    clip : float, optional
-        Largest norm of the gradient.
-    warm_up : int
-        Steps until the full rate is reached.
-    ema : float, optional
-        Decay of the moving average of the weights.
-    validation : Validation, optional
+    clip : largest norm of the gradient
+    warm_up : steps until the full rate is reached
+    ema : decay of the moving average of the weights
 
     Raises
     ------
@@ -277,3 +350,80 @@ class _Training:
     @staticmethod
     def _state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
         return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+Log = Callable[[str, History], None]
+"""Called with a stage's name and its history when the stage is over."""
+
+
+def _ignore(stage: str, history: History) -> None:
+    del stage, history
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a training runs in.
+
+    Attributes
+    ----------
+    name : what is trained, as the progress shows it, such as the route
+    scratch : where a part that does not fit in memory is put while it is being fitted; the system's place for temporary
+        files by default
+    """
+
+    seed: int = 0
+    name: str = ""
+    checkpoints: Checkpoints = NO_CHECKPOINTS
+    log: Log = _ignore
+    scratch: Path | None = None
+
+    def within(self, name: str, **made_from: Any) -> "Context":
+        """Return the context of a part of the whole: a seed, a name and a folder for checkpoints of its own."""
+        return replace(
+            self,
+            seed=seed_for(self.seed, name),
+            name=f"{self.name} {name}".strip(),
+            checkpoints=self.checkpoints.under(name, **made_from),
+            log=lambda stage, history: self.log(f"{name}/{stage}", history),
+        )
+
+
+ALONE = Context()
+"""The defaults: seed 0, no checkpoints, no log."""
+
+
+def train_stage(
+    stage: str,
+    what: str,
+    model: torch.nn.Module,
+    config: LoopConfig,
+    loss: Loss,
+    held_out: Callable[[], torch.Tensor] | None,
+    context: Context,
+    optimiser: torch.optim.Optimizer | None = None,
+) -> History:
+    """Train a network in place with its config's settings; see `models.training.loop.fit`.
+
+    Parameters
+    ----------
+    stage, what : the checkpoint's name, and what the progress calls it
+    held_out : returns the loss on held-out rows; without it there is no early stopping
+    optimiser : by default the one that the config names
+    """
+    model.to(workers().device).train()
+    history = fit(
+        stage,
+        f"{context.name}: {what}",
+        model,
+        optimiser or optimiser_of(config, model),
+        loss,
+        config.steps,
+        seed=context.seed,
+        checkpoints=context.checkpoints.at(config.checkpoint_every),
+        clip=config.clip,
+        warm_up=config.warm_up,
+        ema=config.ema,
+        validation=None if held_out is None else Validation(held_out, config.validate_every, config.patience),
+    )
+    context.log(stage, history)
+    return history

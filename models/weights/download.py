@@ -26,14 +26,10 @@ class Model:
 
     Attributes
     ----------
-    name : str
-        "owner/name".
-    commit : str
-        The name's current commit.
-    files : dict
-        Bytes of every file that is wanted, by its path.
-    pickled : list of str
-        Those of them that are pickled, because the model has no safetensors.
+    name : "owner/name"
+    commit : the name's current commit
+    files : bytes of every file that is wanted, by its path
+    pickled : those of them that are pickled, because the model has no safetensors
     """
 
     name: str
@@ -70,10 +66,7 @@ def choose(name: str, sizes: dict[str, int], wanted: Iterable[str]) -> tuple[dic
 
     Pickled weights are chosen only if the model has no safetensors.
 
-    Raises
-    ------
-    DownloadError
-        A pattern for weights matches neither safetensors nor pickled weights.
+    Raises `DownloadError`: a pattern for weights matches neither safetensors nor pickled weights.
     """
     chosen: set[str] = set()
     pickled: set[str] = set()

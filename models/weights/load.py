@@ -33,10 +33,7 @@ FAULTS = (
 def load(cls: type[T], folder: Path, part: str, **settings: Any) -> T:
     """Load one part by its `from_pretrained`, in evaluation mode, refusing pickled weights.
 
-    Raises
-    ------
-    ModelError
-        The part's files are damaged or belong to another class.
+    Raises `ModelError`: the part's files are damaged or belong to another class.
     """
     if part in WEIGHTLESS:
         return load_beside(cls, folder / part)
@@ -48,10 +45,7 @@ def load_folder(cls: type[T], folder: Path, **settings: Any) -> T:
 
     Weights that the class has no place for are left; a checkpoint of a whole CLIP is read as its vision model.
 
-    Raises
-    ------
-    ModelError
-        The files are damaged, or hold no weights for a part of the model, which would then be random.
+    Raises `ModelError`: the files are damaged, or hold no weights for a part of the model, which would then be random.
     """
     loaded: Any
     loaded, info = _read(cls, folder, use_safetensors=True, output_loading_info=True, **settings)
@@ -72,10 +66,7 @@ def load_model(cls: type[M], folder: Path) -> M:
 def load_beside(cls: type[T], folder: Path) -> T:
     """Load what lies beside a model's weights and has none of its own: an image processor or a tokenizer.
 
-    Raises
-    ------
-    ModelError
-        Its files are damaged or belong to another class.
+    Raises `ModelError`: its files are damaged or belong to another class.
     """
     loaded: T = _read(cls, folder)
     return loaded
@@ -84,10 +75,7 @@ def load_beside(cls: type[T], folder: Path) -> T:
 def load_settings(cls: type[T], folder: Path, *kinds: str) -> T:
     """Load a model's settings, or those of its part that the class is for, from `config.json` alone.
 
-    Raises
-    ------
-    ModelError
-        The file is damaged, or describes none of the `kinds` of model, by its `model_type`.
+    Raises `ModelError`: the file is damaged, or describes none of the `kinds` of model, by its `model_type`.
     """
     settings: T = _read(cls, folder)
     if (found := read_json(folder / "config.json").get("model_type")) not in kinds:

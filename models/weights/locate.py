@@ -57,10 +57,8 @@ def locate(weights: str, root: Path, parts: Sequence[str]) -> Path:
 
     Parameters
     ----------
-    weights : str
-        A folder, relative to `root` or absolute, or a model's name on the hub ("owner/name").
-    root : Path
-        What relative folders are resolved against.
+    weights : a folder, relative to `root` or absolute, or a model's name on the hub ("owner/name")
+    root : what relative folders are resolved against
     parts : names of subfolders, such as "vae" and "text_encoder".
 
     Raises
@@ -115,10 +113,7 @@ def settings_folder(weights: str, root: Path, part: str = "") -> Path:
     Where the model is not here, and is one of those that the shipped studies name, the folder is one of `PUBLISHED`,
     whose settings decide shapes and sizes alone.
 
-    Raises
-    ------
-    ModelError
-        The model is not here, and its settings are not known.
+    Raises `ModelError`: the model is not here, and its settings are not known.
     """
     for folder in (
         root / weights,

@@ -4,9 +4,10 @@ Models on disk: `config.json` beside `model.safetensors`, so that no model file 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from core.errors import ModelError
-from core.files import digest_folder, read_json, release_pages, staged_folder, write_json
+from core.files import digest_folder, disk_explained, read_json, release_pages, staged_folder, write_json
 
 ALIGNMENT = 8  # bytes: what the header is filled up to
 LENGTH_BYTES = 8  # a file begins with the length of its header
@@ -114,8 +115,7 @@ def save_weights(folder: Path, config: dict[str, Any], tensors: Stored) -> str:
 
     Parameters
     ----------
-    folder : Path
-        Replaced as a whole if it is there.
+    folder : replaced as a whole if it is there
     config : JSON-able dict
     tensors : name to array
     """
@@ -128,10 +128,7 @@ def save_weights(folder: Path, config: dict[str, Any], tensors: Stored) -> str:
 def load_weights(folder: Path) -> tuple[dict[str, Any], Stored]:
     """Read what `save_weights` wrote; the tensors of a large file are read when they are asked for.
 
-    Raises
-    ------
-    ModelError
-        The folder is not a model of this project, or its tensors are damaged.
+    Raises `ModelError`: the folder is not a model of this project, or its tensors are damaged.
     """
     file = folder / TENSORS
     try:
@@ -157,3 +154,90 @@ def prefixed(tensors: Stored, prefix: str) -> Tensors:
     """Return the tensors whose names begin with ``prefix.``, by the rest of their names."""
     start = f"{prefix}."
     return {name.removeprefix(start): tensors[name] for name in tensors if name.startswith(start)}
+
+
+MEMORY_BYTES = 64 * 2**20
+"""How much of a part's tensors is kept in memory."""
+SPILL_ALIGNMENT = 64  # bytes: where tensors begin
+
+T = TypeVar("T")
+
+
+class SpillingTensorStore(Mapping[str, Array]):
+    """Tensors by name: the first ones in memory, those beyond `MEMORY_BYTES` in an unnamed temporary file.
+
+    The file is gone with the store, however the process ends. A tensor in it is mapped anew at every access, and its
+    pages are released with the last reference to it.
+
+    Parameters
+    ----------
+    folder : where the file lies; the system's place for temporary files by default
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+        self._file: Any = None
+        self._in_memory: dict[str, Array] = {}
+        self._on_disk: dict[str, tuple[str, tuple[int, ...], int]] = {}
+        self._free = MEMORY_BYTES
+
+    def put(self, tensors: Stored) -> None:
+        """Add tensors.
+
+        Raises `NoSpace`: the disk is full.
+        """
+        for name, values in tensors.items():
+            if values.nbytes <= self._free:
+                self._in_memory[name] = values
+                self._free -= values.nbytes
+            else:
+                self._put_on_disk(name, values)
+
+    def _put_on_disk(self, name: str, values: Array) -> None:
+        folder = self._folder or Path(tempfile.gettempdir())
+        with disk_explained(folder):
+            if self._file is None:
+                folder.mkdir(parents=True, exist_ok=True)
+                self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as the store
+            start = -(-self._file.seek(0, 2) // SPILL_ALIGNMENT) * SPILL_ALIGNMENT
+            self._file.seek(start)
+            write_array(self._file, values)
+            self._file.flush()
+        self._on_disk[name] = values.dtype.name, values.shape, start
+
+    def __getitem__(self, name: str) -> Array:
+        if name in self._in_memory:
+            return self._in_memory[name]
+        dtype, shape, start = self._on_disk[name]
+        return mapped(self._file, dtype, shape, start)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._in_memory
+        yield from self._on_disk
+
+    def __len__(self) -> int:
+        return len(self._in_memory) + len(self._on_disk)
+
+
+class LazyMapping(Mapping[str, T]):
+    """Values that are made at every access and not kept, as each may be large.
+
+    Parameters
+    ----------
+    keys : list of str, such as subjects
+    make : returns the value of one key
+    """
+
+    def __init__(self, keys: list[str], make: Callable[[str], T]) -> None:
+        self._keys, self._make = keys, make
+
+    def __getitem__(self, key: str) -> T:
+        if key not in self._keys:
+            raise KeyError(key)
+        return self._make(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)

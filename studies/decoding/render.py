@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from core.checkout import project_root
 from core.seeds import seed_for
 from feature_store import Store
-from models.captioners.nearest import NearestCaption
-from models.captioners.settings import BlipCaptionerConfig
+from models.captioners.settings import BlipCaptionerConfig, NearestCaption
 from models.extractors.base import Decoder
 from models.extractors.settings import LatentsConfig, PixelsConfig
 from studies.study import Study

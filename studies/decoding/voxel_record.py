@@ -19,7 +19,7 @@ from core.files import digest_json
 from core.progress import report
 from feature_store import Responses, Store
 from feature_store.rows import BLOCK_BYTES, RowView
-from models.encoders.standardise import Standardise, mean_over_time
+from models.encoders.linear import Standardise, mean_over_time
 
 TEXT = ("roi", "hemisphere", "index")
 INDICES = ("i", "j", "k")

@@ -31,7 +31,7 @@ from feature_store.sources.response_file import (
     trial_names,
     voxel_table,
 )
-from models.encoders.standardise import mean_over_time
+from models.encoders.linear import mean_over_time
 from studies.decoding.voxel_record import Floats, VoxelOrder, VoxelRecord, VoxelScale, canonical
 
 STORED = "the store's table of voxels"

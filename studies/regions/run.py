@@ -16,8 +16,8 @@ from core.files import digest_json, write_bytes
 from evaluation.report.charts.regions import METRIC_WORDS, brain_png, region_chart_png, voxel_places, voxel_scores
 from evaluation.statistics import scores
 from feature_store import Store
-from models.encoders.standardise import Standardise
-from models.training.stage import Context
+from models.encoders.linear import Standardise
+from models.training.loop import Context
 from studies.decoding.predictions import stimuli_trained_on
 from studies.decoding.training_data import read_training_data, stored_subjects
 from studies.regions.scores import (

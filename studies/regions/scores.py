@@ -25,10 +25,10 @@ from feature_store.rows import mean_over_repeats
 from feature_store.sources.base import NO_ROI, ROI_SEPARATOR
 from models.decoders.build import encode_trials
 from models.decoders.rows import RegressorRows, flat_targets
+from models.encoders.linear import Standardise
 from models.encoders.settings import StandardiseConfig
-from models.encoders.standardise import Standardise
-from models.regressors.ridge.basis import Basis
-from models.regressors.ridge.ridge import Ridge, fit_columns
+from models.regressors.basis import Basis
+from models.regressors.ridge import Ridge, fit_columns
 from models.regressors.settings import RidgeConfig
 from studies.decoding.predictions import common_stimuli, predict_test, shuffled_scores
 from studies.decoding.training_data import TrainingData

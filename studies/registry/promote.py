@@ -19,8 +19,7 @@ from core.config import Config, explain
 from core.errors import Brain2VideoError, ConfigError, RegistryError, ServerError
 from evaluation.statistics.intervals import paired_interval
 from feature_store import Store
-from models.registry.production import aliased, read_artifact, resolve
-from models.registry.promotion import promoter, set_production
+from models.registry.production import aliased, promoter, read_artifact, resolve, set_production
 from models.registry.sets import PREVIOUS, ModelSet, run_of_versions, set_of_run, set_to_promote
 from studies.registry.production import stored_digests
 from studies.runs import VALIDATION

@@ -15,8 +15,7 @@ from evaluation.report.wording import headline, number, row_label, short_label
 from evaluation.statistics.scores import RECONSTRUCTION, SHUFFLED
 from feature_store import Store, versioning
 from feature_store.schema import MANIFEST as GROUP_MANIFEST
-from models.registry.production import aliased, resolve, versions_text
-from models.registry.promotion import since
+from models.registry.production import aliased, resolve, since, versions_text
 from models.registry.sets import ENCODER, PREVIOUS, PRODUCTION, ModelSet, runs_of
 from studies.registry.production import require_same_targets, require_trained_on
 from studies.registry.promote import PromotionDecision, compare_with_production

@@ -24,7 +24,7 @@ from feature_store import Store
 from feature_store.sources.base import SPLITS
 from models.decoders.build import predict_stimuli
 from models.decoders.rows import BrainRows
-from models.training.stage import Context
+from models.training.loop import Context
 from studies.decoding.predictions import common_stimuli
 from studies.decoding.training_data import Target, TrainingData
 from studies.study import TrainingConfig

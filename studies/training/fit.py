@@ -30,11 +30,10 @@ from evaluation.statistics.spaces import centre, centred
 from feature_store import Store
 from feature_store.sources.base import SPLITS
 from models.decoders.build import Encoder, Regressor, fit_regressors, save_part
-from models.encoders.mbm.encoder import Mbm
+from models.encoders.mbm import Mbm
 from models.training.checkpoints import Checkpoints
 from models.training.distributed import workers
-from models.training.loop import History
-from models.training.stage import Context
+from models.training.loop import Context, History
 from studies.decoding.predictions import (
     Predictions,
     common_stimuli,

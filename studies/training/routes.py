@@ -18,7 +18,7 @@ from evaluation.statistics.scores import per_stimulus
 from evaluation.statistics.spaces import centre, centred
 from models.decoders.build import Encoder, Regressor, fit_encoder, fit_regressors, predict_stimuli
 from models.decoders.rows import split_stimuli
-from models.training.stage import Context
+from models.training.loop import Context
 from studies.decoding.training_data import TrainingData
 from studies.study import RouteConfig, TrainingConfig
 

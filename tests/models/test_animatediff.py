@@ -15,9 +15,8 @@ from diffusers import (
 
 from core.errors import ModelError
 from models.extractors.settings import LatentsConfig
-from models.generator.base import LatentDiffusion
+from models.generator.base import LatentDiffusion, renoise_and_denoise
 from models.generator.footprint import of_generator
-from models.generator.loop import renoise_and_denoise
 from models.generator.settings import AnimateDiffConfig, TextToVideoConfig
 from zoo.settings import TextStage
 from zoo.text_to_video import new_text_encoder, train_tokenizer

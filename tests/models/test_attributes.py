@@ -8,7 +8,7 @@ import pytest
 from core.errors import ModelError
 from core.files import digest_folder
 from models.classifiers.attributes import AttributeClassifier
-from zoo.judge import JudgeConfig, train_judge
+from zoo.corpus import JudgeConfig, train_judge
 
 ATTRIBUTES = {"side": ("left", "right"), "colour": ("red", "green", "blue")}
 QUICK = JudgeConfig(steps=60, batch=16, lr=5e-3)

@@ -10,8 +10,8 @@ from sklearn.decomposition import PCA
 
 from core.errors import ModelError
 from models.decoders.rows import TrainingRows
-from models.regressors.ridge import basis as module
-from models.regressors.ridge.basis import Basis, first_rows
+from models.regressors import basis as module
+from models.regressors.basis import Basis, first_rows
 from models.weights.tensor_file import load_weights, save_weights
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from core.errors import ModelError
-from models.captioners.nearest import NearestCaption
+from models.captioners.settings import NearestCaption
 
 
 def test_training_states_find_their_own_captions():

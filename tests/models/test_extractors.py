@@ -10,8 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from core.errors import ModelError
-from models.extractors.base import Decoder, Extractor
-from models.extractors.pixels import area_weights
+from models.extractors.base import Decoder, Extractor, area_weights
 from models.extractors.settings import EXTRACTORS, ExtractorConfig, GivenConfig, LatentsConfig, PixelsConfig, TextConfig
 from zoo.settings import VaeStage, ZooConfig
 from zoo.text_to_video import new_text_encoder, new_vae, train_tokenizer

@@ -14,7 +14,7 @@ from core.errors import ModelError
 from models.captioners.settings import BlipCaptionerConfig
 from models.classifiers.settings import ClipFramesConfig, FrameClassifierConfig, VideoClassifierConfig
 from models.decoders.rows import BrainRows
-from models.encoders.mbm.encoder import Mbm
+from models.encoders.mbm import Mbm
 from models.encoders.settings import MbmConfig, PretrainConfig
 from models.extractors.settings import BlipStatesConfig, ClipStatesConfig, LatentsConfig, PixelsConfig, TextConfig
 from models.footprint import of_masked_brain_model, of_perceptron, trace
@@ -22,7 +22,7 @@ from models.generator.footprint import of_generator, of_model
 from models.generator.settings import TextToVideoConfig
 from models.regressors.mlp import NetworkInputs, train_perceptron
 from models.regressors.settings import MlpConfig
-from models.training.stage import Context
+from models.training.loop import Context
 from models.weights.locate import PUBLISHED
 
 CHECKOUT = Path(__file__).resolve().parents[2]

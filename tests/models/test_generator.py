@@ -12,8 +12,7 @@ from pydantic import ValidationError
 from core.errors import ModelError
 from core.progress import listening
 from models.extractors.settings import LatentsConfig, TextConfig
-from models.generator.base import LatentDiffusion, is_out_of_memory
-from models.generator.loop import clip_noise, renoise_and_denoise, steps_taken
+from models.generator.base import LatentDiffusion, clip_noise, is_out_of_memory, renoise_and_denoise, steps_taken
 from models.generator.settings import TextToVideoConfig
 from zoo.corpus import Corpus
 from zoo.settings import ZooConfig

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.encoders.mbm.stages import bi_mixco, info_nce, mix, soft_clip
+from models.encoders.mbm_stages import bi_mixco, info_nce, mix, soft_clip
 
 TEMPERATURE = 0.125
 

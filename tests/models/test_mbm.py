@@ -9,11 +9,11 @@ import torch
 
 from core.errors import ModelError
 from core.progress import listening
-from models.encoders.mbm.network import Aligned, MaskedBrainModel, Patches, compiled, draw_visible
-from models.encoders.mbm.stages import RepeatPairs, align, fill_in, masked_error, pretrain
+from models.encoders.mbm_network import Aligned, MaskedBrainModel, Patches, compiled, draw_visible
+from models.encoders.mbm_stages import RepeatPairs, align, fill_in, masked_error, pretrain
 from models.encoders.settings import AlignConfig, MbmConfig, PretrainConfig
 from models.training.checkpoints import Checkpoints
-from models.training.stage import Context
+from models.training.loop import Context
 
 ROIS = ["V1", "V2", "V3", "V4"]
 TINY = MbmConfig(patch=4, width=16, depth=2, heads=2, decoder_width=8, decoder_depth=1)
@@ -282,7 +282,7 @@ def test_masks_differ_from_step_to_step(monkeypatch: pytest.MonkeyPatch):
         drawn.append(draw_visible(*args))
         return drawn[-1]
 
-    monkeypatch.setattr("models.encoders.mbm.stages.draw_visible", spy)
+    monkeypatch.setattr("models.encoders.mbm_stages.draw_visible", spy)
     pretrain(network(), settings_of(steps=3), {"a": twins_of()}, Context())
     assert len({np.sort(one, axis=1).tobytes() for one in drawn[:3]}) == 3
 

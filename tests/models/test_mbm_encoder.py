@@ -11,12 +11,11 @@ from core.errors import ModelError
 from core.progress import listening
 from models.decoders.build import fit_encoder, load_encoder, save_part
 from models.decoders.rows import BrainRows
-from models.encoders.mbm.encoder import Mbm
+from models.encoders.mbm import Mbm
 from models.encoders.settings import AlignConfig, MbmConfig, PretrainConfig
-from models.regressors.ridge.ridge import fit_ridge
+from models.regressors.ridge import fit_ridge
 from models.training.checkpoints import Checkpoints
-from models.training.loop import History
-from models.training.stage import Context
+from models.training.loop import Context, History
 
 SHORT: dict[str, Any] = {"steps": 12, "batch": 32, "validate_every": 5, "checkpoint_every": 4}
 PRETRAINING, ALIGNMENT = PretrainConfig(**SHORT), AlignConfig(**SHORT, width=6)

@@ -14,8 +14,7 @@ from models.decoders.rows import TrainingRows
 from models.regressors.mlp import Mlp
 from models.regressors.settings import RidgeConfig
 from models.training.checkpoints import Checkpoints
-from models.training.loop import History
-from models.training.stage import Context
+from models.training.loop import Context, History
 
 from .nonlinear import Problem, r2, tiny_mlp
 

@@ -9,8 +9,8 @@ from core.errors import ModelError
 from models.decoders import rows
 from models.decoders.build import fit_encoder, load_encoder, save_part
 from models.decoders.rows import BrainRows
-from models.encoders import pca
-from models.encoders.pca import Pca
+from models.encoders import linear
+from models.encoders.linear import Pca
 from models.encoders.settings import PcaConfig
 
 CAUSES = 3
@@ -131,7 +131,7 @@ def test_voxels_a_few_at_a_time_give_the_same_components(
     given = recorded(rng, 12, 14)
     given.responses[:, 7] = 1
     whole = fit(given)
-    monkeypatch.setattr(pca, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(linear, "WHOLE_BYTES", 0)
     monkeypatch.setattr(rows, "BLOCK_BYTES", 9 * 8 * 26)
     parts = fit(given)
     assert np.allclose(parts.vectors["sub-01"], whole.vectors["sub-01"], atol=1e-5)

@@ -11,13 +11,12 @@ from core.errors import RegistryError
 from core.files import digest_folder
 from models.decoders.build import save_part
 from models.decoders.rows import BrainRows
+from models.encoders.linear import Standardise
 from models.encoders.settings import StandardiseConfig
-from models.encoders.standardise import Standardise
 from models.registry import production
 from models.registry import register as registering
 from models.registry.client import client, versions_of
-from models.registry.production import aliased, fetch, read_artifact, resolve
-from models.registry.promotion import set_production, since
+from models.registry.production import aliased, fetch, read_artifact, resolve, set_production, since
 from models.registry.register import register
 from models.registry.sets import (
     PREVIOUS,
@@ -28,7 +27,7 @@ from models.registry.sets import (
     set_of_run,
     set_to_promote,
 )
-from models.regressors.ridge.ridge import Ridge, fit_ridge
+from models.regressors.ridge import Ridge, fit_ridge
 
 PARTS = ["encoder", "regressor-z"]
 

@@ -14,8 +14,7 @@ import pytest
 from core.errors import RegistryError, ServerError
 from models.registry import client as connecting
 from models.registry.client import client, versions_of
-from models.registry.production import aliased, fetch, read_artifact, resolve
-from models.registry.promotion import set_production
+from models.registry.production import aliased, fetch, read_artifact, resolve, set_production
 from models.registry.register import register
 from models.registry.sets import ModelSet, find_registered
 

@@ -12,7 +12,7 @@ from models.decoders.build import fit_regressors, load_regressor, save_part
 from models.decoders.rows import TrainingRows
 from models.regressors.residual import Residual
 from models.regressors.settings import RidgeConfig
-from models.training.stage import Context
+from models.training.loop import Context
 
 from .nonlinear import Problem, r2, tiny_residual
 

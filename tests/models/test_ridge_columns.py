@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from core.errors import ModelError
-from models.regressors.ridge.basis import Basis
-from models.regressors.ridge.ridge import fit_columns, fit_ridge
+from models.regressors.basis import Basis
+from models.regressors.ridge import fit_columns, fit_ridge
 from models.regressors.settings import RidgeConfig
 
 

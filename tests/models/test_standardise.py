@@ -9,9 +9,9 @@ from core.errors import ModelError
 from models.decoders import rows
 from models.decoders.build import fit_encoder, load_encoder, predict_stimuli, save_part
 from models.decoders.rows import BrainRows
+from models.encoders.linear import Standardise, mean_over_time, signal_share
 from models.encoders.settings import StandardiseConfig
-from models.encoders.standardise import Standardise, mean_over_time, signal_share
-from models.regressors.ridge.ridge import fit_ridge
+from models.regressors.ridge import fit_ridge
 
 
 def responses(rng: np.random.Generator, trials: int = 20) -> np.ndarray:

@@ -15,9 +15,8 @@ from models.decoders.build import fit_encoder, fit_regressors, load_encoder, loa
 from models.decoders.rows import BrainRows
 from models.encoders.settings import MbmConfig, PcaConfig, StandardiseConfig
 from models.regressors.settings import RidgeConfig
-from models.weights import spill, tensor_file
-from models.weights.spill import LazyMapping, SpillingTensorStore
-from models.weights.tensor_file import TYPES, TensorFile, write_tensors
+from models.weights import tensor_file
+from models.weights.tensor_file import TYPES, LazyMapping, SpillingTensorStore, TensorFile, write_tensors
 
 from .nonlinear import Problem, tiny_mlp, tiny_residual
 
@@ -72,7 +71,7 @@ def test_a_file_that_was_cut_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_store_keeps_the_first_ones_in_memory_and_the_others_on_disk(
     tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spill, "MEMORY_BYTES", 100)
+    monkeypatch.setattr(tensor_file, "MEMORY_BYTES", 100)
     tensors = {"a": rng.normal(size=10), "b": rng.normal(size=(3, 7)), "c": np.empty((0, 3)), "d": np.ones(40, bool)}
     kept = SpillingTensorStore(tmp_path / "scratch")
     for name, values in tensors.items():
@@ -110,7 +109,7 @@ def test_encoders_are_the_same_in_memory_and_on_disk(
 ) -> None:
     rows = {name: BrainRows(rng.normal(size=(20, 12)).astype("f4"), [f"s{i}" for i in range(20)]) for name in "ab"}
     within = fit_encoder(config, rows)
-    monkeypatch.setattr(spill, "MEMORY_BYTES", 0)
+    monkeypatch.setattr(tensor_file, "MEMORY_BYTES", 0)
     outside = fit_encoder(config, rows)
     digest = save_part(tmp_path / "within", within)
     assert save_part(tmp_path / "outside", outside) == digest
@@ -139,7 +138,7 @@ def test_regressors_are_the_same_in_memory_and_on_disk(
 ) -> None:
     train = Problem(stimuli=40, voxels={"a": 12, "b": 9}).rows()
     within = fit_regressors(config, {"z": ("bent", train)})["z"]
-    monkeypatch.setattr(spill, "MEMORY_BYTES", 0)
+    monkeypatch.setattr(tensor_file, "MEMORY_BYTES", 0)
     outside = fit_regressors(config, {"z": ("bent", train)})["z"]
     digest = save_part(tmp_path / "within", within)
     assert save_part(tmp_path / "outside", outside) == digest

@@ -12,9 +12,8 @@ from core.seeds import rng_for
 from models.decoders.rows import split_stimuli
 from models.training.checkpoints import Checkpoints, difference
 from models.training.distributed import local_shard, workers
-from models.training.loop import History, Validation, fit, optimiser_of
+from models.training.loop import Context, History, Validation, fit, optimiser_of
 from models.training.settings import LoopConfig
-from models.training.stage import Context
 
 
 def problem(steps: int = 40, **changed: object) -> tuple[torch.nn.Module, LoopConfig]:

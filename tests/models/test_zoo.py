@@ -18,8 +18,7 @@ from models.extractors.settings import BlipStatesConfig, ClipStatesConfig, Laten
 from models.extractors.vision import caption_embeddings
 from models.generator.settings import TextToVideoConfig
 from models.training.checkpoints import Checkpoints
-from models.training.loop import cosine, fit
-from models.training.muon import Muon, orthogonalise
+from models.training.loop import Muon, cosine, fit, orthogonalise
 from zoo.corpus import Corpus, round_to_half
 from zoo.settings import BlipStage, TextStage, TextToVideoStage, VaeStage, ZooConfig
 from zoo.text_to_video import (

@@ -98,7 +98,7 @@ def edit(file: Path, old: str, new: str) -> None:
 
 
 def test_no_step_works_where_a_comment_or_the_text_of_an_exception_is_all_that_changed(copied: Path) -> None:
-    ridge = copied / "models" / "regressors" / "ridge" / "ridge.py"
+    ridge = copied / "models" / "regressors" / "ridge.py"
     append(ridge, "\n# a thought\n")
     edit(ridge, "the targets hold NaN or infinity; extract them again", "a target is not finite; extract it again")
     edit(copied / "feature_store" / "sources" / "arrays.py", "no such", "there is no such")

@@ -17,7 +17,7 @@ from studies.registry.register import register_training
 from studies.runs import ReconstructionRef
 from studies.study import Study, load_study
 from studies.training.fit import fit
-from zoo.judge import JudgeConfig, train_judge
+from zoo.corpus import JudgeConfig, train_judge
 from zoo.settings import JUDGE, SmallWorldConfig, ZooConfig
 from zoo.train import train_models
 

@@ -20,7 +20,7 @@ FOREIGN = ("brain2video", "core.executors", "evaluation", "models.registry", "pi
 def test_a_stored_group_depends_on_neither_studies_nor_workers_nor_pictures() -> None:
     targets = modules_reached(write_targets, PixelsConfig(frames=1, height=6, width=6))
     reached = modules_reached(write_responses) | targets
-    assert {"studies.stores.ingestion", "feature_store.writer", "models.extractors.pixels"} <= reached
+    assert {"studies.stores.ingestion", "feature_store.writer", "models.extractors.base"} <= reached
     assert [name for name in reached if name.startswith(FOREIGN)] == []
 
 
@@ -36,7 +36,7 @@ def test_a_training_depends_on_what_renders_its_held_out_stimuli() -> None:
 
 def test_regions_depend_on_the_ridge_and_not_on_training_runs() -> None:
     reached = modules_reached(decode_regions)
-    assert "models.regressors.ridge.ridge" in reached
+    assert "models.regressors.ridge" in reached
     assert "studies.training.fit" not in reached
 
 

@@ -16,8 +16,7 @@ from core.errors import ConfigError, RegistryError
 from feature_store import Store
 from models.extractors.settings import PixelsConfig
 from models.registry.client import client
-from models.registry.production import resolve
-from models.registry.promotion import since
+from models.registry.production import resolve, since
 from models.registry.sets import PREVIOUS, PRODUCTION, ModelSet, model_name
 from studies.registry.production import require_same_targets, require_trained_on
 from studies.registry.promote import (

@@ -24,8 +24,7 @@ from core.checkout import project_root as home_folder
 from core.errors import ModelError, TrainingStopped
 from core.files import read_json
 from core.progress import listening
-from models.training.distributed import local_shard, workers
-from models.training.dropout import drawn_for_the_batch
+from models.training.distributed import drawn_for_the_batch, local_shard, workers
 from models.training.settings import DistributedConfig
 from studies.study import Study, load_study
 from studies.training.distributed import TORCHRUN_LOG, fit_distributed, why_stopped

@@ -15,9 +15,8 @@ from core.files import read_json, write_json
 from feature_store.schema import decode_column, encode_column
 from feature_store.sources.base import read_csv
 from models.decoders.rows import BrainRows
-from models.encoders.pca import Pca
+from models.encoders.linear import Pca, Standardise
 from models.encoders.settings import PcaConfig, StandardiseConfig
-from models.encoders.standardise import Standardise
 from studies.decoding.voxel_record import VoxelOrder, VoxelRecord, VoxelScale, record_voxels
 
 from .known_responses import Known, read, save, scale_of

@@ -16,7 +16,7 @@ from core.checkout import project_root as home_folder
 from core.files import digest_file, read_json
 from feature_store import Store
 from models.decoders import rows
-from models.weights import spill
+from models.weights import tensor_file
 from studies.decoding import training_data
 from studies.runs import RECORD
 from studies.study import Study, load_study
@@ -117,7 +117,7 @@ def test_what_lies_on_disk_gives_the_same_to_the_last_bit(
     for module, name in (
         (training_data, "RESPONSES_BYTES"),
         (rows, "FEATURES_BYTES"),
-        (spill, "MEMORY_BYTES"),
+        (tensor_file, "MEMORY_BYTES"),
     ):
         monkeypatch.setattr(module, name, 0)
     read = training_data.read_training_data(

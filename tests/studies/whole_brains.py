@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from models.decoders import rows
-from models.encoders import pca
-from models.regressors.ridge import penalty
-from models.weights import spill
+from models.encoders import linear
+from models.regressors import penalty
+from models.weights import tensor_file
 from studies.decoding import training_data, voxel_record
 from studies.study import load_study
 from studies.training.fit import fit
@@ -19,7 +19,7 @@ from tests.feature_store.whole_brain import limit_memory
 
 def main(one: Path, everyone: Path, allowance: int, kept: int) -> None:
     """Fit both."""
-    training_data.RESPONSES_BYTES = rows.FEATURES_BYTES = spill.MEMORY_BYTES = pca.WHOLE_BYTES = kept
+    training_data.RESPONSES_BYTES = rows.FEATURES_BYTES = tensor_file.MEMORY_BYTES = linear.WHOLE_BYTES = kept
     rows.BLOCK_BYTES = voxel_record.BLOCK_BYTES = 2**22
     penalty.PROJECTED = 0
     fit(load_study(one))

@@ -24,9 +24,7 @@ class Patches:
 
     Attributes
     ----------
-    voxels : int
-    size : int
-        Voxels a patch.
+    size : voxels a patch
     shares : (patch, roi) float32
         Which part of each patch's voxels lies in each ROI; a patch across a border lies in both.
     """
@@ -86,10 +84,7 @@ class Patches:
 def kept_of(patches: Patches, masked: float) -> int:
     """Return how many patches stay visible: at least one, and never all.
 
-    Raises
-    ------
-    ModelError
-        There is one patch, which cannot be both.
+    Raises `ModelError`: there is one patch, which cannot be both.
     """
     if patches.count < 2:
         raise ModelError(
@@ -106,11 +101,9 @@ def draw_visible(
 
     Parameters
     ----------
-    masked : float
-        Part of the patches that is masked.
-    whole_rois : float
-        Part of the rows in which regions are kept or masked as wholes: all but one, which the number of visible patches
-        may divide.
+    masked : part of the patches that is masked
+    whole_rois : part of the rows in which regions are kept or masked as wholes: all but one, which the number of
+        visible patches may divide
     """
     kept = kept_of(patches, masked)
     noise = rng.random((rows, patches.count))
@@ -137,9 +130,7 @@ class Attention(nn.Module):  # type: ignore[misc]
 
     Parameters
     ----------
-    width : int
-    heads : int
-        Must divide `width`.
+    heads : must divide `width`
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -240,8 +231,7 @@ class PatchMap(nn.Module):  # type: ignore[misc]
 
     Parameters
     ----------
-    count : int
-        Patches with weights of their own; 1 for shared weights.
+    count : patches with weights of their own; 1 for shared weights
     """
 
     def __init__(self, count: int, inwards: int, outwards: int) -> None:
@@ -281,7 +271,6 @@ class MaskedBrainModel(nn.Module):  # type: ignore[misc]
 
     Parameters
     ----------
-    config : MbmConfig
     subjects : by name, how its voxels are cut
     times : time points of a row
     """

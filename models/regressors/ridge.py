@@ -5,7 +5,7 @@ r"""Ridge regression whose penalties are chosen over stimuli, in whichever of it
 
 with ``X`` features (row, feature), ``Y`` targets (row, target), subscript c for centred over the training rows, and
 ``U``, ``s`` the eigenvectors and eigenvalues of :math:`X_c X_c^T` (Saunders, Gammerman & Vovk 1998). Once the targets
-are rotated by U, a penalty for each target costs no more than one for all. `models.regressors.ridge.penalty` chooses
+are rotated by U, a penalty for each target costs no more than one for all. `models.regressors.penalty` chooses
 them.
 """
 
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from core.errors import ModelError
 from models.decoders.rows import FeatureCache, RegressorRows, RowsByRole, flat_targets
-from models.regressors.ridge.basis import Basis, blocks
-from models.regressors.ridge.penalty import (
+from models.regressors.basis import Basis, blocks
+from models.regressors.penalty import (
     Centred,
     Criterion,
     PenaltyPer,
@@ -29,9 +29,8 @@ from models.regressors.ridge.penalty import (
     penalty_errors,
 )
 from models.regressors.settings import RidgeConfig
-from models.training.stage import Context
-from models.weights.spill import LazyMapping, SpillingTensorStore
-from models.weights.tensor_file import Stored, Tensors, common
+from models.training.loop import Context
+from models.weights.tensor_file import LazyMapping, SpillingTensorStore, Stored, Tensors, common
 
 Array = NDArray[Any]
 RANK = 1e-10
@@ -141,15 +140,14 @@ def _fit(
 def left_out_predictions(features: Array, targets: Array, stimuli: Sequence[str], fit: RidgeFit) -> NDArray[np.float32]:
     """Return what a fit would have predicted for its own training rows, had each row's stimulus been left out.
 
-    The chosen penalties are kept; nothing is fitted again (see `models.regressors.ridge.penalty`).
+    The chosen penalties are kept; nothing is fitted again (see `models.regressors.penalty`).
 
     Parameters
     ----------
     features : (row, feature)
     targets : (row, target)
     stimuli : one per row
-    fit : RidgeFit
-        What `fit_ridge` returned for these rows.
+    fit : what `fit_ridge` returned for these rows
 
     Returns
     -------
@@ -195,9 +193,8 @@ def fit_columns(features: Array, targets: Array, stimuli: Sequence[str], config:
     ----------
     features : (row, feature)
     targets : (row, target)
-        Best turned into few values first: see `models.regressors.ridge.basis`.
+        Best turned into few values first: see `models.regressors.basis`.
     stimuli : one per row
-    config : RidgeConfig
 
     Raises
     ------

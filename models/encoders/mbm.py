@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from core.errors import ModelError
 from core.seeds import rng_for, seed_for
 from models.decoders.rows import BrainRows, array_of, in_memory
-from models.encoders.mbm.network import Aligned, MaskedBrainModel, Patches, rois_of
-from models.encoders.mbm.stages import RepeatPairs, align, fill_in, pretrain
+from models.encoders.linear import Standardise, mean_over_time, signal_share
+from models.encoders.mbm_network import Aligned, MaskedBrainModel, Patches, rois_of
+from models.encoders.mbm_stages import RepeatPairs, align, fill_in, pretrain
 from models.encoders.settings import MbmConfig, StandardiseConfig
-from models.encoders.standardise import Standardise, mean_over_time, signal_share
 from models.training.distributed import workers
+from models.training.loop import Context
 from models.training.settings import LoopConfig
-from models.training.stage import Context
 from models.weights.tensor_file import Stored, Tensors, common, prefixed, writable
 
 Array = NDArray[Any]
@@ -35,12 +35,9 @@ class Mbm:
 
     Attributes
     ----------
-    config : MbmConfig
-    standardise : Standardise
-        What the network's input was made by, per time point and voxel.
+    standardise : what the network's input was made by, per time point and voxel
     patches : per subject
     times : time points of a row
-    model : MaskedBrainModel or Aligned
     scale : per subject, (2, feature): mean and standard deviation of the embedding over the training trials
     variance : per subject, that of all betas together over the training trials
     held_out : per subject, `loss` and `variance` of masked patches of held-out trials; empty without pretraining
@@ -170,10 +167,7 @@ class Mbm:
 
         Beside betas, the embedding has the config's `share` of the features' variance.
 
-        Raises
-        ------
-        ModelError
-            As `Standardise.encode`, or another number of time points than in training.
+        Raises `ModelError`: as `Standardise.encode`, or another number of time points than in training.
         """
         betas = self.standardise.encode(subject, responses)
         mean, deviation = self.scale[subject]
@@ -185,7 +179,7 @@ class Mbm:
         return np.concatenate([betas, weight * embedding], axis=1).astype(np.float32)
 
     def fill_in(self, subject: str, responses: Array, seed: int) -> dict[str, Any]:
-        """Return what the network makes of masked rows; see `models.encoders.mbm.stages.fill_in`."""
+        """Return what the network makes of masked rows; see `models.encoders.mbm_stages.fill_in`."""
         masked = self.config.pretraining.masked if self.config.pretraining else 0.75
         made: dict[str, Any] = fill_in(self.brain, subject, self.inputs(subject, responses), masked, seed)
         return made

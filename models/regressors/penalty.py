@@ -23,7 +23,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from models.regressors.ridge.basis import blocks
+from models.regressors.basis import blocks
 
 Array = NDArray[Any]
 Criterion = Literal["leave_one_stimulus_out", "gcv"]

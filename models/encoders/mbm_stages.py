@@ -16,11 +16,10 @@ from torch.nn.functional import cross_entropy, normalize
 
 from core.seeds import rng_for
 from models.decoders.rows import split_stimuli
-from models.encoders.mbm.network import Aligned, MaskedBrainModel, compiled, draw_visible
+from models.encoders.mbm_network import Aligned, MaskedBrainModel, compiled, draw_visible
 from models.encoders.settings import AlignConfig, PretrainConfig
 from models.training.distributed import all_gather, local_shard, workers
-from models.training.loop import optimiser_of
-from models.training.stage import Context, train_stage
+from models.training.loop import Context, optimiser_of, train_stage
 
 Index = NDArray[np.int64]
 

@@ -1,1 +1,0 @@
-"""Ridge regression with exact leave-one-out selection of its penalties."""
