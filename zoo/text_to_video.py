@@ -9,7 +9,6 @@ import string
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -146,15 +145,6 @@ LOG_VARIANCE = -6.0
 """Where the posterior's log-variance starts: at 0 the noise would drown the latents before they carry anything."""
 
 
-@dataclass(frozen=True)
-class TrainedVae:
-    """An autoencoder whose `scaling_factor` brings its latents to unit variance, and how it came about."""
-
-    vae: AutoencoderKL
-    losses: list[float]
-    """Squared error, for pictures in [-1, 1], and a little divergence, at every step."""
-
-
 def new_vae(stage: VaeStage, size: int) -> AutoencoderKL:
     """Return an untrained autoencoder for square pictures of `size` pixels."""
     levels = len(stage.widths)
@@ -175,8 +165,8 @@ def new_vae(stage: VaeStage, size: int) -> AutoencoderKL:
 
 def train_vae(
     stage: VaeStage, frames: NDArray[np.uint8], seed: int, checkpoints: Checkpoints = NO_CHECKPOINTS
-) -> TrainedVae:
-    """Train an autoencoder on single frames: squared error plus a little divergence, Muon, a cosine to nearly zero.
+) -> tuple[AutoencoderKL, list[float]]:
+    """Train an autoencoder whose latents have unit variance on single frames; return it and the loss of every step.
 
     Parameters
     ----------
@@ -198,7 +188,7 @@ def train_vae(
     round_to_half(vae.eval())
     spread = encode_frames(vae, frames[:: max(1, len(frames) // 1024)]).std().item()
     vae.register_to_config(scaling_factor=1 / spread)
-    return TrainedVae(vae, losses)
+    return vae, losses
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
@@ -206,16 +196,6 @@ def encode_frames(vae: AutoencoderKL, frames: NDArray[np.uint8], batch: int = 32
     """Return the posterior's means, unscaled, shape (n, channel, height, width)."""
     starts = range(0, len(frames), batch)
     return torch.cat([vae.encode(to_pictures(frames[at : at + batch])).latent_dist.mean for at in starts])
-
-
-@dataclass(frozen=True)
-class TrainedTextToVideo:
-    """A denoiser with the scheduler it goes with, and how it came about."""
-
-    unet: UNet3DConditionModel
-    scheduler: DPMSolverMultistepScheduler
-    losses: list[float]
-    """Squared error of the velocity at every step, frames first."""
 
 
 def new_scheduler() -> DPMSolverMultistepScheduler:
@@ -295,8 +275,8 @@ def train_text_to_video(
     empty: torch.Tensor,
     seed: int,
     checkpoints: Checkpoints = NO_CHECKPOINTS,
-) -> TrainedTextToVideo:
-    """Train a denoiser to predict the velocity of noised latents under the states of their captions.
+) -> tuple[UNet3DConditionModel, DPMSolverMultistepScheduler, list[float]]:
+    """Train a denoiser to predict the velocity of noised latents under captions; return it, its scheduler and losses.
 
     Parameters
     ----------
@@ -327,7 +307,7 @@ def train_text_to_video(
     steps, what = stage.frame_steps + stage.video_steps, "training the denoiser"
     history = fit("text_to_video", what, unet, optimiser, loss, steps, seed=seed, checkpoints=checkpoints, clip=1.0)
     round_to_half(unet.eval())
-    return TrainedTextToVideo(unet, scheduler, history.losses)
+    return unet, scheduler, history.losses
 
 
 def _velocity_error(

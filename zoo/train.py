@@ -133,17 +133,19 @@ def train_models(
     with torch.random.fork_rng(devices=[]):
         tokenizer = train_tokenizer(corpus.every_caption, config.text.tokens)
         text_encoder, text_losses = train_text_encoder(config.text, tokenizer, corpus, seed, kept.of("corpus", "text"))
-        vae = train_vae(config.vae, corpus.clips.reshape(-1, *corpus.clips.shape[2:]), seed, kept.of("corpus", "vae"))
-        means = encode_frames(vae.vae, corpus.clips.reshape(-1, *corpus.clips.shape[2:]))
-        latents = means.unflatten(0, corpus.clips.shape[:2]) * vae.vae.config.scaling_factor
+        frames = corpus.clips.reshape(-1, *corpus.clips.shape[2:])
+        vae, vae_losses = train_vae(config.vae, frames, seed, kept.of("corpus", "vae"))
+        means = encode_frames(vae, frames)
+        latents = means.unflatten(0, corpus.clips.shape[:2]) * vae.config.scaling_factor
         empty = tokens_of(tokenizer, [""])
         phrasings = Phrasings(tokenizer, corpus)
         known = kept.of("corpus", "text", "vae", "text_to_video")
-        video = train_text_to_video(config.text_to_video, latents, phrasings, text_encoder, empty, seed, known)
+        video = config.text_to_video
+        unet, scheduler, video_losses = train_text_to_video(video, latents, phrasings, text_encoder, empty, seed, known)
         known = kept.of("corpus", "text", "clip")
         clip = train_clip(config.clip, config.text, tokenizer, text_encoder, corpus, seed, known)
         blip = train_blip(config.blip, corpus, config.text.tokens, seed, kept.of("corpus", "text", "blip"))
-    losses = {"text": text_losses, "vae": vae.losses, "text_to_video": video.losses, **clip.losses, **blip.losses}
+    losses = {"text": text_losses, "vae": vae_losses, "text_to_video": video_losses, **clip.losses, **blip.losses}
     summary = {
         "config": config.model_dump(mode="json"),
         "losses": {stage: _thinned(values) for stage, values in losses.items()},
@@ -152,9 +154,9 @@ def train_models(
         "threads": torch.get_num_threads(),
     }
     pipeline: dict[str, tuple[str, Any]] = {
-        "vae": ("diffusers", vae.vae),
-        "unet": ("diffusers", video.unet),
-        "scheduler": ("diffusers", video.scheduler),
+        "vae": ("diffusers", vae),
+        "unet": ("diffusers", unet),
+        "scheduler": ("diffusers", scheduler),
         "text_encoder": ("transformers", text_encoder),
         "tokenizer": ("transformers", tokenizer),
     }

@@ -104,43 +104,9 @@ def split_stimuli(stimuli: list[str], share: float, rng: np.random.Generator) ->
     return np.array([name in held for name in stimuli])
 
 
-class RegressorRows(Protocol):
-    """What a regressor is fitted on: one subject's features with the targets of the stimuli they belong to."""
-
-    @property
-    def features(self) -> Array:
-        """Features, (row, feature)."""
-
-    @property
-    def targets(self) -> Array:
-        """Targets, (row, …)."""
-
-    @property
-    def stimuli(self) -> list[str]:
-        """The stimulus of each row."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one row's targets."""
-
-
 @dataclass(frozen=True)
-class TrainingRows:
-    """`RegressorRows` in memory; see there."""
-
-    features: Array
-    targets: Array
-    stimuli: list[str]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one row's targets."""
-        return self.targets.shape[1:]
-
-
-@dataclass(frozen=True)
-class LazyTrainingRows:
-    """`RegressorRows` that are made at every access and not kept: of many subjects one is in memory at a time.
+class RegressorRows:
+    """What a regressor is fitted on, made at every access and not kept: of many subjects one is in memory at a time.
 
     Attributes
     ----------

@@ -4,7 +4,6 @@ Stage 1a, masked brain modelling: masked patches are filled in from the visible 
 is aligned with image and text embeddings, by a contrastive loss of the name that a config gives.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -195,10 +194,6 @@ def fill_in(brain: MaskedBrainModel, name: str, rows: NDArray[np.float32], maske
     made = patches.join(brain.decode(name, tokens, visible)).mean(dim=1)
     hidden = patches.join(_hidden(visible, patches.count)[..., None].expand(-1, -1, patches.size)) > 0
     return {"truth": rows.mean(axis=1), "made": made.cpu().numpy(), "hidden": hidden.cpu().numpy()}
-
-
-Contrast = Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
-"""Takes (row, width) embeddings, (row, width) targets and a temperature."""
 
 
 def info_nce(embeddings: torch.Tensor, targets: torch.Tensor, temperature: float) -> torch.Tensor:

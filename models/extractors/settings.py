@@ -14,12 +14,11 @@ from pydantic import Field, PositiveInt
 
 from core.config import Config
 from core.files import read_json
-from models.extractors.base import OverFrames
+from models.extractors.base import OverFrames, Pixels
 from models.weights import locate
 from models.weights.locate import Device, Precision
 
 if TYPE_CHECKING:
-    from models.extractors.base import Pixels
     from models.extractors.diffusion import Latents, Text
     from models.extractors.vision import BlipStates, ClipStates, KeyFrames
 
@@ -34,10 +33,8 @@ class PixelsConfig(Config):
     width: PositiveInt = 16
     channels: Literal["rgb", "grey"] = "rgb"
 
-    def build(self, root: Path) -> "Pixels":
+    def build(self, root: Path) -> Pixels:
         """Return the extractor; `root` is not used."""
-        from models.extractors.base import Pixels
-
         del root
         return Pixels(self.frames, self.height, self.width, self.channels)
 
@@ -48,8 +45,6 @@ class PixelsConfig(Config):
 
     def revision(self, root: Path) -> str:
         """Return what changes whenever the same clip may give other values."""
-        from models.extractors.base import Pixels
-
         del root
         return Pixels.revision
 
@@ -132,9 +127,6 @@ class KeyFrameStatesConfig(Config):
         """Return the digest of the weights, without loading them; raises as `build` does where they are absent."""
         return locate.revision_of_files(locate.locate_files(self.weights, root, locate.VISION), locate.VISION)
 
-    def _settings_folder(self, root: Path) -> Path:
-        return locate.locate_files(self.weights, root, locate.SETTINGS)
-
     def _key_frames(self) -> "KeyFrames":
         from models.extractors.vision import KeyFrames
 
@@ -206,17 +198,8 @@ class GivenConfig(Config):
         return "given"
 
 
-BuildableConfig = PixelsConfig | LatentsConfig | TextConfig | ClipStatesConfig | BlipStatesConfig
-
-ExtractorConfig = Annotated[BuildableConfig | GivenConfig, Field(discriminator="extractor")]
+ExtractorConfig = Annotated[
+    PixelsConfig | LatentsConfig | TextConfig | ClipStatesConfig | BlipStatesConfig | GivenConfig,
+    Field(discriminator="extractor"),
+]
 """Any extractor's config, by its key `extractor`; `pydantic.TypeAdapter(ExtractorConfig)` reads one."""
-
-EXTRACTORS: dict[str, type[BuildableConfig] | type[GivenConfig]] = {
-    "pixels": PixelsConfig,
-    "latents": LatentsConfig,
-    "text": TextConfig,
-    "clip": ClipStatesConfig,
-    "blip": BlipStatesConfig,
-    "given": GivenConfig,
-}
-"""The registry: every extractor's settings by its name."""

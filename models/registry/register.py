@@ -160,7 +160,8 @@ def _create_versions(
     try:
         for part, (source, model_id) in sources.items():
             name = model_name(trained.study, part)
-            _ensure_model(connection, name, trained.study, part)
+            if not connection.search_registered_models(f"name = '{name}'"):
+                connection.create_registered_model(name, description=f"{part} of the study {trained.study}")
             words = description(trained, part, run_id)
             version = connection.create_model_version(
                 name, source, run_id, tags=tags_of(trained, part), description=words, model_id=model_id
@@ -172,11 +173,6 @@ def _create_versions(
             step()
         raise
     return versions
-
-
-def _ensure_model(connection: MlflowClient, name: str, study: str, part: str) -> None:
-    if not connection.search_registered_models(f"name = '{name}'"):
-        connection.create_registered_model(name, description=f"{part} of the study {study}")
 
 
 def _signature(trained: TrainedSet, part: str) -> ModelSignature:
@@ -226,7 +222,7 @@ def tags_of(trained: TrainedSet, part: str) -> dict[str, str]:
 
 def description(trained: TrainedSet, part: str, mlflow_run: str) -> str:
     """Return a version's description as Markdown: what it was trained on, and how good it is on held-out stimuli."""
-    return "\n\n".join(["\n".join(_facts(trained, part, mlflow_run)), _score_table(trained, part), _note()])
+    return "\n\n".join(["\n".join(_facts(trained, part, mlflow_run)), _score_table(trained, part), NOTE_ON_USE])
 
 
 def _scores(trained: TrainedSet, part: str) -> dict[str, Score]:
@@ -270,11 +266,10 @@ def _score_table(trained: TrainedSet, part: str) -> str:
     return "\n".join([f"| {n} held-out training stimuli, mean removed | value [95 %] |", "|---|---|", *rows])
 
 
-def _note() -> str:
-    return (
-        "Set the alias `production` on the encoder and every regressor of one training, or run `brain2video promote`; "
-        "a mixed set is refused. Loading needs this project at the commit above; the files are safetensors and JSON."
-    )
+NOTE_ON_USE = (
+    "Set the alias `production` on the encoder and every regressor of one training, or run `brain2video promote`; "
+    "a mixed set is refused. Loading needs this project at the commit above; the files are safetensors and JSON."
+)
 
 
 def _number(value: float) -> str:

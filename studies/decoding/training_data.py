@@ -17,7 +17,7 @@ from core.seeds import rng_for
 from feature_store import Store
 from feature_store.rows import group_by_name, mean_of_runs, select
 from models.decoders.build import TRIALS, Encoder, encode_trials
-from models.decoders.rows import BrainRows, FeatureCache, LazyTrainingRows, RowsByRole, in_memory, row_blocks
+from models.decoders.rows import BrainRows, FeatureCache, RegressorRows, RowsByRole, in_memory, row_blocks
 from models.regressors.settings import RegressorConfig
 
 Array = NDArray[Any]
@@ -96,7 +96,7 @@ class TrainingData:
             roles[role] = (
                 name,
                 {
-                    subject: LazyTrainingRows(
+                    subject: RegressorRows(
                         partial(features.features_of, subject),
                         partial(target.of_trials, stimuli),
                         stimuli,

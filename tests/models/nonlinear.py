@@ -1,12 +1,26 @@
 """Small problems with a known answer for the regressors with a network: targets that bend, subjects who differ."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from models.decoders.build import Regressor
-from models.decoders.rows import TrainingRows
 from models.regressors.settings import MlpConfig, ResidualConfig
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """`models.decoders.rows.RegressorRows` in memory."""
+
+    features: np.ndarray
+    targets: np.ndarray
+    stimuli: list[str]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.targets.shape[1:]
+
 
 TINY: dict[str, Any] = {
     "hidden": 48,

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
 from core.errors import ModelError
-from models.decoders.rows import TrainingRows
 from models.regressors import basis as module
 from models.regressors.basis import Basis, first_rows
 from models.weights.tensor_file import load_weights, save_weights
+
+from .nonlinear import TrainingRows
 
 
 def targets_of(seed: int, rows: int, values: int) -> np.ndarray:

@@ -10,13 +10,12 @@ import torch
 from core.errors import ModelError
 from core.progress import listening
 from models.decoders.build import fit_regressors, load_regressor, save_part
-from models.decoders.rows import TrainingRows
 from models.regressors.mlp import Mlp
 from models.regressors.settings import RidgeConfig
 from models.training.checkpoints import Checkpoints
 from models.training.loop import Context, History
 
-from .nonlinear import Problem, r2, tiny_mlp
+from .nonlinear import Problem, TrainingRows, r2, tiny_mlp
 
 BOTH = {"sub-01": 12, "sub-02": 17}
 

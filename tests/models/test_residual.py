@@ -9,12 +9,11 @@ import pytest
 from core.errors import ModelError
 from core.files import read_json, write_json
 from models.decoders.build import fit_regressors, load_regressor, save_part
-from models.decoders.rows import TrainingRows
 from models.regressors.residual import Residual
 from models.regressors.settings import RidgeConfig
 from models.training.loop import Context
 
-from .nonlinear import Problem, r2, tiny_residual
+from .nonlinear import Problem, TrainingRows, r2, tiny_residual
 
 BOTH = {"sub-01": 12, "sub-02": 17}
 

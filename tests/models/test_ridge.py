@@ -14,11 +14,13 @@ from sklearn.model_selection import LeaveOneGroupOut
 
 from core.errors import ModelError
 from models.decoders.build import load_regressor, save_part
-from models.decoders.rows import FeatureCache, TrainingRows
+from models.decoders.rows import FeatureCache
 from models.regressors import penalty
 from models.regressors.penalty import Spectrum, gcv_errors, left_out_errors, left_out_errors_per_target
 from models.regressors.ridge import Ridge, fit_ridge, left_out_predictions
 from models.regressors.settings import RidgeConfig
+
+from .nonlinear import TrainingRows
 
 PENALTIES = [1e-2, 0.1, 1.0, 10.0, 1e3]
 UNEQUAL = ["a", "a", "a", "b", "b", "c", "d", "e", "f", "g", "h", "h"]
