@@ -29,11 +29,7 @@ def words(caption: str) -> Words:
 
 
 def references(truth: Array) -> list[list[Words]]:
-    """Return the references' words of each stimulus; empty ones are absent.
-
-    Parameters
-    ----------
-    truth : array of str, shape (n,) or (n, reference)
+    """Return the references' words of each stimulus of (n,) or (n, reference); empty ones are absent.
 
     Raises
     ------

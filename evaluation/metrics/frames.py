@@ -358,16 +358,9 @@ def _flow(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.flo
 
 
 def unit_vectors(array: Array) -> NDArray[np.float64]:
-    """Divide each vector (the last axis) by its length, so that products are cosines.
+    """Divide each vector of (..., width) by its length, so that products are cosines.
 
-    Parameters
-    ----------
-    array : shape (..., width)
-
-    Returns
-    -------
-    array of the same shape, float64
-        A zero vector stays zero: its cosine with everything is 0. A vector that is not finite becomes NaN.
+    A zero vector stays zero: its cosine with everything is 0. A vector that is not finite becomes NaN.
     """
     vectors = np.array(array, dtype=np.float64)
     finite = np.isfinite(vectors).all(axis=-1)

@@ -130,8 +130,6 @@ class Metric:
         prediction, truth : arrays of one shape, (n, ...)
             `frames` metrics take clips (n, frame, height, width, 3), uint8 or floats from 0 to 1. `words` take captions
             (n,) and references (n,) or (n, reference); `caption_score` takes (n, width) and (n, frame, width).
-        groups : sequence of length n, optional
-            The class of each stimulus.
 
         Returns
         -------
@@ -178,18 +176,9 @@ class Metric:
 def chance_of_others(function: Function, *, max_others: int | None = None) -> Callable[[Array], float]:
     """Return a chance level: a metric's mean where each stimulus's prediction is the truth of another one.
 
-    Parameters
-    ----------
-    function : the metric
-    max_others : int, optional
-        Other stimuli whose truth is dealt to each, at most; by default all. They are evenly spaced in the stimuli's
-        order, so nothing is drawn at random.
-
-    Returns
-    -------
-    function
-        From a truth (n, ...) to the chance level; of captions with several references the first is dealt. NaN below two
-        stimuli. A stimulus without a value does not count.
+    The truths of `max_others` others at most, by default of all, are dealt to each; they are evenly spaced in the
+    stimuli's order, so nothing is drawn at random. Of captions with several references the first is dealt. NaN below
+    two stimuli. A stimulus without a value does not count.
     """
 
     def chance(truth: Array) -> float:

@@ -48,17 +48,10 @@ class _Moments:
 
 
 def similarity(prediction: Array, truth: Array) -> Floats:
-    """Return Pearson's r of every prediction with every truth, over all features of a stimulus.
+    """Return Pearson's r of every prediction with every truth, (n, ...) each, over all features of a stimulus.
 
-    Parameters
-    ----------
-    prediction, truth : arrays of one shape, (n, ...)
-
-    Returns
-    -------
-    array, shape (n, n)
-        Entry (i, j) is corr(prediction i, truth j), from −1 to 1. A constant row correlates 0 with everything; the
-        entries of a row that is not finite are NaN.
+    Entry (i, j) of (n, n) is corr(prediction i, truth j), from −1 to 1. A constant row correlates 0 with everything;
+    the entries of a row that is not finite are NaN.
     """
     ours, theirs = _Moments.of(prediction), _Moments.of(truth)
     products = np.zeros((len(prediction), len(truth)))
@@ -75,18 +68,10 @@ def similarity(prediction: Array, truth: Array) -> Floats:
 
 
 def leads(r: Floats) -> Floats:
-    """Return by how much each prediction's own stimulus leads over every stimulus, in Pearson's r.
+    """Return by how much each prediction's own stimulus leads over every stimulus, of (n, n) as of `similarity`.
 
-    Parameters
-    ----------
-    r : array, shape (n, n)
-        As `similarity` returns it.
-
-    Returns
-    -------
-    array, shape (n, n)
-        Entry (i, j) is ``corr(prediction i, truth i) - corr(prediction i, truth j)``, zero on the diagonal; the row of
-        a prediction that is not finite is NaN. Leads within `TIE` of zero are ties.
+    Entry (i, j) is ``corr(prediction i, truth i) - corr(prediction i, truth j)``, zero on the diagonal; the row of a
+    prediction that is not finite is NaN. Leads within `TIE` of zero are ties.
     """
     return np.asarray(np.diag(r)[:, None] - r)
 

@@ -31,20 +31,11 @@ def contact_sheet(
     Parameters
     ----------
     seen, reconstructed : clips, shape (n, frame, height, width, 3), uint8
-    captions : sequence of (true, decoded), optional
-        Text below each pair, at most three lines each.
-    columns : int
-        Pairs side by side before a new line begins.
-    frames : int
-        Frames shown of each clip, evenly spaced; 1 shows the middle one.
-    side : int
-        Approximate pixels of a frame's longer side; small frames are enlarged by whole pixels.
-    labels : tuple of str
-        Names of the upper and the lower row.
-
-    Returns
-    -------
-    PIL.Image.Image
+    captions : (true, decoded) below each pair, at most three lines each
+    columns : pairs side by side before a new line begins
+    frames : how many are shown of each clip, evenly spaced; 1 shows the middle one
+    side : approximate pixels of a frame's longer side; small frames are enlarged by whole pixels
+    labels : names of the upper and the lower row
 
     Raises
     ------
@@ -77,20 +68,8 @@ def animated_sheet(
 ) -> bytes:
     """Draw the sheet as a looping GIF in which the pairs play in step.
 
-    Frames are made smaller, then every second one is dropped, until the file fits `max_bytes`; the speed stays.
-
-    Parameters
-    ----------
-    seen, reconstructed, captions, columns, side
-        See `contact_sheet`.
-    fps : float
-        The clips' frames per second.
-    max_bytes : int
-
-    Returns
-    -------
-    bytes
-        A GIF.
+    Frames are made smaller, then every second one is dropped, until the file fits `max_bytes`; the speed stays. For
+    the other parameters see `contact_sheet`.
 
     Raises
     ------
@@ -98,21 +77,12 @@ def animated_sheet(
         As `contact_sheet`, or no size fits `max_bytes`: show fewer clips.
     """
     _check(seen, reconstructed, captions)
-    length = max(len(clip) for clips in (seen, reconstructed) for clip in clips)
+    clips = list(zip(seen, reconstructed, strict=True))
+    length = max(len(clip) for pair in clips for clip in pair)
     for step, scale in ((1, 1.0), (1, 0.75), (2, 0.75), (2, 0.5), (4, 0.5)):
         times = range(0, length, step)
-        sheets = [
-            _draw(
-                [
-                    (_frame(one, time, side * scale), _frame(other, time, side * scale))
-                    for one, other in zip(seen, reconstructed, strict=True)
-                ],
-                captions,
-                columns,
-            )
-            for time in times
-        ]
-        data = _gif(sheets, step / fps)
+        pairs = ([(_frame(a, time, side * scale), _frame(b, time, side * scale)) for a, b in clips] for time in times)
+        data = _gif([_draw(pair, captions, columns) for pair in pairs], step / fps)
         if len(data) <= max_bytes:
             return data
     raise ValueError(

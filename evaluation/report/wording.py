@@ -111,10 +111,8 @@ def verdict(report: Mapping[str, Any], name: str | None = None) -> str:
 
     Parameters
     ----------
-    report : dict
-        The content of `metrics.json`.
-    name : str, optional
-        A `space.metric`; by default `headline`.
+    report : the content of `metrics.json`
+    name : a `space.metric`, by default `headline`
 
     Returns
     -------
@@ -149,6 +147,11 @@ def p_words(p: float) -> str:
         return "p < .001"
     digits = 3 if p < 0.1 else 2
     return f"p = {f'{p:.{digits}f}'.removeprefix('0')}"
+
+
+def trend_words(low: float, high: float) -> str:
+    """Say what the interval of a score's rank correlation with distance shows."""
+    return "better the farther" if low > 0 else "worse the farther" if high < 0 else "no clear trend"
 
 
 def _why_none(entry: Entry) -> str:

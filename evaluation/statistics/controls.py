@@ -28,18 +28,9 @@ def shuffle_stimuli(n: int, seed: int) -> NDArray[np.int64]:
 
 
 def mean_prediction(training: NDArray[Any], n: int) -> NDArray[Any]:
-    """Predict the training targets' mean for each of n stimuli.
+    """Predict the mean of the training targets (m, ...) for each of n stimuli, (n, ...) of their dtype.
 
-    Parameters
-    ----------
-    training : array, shape (m, ...)
-        One row a training stimulus.
-    n : int
-
-    Returns
-    -------
-    array, shape (n, ...), of the training targets' dtype
-        A read-only view of one row; integers are rounded.
+    A read-only view of one row; integers are rounded.
 
     Raises
     ------
@@ -110,10 +101,8 @@ def with_test_noise(
     Parameters
     ----------
     truth, predicted : arrays of one shape, (n, ...)
-    halves : two arrays of that shape
-        Predictions from two disjoint halves, equal in number, of the stimulus's test repetitions.
-    mean : array, shape (n, ...) or (...)
-        The training targets' mean.
+    halves : two of that shape, predicted from two disjoint halves, equal in number, of the test repetitions
+    mean : the training targets' mean, (n, ...) or (...)
 
     Returns
     -------

@@ -30,11 +30,7 @@ def bootstrap_interval(
     Parameters
     ----------
     values : array, shape (n,) or (subject, n)
-    seed : int
-        The study's seed.
-    draws : int
-    level : float
-        The share of the resampled means that the interval holds.
+    level : the share of the resampled means that the interval holds
 
     Returns
     -------
@@ -73,10 +69,7 @@ def paired_interval(
 
     Parameters
     ----------
-    a, b : arrays, shape (n,) or (subject, n)
-        Values of the same stimuli in the same order.
-    seed, draws, level
-        See `bootstrap_interval`.
+    a, b : values of the same stimuli in the same order, (n,) or (subject, n)
 
     Returns
     -------
@@ -111,14 +104,8 @@ def paired_p(
 
     Parameters
     ----------
-    a, b : arrays, shape (n,) or (subject, n)
-        Values of the same stimuli in the same order; subjects are averaged first, so signs flip by stimulus.
-    seed : int
-        The study's seed.
-    higher_is_better : bool
-        Which direction is better.
-    draws : int
-        Flips of all signs that are tried; with up to 13 stimuli each of the 2ⁿ is tried once and nothing is drawn.
+    a, b : values of the same stimuli in the same order, (n,) or (subject, n); subjects are averaged first
+    draws : flips of all signs that are tried; up to 13 stimuli, each of the 2ⁿ is tried once and nothing is drawn
 
     Returns
     -------

@@ -34,18 +34,9 @@ def plain(space: str) -> str:
 
 
 def centre(rows: NDArray[Any], mean: NDArray[Any]) -> NDArray[np.float32]:
-    """Subtract the training mean from truth or predictions.
+    """Subtract the training mean, (...) or one a stimulus as `mean_prediction` returns it, from rows (n, ...).
 
-    Parameters
-    ----------
-    rows : array, shape (n, ...)
-    mean : array, shape (...) or (n, ...)
-        The training targets' mean, once or for every stimulus as `mean_prediction` returns it.
-
-    Returns
-    -------
-    array, shape (n, ...), float32
-        Zeros where a row is the mean in float32: the mean predictor is constant here, and earns chance.
+    Float32; zeros where a row is the mean in float32: the mean predictor is constant here, and earns chance.
 
     Raises
     ------
@@ -84,11 +75,9 @@ def applicable(metrics: Sequence[str], arrays: Spaces, groups: Groups | None = N
 
     Parameters
     ----------
-    metrics : sequence of str
-        `space.metric` names, or bare metric names, which stand for every space they apply to. A metric that
-        does not apply (no such space, no groups, frames too small, too few stimuli) is skipped.
+    metrics : `space.metric` names, or bare metric names, which stand for every space they apply to; one that does not
+        apply (no such space, no groups, frames too small, too few stimuli) is skipped
     arrays : arrays (n, ...) by space
-    groups : sequence of length n, optional
 
     Raises
     ------

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from evaluation.diagnoses.recall import MIN_STIMULI, SHARE, cumulative_share, effective_dimension
 from evaluation.metrics import PerStimulus
 from evaluation.report.charts.style import save_figure, shortened
-from evaluation.report.wording import number
+from evaluation.report.wording import number, trend_words
 
 SIZE, DPI = (12.0, 4.7), 100
 OURS, TRUTH, POINT, WORDS = "#0b4a80", "#c05a00", "#7b98b5", "#3c4046"
@@ -42,18 +42,11 @@ def diagnosis_chart(
 
     Parameters
     ----------
-    predicted, truth : arrays, shape (n, ...)
-        In one space, centred or not.
-    distance : array, shape (n,)
-        See `evaluation.diagnoses.recall.nearest_training`.
-    values : array, shape (n,)
-        One metric's scores; NaN values are not drawn, and their number is written.
-    label : str
-        The metric in words.
-    chance : float, optional
-    split : dict, optional
-        The result of `split_by_distance` for the metric; without it only points are drawn.
-    higher_is_better : bool
+    predicted, truth : (n, ...) in one space, centred or not
+    distance : (n,), see `evaluation.diagnoses.recall.nearest_training`
+    values : (n,), one metric's scores; NaN values are not drawn, and their number is written
+    label : the metric in words
+    split : of `split_by_distance` for the metric; without it only points are drawn
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -116,26 +109,20 @@ def _draw_scores(
     axes.set_xlabel("distance to the nearest training stimulus (1 − r)")
     axes.set_ylabel(shortened(label, LABEL_WIDTH), fontsize=9)
     if not higher_is_better:
-        axes.annotate(
-            "lower is better", (0, 0), (4, 4), xycoords="axes fraction", textcoords="offset points", fontsize=8
-        )
+        where = {"xycoords": "axes fraction", "textcoords": "offset points"}
+        axes.annotate("lower is better", (0, 0), (4, 4), fontsize=8, **where)
     axes.margins(x=0.04, y=0.06)
-    axes.set_ylim(*_with_room(axes.get_ylim()))
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.2 * (high - low))  # room above for text
     parts = list(split["parts"]) if split else []
     for place, part in enumerate(parts):
         _draw_part(axes, part, (place + 0.5) / len(parts))
     for one, other in pairwise(parts):
-        axes.axvline(
-            (one["distance"][1] + other["distance"][0]) / 2, ymax=0.87, color="#d5d9dd", linewidth=0.8, zorder=1
-        )
+        between = (one["distance"][1] + other["distance"][0]) / 2
+        axes.axvline(between, ymax=0.87, color="#d5d9dd", linewidth=0.8, zorder=1)
     if not known.all():
         text = f"{(~known).sum()} without a score"
         axes.text(0.99, 0.01, text, transform=axes.transAxes, ha="right", fontsize=8, color=WORDS)
-
-
-def _with_room(limits: tuple[float, float]) -> tuple[float, float]:
-    """Return the limits with room above for text."""
-    return limits[0], limits[1] + 0.2 * (limits[1] - limits[0])
 
 
 def _draw_part(axes: Any, part: Mapping[str, Any], place: float) -> None:
@@ -159,10 +146,8 @@ def _relation(split: Mapping[str, Any]) -> str:
     low, high = relation["ci95"]
     if relation["value"] is None or low is None:
         return "no rank correlation"
-    trend = "better the farther" if low > 0 else "worse the farther" if high < 0 else "no clear trend"
-    return (
-        f"{trend}: rank correlation of score and distance {number(relation['value'])} [{number(low)}, {number(high)}]"
-    )
+    correlation = f"{number(relation['value'])} [{number(low)}, {number(high)}]"
+    return f"{trend_words(low, high)}: rank correlation of score and distance {correlation}"
 
 
 def _draw_chance(axes: Any, chance: float | None) -> None:

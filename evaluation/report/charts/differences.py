@@ -38,8 +38,7 @@ def difference_chart(report: Mapping[str, Any]) -> bytes:
 
     Parameters
     ----------
-    report : dict
-        The content of `comparison.json`; see `studies.comparison.compare.compare_values`.
+    report : the content of `comparison.json`; see `studies.comparison.compare.compare_values`.
 
     Raises
     ------

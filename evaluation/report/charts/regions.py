@@ -35,12 +35,10 @@ def region_chart_png(report: Mapping[str, Any], metric: str = "correlation") -> 
 
     Parameters
     ----------
-    report : dict
-        The content of `regions.json`: ``{"regions": {ROI: {"voxels": {subject: count}}}, "targets": {role: {"target",
+    report : that of `regions.json`: ``{"regions": {ROI: {"voxels": {subject: count}}}, "targets": {role: {"target",
         "rows": {"all_voxels", "shuffled_brain"}, "regions": {ROI: {"alone", "lost"}}}}}``. Null values are
         written as a dash and not drawn.
-    metric : str
-        Which of its metrics, without the space.
+    metric : which of its metrics, without the space
 
     Raises
     ------
@@ -290,7 +288,6 @@ def roi_chart_png(
 
     Parameters
     ----------
-    title : str
     voxels : by ROI, how many it has
     ceilings : by what they are of, at most two: the noise ceiling of every ROI's voxels, in percent of variance, in the
         order of `voxels`. The median over finite voxels is drawn, and the middle half as a line.

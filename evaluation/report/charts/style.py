@@ -6,13 +6,7 @@ from typing import Any
 
 
 def save_figure(figure: Any, dpi: float | None = None) -> bytes:
-    """Return a matplotlib figure as PNG; the bytes do not name matplotlib's version.
-
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-    dpi : dots per inch, by default the figure's own
-    """
+    """Return a matplotlib figure as PNG, by default with its own dpi; the bytes do not name matplotlib's version."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi or "figure", metadata={"Software": None})
     return buffer.getvalue()

@@ -36,8 +36,7 @@ def route_table_png(report: Mapping[str, Any]) -> bytes:
 
     Parameters
     ----------
-    report : dict
-        The content of `scores.json`: ``{"targets": {role: {"target", "rows": {row: {metric: entry}}, "chosen"}}}``.
+    report : that of `scores.json`: ``{"targets": {role: {"target", "rows": {row: {metric: entry}}, "chosen"}}}``.
         `chosen` may be missing. Null values are written as a dash and not drawn. The oracle is not shown.
 
     Raises

@@ -31,30 +31,20 @@ QUALITY, STILL_QUALITY = 55, 85
 
 @dataclass(frozen=True)
 class Preview:
-    """A clip in the page.
-
-    Attributes
-    ----------
-    poster : the middle frame, as a data URI
-    video : MP4 in base64, or None for a clip in which nothing moves
-    width, height : of the clip itself, in pixels
-    crisp : whether its pixels are shown with sharp edges
-    """
+    """A clip in the page; width and height are its own, in pixels."""
 
     poster: str
+    """The middle frame, as a data URI."""
     video: str | None
+    """MP4 in base64, or None for a clip in which nothing moves."""
     width: int
     height: int
     crisp: bool
+    """Whether its pixels are shown with sharp edges."""
 
 
 def preview(clip: Clip, fps: float) -> Preview:
-    """Return a clip's preview; the same clip gives the same bytes.
-
-    Parameters
-    ----------
-    clip : uint8, shape (frame, height, width, 3)
-    fps : float
+    """Return the preview of a clip (frame, height, width, 3), uint8; the same clip gives the same bytes.
 
     Raises
     ------

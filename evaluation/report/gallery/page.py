@@ -31,6 +31,7 @@ from evaluation.report.wording import (
     row_label,
     short_label,
     space_label,
+    trend_words,
 )
 from evaluation.statistics.scores import MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION, SHUFFLED, Table
 
@@ -83,18 +84,11 @@ def write_gallery(
 
     Parameters
     ----------
-    path : Path
-        For example ``outputs/demo/latest/gallery.html``; the items' files are relative to its folder.
-    title : str
-    verdict : str
-        One sentence; see `evaluation.report.wording.verdict`.
-    report : dict
-        The content of `metrics.json`; parts without their own place are listed at the foot of the page.
-    items : sequence of GalleryItem
-        In test order.
-    fps : float
-        Frames per second of the clips.
-    figures : sequence of GalleryFigure
+    path : for example ``outputs/demo/latest/gallery.html``; the items' files are relative to its folder
+    verdict : one sentence; see `evaluation.report.wording.verdict`
+    report : the content of `metrics.json`; parts without their own place are listed at the foot of the page
+    items : in test order
+    fps : frames per second of the clips
     """
     page = render_gallery(title=title, verdict=verdict, report=report, items=items, fps=fps, figures=figures)
     write_bytes(path, page.encode())
@@ -184,11 +178,9 @@ def doubts(report: Mapping[str, Any], first: Iterable[str]) -> dict[str, Any]:
 
     Parameters
     ----------
-    report : dict
-        Its `diagnoses`; see `evaluation.diagnoses.recall` and
+    report : its `diagnoses`; see `evaluation.diagnoses.recall` and
         `evaluation.diagnoses.leaks`.
-    first : `space.metric` names
-        The scores whose dependence on distance is shown first.
+    first : the `space.metric` names whose dependence on distance is shown first
     """
     diagnoses = report.get("diagnoses") or {}
     return {
@@ -249,14 +241,8 @@ def _split(name: str, split: Mapping[str, Any], parts: list[str]) -> dict[str, A
         "cells": [interval_cell(cells.get(part)) for part in parts],
         "chance": number(chances[0]) if chances else "–",
         "relation": interval_cell(relation),
-        "trend": _trend(*relation["ci95"]),
+        "trend": "unknown" if None in relation["ci95"] else trend_words(*relation["ci95"]),
     }
-
-
-def _trend(low: float | None, high: float | None) -> str:
-    if low is None or high is None:
-        return "unknown"
-    return "better the farther" if low > 0 else "worse the farther" if high < 0 else "no clear trend"
 
 
 def interval_cell(entry: Mapping[str, Any] | None) -> dict[str, str] | None:

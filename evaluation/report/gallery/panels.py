@@ -116,13 +116,7 @@ def marker(row: str) -> str:
 
 
 def panels(rows: Rows, comparisons: Rows | None = None) -> list[Panel]:
-    """Lay out one panel for every metric that any row has.
-
-    Parameters
-    ----------
-    rows, comparisons : dict
-        As in `metrics.json`.
-    """
+    """Lay out one panel for every metric that any row has; `rows` and `comparisons` are as in `metrics.json`."""
     names = ordered_metrics(name for entries in rows.values() for name in entries)
     return [
         _panel(name, {row: rows[row][name] for row in ordered_rows(rows) if name in rows[row]}, comparisons or {})
