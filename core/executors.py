@@ -268,7 +268,8 @@ class WorkerPool(Executor):
                 ) from other
             raise
         if error is not None:
-            raise pickle.loads(error)
+            kind, arguments = pickle.loads(error)
+            raise kind(*arguments)
         return result
 
     def _check(self) -> None:
@@ -403,7 +404,7 @@ def perform(task: Task) -> tuple[Any, bytes | None]:
         with listening(_forwarder(task)):
             return function(item), None
     except Brain2VideoError as error:
-        return None, pickle.dumps(error)
+        return None, pickle.dumps((type(error), error.args))  # tblib, of dask, would not restore all classes
 
 
 def _check_worker(task: Task) -> None:
