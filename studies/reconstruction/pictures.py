@@ -6,7 +6,7 @@ from typing import Any
 from core.files import read_json, write_bytes
 from core.seeds import seed_for
 from evaluation.report.gallery.cards import gallery_items
-from evaluation.report.gallery.page import DIAGNOSES, GalleryFigure, diagnosis_figures, write_gallery
+from evaluation.report.gallery.page import DIAGNOSES, GalleryFigure, diagnosis_figures, render_gallery
 from evaluation.report.sheet import animated_sheet, contact_sheet, sheet_png
 from evaluation.report.wording import verdict
 from models.registry.register import log_reconstruction
@@ -66,8 +66,7 @@ def write_pictures(
         decoded_captions=judged.reconstruction.captions,
         facts=[_facts(judged, origin, index) for index in range(len(judged.stimuli))],
     )
-    write_gallery(
-        folder / GALLERY,
+    page = render_gallery(
         title=f"{metrics['study']}: {origin.subject}",
         verdict=verdict(metrics),
         report={key: value for key, value in metrics.items() if key not in NOT_SHOWN},
@@ -75,6 +74,7 @@ def write_pictures(
         fps=fps,
         figures=[*diagnoses, *_regions(regions)],
     )
+    write_bytes(folder / GALLERY, page.encode())
 
 
 def _facts(judged: Judged, origin: MadeFrom, index: int) -> dict[str, str]:
