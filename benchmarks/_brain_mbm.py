@@ -12,7 +12,7 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -62,15 +62,8 @@ class Size:
     def config(self) -> MbmConfig:
         """Our network's settings."""
         decoder = {"decoder_width": self.decoder_width, "decoder_depth": self.decoder_depth}
-        return MbmConfig(
-            patch=PATCH,
-            width=self.width,
-            depth=self.depth,
-            heads=self.heads,
-            ratio=self.ratio,
-            patch_weights="shared",
-            **decoder,
-        )
+        whole = {"width": self.width, "depth": self.depth, "heads": self.heads, "ratio": self.ratio}
+        return MbmConfig(patch=PATCH, patch_weights="shared", **whole, **decoder)
 
 
 SMALL = Size("the small world's", 94, 64, 3, 4, 2.0, 48, 1, 64, 4)
@@ -182,16 +175,13 @@ class Tricks:
     compile: bool = False
 
 
-@dataclass
-class Rounds:
-    """Samples per second of every contender, round by round."""
+Rates = dict[str, list[float]]
+"""Samples per second of every contender, round by round."""
 
-    base: str
-    rates: dict[str, list[float]] = field(default_factory=dict)
 
-    def ratio(self, name: str) -> float:
-        """Return the median over rounds of a contender's rate over the baseline's."""
-        return statistics.median(a / b for a, b in zip(self.rates[name], self.rates[self.base], strict=True))
+def ratio(rates: Rates, name: str) -> float:
+    """Return the median over rounds of a contender's rate over that of ViTMAE's layers, eager."""
+    return statistics.median(a / b for a, b in zip(rates[name], rates[THEIRS], strict=True))
 
 
 def main() -> None:
@@ -268,17 +258,17 @@ def seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def in_turn(contenders: dict[str, Step], base: str, size: Size, budget: float) -> Rounds:
+def in_turn(contenders: dict[str, Step], size: Size, budget: float) -> Rates:
     """Let all contenders take their steps in turn, for about as long as the budget."""
     for step in contenders.values():
         step()  # compiles, where it is to be compiled
     once = sum(seconds(step) for step in contenders.values())
-    rounds = Rounds(base, {name: [] for name in contenders})
+    rates: Rates = {name: [] for name in contenders}
     for _ in range(max(3, round(budget / (once * size.steps)))):
         for name, step in contenders.items():
             spent = seconds(lambda s=step: [s() for _ in range(size.steps)])
-            rounds.rates[name].append(size.batch * size.steps / spent)
-    return rounds
+            rates[name].append(size.batch * size.steps / spent)
+    return rates
 
 
 def show_size(size: Size, budget: float, peak: float | None) -> None:
@@ -303,16 +293,16 @@ def show_size(size: Size, budget: float, peak: float | None) -> None:
         contenders[PLAIN] = ours(size, Tricks(), stack)
         contenders |= {f"  {name} alone": ours(size, tricks, stack) for name, tricks in alone.items()}
         contenders |= {name: ours(size, tricks, stack) for name, tricks in together.items()}
-        rounds = in_turn(contenders, THEIRS, size, budget)
-        best = max(together, key=rounds.ratio)
-        used = utilisation(contenders[best], rounds.rates[best], size, peak)
+        rates = in_turn(contenders, size, budget)
+        best = max(together, key=lambda name: ratio(rates, name))
+        used = utilisation(contenders[best], rates[best], size, peak)
     network = f"{size.width} × {size.depth}, {size.heads} heads, {size.patches} patches"
     decoder = f"decoder {size.decoder_width} × {size.decoder_depth}, batch {size.batch}"
     table = Table(title=f"{size.name}: {network}, {decoder}")
     for column in ("training step", "samples/s", "over ViTMAE, eager"):
         table.add_column(column, justify="left" if column == "training step" else "right")
     for name in contenders:
-        table.add_row(name, f"{statistics.median(rounds.rates[name]):,.1f}", f"{rounds.ratio(name):.2f}")
+        table.add_row(name, f"{statistics.median(rates[name]):,.1f}", f"{ratio(rates, name):.2f}")
     CONSOLE.print(table)
     CONSOLE.print(f"model FLOPs utilisation of '{best}': {used}\n")
 

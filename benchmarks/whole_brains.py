@@ -131,17 +131,8 @@ def show(lines: list[Line], given: argparse.Namespace, disk: int, size: int) -> 
         table.add_row(stage, str(len(of)), *figures)
     console.print(table)
     console.print(f"store and DVC's cache together: {disk / 1e9:.2f} GB on disk, of {given.subjects * size / 1e9:.2f}")
-    columns = (
-        "subjects",
-        "GB",
-        "seconds",
-        "GB/s",
-        "most resident, GB",
-        "most private, GB",
-        "two-way",
-        "shuffled brain",
-    )
-    table = table_of("training and scoring", *columns)
+    columns = ("GB", "seconds", "GB/s", "most resident, GB", "most private, GB", "two-way", "shuffled brain")
+    table = table_of("training and scoring", "subjects", *columns)
     for fitted, scored in fits(lines):
         figures = [f"{fitted[name] / 1e9:.2f}" for name in ("resident", "private")]
         speed = f"{fitted['bytes'] / fitted['seconds'] / 1e9:.2f}"

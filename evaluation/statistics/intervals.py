@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from core.seeds import rng_for
 
 DRAWS = 2000
+LEVEL = 0.95
+"""The share of the resampled means that an interval holds."""
 FLIPS = 10_000
 EXACT = 13
 """Stimuli up to which all flips of signs are tried."""
@@ -16,10 +18,8 @@ TIE = 1e-12
 """Sums of flipped differences that are closer than this share of the largest possible one are equal."""
 
 
-def bootstrap_interval(
-    values: NDArray[np.float64], *, seed: int, draws: int = DRAWS, level: float = 0.95
-) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of the mean of per-stimulus values.
+def bootstrap_interval(values: NDArray[np.float64], *, seed: int, draws: int = DRAWS) -> tuple[float, float]:
+    """Return the 95 % percentile bootstrap interval of the mean of per-stimulus values.
 
     Stimuli are drawn with replacement; the stimuli that an identification compares with stay the same. The draws
     depend on the seed and on n alone, so two rows over the same stimuli are resampled alike. Of several subjects who
@@ -30,7 +30,6 @@ def bootstrap_interval(
     Parameters
     ----------
     values : array, shape (n,) or (subject, n)
-    level : the share of the resampled means that the interval holds
 
     Returns
     -------
@@ -48,7 +47,7 @@ def bootstrap_interval(
         drawn_subjects = rng_for(seed, "bootstrap", "subjects").integers(0, subjects, size=(draws, subjects))
         weights = _counts(drawn_subjects, subjects) @ rows
         means = np.einsum("dn,dn->d", weights, _counts(drawn, n)) / (subjects * n)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
@@ -60,7 +59,7 @@ def _counts(drawn: NDArray[np.int64], size: int) -> NDArray[np.float64]:
 
 
 def paired_interval(
-    a: NDArray[np.float64], b: NDArray[np.float64], *, seed: int, draws: int = DRAWS, level: float = 0.95
+    a: NDArray[np.float64], b: NDArray[np.float64], *, seed: int, draws: int = DRAWS
 ) -> tuple[float, float, float]:
     """Return by how much the mean of a exceeds that of b, with the bootstrap interval of this difference.
 
@@ -83,7 +82,7 @@ def paired_interval(
     """
     differences = _differences(a, b)
     mean = float(differences.mean()) if differences.size else float("nan")
-    return (mean, *bootstrap_interval(differences, seed=seed, draws=draws, level=level))
+    return (mean, *bootstrap_interval(differences, seed=seed, draws=draws))
 
 
 def _differences(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -259,11 +259,6 @@ def _adjusted(compared: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     }
 
 
-def scores_of(values: Values, index: int, *, row: str = RECONSTRUCTION) -> dict[str, float]:
-    """Return one stimulus's values by `space.metric`, as the gallery shows them."""
-    return {name: float(one[index]) for name, one in values.get(row, {}).items()}
-
-
 def report(study: str, run: str, n_test: int, rows: Rows, **more: Any) -> dict[str, Any]:
     """Return the content of `metrics.json`; `more` is added at the top level. NaN and infinities become null."""
     cleaned: dict[str, Any] = _clean(

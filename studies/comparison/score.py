@@ -19,7 +19,7 @@ from evaluation.config import EvaluationConfig
 from evaluation.diagnoses.leaks import near_duplicates, shared_stimuli, thumbnails
 from evaluation.diagnoses.recall import Nearest, dimension_report, split_by_distance
 from evaluation.report.gallery.cards import gallery_items
-from evaluation.report.gallery.page import GalleryFigure, diagnosis_figures, write_gallery
+from evaluation.report.gallery.page import GalleryFigure, diagnosis_figures, render_gallery
 from evaluation.report.sheet import contact_sheet, sheet_png
 from evaluation.report.wording import verdict
 from evaluation.statistics.scores import MEAN, NEAREST, RECONSTRUCTION, Table, Values
@@ -265,8 +265,7 @@ def write_folder_pictures(folder: Path, name: str, scored: Scored, metrics: dict
         decoded_captions=captions.decoded if captions else None,
         facts=[_facts(scored, index) for index in range(len(scored.stimuli))],
     )
-    write_gallery(
-        folder / GALLERY,
+    page = render_gallery(
         title=name,
         verdict=verdict(metrics),
         report=metrics,
@@ -274,6 +273,7 @@ def write_folder_pictures(folder: Path, name: str, scored: Scored, metrics: dict
         fps=fps,
         figures=figures,
     )
+    write_bytes(folder / GALLERY, page.encode())
 
 
 def _facts(scored: Scored, index: int) -> dict[str, str]:

@@ -15,7 +15,7 @@ from core.code import code_digest
 from core.files import digest_file, digest_json, read_json, write_bytes, write_json
 from core.seeds import seed_for
 from evaluation.report.gallery.cards import gallery_items
-from evaluation.report.gallery.page import DIAGNOSES, GalleryFigure, diagnosis_figures, page_digest, write_gallery
+from evaluation.report.gallery.page import DIAGNOSES, GalleryFigure, diagnosis_figures, page_digest, render_gallery
 from evaluation.report.sheet import animated_sheet, contact_sheet, sheet_png
 from evaluation.report.wording import verdict
 from evaluation.statistics import scores
@@ -198,8 +198,7 @@ def write_pictures(
         decoded_captions=judged.reconstruction.captions,
         facts=[_facts(judged, origin, index) for index in range(len(judged.stimuli))],
     )
-    write_gallery(
-        folder / GALLERY,
+    page = render_gallery(
         title=f"{metrics['study']}: {origin.subject}",
         verdict=verdict(metrics),
         report={key: value for key, value in metrics.items() if key not in NOT_SHOWN},
@@ -207,6 +206,7 @@ def write_pictures(
         fps=fps,
         figures=[*diagnoses, *_regions(regions)],
     )
+    write_bytes(folder / GALLERY, page.encode())
 
 
 def _facts(judged: Judged, origin: MadeFrom, index: int) -> dict[str, str]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from core.clips import read_frames
 from evaluation.report.gallery.cards import LONGER_SIDE, marked_words, preview
-from evaluation.report.gallery.page import GalleryFigure, GalleryItem, doubts, render_gallery, write_gallery
+from evaluation.report.gallery.page import GalleryFigure, GalleryItem, doubts, render_gallery
 from evaluation.report.gallery.panels import MARKERS, by_space, first_metrics, marker, panels
 from evaluation.report.wording import row_label
 from evaluation.statistics.scores import REFERENCES, ROWS, per_stimulus, report, summarise
@@ -245,10 +245,10 @@ def test_the_table_holds_values_intervals_gaps_and_p_values(whole):
     assert any("oracle 58.9 (reconstruction better, p = .012)" in one for one in described)
 
 
-def test_the_page_is_written_as_utf8(tmp_path, whole, items):
-    path = tmp_path / "run" / "gallery.html"
-    write_gallery(path, title="Öl", verdict="v", report=whole, items=items, fps=4.0)
-    assert "<h1>Öl</h1>" in path.read_text(encoding="utf-8")
+def test_the_page_says_that_it_is_utf8(whole, items):
+    page = render_gallery(title="Öl", verdict="v", report=whole, items=items, fps=4.0)
+    assert "<h1>Öl</h1>" in page
+    assert 'charset="utf-8"' in page[: page.index("Öl")]
 
 
 def test_every_row_has_a_shape_of_its_own_and_is_explained(whole):

@@ -19,7 +19,7 @@ from PIL import Image
 from core.clips import Clip, write_clip
 from evaluation.diagnoses.leaks import plain_words
 from evaluation.report.wording import metric_label, number, short_label
-from evaluation.statistics.scores import Values, scores_of
+from evaluation.statistics.scores import RECONSTRUCTION, Values
 
 LONGER_SIDE = 192
 """Pixels of a preview's longer side, at most."""
@@ -124,7 +124,7 @@ class GalleryItem:
     true_caption: str | None = None
     decoded_caption: str | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
-    """By `space.metric`, NaN without a value; see `evaluation.statistics.scores.scores_of`."""
+    """By `space.metric`, NaN without a value."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """Provenance of the clip: "nearest training clip", "seed", "models"."""
 
@@ -157,7 +157,7 @@ def gallery_items(
             reconstructed_file=f"{folders[1]}/{stimulus}.mp4",
             true_caption=(true_captions[index] or None) if true_captions else None,
             decoded_caption=(decoded_captions[index] or None) if decoded_captions else None,
-            scores=scores_of(values, index),
+            scores={name: float(one[index]) for name, one in values.get(RECONSTRUCTION, {}).items()},
             facts=facts[index],
         )
         for index, stimulus in enumerate(stimuli)

@@ -35,7 +35,7 @@ from evaluation.report.wording import (
 )
 from evaluation.statistics.scores import MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION, SHUFFLED, Table
 
-__all__ = ["GalleryFigure", "GalleryItem", "page_digest", "render_gallery", "write_gallery"]
+__all__ = ["GalleryFigure", "GalleryItem", "page_digest", "render_gallery"]
 
 TEMPLATE = Path(__file__).with_name("gallery.html")
 TEMPLATES = tuple(TEMPLATE.with_suffix(suffix) for suffix in (".html", ".css", ".js"))
@@ -70,30 +70,6 @@ class GalleryFigure:
     note: str = ""
 
 
-def write_gallery(
-    path: Path,
-    *,
-    title: str,
-    verdict: str,
-    report: Mapping[str, Any],
-    items: Sequence[GalleryItem],
-    fps: float,
-    figures: Sequence[GalleryFigure] = (),
-) -> None:
-    """Write the page, atomically; it works from file://.
-
-    Parameters
-    ----------
-    path : for example ``outputs/demo/latest/gallery.html``; the items' files are relative to its folder
-    verdict : one sentence; see `evaluation.report.wording.verdict`
-    report : the content of `metrics.json`; parts without their own place are listed at the foot of the page
-    items : in test order
-    fps : frames per second of the clips
-    """
-    page = render_gallery(title=title, verdict=verdict, report=report, items=items, fps=fps, figures=figures)
-    write_bytes(path, page.encode())
-
-
 def render_gallery(
     *,
     title: str,
@@ -103,7 +79,15 @@ def render_gallery(
     fps: float,
     figures: Sequence[GalleryFigure] = (),
 ) -> str:
-    """Return the page's HTML; see `write_gallery`. Every text is escaped; the same inputs give the same page."""
+    """Return the page's HTML, which works from file://; every text is escaped, the same inputs give the same page.
+
+    Parameters
+    ----------
+    verdict : one sentence; see `evaluation.report.wording.verdict`
+    report : the content of `metrics.json`; parts without their own place are listed at the foot of the page
+    items : in test order; their files are relative to the page's folder
+    fps : frames per second of the clips
+    """
     loader = jinja2.FileSystemLoader(TEMPLATE.parent)
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, loader=loader)
     scored = ordered_metrics(name for item in items for name in item.scores)
