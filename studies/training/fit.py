@@ -321,6 +321,7 @@ def training_made_from(study: Study, store: Store, subjects: list[str]) -> dict[
         `stores`, `settings` and `code`, the `fingerprint` of these three, and `subjects`, `targets` and `git_commit`.
     """
     targets = {*study.roles.regressed().values(), *study.roles.align, *study.training.baselines}
+    parts = [(route.encoder, route.regressor) for route in study.training.routes.values()]
     made_from = {
         "stores": {
             **{f"responses/{subject}": store.responses(subject).digest for subject in subjects},
@@ -333,7 +334,7 @@ def training_made_from(study: Study, store: Store, subjects: list[str]) -> dict[
             "order": list(study.training.routes),  # of equal routes the first is preferred; a digest knows no order
             "evaluation": study.evaluation.model_dump(mode="json"),
         },
-        "code": code_digest(fit, study.training, study.generator, study.captioner, study.targets),
+        "code": code_digest(fit, parts, study.generator, study.captioner, study.targets),
     }
     fingerprint = digest_json(made_from)
     described = {role: describe_target(store, name) for role, name in study.roles.regressed().items()}

@@ -29,7 +29,7 @@ from studies.training.fit import fit
 
 from .test_simulated import CONFIG, TINY
 
-NO_WORK = {"studies.study", "core.moved"}
+NO_WORK = {"studies.study", "core.environment"}
 """Settings are in every fingerprint by their values; any import asks what answers the old import paths."""
 IMPORTED = 12
 """Fewer modules than any stage runs: a trace of fewer would have missed its stage."""
