@@ -56,7 +56,7 @@ class Trace:
         functions: dict[str, set[str]] = {}
         for seen in self._seen:
             file = Path(seen.co_filename)
-            if file.is_relative_to(CODE_ROOT):
+            if file.suffix == ".py" and file.is_relative_to(CODE_ROOT):
                 parts = file.relative_to(CODE_ROOT).with_suffix("").parts
                 name = ".".join(parts).removesuffix(".__init__")
                 functions.setdefault(name, set()).add(seen.co_qualname)
