@@ -268,8 +268,7 @@ def test_each_process_takes_rows_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
 
 def _as_one_of_two(monkeypatch: pytest.MonkeyPatch, index: int, count: int = 2) -> None:
     one = SimpleNamespace(num_processes=count, process_index=index)
-    for module in ("distributed", "dropout"):
-        monkeypatch.setattr(f"models.training.{module}.workers", lambda: one)
+    monkeypatch.setattr("models.training.distributed.workers", lambda: one)
 
 
 def test_dropout_drops_the_same_units_of_every_row_whoever_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
