@@ -14,12 +14,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from core.errors import Brain2VideoError, NoSpace, NotAllowed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 """Linux's names for "relative to the working folder" and "exchange"; see renameat2(2)."""
@@ -212,14 +212,14 @@ def disk_explained(folder: Path) -> Iterator[None]:
         raise
 
 
-def release_pages(values: NDArray[Any]) -> None:
+def release_pages(values: "NDArray[Any]") -> None:
     """Take a mapped file's pages out of the process's memory; touched again, they come from the file again.
 
     Nothing is lost: an array that is not mapped, or that may be written to, is left alone, and so is everything where
     the system cannot do it.
     """
     owner: Any = values
-    while isinstance(owner, np.ndarray):
+    while hasattr(owner, "flags"):  # an array is a view of its base
         owner = owner.base
     if isinstance(owner, mmap.mmap) and not values.flags.writeable and hasattr(mmap, "MADV_DONTNEED"):
         owner.madvise(mmap.MADV_DONTNEED)
