@@ -1,6 +1,6 @@
 """How fresh a store's groups are against what lies in their source now.
 
-A look goes by what earlier looks remember of files that nobody has touched; a stage that makes a group reads every one.
+A look uses the digests that earlier looks remember of unchanged files; a stage that makes a group reads every file.
 """
 
 import json
