@@ -4,8 +4,9 @@ References hold names, paths and digests, never arrays. Reconstructions lie in `
 of the other kinds are named below.
 """
 
+import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from pydantic import Field
 from core.checkout import project_root, relative_to_root
 from core.config import Config, nearest
 from core.errors import ConfigError, SourceError, SourceMissing
-from core.files import digest_file, point_link, read_json, staged_folder, write_json
+from core.files import canonical_json, digest_file, point_link, read_json, staged_folder, write_json
 from core.progress import report
 
 
@@ -161,17 +162,58 @@ def _is_whole(folder: Path, files: dict[str, str]) -> bool:
     return all((folder / name).is_file() and digest_file(folder / name) == digest for name, digest in files.items())
 
 
-def place_run(runs: Path, record: str, fingerprint: str, what: str = "") -> tuple[Path, bool]:
+def place_run(
+    runs: Path, record: str, fingerprint: str, what: str = "", inputs: Mapping[str, Any] | None = None
+) -> tuple[Path, bool]:
     """Return the folder of the run with a fingerprint, or that of a new one; and whether it is there; see `find_run`.
 
     Parameters
     ----------
     what : what is reported to be up to date, where it is
+    inputs : what the fingerprint is of; where no run has it, what changed since the latest run is reported
     """
     current = find_run(runs, record, fingerprint)
     if current is not None and what:
         report(f"{what} {current.name} is up to date", 1, 1)
+    elif inputs is not None and (why := why_again(runs / LATEST / record, fingerprint, inputs)):
+        report(f"{what} is made again: {why}", 1, 1)
     return current or runs / run_name(fingerprint), current is not None
+
+
+def why_again(record: Path, fingerprint: str, inputs: Mapping[str, Any]) -> str:
+    """Return why the run of a record is not up to date: "settings.training.routes, code changed".
+
+    Empty without such a run.
+
+    Parameters
+    ----------
+    record : the record of the latest run
+    fingerprint, inputs : of the run that would be made now
+    """
+    if not record.is_file():
+        return ""
+    try:
+        latest = read_json(record)
+        if latest["fingerprint"] == fingerprint:
+            return f"a file of {relative_to_root(record.parent)} is missing or was changed"
+        known = {name: latest[name] for name in inputs if name in latest}
+    except (ValueError, KeyError, TypeError):
+        return f"{relative_to_root(record)} is damaged"
+    # As JSON has them, so that tuples and paths equal what was read
+    return f"{', '.join(changed_keys(known, json.loads(canonical_json(inputs))))} changed"
+
+
+def changed_keys(old: Any, new: Any, depth: int = 3) -> list[str]:
+    """Return the keys at which two JSON values differ, as ``settings.training.routes``, to some depth."""
+    if old == new:
+        return []
+    if depth == 0 or not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        return [""]
+    return [
+        f"{key}.{deeper}".rstrip(".")
+        for key in sorted({*old, *new})
+        for deeper in changed_keys(old.get(key), new.get(key), depth - 1)
+    ]
 
 
 @contextmanager

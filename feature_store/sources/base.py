@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -121,6 +121,15 @@ class Declared:
 
     subjects: tuple[RecordingShape, ...]
     stimuli: pd.DataFrame
+
+
+@runtime_checkable
+class Declares(Protocol):
+    """A source's config that knows what its dataset holds before it is here; `brain2video plan` goes by it."""
+
+    def declared(self) -> Declared | None:
+        """Return what the dataset is known to hold; None where the settings leave it open."""
+        ...
 
 
 def declared_trials(stimuli: list[str], repeats: int) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from core.errors import SourceError
 from feature_store.sources.base import NAME, present, read_csv, whole_numbers
+from feature_store.sources.bids.files import is_cifti
 from feature_store.sources.bids.images import Grid, grid_of, open_image, read_values
 from feature_store.sources.bold_moments.reader import read_mask
 
@@ -45,6 +46,8 @@ def find_responses(path: Path) -> Path:
         return present(path / RESPONSES, advice)
     present(path, f"name a .npy file, a folder with {RESPONSES}, or a NIfTI image")
     name = path.name.lower()
+    if is_cifti(path):
+        raise SourceError(f"{path}: a CIFTI file, which is not read; save its values as .npy")
     if name.endswith(RUNS_CODE):
         raise SourceError(f"{path}: a {path.suffix} file can run code, is not read; save with numpy.save")
     if not name.endswith((".npy", *IMAGES)):

@@ -17,9 +17,16 @@ from core.errors import ConfigError, SourceMissing
 from core.progress import track
 from feature_store.reader import Responses, Targets, open_group
 from feature_store.schema import MANIFEST, UNLABELLED
-from feature_store.sources.base import SPLITS, STIMULUS_COLUMNS, RecordingShape, Source, Split, declared_trials
+from feature_store.sources.base import (
+    SPLITS,
+    STIMULUS_COLUMNS,
+    Declares,
+    RecordingShape,
+    Source,
+    Split,
+    declared_trials,
+)
 from feature_store.sources.bold_moments.dataset import BoldMomentsConfig
-from feature_store.sources.digits69 import Digits69Config
 from feature_store.sources.settings import SourceConfig
 from simulation.world import SimulationConfig
 from studies.study import Study
@@ -131,7 +138,7 @@ def _declared(config: SourceConfig, simulation: SimulationConfig | None) -> Stud
     if isinstance(config, BoldMomentsConfig) and simulation is not None:
         numbers = config.subjects or list(range(1, simulation.subjects + 1))
         declared = config.model_copy(update={"subjects": numbers}).declared(simulation.voxels, simulation.rest)
-    elif isinstance(config, BoldMomentsConfig | Digits69Config):
+    elif isinstance(config, Declares):
         declared = config.declared()
     return None if declared is None else StudyFacts(declared.subjects, declared.stimuli, "declared by the dataset")
 

@@ -10,15 +10,16 @@ There is no truth to score against.
 
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from core.clips import Clip
+from core.clips import Clip, ClipConfig, read_clip
 from core.errors import ConfigError, RegistryError
-from core.files import digest_json, write_bytes
+from core.files import digest_json, read_json, write_bytes
 from core.progress import report
 from evaluation.report.sheet import contact_sheet, sheet_png
 from feature_store import Store
@@ -55,19 +56,27 @@ class NewVideos:
     Attributes
     ----------
     names : the trials' stimuli where a table names them, else ``trial-0001``, …
-    clips : (name, frame, height, width, 3) uint8
-    captions : decoded, empty where the study decodes no words
     notes : what could not be checked of the file
     folder : where the videos lie
     reference : what a ZenML step hands on
     """
 
     names: list[str]
-    clips: NDArray[np.uint8]
-    captions: list[str]
     notes: list[str]
     folder: Path
     reference: ReconstructionRef
+
+    @cached_property
+    def clips(self) -> NDArray[np.uint8]:
+        """The clips as their videos show them, (name, frame, height, width, 3) uint8."""
+        size = ClipConfig(**read_json(self.folder / MANIFEST)["clips"])
+        return np.stack([read_clip(self.folder / VIDEOS / f"{name}.mp4", size) for name in self.names])
+
+    @cached_property
+    def captions(self) -> list[str]:
+        """The decoded caption of each clip, empty where the study decodes no words."""
+        table = pd.read_csv(self.folder / CAPTIONS, dtype=str, keep_default_na=False)
+        return [caption for caption in table["decoded"] if caption]
 
 
 def reconstruct_file(study: Study, file: NewFile, chosen: ModelSet) -> NewVideos:
@@ -91,16 +100,19 @@ def reconstruct_file(study: Study, file: NewFile, chosen: ModelSet) -> NewVideos
     new = read_new(store, file, chosen, encoder, subject)
     for note in new.notes:
         report(f"note: {note}", 1, 1)
-    names, roles = predict_roles(encoder, regressors, subject, new.values, new.names)
-    rendered = renderer_of(study, store).render_row(roles, names)
+    names = list(dict.fromkeys(new.names))
     responses = Input(kind="file", name=file.path.name, digest=new.digest)
     origin = made_from(study, store, chosen, subject, responses)
     config, inputs = portable(study), origin.model_dump(mode="json")
     record = {"study": study.study, "made_from": inputs, "config": config, "trials": new.names, "notes": new.notes}
     fingerprint = digest_json(record)
-    folder, fresh = place_run(study.outputs / NEW, MANIFEST, fingerprint)
+    folder, fresh = place_run(study.outputs / NEW, MANIFEST, fingerprint, "reconstruction")
     if not fresh:
-        with staged_run(folder, MANIFEST, record | {"fingerprint": fingerprint}) as building:
+        names, roles = predict_roles(encoder, regressors, subject, new.values, new.names)
+        rendered = renderer_of(study, store).render_row(roles, names)
+        frames, height, width = rendered.clips.shape[1:4]
+        size = {"frames": frames, "height": height, "width": width, "window_s": frames / study.clips.fps}
+        with staged_run(folder, MANIFEST, record | {"fingerprint": fingerprint, "clips": size}) as building:
             write_videos(building / VIDEOS, config, origin, rendered, names)
             captions = {"name": names, "decoded": rendered.captions or "", "nearest": rendered.nearest or ""}
             pd.DataFrame(captions).to_csv(building / CAPTIONS, index=False)
@@ -108,7 +120,7 @@ def reconstruct_file(study: Study, file: NewFile, chosen: ModelSet) -> NewVideos
             _keep(file, new, building)
     publish_latest(folder)
     reference = ReconstructionRef.to(study.study, folder, MANIFEST, fresh=fresh)
-    return NewVideos(names, rendered.clips, rendered.captions, new.notes, folder, reference)
+    return NewVideos(names, new.notes, folder, reference)
 
 
 def read_new(store: Store, file: NewFile, chosen: ModelSet, encoder: Encoder, subject: str) -> NewResponses:

@@ -32,7 +32,7 @@ from studies.reconstruction.provenance import (
     write_seen,
     write_videos,
 )
-from studies.reconstruction.score import Judged, judge
+from studies.reconstruction.score import Judged, render_and_score
 from studies.regions.run import current_regions
 from studies.registry.production import require_same_targets, require_trained_on
 from studies.runs import (
@@ -65,9 +65,9 @@ def reconstruct(study: Study, chosen: ModelSet) -> ReconstructionRef:
     if nothing is not None:
         return ReconstructionRef.to_nothing(study.study, nothing)
     plan = planned(study, chosen)
-    folder, fresh = place_run(study.outputs, MANIFEST, plan.fingerprint, "reconstruction")
+    folder, fresh = place_run(study.outputs, MANIFEST, plan.fingerprint, "reconstruction", plan.inputs)
     if not fresh:
-        judged = judge(study, Store(study.store), chosen, plan.origin.subject)
+        judged = render_and_score(study, Store(study.store), chosen, plan.origin.subject)
         more = {} if study.evaluation.folds is None else _cross_validation(chosen)
         _write(folder, chosen, plan, judged, study.clips.fps, more)
     publish_latest(folder)
@@ -80,8 +80,10 @@ class Planned:
     """The inputs, settings and code of a reconstruction that is not made yet."""
 
     origin: MadeFrom
+    inputs: dict[str, Any]
+    """What the fingerprint is of, JSON-able."""
     record: dict[str, Any]
-    """All of it, JSON-able."""
+    """The inputs, the fingerprint, the study, and what each video says of itself."""
     regions: Path | None
     """The folder of the decoding from each ROI that the gallery shows, where there is one."""
 
@@ -121,7 +123,8 @@ def planned(study: Study, chosen: ModelSet) -> Planned:
         "page": page_digest(),
     }
     shared = {"made_from": origin.model_dump(mode="json"), "config": portable(study)}
-    return Planned(origin, {**fingerprinted, **shared, "fingerprint": digest_json(fingerprinted)}, regions)
+    record = {**fingerprinted, **shared, "fingerprint": digest_json(fingerprinted)}
+    return Planned(origin, fingerprinted, record, regions)
 
 
 def _write(folder: Path, chosen: ModelSet, plan: Planned, judged: Judged, fps: float, more: dict[str, Any]) -> None:

@@ -60,7 +60,7 @@ class Judged:
     training_captions: Mapping[str, str]
 
 
-def judge(study: Study, store: Store, chosen: ModelSet, subject: str) -> Judged:
+def render_and_score(study: Study, store: Store, chosen: ModelSet, subject: str) -> Judged:
     """Render and score every row of a subject's test stimuli; nothing is written."""
     encoder, regressors = fetch(chosen)
     training = stimuli_trained_on(store, regressors["z"].subjects, study.training.stimuli, study.seed)

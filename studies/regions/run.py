@@ -71,7 +71,8 @@ def decode_regions(study: Study, *, require: bool = True) -> RegionsRef:
     if nothing is not None:
         return RegionsRef.to_nothing(study.study, nothing)
     record = regions_made_from(study, store, subjects)
-    folder, fresh = place_run(study.outputs / REGIONS, REGIONS_RECORD, record["fingerprint"], "regions")
+    inputs = {name: value for name, value in record.items() if name != "fingerprint"}
+    folder, fresh = place_run(study.outputs / REGIONS, REGIONS_RECORD, record["fingerprint"], "regions", inputs)
     if not fresh:
         training, route = study.training, ridge_route(study.training.routes)
         data = read_training_data(

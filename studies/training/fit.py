@@ -163,10 +163,10 @@ def fit(study: Study) -> TrainingRef:
     store = Store(study.store)
     record = training_made_from(study, store, stored_subjects(store, study.source.named_subjects))
     runs = study.outputs / TRAINING
-    folder, fresh = place_run(runs, RECORD, record["fingerprint"], "training")
+    sources = {name: record[name] for name in ("stores", "settings", "code")}
+    folder, fresh = place_run(runs, RECORD, record["fingerprint"], "training", sources)
     unfinished = runs / f"{UNFINISHED}{record['fingerprint'][:12]}"
     if not fresh:
-        sources = {name: record[name] for name in ("stores", "settings", "code")}
         context = Context(study.seed, checkpoints=Checkpoints(unfinished, made_from=sources), scratch=runs)
         with _destination(folder, unfinished.with_name(f"{unfinished.name}.staging")) as building:
             record["digests"] = _fit_into(study, store, record["subjects"], building, folder.name, context)

@@ -45,6 +45,12 @@ def test_an_unknown_kind_of_file_is_refused(known: Known, tmp_path: Path) -> Non
         read(known, tmp_path / "new.csv")
 
 
+def test_values_on_a_surface_are_refused_by_name(known: Known, tmp_path: Path) -> None:
+    (tmp_path / "new.dscalar.nii").write_bytes(b"")
+    with pytest.raises(SourceError, match=r"a CIFTI file, which is not read; save its values as \.npy"):
+        read(known, tmp_path / "new.dscalar.nii")
+
+
 def test_arrays_of_anything_but_numbers_are_refused(known: Known, tmp_path: Path) -> None:
     file = tmp_path / "new.npy"
     for content in (np.array([{}, 1], object), np.array([[None]], object)):

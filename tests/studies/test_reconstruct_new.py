@@ -28,7 +28,9 @@ def test_trials(arrays_folder: Path, tmp_path: Path) -> Path:
     return folder / "new.npy"
 
 
-def test_a_file_gives_the_videos_that_the_store_gives(looped: Looped, test_trials: Path) -> None:
+def test_a_file_gives_the_videos_that_the_store_gives(
+    looped: Looped, test_trials: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chosen, stored = resolve_production(looped.study), looped.folder
     made = reconstruct_file(looped.study, NewFile(path=test_trials), chosen)
     assert sorted(made.names) == [f"s{index:03d}" for index in range(40, 48)]
@@ -47,7 +49,12 @@ def test_a_file_gives_the_videos_that_the_store_gives(looped: Looped, test_trial
     assert manifest["made_from"]["models"]["versions"] == chosen.versions
     again = reproduce(made.folder / "videos" / "s041.mp4")
     assert (again.identical, again.difference) == (True, "")
-    assert reconstruct_file(looped.study, NewFile(path=test_trials), chosen).folder == made.folder, "found as it was"
+    with monkeypatch.context() as patched:
+        patched.setattr("studies.reconstruction.new.renderer_of", None)  # what is up to date is not rendered again
+        repeated = reconstruct_file(looped.study, NewFile(path=test_trials), chosen)
+    assert (repeated.folder, repeated.reference.fresh) == (made.folder, True)
+    assert repeated.captions == made.captions
+    assert np.array_equal(repeated.clips, made.clips)
 
 
 def test_trials_without_a_table_are_videos_of_their_own(looped: Looped, test_trials: Path) -> None:

@@ -34,7 +34,7 @@ def reconstruct(
     from brain2video.cli.launch import launch
 
     chosen = [*(study.overrides or []), *([f"reconstruction.subject={subject}"] if subject else [])]
-    StudyOptions(study.config, chosen).load()
+    StudyOptions(study.config, chosen).load()  # a mistake ends here, before ZenML starts
     if responses is None:
         show_reconstruction_run(launch("reconstruction", study.config, chosen, run=run).reconstruction)
         return

@@ -91,7 +91,9 @@ class Layout:
         folders = sorted([self.images / subject / "func", *(self.images / subject).glob("ses-*/func")])
         images = [path for folder in folders for path in folder.glob("*_bold.nii*") if is_nifti(path)]
         if not images:
-            raise SourceMissing(f"{self.images / subject}: no BOLD run; expected func/{subject}_task-…_bold.nii.gz")
+            others = [path for folder in folders for path in sorted(folder.glob("*.nii")) if is_cifti(path)]
+            found = f"found {others[0].name}, a CIFTI file, which is not read" if others else "no BOLD run"
+            raise SourceMissing(f"{self.images / subject}: {found}; expected func/{subject}_task-…_bold.nii.gz")
         named = {path: entities_of(path) for path in images}
         for entity, labels in self.wanted.items():
             named = _chosen(named, entity, labels, self.images / subject)
@@ -148,6 +150,11 @@ def inherited(root: Path, folder: Path, ending: str, entities: dict[str, str]) -
 def is_nifti(path: Path) -> bool:
     """Return whether a name is that of a NIfTI file; CIFTI's ``.dtseries.nii`` is another format."""
     return path.name.split(".")[1:] in (["nii"], ["nii", "gz"])
+
+
+def is_cifti(path: Path) -> bool:
+    """Return whether a name is that of a CIFTI-2 file, such as ``x.dtseries.nii``, whose values lie on a surface."""
+    return re.search(r"\.[dp](conn|label|scalar|series|tseries|pconn)\.nii$", path.name.lower()) is not None
 
 
 def natural(text: str) -> list[str | int]:

@@ -312,6 +312,11 @@ FILES = [
     fault(
         "no runs", lambda root: shutil.rmtree(root / "sub-01/func"), "sub-01: no BOLD run; expected func/sub-01_task-"
     ),
+    fault(
+        "runs on a surface",
+        renamed("_bold.nii.gz", "_bold.dtseries.nii"),
+        "found sub-01_task-movie_run-1_bold.dtseries.nii, a CIFTI file, which is not read; expected func/sub-01_task-",
+    ),
     fault("no runs of the task", renamed("movie", "film"), "sub-01: no BOLD run with task-movie; known: film"),
     fault("run", renamed("run-2", "run-two"), "sub-01_task-movie_run-two_bold.nii.gz: run 'two' is no number"),
     fault("name", renamed("run-2", "run2"), "'run2' is no BIDS entity; expected names such as"),
