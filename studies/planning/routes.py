@@ -125,7 +125,8 @@ def _in_training(
         traced.append(of_perceptron(regressor, dict.fromkeys(names, _features(route, largest)), heads, held))
         own += len(components) * traced[-1].weights
     most = max(traced, key=lambda footprint: footprint.kept + footprint.working, default=Footprint(0, 0))
-    return own, most.kept, most.working
+    beside = max(0, own - most.weights)  # networks of the route that were trained before the largest one
+    return own, most.kept + beside, most.working
 
 
 def _of_subject(

@@ -1,4 +1,4 @@
-"""`configs/bold_moments.yaml` from end to end, at true clip size: the published classes and layouts, scaled down.
+"""`configs/bold_moments.yaml` from end to end: the published classes and layouts, scaled down; at true clip size too.
 
 Names and sizes of the weights are all that differs from the real run, and how many clips and voxels there are.
 """
@@ -110,8 +110,18 @@ def save_judges(weights: Path) -> None:
     VideoMAEImageProcessorPil().save_pretrained(videomae)
 
 
+TRUE_SIZE, SMALL_SIZE = (24, 320, 576), (6, 64, 96)
+"""Frames, height and width: the study's own, and one that takes seconds."""
+
+
+@pytest.fixture(params=[SMALL_SIZE, pytest.param(TRUE_SIZE, marks=pytest.mark.full)], ids=["small", "true size"])
+def size(request: pytest.FixtureRequest) -> tuple[int, int, int]:
+    """Of the clips."""
+    return tuple(request.param)
+
+
 @pytest.fixture
-def study(home: Path) -> Study:
+def study(home: Path, size: tuple[int, int, int]) -> Study:
     """The study of the YAML, with weights where `brain2video download weights` puts them, and a small dataset."""
     torch.manual_seed(0)
     weights = home / DOWNLOADED
@@ -122,18 +132,22 @@ def study(home: Path) -> Study:
     counts: dict[str, Any] = {"train": 6, "test": 2, "train_repeats": 1, "test_repeats": 2}
     quick = "{ridge: {}, mlp: {regressor: {kind: mlp, hidden: 8, steps: 4}}}"  # a head of components at the true size
     smaller = [f"source.counts={counts}", f"training.routes={quick}", "training.selection.validation=0.34"]
+    if size != TRUE_SIZE:
+        sizes = [f"{name}={value}" for name, value in zip(("frames", "height", "width"), size, strict=True)]
+        smaller += [f"{of}.{setting}" for of in ("clips", "targets.latents") for setting in sizes]
+        smaller += ["targets.blip.frames=6", "targets.clip.frames=6", "targets.pixels.frames=6"]
     loaded = load_study(CONFIG, [*smaller, "generator.dtype=float32", "generator.steps=2"])
     simulate(DATA, home / loaded.source.path)
     return loaded
 
 
-def test_the_study_runs_from_recordings_to_videos(study: Study, home: Path) -> None:
+def test_the_study_runs_from_recordings_to_videos(study: Study, home: Path, size: tuple[int, int, int]) -> None:
     made = loop(study)
     store = Store(study.store)
     shapes = {name: store.target(name).values("train")[0].shape[1:] for name in study.targets}
-    assert shapes["latents"] == (24, 4, 40, 72)
-    assert shapes["latents"][0] * 4 * 40 * 72 == 276_480
-    assert shapes["blip"] == (226, 16)
+    frames, height, width = size
+    assert shapes["latents"] == (frames, 4, height // 8, width // 8)
+    assert shapes["blip"] == (226, 16)  # patches of 240 pixels, whatever the clips
     assert shapes["clip"] == (12,)
     folder = home / made.folder
     assert set(read_json(folder / "metrics.json")["rows"]) == set(ROWS)
@@ -146,8 +160,8 @@ def test_the_study_runs_from_recordings_to_videos(study: Study, home: Path) -> N
     manifest = read_json(folder / "manifest.json")
     assert manifest["captioner"]["beams"] == 4
     video = next((folder / "videos").iterdir())
-    size = ClipConfig(frames=24, height=320, width=576, window_s=3.0)
-    assert read_clip(video, size).shape == (24, 320, 576, 3)
+    as_made = ClipConfig(frames=frames, height=height, width=width, window_s=3.0)
+    assert read_clip(video, as_made).shape == (frames, height, width, 3)
 
 
 def test_the_weights_it_names_are_those_that_are_downloaded(home: Path) -> None:
