@@ -109,6 +109,7 @@ def test_no_step_works_where_a_comment_or_the_text_of_an_exception_is_all_that_c
         assert name in said, "what was checked is shown"
 
 
+@pytest.mark.full
 def test_an_edited_library_file_runs_what_depends_on_it(copied: Path, again: Again) -> None:
     append(copied / "feature_store" / "sources" / "arrays.py", "\nUNUSED = 1\n")
     readers = {"responses:sub-01", "responses:sub-02", "targets:pixels", "reconstruct_videos"}

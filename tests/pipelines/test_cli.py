@@ -126,6 +126,13 @@ def test_a_server_that_is_configured_already_is_not_served_again(here: Here, mon
         serve(5000)
 
 
+@pytest.fixture
+def study_run(here: Here, cli_home: Path) -> None:
+    """The small study, run at least once."""
+    if not (cli_home / "outputs" / "small" / "latest").exists():
+        assert here("run", "-c", "configs/small.yaml").code == 0
+
+
 def test_a_study_runs_from_end_to_end_through_zenml(run: Run, cli_home: Path) -> None:
     done = run("brain2video", "run", "-c", "configs/small.yaml")
     assert done.returncode == 0, done.stderr
@@ -138,8 +145,8 @@ def test_a_study_runs_from_end_to_end_through_zenml(run: Run, cli_home: Path) ->
     assert not outside, f"a run writes only inside its home, found {outside}"
 
 
+@pytest.mark.usefixtures("study_run")
 def test_zenmls_own_way_runs_the_same_pipeline(run: Run, here: Here, cli_home: Path) -> None:
-    here("run", "-c", "configs/small.yaml")
     file = cli_home / "run.yaml"
     file.write_text("parameters:\n  study: configs/small.yaml\n  overrides: [seed=5]\n")
     done = run("zenml", "pipeline", "run", "pipelines.training.training", "-c", str(file))
@@ -155,8 +162,8 @@ def in_production() -> dict[str, int]:
     return {part: int(version.version) for part, version in found.items() if version is not None}
 
 
+@pytest.mark.usefixtures("study_run")
 def test_a_candidate_is_looked_at_promoted_and_taken_back(here: Here, cli_home: Path) -> None:
-    here("run", "-c", "configs/small.yaml")
     assert here("promote", "-c", "configs/small.yaml", "--version", "encoder=1", "--force").code == 0
     blind = ["--set", "training.routes={blind: {regressor: {kind: ridge, alphas: [1.0e+9]}}}"]
     done = here("train", "-c", "configs/small.yaml", *blind, "--promote")
@@ -175,8 +182,8 @@ def test_a_candidate_is_looked_at_promoted_and_taken_back(here: Here, cli_home: 
     assert "rolled back" in " ".join(back.stdout.split())
 
 
+@pytest.mark.usefixtures("study_run")
 def test_a_file_of_responses_becomes_videos_that_explain_themselves(here: Here, cli_home: Path) -> None:
-    here("run", "-c", "configs/small.yaml")
     np.save(cli_home / "new.npy", np.load(cli_home / "recordings" / "sub-01" / "responses.npy")[:3])
     done = here("reconstruct", "-c", "configs/small.yaml", "--responses", "new.npy", "--subject", "sub-01")
     assert done.code == 0, done.stderr
@@ -191,9 +198,9 @@ def test_a_file_of_responses_becomes_videos_that_explain_themselves(here: Here, 
     assert "identical outputs/small/reproduced/trial-0002.mp4" in again.stdout
 
 
+@pytest.mark.usefixtures("study_run")
 @pytest.mark.parametrize("command", ["responses", "targets", "train", "promote --force", "reconstruct"])
 def test_each_pipeline_has_its_command(here: Here, command: str) -> None:
-    here("run", "-c", "configs/small.yaml")
     done = here(*command.split(), "-c", "configs/small.yaml")
     assert done.code == 0, done.stderr
     assert "small" in done.stdout

@@ -91,7 +91,13 @@ def test_a_whole_run_ends_before_training_and_names_who_failed(here: Here, cli_h
     assert not (cli_home / "outputs" / "five-whole" / "training").exists(), "four subjects are another study"
 
 
-@pytest.mark.parametrize("how", [[], ["--executor", "processes", "--workers", "1"]], ids=["here", "processes"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param([], id="here", marks=pytest.mark.full),
+        pytest.param(["--executor", "processes", "--workers", "1"], id="processes"),
+    ],
+)
 def test_ctrl_c_ends_a_mapped_step_in_the_middle(how: list[str], cli_home: Path, environment: dict[str, str]) -> None:
     source = cli_home / "long-recordings"
     if not source.is_dir():

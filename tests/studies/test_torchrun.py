@@ -194,6 +194,7 @@ def test_a_killed_process_ends_all_with_one_line_and_the_next_run_goes_on_to_the
         assert alone["curves"][stage]["losses"] == pytest.approx(history["losses"], abs=1e-4), stage
 
 
+@pytest.mark.full
 def test_processes_end_when_their_launcher_is_killed(study: Study, config: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     command = [sys.executable, str(WORKER), str(config), TWO.model_dump_json()]

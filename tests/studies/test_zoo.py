@@ -151,6 +151,7 @@ def test_the_shipped_judge_reads_real_clips() -> None:
     assert min(accuracy.values()) >= 0.96, accuracy  # .97 and more on the clips of the card
 
 
+@pytest.mark.full
 def test_the_shipped_models_hold_what_they_promise() -> None:
     """Half a minute of the real thing: shape and motion survive captions, generation and the way there and back."""
     config = load_small_world(CONFIG)
