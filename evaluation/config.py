@@ -37,3 +37,6 @@ class EvaluationConfig(Config):
     """Shuffled orders that the shuffled-brain control is averaged over."""
     frame_permutations: int = Field(default=4, ge=1)
     """The same for metrics that compare frames, which take longest."""
+    allow_dense_time: bool = False
+    """Whether a study is trained and scored although its test trials are dense in time: among training trials of the
+    same run or movie, in an order that is not random (see `evaluation.diagnoses.time`). Reports then say so."""

@@ -1,20 +1,21 @@
 """Bring your own data: a folder of numpy arrays and CSV tables.
 
-The folder holds `stimuli.csv` (stimulus_id, split, file, caption; file and caption may be empty; group is optional),
-`stimuli/` with the files it names, and per subject a folder with `responses.npy` (trial × voxel), `trials.csv`
-(stimulus_id, repetition, session?, run?) and optionally `voxels.csv` (roi, …) and `unlabelled.npy` (row × voxel:
+The folder holds `stimuli.csv` (stimulus_id, split, file, caption; file and caption may be empty; group is optional, and
+so are segment, start_s and duration_s, the place of a clip in its movie), `stimuli/` with the files it names, and per
+subject a folder with `responses.npy` (trial × voxel), `trials.csv` (stimulus_id, repetition, session?, run?, onset_s?,
+duration_s?) and optionally `voxels.csv` (roi, …) and `unlabelled.npy` (row × voxel:
 responses to no stimulus, such as rest). `targets/NAME.npy` holds embeddings made elsewhere, rows in the order of
 `stimuli.csv`.
 """
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from core.clips import Clip, ClipConfig, read_clip
 from core.config import Config, nearest
@@ -32,11 +33,15 @@ from feature_store.sources.base import (
     read_csv,
     whole_numbers,
 )
+from feature_store.sources.splits import OF_TIME, SplitConfig, in_test, kept_trials, split_of_stimuli
+from feature_store.times import PLACE
 
 MEASURES = ("ncsnr_train_published", "ncsnr_test_published", "x", "y", "z")
 """Columns of `voxels.csv` that hold numbers, some of which may be missing."""
 INDICES = ("i", "j", "k")
 """Columns of `voxels.csv` that hold indices into a volume."""
+SECONDS = ("onset_s", "start_s", "duration_s")
+"""Columns of `trials.csv` and `stimuli.csv` that hold seconds, some of which may be missing."""
 UNLABELLED = "unlabelled.npy"
 """Responses to no stimulus, where a subject has any."""
 
@@ -47,6 +52,16 @@ class ArraysConfig(Config):
     kind: Literal["arrays"] = "arrays"
     path: str
     subjects: list[str] | None = Field(None, min_length=1)
+    split: SplitConfig | None = None
+    """How stimuli are dealt into training and test; by default the column ``split`` of `stimuli.csv` says it."""
+
+    @model_validator(mode="after")
+    def _knows_no_tasks(self) -> Self:
+        if self.split is not None and self.split.by == "task":
+            raise ValueError(
+                "split: the source 'arrays' knows no tasks; split by stimulus, column, run, segment or block"
+            )
+        return self
 
     @property
     def named_subjects(self) -> list[str] | None:
@@ -55,15 +70,16 @@ class ArraysConfig(Config):
 
     def build(self, root: Path) -> "Arrays":
         """Return the source; a relative path starts at `root`."""
-        return Arrays(root / self.path, self.subjects)
+        return Arrays(root / self.path, self.subjects, self.split)
 
 
 class Arrays:
     """A folder of numpy arrays and CSV tables; see the module's description."""
 
-    def __init__(self, path: Path, subjects: list[str] | None = None) -> None:
+    def __init__(self, path: Path, subjects: list[str] | None = None, split: SplitConfig | None = None) -> None:
         self.path = path
         self._wanted = subjects
+        self._split = split
 
     @property
     def subjects(self) -> list[str]:
@@ -87,23 +103,50 @@ class Arrays:
         if not self.path.is_dir():
             raise SourceMissing(f"{self.path}: no such folder; set source.path to the folder with stimuli.csv")
         where = self.path / "stimuli.csv"
-        table = _read_named(where, "split")
+        table = _with_seconds(_read_named(where, *([] if self._split else ["split"])), where)
+        if self._split is not None:
+            table["split"] = self._splits(table, self._split, where)
         check_stimuli(table, where)
         captions = table["caption"] if "caption" in table else [""] * len(table)
         table["caption"] = pd.Series([[text] if text else [] for text in captions], dtype=object)
         table = table.assign(file=table.get("file", ""))
         for name in table["file"]:
             check_inside(name, "file", "stimuli", where)
-        return table[[name for name in ("stimulus", "split", "caption", "group", "file") if name in table]]
+        return table[[name for name in ("stimulus", "split", "caption", "group", *PLACE, "file") if name in table]]
+
+    def _splits(self, stimuli: pd.DataFrame, split: SplitConfig, where: Path) -> list[str]:
+        """Return the split of every stimulus, as `source.split` says it."""
+        names = list(stimuli["stimulus"])
+        if split.by in OF_TIME:
+            trials = pd.concat([self._trials(subject) for subject in self.subjects], ignore_index=True)
+            trials = trials.drop(columns=[name for name in ("segment", "start_s") if name in trials])
+            known = [name for name in ("segment", "start_s") if name in stimuli]
+            trials = trials.merge(stimuli[["stimulus", *known]], on="stimulus", how="left") if known else trials
+            out = in_test(split, trials, where.parent)
+            dealt = split_of_stimuli(names, list(trials["stimulus"]), out, split.by, where.parent)
+            return [dealt[name] for name in names]
+        column = split.column or "stimulus"
+        if column not in stimuli:
+            raise SourceError(f"{where}: lacks the column '{column}'{nearest(column, list(map(str, stimuli)))}")
+        for name in split.test:
+            if name not in set(stimuli[column]):
+                known = sorted(set(map(str, stimuli[column])))
+                raise SourceError(f"{where}: source.split.test names '{name}', not in {column}{nearest(name, known)}")
+        return ["test" if name in split.test else "train" for name in stimuli[column]]
+
+    def _trials(self, subject: str) -> pd.DataFrame:
+        where = self.path / subject / "trials.csv"
+        trials = _with_seconds(_read_named(where, "repetition"), where)
+        check_kept(trials, where)
+        trials["repetition"] = whole_numbers(trials["repetition"], where)
+        return trials
 
     def responses(self, subject: str) -> Recording:
         """Return one subject's responses, memory-mapped."""
         folder = self.path / subject
         values = _load(folder / "responses.npy")
         where = folder / "trials.csv"
-        trials = _read_named(where, "repetition")
-        check_kept(trials, where)
-        trials["repetition"] = whole_numbers(trials["repetition"], where)
+        trials = self._trials(subject)
         if values.ndim not in (2, 3) or len(trials) != len(values):
             raise SourceError(
                 f"{folder}: responses.npy has the shape {values.shape} and trials.csv {len(trials)} rows; "
@@ -118,21 +161,32 @@ class Arrays:
         check_trials(trials, stimuli, where)
         split_of = dict(zip(stimuli["stimulus"], stimuli["split"], strict=True))
         splits = trials["stimulus"].map(split_of)
-        rows: dict[Split, Rows] = {s: SelectedRows(values, np.flatnonzero(splits == s)) for s in SPLITS}
-        tables: dict[Split, pd.DataFrame] = {s: trials[splits == s].reset_index(drop=True) for s in SPLITS}
+        of_split: dict[Split, NDArray[np.int64]] = {s: np.flatnonzero(splits == s) for s in SPLITS}
+        shown: dict[Split, pd.DataFrame] = {s: trials.iloc[chosen] for s, chosen in of_split.items()}
+        kept, purged = kept_trials(shown, stimuli, self._split.purge_s if self._split else 0.0, subject, where)
+        of_split["train"] = of_split["train"][kept]
+        rows: dict[Split, Rows] = {s: SelectedRows(values, chosen) for s, chosen in of_split.items()}
+        tables = {s: trials.iloc[chosen].reset_index(drop=True) for s, chosen in of_split.items()}
         voxels = self._voxels(folder, values.shape[-1])
-        return Recording(subject, rows, tables, voxels, unlabelled=_unlabelled(folder, values.shape))
+        return Recording(subject, rows, tables, voxels, purged, unlabelled=_unlabelled(folder, values.shape))
 
     def response_files(self, subject: str) -> list[Path]:
         """Return the files of one subject, and the stimulus table."""
         folder = self.path / subject
         files = [folder / name for name in ("responses.npy", "trials.csv", "voxels.csv", UNLABELLED)]
+        files += [file for file in self._split_files() if file not in files]
         return [file for file in [*files, self.path / "stimuli.csv"] if file.is_file()]
+
+    def _split_files(self) -> list[Path]:
+        """Return the tables of trials that decide on the split, where time does."""
+        by_time = self._split is not None and self._split.by in OF_TIME
+        return [self.path / subject / "trials.csv" for subject in self.subjects] if by_time else []
 
     def stimulus_files(self) -> list[Path]:
         """Return the stimulus table, the clips and the embeddings made elsewhere."""
         named = [self.path / "stimuli" / name for name in self.stimuli()["file"] if name]
-        return [self.path / "stimuli.csv", *named, *sorted((self.path / "targets").glob("*.npy"))]
+        tables = [self.path / "stimuli.csv", *self._split_files()]
+        return [*tables, *named, *sorted((self.path / "targets").glob("*.npy"))]
 
     def clip(self, stimulus: str, config: ClipConfig) -> Clip | None:
         """Return a stimulus's clip, or None where `stimuli.csv` names no file."""
@@ -207,9 +261,14 @@ def _load(file: Path) -> NDArray[Any]:
     return values
 
 
-def _read_named(where: Path, column: str) -> pd.DataFrame:
-    """Read a table of `stimulus_id` and another column; the first is called stimulus from here on."""
-    table = read_csv(where, ["stimulus_id", column])
+def _with_seconds(table: pd.DataFrame, where: Path) -> pd.DataFrame:
+    """Return a table whose columns of seconds are numbers, NaN where one is missing."""
+    return table.assign(**{name: numbers_or_nan(table[name], where) for name in SECONDS if name in table})
+
+
+def _read_named(where: Path, *columns: str) -> pd.DataFrame:
+    """Read a table of `stimulus_id` and other columns; the first is called stimulus from here on."""
+    table = read_csv(where, ["stimulus_id", *columns])
     if "stimulus" in table:
         raise SourceError(f"{where}: has both stimulus and stimulus_id; keep one, under the name stimulus_id")
     return table.rename(columns={"stimulus_id": "stimulus"})

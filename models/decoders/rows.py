@@ -1,12 +1,14 @@
 """What encoders and regressors are fitted on, subject by subject, in memory or as views of files."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
+
+from core.times import FOLD_S, ROUNDING_S, Times
 
 Array = NDArray[Any]
 BLOCK_BYTES = 64 * 2**20
@@ -41,6 +43,8 @@ class BrainRows:
     rois : the ROI of each voxel, or none where the dataset has no regions
     unlabelled : (row, voxel) or (row, time, voxel), recordings without a stimulus; None where there are none
     align : by target, (trial, width): what the contrastive stage aligns each trial with
+    times : when each trial was shown, where stimuli are ordered in time: each was shown once, or has a place in a
+        movie. What is held out are then blocks of time, without their neighbours; None where stimuli have no order
     """
 
     responses: Rows
@@ -48,6 +52,7 @@ class BrainRows:
     rois: list[str] = field(default_factory=list)
     unlabelled: Rows | None = None
     align: dict[str, Array] = field(default_factory=dict)
+    times: Times | None = None
 
 
 def in_memory(rows: BrainRows) -> BrainRows:
@@ -92,16 +97,128 @@ def columns_of(rows: Rows, columns: slice) -> Array:
     return np.asarray(rows.narrow(columns)[:])  # type: ignore[attr-defined]
 
 
-def split_stimuli(stimuli: list[str], share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+def split_stimuli(
+    stimuli: list[str], share: float, rng: np.random.Generator, times: Times | None = None
+) -> NDArray[np.bool_]:
     """Return which rows are held out: those of a share of the stimuli, at least one, never a trial without its others.
+
+    Where rows have times, whole blocks of time are held out (see `fold_blocks`); what may be trained on then is
+    `not_near`.
 
     Returns
     -------
     (row,) bool
     """
     names = sorted(set(stimuli))
-    held = {names[index] for index in rng.permutation(len(names))[: max(1, round(share * len(names)))]}
+    if times is None or len(names) < 2:
+        held = {names[index] for index in rng.permutation(len(names))[: max(1, round(share * len(names)))]}
+        return np.array([name in held for name in stimuli])
+    blocks = fold_blocks(times, max(2, round(1 / share)))
+    count = int(blocks.max()) + 1
+    if count < 2:
+        return split_stimuli(stimuli, share, rng)
+    chosen = rng.permutation(count)[: min(count - 1, max(1, round(share * count)))]
+    held = {name for name, block in zip(stimuli, blocks, strict=True) if block in chosen}
     return np.array([name in held for name in stimuli])
+
+
+BLOCK_PURGES = 4
+"""How many times as long as what is purged on either side a block is, so that more is held out than is purged."""
+
+SHORTER = 0.8
+
+
+def fold_blocks(times: Times, at_least: int) -> NDArray[np.int64]:
+    """Return a number for the block of time that each row lies in, (row,).
+
+    Blocks last about a minute (`core.times.FOLD_S`), more where rows depend on each other for longer (`BLOCK_PURGES`
+    times `Times.purge_s`), and less where there would be fewer than so many of them; at last a block is one start.
+    """
+    length_s, starts = (
+        max(FOLD_S, BLOCK_PURGES * times.purge_s),
+        len(set(zip(times.segment, times.start_s, strict=True))),
+    )
+    blocks = times.blocks(length_s)
+    while int(blocks.max()) + 1 < min(at_least, starts) and length_s > ROUNDING_S:
+        length_s *= SHORTER
+        blocks = times.blocks(length_s)
+    return blocks
+
+
+def not_near(held: NDArray[np.bool_], times: Times | None) -> NDArray[np.bool_]:
+    """Return which rows may be trained on: those not held out and, where they have times, not too near to one that is.
+
+    Where all of them are too near, as in a recording of less than a minute, none is purged.
+    """
+    rest = ~held
+    if times is None:
+        return rest
+    kept = rest & ~times.near(times.take(held), times.purge_s)
+    return kept if kept.any() else rest
+
+
+def deal_folds(count: int, folds: int, rng: np.random.Generator, times: Times | None = None) -> NDArray[np.int64]:
+    """Return the fold of each of so many stimuli, (stimulus,), dealt at random; by blocks where they have times."""
+    fold_of = np.empty(count, np.int64)
+    if times is None:
+        fold_of[rng.permutation(count)] = np.arange(count) % folds
+        return fold_of
+    blocks = fold_blocks(times, folds)
+    of_block = np.empty(int(blocks.max()) + 1, np.int64)
+    of_block[rng.permutation(len(of_block))] = np.arange(len(of_block)) % folds
+    return np.asarray(of_block[blocks])
+
+
+class LeftOut(Sequence[str]):
+    """What is left out together when penalties are chosen: a label for each row, and for each label what goes with it.
+
+    Ridge leaves out the rows of one label at a time, and scores its predictions for them. A sequence of stimuli is the
+    simple case; blocks of time also leave out the rows near them, which are not scored.
+
+    Attributes
+    ----------
+    labels : one a row
+    beside : by label, the positions of other rows that are left out with it
+    """
+
+    def __init__(self, labels: Sequence[str], beside: dict[str, NDArray[np.int64]]) -> None:
+        self.labels, self.beside = list(labels), beside
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @overload
+    def __getitem__(self, row: int, /) -> str: ...
+    @overload
+    def __getitem__(self, row: slice, /) -> list[str]: ...
+    def __getitem__(self, row: int | slice, /) -> str | list[str]:
+        """Return the label of a row, or of some."""
+        return self.labels[row]
+
+
+MIN_BLOCKS = 5
+"""Blocks of time that penalties are chosen over at least, made shorter than a minute for it."""
+
+
+def leave_out(stimuli: list[str], times: Times | None) -> Sequence[str]:
+    """Return what is left out together: each stimulus, or where rows have times each block with its neighbours.
+
+    Neighbours are rows within `Times.purge_s` of a row of the block. Where that would leave some block less
+    than half of the rows to be predicted from, neighbours stay; where there are fewer than three blocks, stimuli are
+    left out.
+    """
+    if times is None:
+        return stimuli
+    blocks = fold_blocks(times, MIN_BLOCKS)
+    if int(blocks.max()) < 2:
+        return stimuli
+    beside, fewest = {}, len(stimuli)
+    for block in np.unique(blocks):
+        held = blocks == block
+        near = ~held & times.near(times.take(held), times.purge_s)
+        beside[str(block)] = np.flatnonzero(near)
+        fewest = min(fewest, len(stimuli) - int(held.sum()) - int(near.sum()))
+    return LeftOut([str(block) for block in blocks], beside if 2 * fewest >= len(stimuli) else {})
 
 
 @dataclass(frozen=True)
@@ -113,12 +230,19 @@ class RegressorRows:
     make_features, make_targets : return features and targets
     stimuli : the stimulus of each row
     shape : of one row's targets
+    times : when each row was shown, where stimuli are ordered in time; see `BrainRows`
     """
 
     make_features: Callable[[], Array]
     make_targets: Callable[[], Array]
     stimuli: list[str]
     shape: tuple[int, ...]
+    times: Times | None = None
+
+    @property
+    def left_out(self) -> Sequence[str]:
+        """What is left out together when penalties are chosen; see `leave_out`."""
+        return leave_out(self.stimuli, self.times)
 
     @property
     def features(self) -> Array:

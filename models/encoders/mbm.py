@@ -79,7 +79,7 @@ class Mbm:
             parts = [made.inputs(name, array_of(part)) for part in (one.responses, one.unlabelled) if part is not None]
             share = (config.pretraining or config.alignment or LoopConfig()).validation
             rng = rng_for(context.seed, "held out")  # the same stimuli of every subject
-            data[name] = RepeatPairs.of(np.concatenate(parts), one.stimuli, share, rng)
+            data[name] = RepeatPairs.of(np.concatenate(parts), one.stimuli, share, rng, one.times)
         if config.pretraining is not None:
             made.held_out = pretrain(made.brain, config.pretraining, data, context)
         if config.alignment is not None:

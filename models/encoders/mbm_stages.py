@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy, normalize
 
 from core.seeds import rng_for
-from models.decoders.rows import split_stimuli
+from core.times import Times
+from models.decoders.rows import not_near, split_stimuli
 from models.encoders.mbm_network import Aligned, MaskedBrainModel, compiled, draw_visible
 from models.encoders.settings import AlignConfig, PretrainConfig
 from models.training.distributed import all_gather, local_shard, workers
@@ -40,11 +41,19 @@ class RepeatPairs:
     held: Index
 
     @classmethod
-    def of(cls, rows: NDArray[np.float32], stimuli: list[str], share: float, rng: np.random.Generator) -> "RepeatPairs":
-        """Hold out a share of the stimuli; rows without one are trained on."""
-        held = np.zeros(len(rows), dtype=bool)
-        held[: len(stimuli)] = split_stimuli(stimuli, share, rng)
-        return cls(rows, stimuli, np.flatnonzero(~held), np.flatnonzero(held))
+    def of(
+        cls,
+        rows: NDArray[np.float32],
+        stimuli: list[str],
+        share: float,
+        rng: np.random.Generator,
+        times: Times | None = None,
+    ) -> "RepeatPairs":
+        """Hold out a share of the stimuli; rows without one are trained on. `times` are those of labelled rows."""
+        held, kept = np.zeros(len(rows), dtype=bool), np.ones(len(rows), dtype=bool)
+        held[: len(stimuli)] = split_stimuli(stimuli, share, rng, times)
+        kept[: len(stimuli)] = not_near(held[: len(stimuli)], times)
+        return cls(rows, stimuli, np.flatnonzero(kept), np.flatnonzero(held))
 
     @cached_property
     def codes(self) -> Index:

@@ -14,7 +14,8 @@ from torch import nn
 
 from core.errors import ModelError
 from core.seeds import rng_for, seed_for
-from models.decoders.rows import RegressorRows, RowsByRole, flat_targets, split_stimuli
+from core.times import Times
+from models.decoders.rows import RegressorRows, RowsByRole, flat_targets, not_near, split_stimuli
 from models.regressors.basis import Basis
 from models.regressors.settings import MlpConfig, NetworkConfig
 from models.training.distributed import local_shard, workers
@@ -37,12 +38,14 @@ class NetworkInputs:
     wanted : by role, (row, component)
     stimuli : the stimulus of each row
     hints : (row, component) a first guess at what is wanted; None where there is none
+    times : when each row was shown, where stimuli are ordered in time; see `models.decoders.rows.BrainRows`
     """
 
     features: Array
     wanted: dict[str, Array]
     stimuli: list[str]
     hints: Array | None = None
+    times: Times | None = None
 
 
 class Perceptron(nn.Module):  # type: ignore[misc]
@@ -118,7 +121,7 @@ def train_perceptron(
     if len(set(first.stimuli)) < 4:
         raise ModelError(f"{what}: {len(set(first.stimuli))} training stimuli; at least 4 are needed to hold some out")
     held = {
-        name: split_stimuli(rows.stimuli, config.validation, rng_for(context.seed, "held out"))
+        name: split_stimuli(rows.stimuli, config.validation, rng_for(context.seed, "held out"), rows.times)
         for name, rows in data.items()
     }
     with torch.random.fork_rng(devices=[]):
@@ -140,7 +143,7 @@ def train_perceptron(
         return torch.stack(parts).sum()
 
     names = sorted(data)
-    train = {name: np.flatnonzero(~held[name]) for name in names}
+    train = {name: np.flatnonzero(not_near(held[name], data[name].times)) for name in names}
 
     def loss(step: int) -> torch.Tensor:
         rng = rng_for(context.seed, "perceptron", "batches", step)
@@ -212,7 +215,7 @@ class Mlp:
             features = one.features
             scales[subject] = scale_of(features)
             wanted = {role: codes[role][subject] / spread[role] for role in roles}
-            rows[subject] = NetworkInputs(features / scales[subject], wanted, one.stimuli)
+            rows[subject] = NetworkInputs(features / scales[subject], wanted, one.stimuli, times=one.times)
         network, _ = train_perceptron(
             config, rows, f"perceptron for {' and '.join(t for t, _ in roles.values())}", context
         )

@@ -23,6 +23,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from models.decoders.rows import LeftOut
 from models.regressors.basis import blocks
 
 Array = NDArray[Any]
@@ -83,7 +84,7 @@ def penalty_errors(
     rotated : (row, target)
         Centred targets, rotated by the spectrum.
     stimuli : one per row
-        Rows of the same stimulus are left out together.
+        Rows of the same stimulus are left out together; of a `LeftOut`, rows of the same label, with those beside it.
     penalties : absolute values of λ, above 0
     criterion, penalty_per : as in `RidgeConfig`
 
@@ -146,41 +147,63 @@ def left_out_residuals(spectrum: Spectrum, rotated: Array, stimuli: Sequence[str
     """
     shrunk = spectrum.vectors * spectrum.kept(penalty)
     inverses = [
-        (rows, np.linalg.inv(_own_blocks(spectrum, shrunk, rows)).astype(rotated.dtype))
-        for rows in _rows_by_size(stimuli)
+        (rows[:, :scored], rows, np.linalg.inv(_own_blocks(spectrum, shrunk, rows))[:, :scored].astype(rotated.dtype))
+        for rows, scored in _rows_by_size(stimuli)
     ]
     shrunk = shrunk.astype(rotated.dtype)
     residuals = np.empty_like(rotated)
     for part in blocks(rotated.shape[1]):
         fitted = shrunk @ rotated[:, part]
-        for rows, inverse in inverses:
-            residuals[rows, part] = inverse @ fitted[rows]
+        for scored_rows, rows, inverse in inverses:
+            residuals[scored_rows, part] = inverse @ fitted[rows]
     return residuals
 
 
-def _left_out_error(spectrum: Spectrum, outer: Array, groups: list[Array], penalty: float) -> float:
+def _left_out_error(spectrum: Spectrum, outer: Array, groups: "list[tuple[Array, int]]", penalty: float) -> float:
     shrunk = spectrum.vectors * spectrum.kept(penalty)
     half = shrunk @ outer
     total = 0.0
-    for rows in groups:
-        squared = np.einsum("gik,gjk->gij", half[rows], shrunk[rows])
-        inverse = np.linalg.inv(_own_blocks(spectrum, shrunk, rows))
-        total += float(np.einsum("gij,gjk,gik->", inverse, squared, inverse))
+    for rows, scored in groups:
+        squared = _products(half[rows], shrunk[rows])
+        inverse = np.linalg.inv(_own_blocks(spectrum, shrunk, rows))[:, :scored]
+        if rows.shape[1] < FEW:
+            total += float(np.einsum("gij,gjk,gik->", inverse, squared, inverse))
+        else:
+            total += float(np.einsum("gik,gik->", inverse @ squared, inverse))
     return total
 
 
 def _own_blocks(spectrum: Spectrum, shrunk: Array, rows: Array) -> Array:
     """Return each stimulus's block of A, (stimulus, row, row)."""
-    return np.asarray(np.einsum("gik,gjk->gij", shrunk[rows], spectrum.vectors[rows]) - 1 / len(shrunk))
+    return np.asarray(_products(shrunk[rows], spectrum.vectors[rows]) - 1 / len(shrunk))
 
 
-def _rows_by_size(stimuli: Sequence[str]) -> list[Array]:
-    """Return the rows of each stimulus, stacked as (stimulus, row) for stimuli with equally many rows."""
+FEW = 16
+"""Rows that are left out together, from which on products are left to BLAS, which a block of time needs."""
+
+
+def _products(left: Array, right: Array) -> Array:
+    """Return the products of every group's rows, (group, row, row), of (group, row, k) each."""
+    if left.shape[1] < FEW:
+        return np.asarray(np.einsum("gik,gjk->gij", left, right))
+    return np.asarray(left @ right.transpose(0, 2, 1))
+
+
+def _rows_by_size(stimuli: Sequence[str]) -> list[tuple[Array, int]]:
+    """Return the rows of each stimulus, stacked as (stimulus, row) for stimuli with equally many rows.
+
+    The first so many rows of each are scored, the others only left out with them: see `LeftOut`.
+    """
     rows: dict[str, list[int]] = {}
     for row, name in enumerate(stimuli):
         rows.setdefault(name, []).append(row)
-    sizes = sorted({len(r) for r in rows.values()})
-    return [np.array([r for r in rows.values() if len(r) == size]) for size in sizes]
+    beside = stimuli.beside if isinstance(stimuli, LeftOut) else {}
+    groups = [(len(own), [*own, *beside.get(name, ())]) for name, own in rows.items()]
+    sizes = sorted({(len(together), scored) for scored, together in groups})
+    return [
+        (np.array([together for count, together in groups if (len(together), count) == (size, scored)]), scored)
+        for size, scored in sizes
+    ]
 
 
 PROJECTED = 2**25

@@ -60,14 +60,14 @@ class Residual:
         unit = float(np.sqrt((spread**2).sum()))
         ridges, scales, rows = {}, {}, {}
         for subject, one in data.items():
-            features, wanted = one.features, codes[subject]
+            features, wanted, left_out = one.features, codes[subject], one.left_out
             ridges[subject] = ridge = fit_ridge(
-                features, wanted, one.stimuli, config.alphas, penalty_per=config.penalty_per
+                features, wanted, left_out, config.alphas, penalty_per=config.penalty_per
             )
-            guess = left_out_predictions(features, wanted, one.stimuli, ridge)
+            guess = left_out_predictions(features, wanted, left_out, ridge)
             scales[subject] = scale_of(features)
             missed = {"role": (wanted - guess) / unit}
-            rows[subject] = NetworkInputs(features / scales[subject], missed, one.stimuli, guess / spread)
+            rows[subject] = NetworkInputs(features / scales[subject], missed, one.stimuli, guess / spread, one.times)
         network, held = train_perceptron(config, rows, f"correction of ridge for {target}", context)
         factor = {}
         for subject, seen in rows.items():

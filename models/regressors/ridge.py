@@ -369,7 +369,7 @@ def _fit_subject(
         _check(features, targets, rows.stimuli, config.criterion)
         if centred is None or shared is None:
             centred = Centred.of(features)
-        fit = _fit(centred, targets, rows.stimuli, config.alphas, config.criterion, config.penalty_per)
+        fit = _fit(centred, targets, rows.left_out, config.alphas, config.criterion, config.penalty_per)
         stores[role].put(fit.state(f"subjects.{subject}"))
 
 

@@ -12,10 +12,12 @@ from core.errors import StoreError
 from core.seeds import seed_for
 from evaluation.statistics import scores
 from evaluation.statistics.controls import mean_prediction, shuffle_stimuli
+from evaluation.statistics.order import TimeOrder, block_length, shifts
 from feature_store import Store
 from feature_store.rows import select
 from models.decoders.build import Encoder, Regressor, predict_stimuli
 from models.decoders.rows import Rows
+from studies.decoding.order import order_of
 from studies.decoding.training_data import training_stimuli
 
 Array = NDArray[Any]
@@ -37,6 +39,7 @@ class Predictions:
     groups : the stimuli's classes, or None where the study has none
     dropped : response rows without a target, and targets without a response
     halves : predictions from either half of the repetitions, or None where a stimulus was shown once
+    order : of the stimuli in time, or None where they are exchangeable
     """
 
     stimuli: list[str]
@@ -46,6 +49,7 @@ class Predictions:
     groups: list[str] | None
     dropped: dict[str, int]
     halves: tuple[Array, Array] | None
+    order: TimeOrder | None = None
 
 
 def predict_test(
@@ -57,6 +61,7 @@ def predict_test(
     trained_on: Collection[str],
     *,
     halves: bool = False,
+    dense: bool = False,
 ) -> Predictions:
     """Predict a subject's test stimuli.
 
@@ -67,6 +72,7 @@ def predict_test(
     rois : the regions the encoder was trained on
     trained_on : the training stimuli whose targets' mean is the control; see `stimuli_trained_on`
     halves : whether to predict from either half of the repetitions as well
+    dense : whether trials are dense in time; see `studies.decoding.order.order_of`
     """
     pairs = store.pairs([subject], regressor.target, "test", rois=rois, repeats="single")[subject]
     responses = pairs.responses
@@ -92,6 +98,7 @@ def predict_test(
         groups=list(table["group"].iloc[rows]) if "group" in table else None,
         dropped=pairs.dropped,
         halves=_halves(encoder, regressor, subject, responses, pairs.stimuli, in_order) if halves else None,
+        order=order_of(store, subject, regressor.target, stimuli, dense=dense),
     )
 
 
@@ -104,10 +111,11 @@ def predict_test_roles(
     trained_on: Collection[str],
     *,
     halves: bool = False,
+    dense: bool = False,
 ) -> dict[str, Predictions]:
     """Predict every role of a subject's test stimuli, the same stimuli for all; see `predict_test`, also for errors."""
     predictions = {
-        role: predict_test(store, encoder, regressor, subject, rois, trained_on, halves=halves)
+        role: predict_test(store, encoder, regressor, subject, rois, trained_on, halves=halves, dense=dense)
         for role, regressor in regressors.items()
     }
     common_stimuli({role: predicted.stimuli for role, predicted in predictions.items()})
@@ -173,11 +181,41 @@ def _halves(
 
 
 def shuffled_scores(
-    score: Callable[[Array], scores.Values], predicted: Array, permutations: int, seed: int
+    score: Callable[[Array], scores.Values],
+    predicted: Array,
+    permutations: int,
+    seed: int,
+    order: TimeOrder | None = None,
 ) -> scores.Values:
-    """Score one subject's predictions in shuffled orders: the mean over several, as one of few stimuli is noisy."""
-    seeds = [seed_for(seed, "shuffled brain", index) for index in range(permutations)]
-    return scores.average([score(predicted[shuffle_stimuli(len(predicted), own)]) for own in seeds])
+    """Score one subject's predictions in shuffled orders: the mean over several, as one of few stimuli is noisy.
+
+    Stimuli that are ordered in time are shifted in a circle instead, see `shuffled_orders`.
+    """
+    length = 1 if order is None else longest_block(score(predicted), order)
+    orders = shuffled_orders(len(predicted), permutations, seed, order, length)
+    return scores.average([score(predicted[own]) for own in orders])
+
+
+def longest_block(values: scores.Values, order: TimeOrder) -> int:
+    """Return the longest block that the autocorrelation of any metric's values asks for, in stimuli."""
+    return max((block_length(one, order) for row in values.values() for one in row.values()), default=1)
+
+
+def shuffled_orders(
+    n: int, count: int, seed: int, order: TimeOrder | None = None, length: int = 1
+) -> list[NDArray[np.int64]]:
+    """Return orders of n stimuli for the shuffled brain: random, or circular shifts where they are ordered in time.
+
+    Shifts keep the autocorrelation of predictions, which random orders destroy: what autocorrelation alone can score
+    is in the scores of shifted predictions, and not in those of shuffled ones.
+
+    Parameters
+    ----------
+    length : the least shift either way, in stimuli: the block length
+    """
+    if order is not None:
+        return shifts(order, count, seed_for(seed, "shuffled brain"), length=length)
+    return [shuffle_stimuli(n, seed_for(seed, "shuffled brain", index)) for index in range(count)]
 
 
 def common_stimuli(stimuli: dict[str, list[str]]) -> str:

@@ -3,7 +3,7 @@
 Where they are large they stay in the store's files, and features are made of one subject at a time.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 from core.config import nearest
 from core.errors import ConfigError, StoreError, StoreMissing
 from core.seeds import rng_for
+from core.times import Times
+from evaluation.diagnoses.time import first_in_time, reach_s
 from feature_store import Store
 from feature_store.rows import group_by_name, mean_of_runs, select
 from models.decoders.build import TRIALS, Encoder, encode_trials
-from models.decoders.rows import BrainRows, FeatureCache, RegressorRows, RowsByRole, in_memory, row_blocks
+from models.decoders.rows import BrainRows, FeatureCache, RegressorRows, Rows, RowsByRole, in_memory, row_blocks
 from models.regressors.settings import RegressorConfig
+from studies.decoding.order import fold_times
 
 Array = NDArray[Any]
 RESPONSES_BYTES = 256 * 2**20
@@ -75,6 +78,35 @@ class TrainingData:
         wanted = set(stimuli)
         return replace(self, brains={subject: _only(brain, wanted) for subject, brain in self.brains.items()})
 
+    def apart_from(self, held: Collection[str]) -> "TrainingData":
+        """Return the trials of all other stimuli, less those that lie too near to one of these in time.
+
+        Near is within `core.times.Times.purge_s` in the same run or movie, where trials have times; where that leaves
+        a subject no trial, none of that subject's is dropped.
+        """
+        rest = self.only(set(self.stimuli) - set(held))
+        brains = {}
+        for subject, brain in rest.brains.items():
+            times, out = self.brains[subject].times, np.array([name in held for name in self.brains[subject].stimuli])
+            if times is not None and brain.times is not None and out.any():
+                kept = ~brain.times.near(times.take(out), times.purge_s)
+                brain = _rows(brain, kept) if kept.any() else brain
+            brains[subject] = brain
+        return replace(rest, brains=brains)
+
+    def times_of(self, stimuli: Sequence[str]) -> Times | None:
+        """Return when stimuli were first shown to the first subject who saw them; None unless that is known of all."""
+        first: dict[str, tuple[str, float, float]] = {}
+        purge_s = max((brain.times.purge_s for brain in self.brains.values() if brain.times is not None), default=0.0)
+        for brain in self.brains.values():
+            if brain.times is None:
+                return None
+            rows = zip(brain.times.segment, brain.times.start_s, brain.times.duration_s, strict=True)
+            for name, row in zip(brain.stimuli, rows, strict=True):
+                first.setdefault(name, row)
+        segment, start_s, duration_s = zip(*(first[name] for name in stimuli), strict=True)
+        return replace(Times.of(segment, start_s, duration_s), purge_s=purge_s)
+
     def features(self, config: RegressorConfig, encoder: Encoder) -> FeatureCache:
         """Return what regressors read: features of trials, or their means over a stimulus's repetitions."""
         means = config.repeats == "mean"
@@ -90,6 +122,7 @@ class TrainingData:
         """
         means = config.repeats == "mean"
         seen = {s: list(dict.fromkeys(one.stimuli)) if means else one.stimuli for s, one in self.brains.items()}
+        times = {s: _times_of_rows(one, means=means) for s, one in self.brains.items()}
         roles: RowsByRole = {}
         for role, name in named.items():
             target = self.targets[name]
@@ -101,6 +134,7 @@ class TrainingData:
                         partial(target.of_trials, stimuli),
                         stimuli,
                         target.values.shape[1:],
+                        times[subject],
                     )
                     for subject, stimuli in seen.items()
                 },
@@ -125,13 +159,26 @@ def _features(encoder: Encoder, subject: str, one: BrainRows, *, means: bool) ->
     return made
 
 
+def _times_of_rows(brain: BrainRows, *, means: bool) -> Times | None:
+    """Return the times of trials, or of the first trial of each stimulus in the order of first presentation."""
+    if brain.times is None or not means:
+        return brain.times
+    first = {name: row for row, name in reversed(list(enumerate(brain.stimuli)))}
+    return brain.times.take(np.array([first[name] for name in dict.fromkeys(brain.stimuli)], dtype=np.int64))
+
+
 def _only(brain: BrainRows, wanted: set[str]) -> BrainRows:
-    kept = np.array([name in wanted for name in brain.stimuli])
+    return _rows(brain, np.array([name in wanted for name in brain.stimuli], dtype=bool))
+
+
+def _rows(brain: BrainRows, kept: NDArray[np.bool_]) -> BrainRows:
+    """Return some trials of a subject."""
     return replace(
         brain,
         responses=select(brain.responses, kept),
-        stimuli=[name for name in brain.stimuli if name in wanted],
+        stimuli=[name for name, keep in zip(brain.stimuli, kept, strict=True) if keep],
         align={target: values[kept] for target, values in brain.align.items()},
+        times=None if brain.times is None else brain.times.take(kept),
     )
 
 
@@ -196,6 +243,7 @@ def read_training_data(
     for name in dict.fromkeys([*targets, *align]):
         stored, names = store.target(name).values("train")
         read[name] = Target.of(stored[:], names)
+    stimuli_table = store.target(targets[0]).stimuli("train")
     brains, size = {}, 0
     for subject in subjects:
         recorded = store.responses(subject)
@@ -206,11 +254,29 @@ def read_training_data(
         size += values.nbytes + (0 if unlabelled is None else unlabelled.nbytes)
         table = recorded.voxels if rois is None else recorded.voxels.iloc[recorded.voxels_in(rois)]
         aligned = {name: read[name].vectors_of_trials(stimuli) for name in align}
-        brains[subject] = BrainRows(values, stimuli, [str(roi) for roi in table["roi"]], unlabelled, aligned)
+        times = with_reach(fold_times(recorded.trials("train"), stimuli_table), values, stimuli, read.values())
+        brains[subject] = BrainRows(values, stimuli, [str(roi) for roi in table["roi"]], unlabelled, aligned, times)
     if size <= RESPONSES_BYTES:
         brains = {subject: in_memory(brain) for subject, brain in brains.items()}
     data = TrainingData(brains, read)
     return data if count is None else data.only(training_stimuli(data.stimuli, count, seed))
+
+
+def with_reach(times: Times | None, responses: Rows, stimuli: list[str], targets: Iterable[Target]) -> Times | None:
+    """Return times with how long rows depend on each other, as responses and targets show it; None without times.
+
+    Parameters
+    ----------
+    responses : (trial, voxel) or (trial, time, voxel), in memory or a view of files
+    stimuli : the stimulus of each trial
+    """
+    if times is None:
+        return None
+    rows = first_in_time(times)
+    brain, when = np.asarray(responses[rows], np.float32), times.take(rows)
+    shown = [stimuli[row] for row in rows]
+    reach = max(reach_s(target.of_trials(shown), brain, when) for target in targets)
+    return replace(times, purge_s=max(times.purge_s, reach))
 
 
 def _require_all(store: Store, subject: str, stimuli: list[str], name: str, target: Target) -> None:

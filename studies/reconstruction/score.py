@@ -20,6 +20,7 @@ from feature_store import Store
 from feature_store.reader import Targets
 from models.registry.production import fetch
 from models.registry.sets import ModelSet
+from studies.decoding.order import diagnose_time
 from studies.decoding.predictions import Predictions, predict_test_roles, stimuli_trained_on
 from studies.decoding.render import Rendered, Renderer, RoleArrays, renderer_of
 from studies.scoring import Viewer, find_leaks, load_judges, views_of_targets
@@ -65,7 +66,10 @@ def render_and_score(study: Study, store: Store, chosen: ModelSet, subject: str)
     encoder, regressors = fetch(chosen)
     training = stimuli_trained_on(store, regressors["z"].subjects, study.training.stimuli, study.seed)
     rois, roles, source = chosen.record["rois"], study.roles.regressed(), study.source.build(project_root())
-    predictions = predict_test_roles(store, encoder, regressors, subject, rois, training, halves=True)
+    allowed, targets_of = study.evaluation.allow_dense_time, list(roles.values())
+    time = diagnose_time(store, [subject], targets_of, training, allowed=allowed, seed=study.seed)
+    dense = bool(time["dense"])
+    predictions = predict_test_roles(store, encoder, regressors, subject, rois, training, halves=True, dense=dense)
     z, stored = predictions["z"], store.target(roles["z"])
     leaks = find_leaks(source, study.clips, stored, z.stimuli, sorted(training))
     spaces = {role: study.spaces[target] for role, target in roles.items()}
@@ -97,7 +101,7 @@ def render_and_score(study: Study, store: Store, chosen: ModelSet, subject: str)
         captions=[several[0] if several else "" for several in captions],
         reconstruction=ours,
         table=table,
-        report={**report, "diagnoses": {"leaks": leaks, **diagnoses}, "notes": [*rows.notes, *why]},
+        report={**report, "diagnoses": {"leaks": leaks, "time": time, **diagnoses}, "notes": [*rows.notes, *why]},
         predicted=z.predicted - z.mean,
         truth=z.truth - z.mean,
         nearest_to_prediction=rows.nearest_to_prediction,

@@ -197,14 +197,14 @@ class _Subject:
     Attributes
     ----------
     features : (row, voxel) of the training stimuli
-    stimuli : the stimulus of each row
+    stimuli : what is left out together when a penalty is chosen, one a row; see `RegressorRows.left_out`
     values : (row, component) what is regressed onto
     test : (stimulus, voxel) features of the test stimuli, means over repetitions
     same : see `same_voxels`
     """
 
     features: Array
-    stimuli: list[str]
+    stimuli: Sequence[str]
     values: Array
     test: Array
     same: Index
@@ -263,7 +263,7 @@ class RoleDecoder:
         rows = decoding.data.roles(self._config, features, {"role": target})["role"][1]
         self._basis = _basis(self._config, rows)
         values = {s: self._projected(own) for s, own in rows.items()}
-        fits = {s: fit_columns(own.features, values[s], own.stimuli, self._config) for s, own in rows.items()}
+        fits = {s: fit_columns(own.features, values[s], own.left_out, self._config) for s, own in rows.items()}
         ridge = Ridge(target, next(iter(rows.values())).shape, fits, self._basis)
         store, rois, trained_on = decoding.store, decoding.rois, decoding.trained_on
         self._whole = {s: predict_test(store, decoding.encoder, ridge, s, rois, trained_on) for s in rows}
@@ -272,7 +272,7 @@ class RoleDecoder:
         self._subjects = {
             s: _Subject(
                 own.features,
-                own.stimuli,
+                own.left_out,
                 values[s],
                 _test_features(decoding, s, self._whole[s].stimuli),
                 same_voxels(own.features),
@@ -331,7 +331,9 @@ class RoleDecoder:
 
     def _shuffled(self, predicted: dict[str, Array]) -> dict[str, PerStimulus]:
         count, seed = self._decoding.permutations, self._decoding.seed
-        return scores.by_subject([shuffled_scores(self._score, own, count, seed) for own in predicted.values()])["row"]
+        return scores.by_subject(
+            [shuffled_scores(self._score, own, count, seed, self._whole[s].order) for s, own in predicted.items()]
+        )["row"]
 
 
 def decode_role(decoder: RoleDecoder, regions: Sequence[Region], role: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from core.errors import SourceError
 from core.progress import report
 from feature_store.sources.base import SPLITS, Source, Split
 from feature_store.sources.settings import SourceConfig
+from feature_store.times import PLACE
 from feature_store.writer import GroupWriter, HandOut
 from models.extractors.base import CountsCut, Extractor
 from models.extractors.settings import ExtractorConfig
@@ -89,7 +90,7 @@ def write_targets(store: Path, task: ExtractionTask, revision: str, hand_out: Ha
                 here = extraction.split(split)
                 rows, shape = TargetValues(task, split), (len(here), *extractor.shape)
                 group.array(f"{split}/values", shape, dtype, rows, axes, on_summary=clips.add, hand_out=hand_out)
-                columns = [column for column in ("stimulus", "caption", "group") if column in here]
+                columns = [column for column in ("stimulus", "caption", "group", *PLACE) if column in here]
                 group.table(f"{split}/stimuli", here[columns])
     finally:
         _extraction_of.cache_clear()  # models are not kept in memory once they have done their work

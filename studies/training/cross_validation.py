@@ -1,7 +1,8 @@
 """K-fold cross-validation over all stimuli, training and test together; for small datasets such as digits69.
 
 Every fold fits all routes and chooses one on stimuli held out of its own training part. All repetitions of a stimulus
-lie in one fold. No model of a fold is registered.
+lie in one fold; stimuli that are ordered in time are dealt by blocks of it, and a fold's neighbours are not trained on.
+No model of a fold is registered.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,16 +18,17 @@ from core.progress import track
 from core.seeds import rng_for, seed_for
 from evaluation.config import EvaluationConfig
 from evaluation.statistics import scores
-from evaluation.statistics.controls import shuffle_stimuli
+from evaluation.statistics.order import TimeOrder
 from evaluation.statistics.scores import MEAN, ORACLE, SHUFFLED
 from evaluation.statistics.spaces import centre, centred
 from feature_store import Store
 from feature_store.sources.base import SPLITS
 from models.decoders.build import predict_stimuli
-from models.decoders.rows import BrainRows
+from models.decoders.rows import BrainRows, deal_folds
 from models.training.loop import Context
-from studies.decoding.predictions import common_stimuli
-from studies.decoding.training_data import Target, TrainingData
+from studies.decoding.order import fold_times, order_of, part_of
+from studies.decoding.predictions import common_stimuli, shuffled_orders
+from studies.decoding.training_data import Target, TrainingData, with_reach
 from studies.study import TrainingConfig
 from studies.training.routes import choose_route, fit_route
 
@@ -51,6 +53,7 @@ class CrossValidation:
     training : the routes, how one is chosen, and the ROIs
     evaluation : the metrics, and how often all folds are drawn anew
     align : the targets that encoders are aligned with
+    dense : whether trials are dense in time; see `studies.decoding.order.order_of`
     """
 
     folds: int
@@ -58,6 +61,7 @@ class CrossValidation:
     evaluation: EvaluationConfig
     align: Sequence[str]
     seed: int
+    dense: bool = False
 
     def run(
         self, store: Store, subjects: Sequence[str], roles: Mapping[str, str], spaces: Mapping[str, str]
@@ -74,7 +78,7 @@ class CrossValidation:
         """
         repeats, targets, n = self.evaluation.fold_repeats, {}, 0
         for role, target in roles.items():
-            which = (target, spaces[target], self.training.rois, self.align)
+            which = (target, spaces[target], self.training.rois, self.align, self.dense)
             trials = {subject: _all_trials(store, subject, *which) for subject in subjects}
             first = trials[common_stimuli({subject: own.names for subject, own in trials.items()})]
             n = len(first.names)
@@ -101,22 +105,21 @@ class CrossValidation:
         """Return the values of every row, and the route that each fold has chosen."""
         n, routes = len(trials.names), list(self.training.routes)
         require_folds(self.folds, n)
-        fold_of = np.empty(n, np.int64)
-        fold_of[rng_for(self.seed, "folds", repeat).permutation(n)] = np.arange(n) % self.folds
+        fold_of = deal_folds(n, self.folds, rng_for(self.seed, "folds", repeat), trials.data.times_of(trials.names))
         rows = {name: np.empty_like(trials.truth) for name in (*routes, CHOSEN, MEAN)}
         chosen = []
         for fold in range(self.folds):
             held = fold_of == fold
             context = Context(seed_for(self.seed, "fold", repeat, fold), f"fold {fold + 1}")
-            predicted, best = self._fit_fold(role, trials, held, context)
-            rows[MEAN][held] = trials.truth[~held].mean(axis=0)
+            predicted, best, mean = self._fit_fold(role, trials, held, context)
+            rows[MEAN][held] = mean
             rows[CHOSEN][held] = predicted[best]
             for name in routes:
                 rows[name][held] = predicted[name]
             chosen.append(best)
         listed = rows if len(routes) > 1 else {name: rows[name] for name in (CHOSEN, MEAN)}
         values = self._score(trials, {**listed, ORACLE: trials.truth}, rows[MEAN])
-        shuffled = rows[CHOSEN][self._shuffled_within(fold_of, repeat)]
+        shuffled = rows[CHOSEN][self._shuffled_within(fold_of, repeat, trials.order)]
         values |= self._score(trials, {SHUFFLED: shuffled}, rows[MEAN])
         order = [CHOSEN, *(routes if len(routes) > 1 else ()), MEAN, SHUFFLED, ORACLE]
         return {row: values[row] for row in order}, chosen
@@ -128,21 +131,26 @@ class CrossValidation:
         truth = {space: trials.truth, centred(space): centre(trials.truth, mean)}
         return scores.per_stimulus(spaces, truth, metrics=self.evaluation.metrics, groups=trials.groups)
 
-    def _shuffled_within(self, fold_of: Array, repeat: int) -> Array:
-        """Return an order shuffled within folds: elsewhere a fold's model would meet responses it was trained on."""
+    def _shuffled_within(self, fold_of: Array, repeat: int, order: TimeOrder | None) -> Array:
+        """Return an order shuffled within folds: elsewhere a fold's model would meet responses it was trained on.
+
+        Where stimuli are ordered in time, each fold's are shifted in a circle instead, which keeps autocorrelation.
+        """
         # More stimuli stay in place than in a shuffle of all, so this control errs on the high side.
-        order = np.arange(len(fold_of))
+        places = np.arange(len(fold_of))
         for fold in np.unique(fold_of):
             here = np.flatnonzero(fold_of == fold)
-            order[here] = here[shuffle_stimuli(len(here), seed_for(self.seed, "shuffled folds", repeat, int(fold)))]
-        return order
+            seed = seed_for(self.seed, "shuffled folds", repeat, int(fold))
+            places[here] = here[shuffled_orders(len(here), 1, seed, None if order is None else part_of(order, here))[0]]
+        return places
 
-    def _fit_fold(self, role: str, trials: "_Trials", held: Array, context: Context) -> tuple[dict[str, Array], str]:
-        """Return every route's predictions for the held-out stimuli, and the route chosen within the others."""
-        inside = [name for name, out in zip(trials.names, held, strict=True) if not out]
+    def _fit_fold(
+        self, role: str, trials: "_Trials", held: Array, context: Context
+    ) -> tuple[dict[str, Array], str, Array]:
+        """Return every route's predictions for the held-out stimuli, the route chosen within the others, their mean."""
         outside = [name for name, out in zip(trials.names, held, strict=True) if out]
         roles = {role: trials.target}
-        data, test = trials.data.only(inside), trials.data.only(outside).brains[trials.subject]
+        data, test = trials.data.apart_from(outside), trials.data.only(outside).brains[trials.subject]
         choice = choose_route(self.training, roles, data, context)
         predictions = {}
         for name, route in self.training.routes.items():
@@ -151,7 +159,7 @@ class CrossValidation:
                 fitted.encoder, fitted.regressors[role], trials.subject, test.responses, test.stimuli
             )
             predictions[name] = predicted[[shown.index(stimulus) for stimulus in outside]]
-        return predictions, choice.chosen
+        return predictions, choice.chosen, data.targets[trials.target].mean(data.stimuli)
 
 
 @dataclass(frozen=True)
@@ -161,6 +169,7 @@ class _Trials:
     Attributes
     ----------
     truth : (stimulus, …)
+    order : of the stimuli in time, or None where they have none
     """
 
     subject: str
@@ -170,6 +179,7 @@ class _Trials:
     names: list[str]
     truth: Array
     groups: list[str] | None
+    order: TimeOrder | None = None
 
     @property
     def data(self) -> TrainingData:
@@ -178,7 +188,7 @@ class _Trials:
 
 
 def _all_trials(
-    store: Store, subject: str, target: str, space: str, rois: list[str] | None, align: Sequence[str]
+    store: Store, subject: str, target: str, space: str, rois: list[str] | None, align: Sequence[str], dense: bool
 ) -> _Trials:
     parts = [store.pairs([subject], target, split, rois=rois, repeats="single")[subject] for split in SPLITS]
     recorded = store.responses(subject)
@@ -187,13 +197,19 @@ def _all_trials(
     for part in parts:
         truth |= dict(zip(part.stimuli, np.asarray(part.targets, dtype=np.float32), strict=True))
     tables = pd.concat([store.target(target).stimuli(split) for split in SPLITS]).set_index("stimulus")
-    names = [name for name in tables.index if name in truth]  # the source's order, the same for every subject
     voxels = recorded.voxels if rois is None else recorded.voxels.iloc[recorded.voxels_in(rois)]
+    shown = pd.concat([recorded.trials(split) for split in SPLITS], ignore_index=True)
+    responses = np.concatenate([np.asarray(part.responses) for part in parts])
+    names = [name for name in tables.index if name in truth]  # the source's order, the same for every subject
+    values = np.stack([truth[name] for name in names])
+    times = fold_times(shown[shown["stimulus"].isin(truth)], tables.reset_index())
+    stimuli = [name for part in parts for name in part.stimuli]
     brain = BrainRows(
-        np.concatenate([np.asarray(part.responses) for part in parts]),
-        [name for part in parts for name in part.stimuli],
+        responses,
+        stimuli,
         [str(roi) for roi in voxels["roi"]],
         None if unlabelled is None else np.asarray(unlabelled),
+        times=with_reach(times, responses, stimuli, [Target.of(values, names)]),
     )
     return _Trials(
         subject=subject,
@@ -201,8 +217,9 @@ def _all_trials(
         space=space,
         brain=replace(brain, align=_align(store, align, brain.stimuli)),
         names=names,
-        truth=np.stack([truth[name] for name in names]),
+        truth=values,
         groups=list(tables.loc[names, "group"]) if "group" in tables else None,
+        order=order_of(store, subject, target, names, splits=SPLITS, dense=dense),
     )
 
 

@@ -34,6 +34,7 @@ from models.encoders.mbm import Mbm
 from models.training.checkpoints import Checkpoints
 from models.training.distributed import workers
 from models.training.loop import Context, History
+from studies.decoding.order import diagnose_time, refuse_dense
 from studies.decoding.predictions import (
     Predictions,
     common_stimuli,
@@ -66,11 +67,17 @@ Array = NDArray[Any]
 
 
 def predict_role(
-    store: Store, encoder: Encoder, regressor: Regressor, rois: list[str] | None, trained_on: Collection[str]
+    store: Store,
+    encoder: Encoder,
+    regressor: Regressor,
+    rois: list[str] | None,
+    trained_on: Collection[str],
+    *,
+    dense: bool = False,
 ) -> dict[str, Predictions]:
     """Return the predictions of every subject's test stimuli; see `predict_test`."""
     return {
-        subject: predict_test(store, encoder, regressor, subject, rois, trained_on, halves=True)
+        subject: predict_test(store, encoder, regressor, subject, rois, trained_on, halves=True, dense=dense)
         for subject in regressor.subjects
     }
 
@@ -137,7 +144,10 @@ class RoleScores:
     def _shuffled(self, subjects: list[Predictions]) -> dict[str, Any]:
         count = self._evaluation.permutations
         return scores.by_subject(
-            [shuffled_scores(partial(self._score, own), own.predicted, count, self._seed) for own in subjects]
+            [
+                shuffled_scores(partial(self._score, own), own.predicted, count, self._seed, own.order)
+                for own in subjects
+            ]
         )["row"]
 
     def _ceiling(self, subjects: list[Predictions]) -> scores.Values:
@@ -208,6 +218,7 @@ def _fit_into(
     training, evaluation, roles = study.training, study.evaluation, study.roles.regressed()
     for target in roles.values() if evaluation.folds is not None else ():  # before hours of training, not after them
         require_folds(evaluation.folds or 0, sum(len(store.target(target).stimuli(split)) for split in SPLITS))
+    time = _diagnose_time(study, store, subjects)
     data = read_training_data(
         store,
         subjects,
@@ -220,7 +231,7 @@ def _fit_into(
     curves: dict[str, History] = {}
     context = replace(context, log=curves.__setitem__)
     choice = choose_route(training, roles, data, context, score_alone=True)
-    predict = partial(predict_role, store, rois=training.rois, trained_on=set(data.stimuli))
+    predict = partial(predict_role, store, rois=training.rois, trained_on=set(data.stimuli), dense=bool(time["dense"]))
     scorers = {role: RoleScores(target, study.spaces[target], evaluation, study.seed) for role, target in roles.items()}
     first = next(iter(training.routes))
     kept, pretrained, baselines = None, {}, {}
@@ -249,9 +260,12 @@ def _fit_into(
         "targets": {role: scorer.report(choice.chosen, first) for role, scorer in scorers.items()} | baselines,
         "selection": choice.summary(training.selection.criterion, study.seed),
         "pretraining": pretrained,
+        "diagnoses": {"time": time},
     }
     if evaluation.folds is not None:
-        folds = CrossValidation(evaluation.folds, training, evaluation, study.roles.align, study.seed)
+        folds = CrossValidation(
+            evaluation.folds, training, evaluation, study.roles.align, study.seed, bool(time["dense"])
+        )
         table["cross_validation"] = folds.run(store, subjects, roles, study.spaces)
     write_json(folder / SCORES, table)
     if workers().is_main_process:  # what the others write is not kept
@@ -261,6 +275,16 @@ def _fit_into(
     parts: dict[str, Encoder | Regressor] = {"encoder": kept.encoder}
     parts |= {f"regressor-{role}": regressor for role, regressor in kept.regressors.items()}
     return {name: save_part(folder / name, part, route=choice.chosen) for name, part in parts.items()}
+
+
+def _diagnose_time(study: Study, store: Store, subjects: list[str]) -> dict[str, Any]:
+    """Return how near test and training are in time; raises `ConfigError` where that cannot be told from decoding."""
+    training, allowed = study.training, study.evaluation.allow_dense_time
+    trained_on = stimuli_trained_on(store, subjects, training.stimuli, study.seed)
+    targets = list(study.roles.regressed().values())
+    found = diagnose_time(store, subjects, targets, trained_on, allowed=allowed, seed=study.seed)
+    refuse_dense(found, study.study)
+    return found
 
 
 def _fit_baseline(route: RouteConfig, encoder: Encoder, data: TrainingData, target: str, context: Context) -> Regressor:

@@ -116,7 +116,8 @@ def choose_route(
     """Fit every route on part of the training stimuli, and compare them on the rest.
 
     A route is preferred to the one preferred so far where it is better by `margin` standard errors of the paired
-    difference over the held-out stimuli. Which stimuli are held out depends on the context's seed. Raises `ConfigError`
+    difference over the held-out stimuli. Which stimuli are held out depends on the context's seed; where stimuli are
+    ordered in time they are blocks of time, and trials near to them are not trained on. Raises `ConfigError`
     where too few stimuli are held out to compare anything on.
 
     Parameters
@@ -127,7 +128,8 @@ def choose_route(
     """
     routes, settings = training.routes, training.selection
     names = data.stimuli
-    is_held = split_stimuli(names, settings.validation, rng_for(context.seed, "route selection"))
+    times = data.times_of(names)
+    is_held = split_stimuli(names, settings.validation, rng_for(context.seed, "route selection"), times)
     held = [name for name, out in zip(names, is_held, strict=True) if out]
     if len(routes) == 1 and (len(held) < MIN_HELD_OUT or not score_alone):
         return Choice(next(iter(routes)))
@@ -136,7 +138,7 @@ def choose_route(
             f"training.selection.validation: {settings.validation:g} of {len(names)} training stimuli is {len(held)}; "
             f"routes are compared on at least {MIN_HELD_OUT}: hold out more, or name one route alone"
         )
-    inner, outer = data.only([name for name, out in zip(names, is_held, strict=True) if not out]), data.only(held)
+    inner, outer = data.apart_from(held), data.only(held)
     scored = {}
     for done, (name, route) in enumerate(routes.items()):
         report("scoring routes on held-out training stimuli", done, len(routes), name)

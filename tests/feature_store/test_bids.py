@@ -76,8 +76,8 @@ def test_windows_hold_the_volumes_after_each_onset(root: Path) -> None:
 def test_trials_say_when_and_where(root: Path) -> None:
     recording = source(root, **WINDOW).responses("sub-01")
     test = recording.trials["test"]
-    assert list(test) == ["stimulus", "repetition", "session", "task", "run", "onset_s"]
-    assert test.iloc[1].tolist() == ["x", 1, "", "movie", 2, 4.5]
+    assert list(test) == ["stimulus", "repetition", "session", "task", "run", "onset_s", "duration_s"]
+    assert test.iloc[1].tolist() == ["x", 1, "", "movie", 2, 4.5, 2.0]
     assert recording.attributes["tr_s"] == 2.0
     assert recording.attributes["affine"] == AFFINE.tolist()
     assert recording.attributes["mask"] == "voxels that vary in every run"

@@ -11,7 +11,7 @@ from feature_store.sources.digits69 import Digits69Config
 from feature_store.sources.settings import SourceConfig
 
 SOURCES = "feature_store.sources."
-SHARED = {"base"}
+SHARED = {"base", "splits", "tsv"}
 OWN = {
     "arrays": {"arrays"},
     "digits69": {"digits69"},
@@ -38,4 +38,4 @@ def test_bold_moments_depends_on_every_reader_but_not_on_what_only_downloads() -
     reached = {
         name.removeprefix(prefix) for name in modules_reached(BoldMomentsConfig(path=".")) if name.startswith(prefix)
     }
-    assert reached == {"dataset", "layout", "reader", "responses"}
+    assert reached == {"dataset", "events", "layout", "reader", "responses"}

@@ -1,11 +1,14 @@
 """Small problems with a known answer for the regressors with a network: targets that bend, subjects who differ."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from core.times import Times
 from models.decoders.build import Regressor
+from models.decoders.rows import leave_out
 from models.regressors.settings import MlpConfig, ResidualConfig
 
 
@@ -16,6 +19,11 @@ class TrainingRows:
     features: np.ndarray
     targets: np.ndarray
     stimuli: list[str]
+    times: Times | None = None
+
+    @property
+    def left_out(self) -> Sequence[str]:
+        return leave_out(self.stimuli, self.times)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -40,7 +40,6 @@ from feature_store.sources.bids.files import (
     Run,
     bare,
     check_splits,
-    hint,
     read_confounds,
     read_nuisance,
     read_trials,
@@ -54,6 +53,7 @@ from feature_store.sources.bids.images import (
     open_scans,
     read_series,
 )
+from feature_store.sources.splits import kept_trials
 from feature_store.sources.timeseries import (
     Events,
     GlmConfig,
@@ -65,10 +65,12 @@ from feature_store.sources.timeseries import (
     trial_windows,
     window_volumes,
 )
+from feature_store.sources.tsv import hint
+from feature_store.times import PLACE
 
 STIMULI = "stimuli"
 """BIDS's folder of stimulus files."""
-TRIALS = ["stimulus", "repetition", "session", "task", "run", "onset_s"]
+TRIALS = ["stimulus", "repetition", "session", "task", "run", "onset_s", "duration_s"]
 
 ResponseConfig = Annotated[GlmConfig | WindowConfig, Field(discriminator="kind")]
 
@@ -148,7 +150,8 @@ class Bids(Source):
         check_stimuli(stimuli, self.path)
         texts = trials[~trials["caption"].isin(["", MISSING])].groupby("stimulus")["caption"].unique()
         captions = [list(texts.get(stimulus, [])) for stimulus in stimuli["stimulus"]]
-        return stimuli.assign(caption=pd.Series(captions, dtype=object))[list(STIMULUS_COLUMNS)]
+        place = PLACE if {"segment", "start_s"} <= set(stimuli) else ()
+        return stimuli.assign(caption=pd.Series(captions, dtype=object))[[*STIMULUS_COLUMNS, *place]]
 
     @cached_property
     def _runs(self) -> dict[str, list[Run]]:
@@ -179,9 +182,13 @@ class Bids(Source):
         numbers = trials["index"].map({index: place for place, (index, _) in enumerate(shown)})
         where = np.column_stack([numbers, trials.groupby("index").cumcount()])
         tail = (*self._times(scans[0]), len(voxels.table))
-        values: dict[Split, Rows] = {s: RunRows(where[(trials["split"] == s).to_numpy()], tail, read) for s in SPLITS}
-        tables = {s: trials.loc[trials["split"] == s, TRIALS].reset_index(drop=True) for s in SPLITS}
-        return Recording(subject, values, tables, voxels.table, self._attributes(scans[0], voxels))
+        rows = {s: np.flatnonzero(trials["split"] == s) for s in SPLITS}
+        parts: dict[Split, pd.DataFrame] = {s: trials.iloc[rows[s]] for s in SPLITS}
+        kept, purged = kept_trials(parts, stimuli, self.config.split.purge_s, subject, self.layout.images / subject)
+        rows["train"] = rows["train"][kept]
+        values: dict[Split, Rows] = {s: RunRows(where[rows[s]], tail, read) for s in SPLITS}
+        tables = {s: trials.iloc[rows[s]][TRIALS].reset_index(drop=True) for s in SPLITS}
+        return Recording(subject, values, tables, voxels.table, self._attributes(scans[0], voxels) | purged)
 
     def _check(self, scan: Scan, events: Events) -> None:
         response = self.config.response

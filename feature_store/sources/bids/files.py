@@ -6,29 +6,27 @@ tables of events (which trials show which stimulus, in which split, with which c
 """
 
 import re
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 
 from core.config import Config, nearest
 from core.errors import SourceError, SourceMissing
 from feature_store.sources.base import NAME, check_inside, present
+from feature_store.sources.splits import OF_TIME, SplitConfig, in_test
 from feature_store.sources.timeseries import Events
+from feature_store.sources.tsv import entities_of, hint, natural, read_tsv
 
 DERIVED = {"space", "res", "den", "cohort", "desc", "label"}
 """Entities that preprocessing adds to a run's name."""
 ALTERNATIVES = DERIVED | {"echo", "part"}
 """Entities in which images of one and the same run differ."""
-MANY = 10
-"""As many names fit into a message."""
 CONFOUNDS = ("_timeseries.tsv", "_regressors.tsv")
 """How confound tables end; fMRIPrep used the second until version 20.1."""
 
@@ -117,21 +115,6 @@ class Layout:
         )
 
 
-def entities_of(path: Path) -> dict[str, str]:
-    """Return the entities of a BIDS file name, in order; raises `SourceError` for other parts or a run of no number."""
-    entities = {}
-    for part in path.name.split(".")[0].split("_")[:-1]:
-        key, dash, label = part.partition("-")
-        if not (key and dash and label):
-            raise SourceError(
-                f"{path}: '{part}' is no BIDS entity; expected names such as sub-01_task-movie_bold.nii.gz"
-            )
-        entities[key] = label
-    if not entities.get("run", "1").isdecimal():
-        raise SourceError(f"{path}: run '{entities['run']}' is no number; BIDS numbers runs, as in run-2; rename it")
-    return entities
-
-
 def inherited(root: Path, folder: Path, ending: str, entities: dict[str, str]) -> list[Path]:
     """Return the files that apply to a run by inheritance, the most general first.
 
@@ -155,19 +138,6 @@ def is_nifti(path: Path) -> bool:
 def is_cifti(path: Path) -> bool:
     """Return whether a name is that of a CIFTI-2 file, such as ``x.dtseries.nii``, whose values lie on a surface."""
     return re.search(r"\.[dp](conn|label|scalar|series|tseries|pconn)\.nii$", path.name.lower()) is not None
-
-
-def natural(text: str) -> list[str | int]:
-    """Return a sorting key by which ``run-9`` comes before ``run-10``."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text)]
-
-
-def hint(name: str, known: list[str]) -> str:
-    """Return `nearest`'s clause, with some of the names where none is close and there are many."""
-    clause = nearest(name, known)
-    if "did you mean" in clause or len(known) <= MANY:
-        return clause
-    return f"; there are {len(known)}, such as {', '.join(known[:MANY])}"
 
 
 def bare(labels: Iterable[str], entity: str) -> list[str]:
@@ -221,25 +191,9 @@ FAULTS = {
     "split": "is for {a} and {b}; each belongs into one split; fix source.split",
 }
 """What is wrong with a stimulus that has two values in one of these columns."""
-TimeColumn = Literal["onset", "duration"]
-TIMES: tuple[TimeColumn, ...] = ("onset", "duration")
+TIMES = ("onset", "duration")
 FILE_COLUMN = "stim_file"
 """The column that BIDS reserves for files below ``stimuli/``."""
-
-
-class SplitConfig(Config):
-    """How stimuli are dealt out: those that `test` names are for testing, all others for training."""
-
-    by: Literal["task", "stimulus", "column"]
-    """What `test` names: tasks, stimuli, or values of `column`."""
-    test: list[str] = Field(min_length=1)
-    column: str | None = None
-
-    @model_validator(mode="after")
-    def _check_column(self) -> Self:
-        if (self.by == "column") != (self.column is not None):
-            raise ValueError(f"'by' is {self.by}, and 'column' goes with 'by: column' and only with it")
-        return self
 
 
 class EventsConfig(Config):
@@ -253,12 +207,17 @@ class EventsConfig(Config):
     """Values that are no stimulus but evoke a response, such as an oddball's: a GLM models these events together."""
     caption_column: str | None = None
     """A column that describes the stimulus in words."""
+    segment_column: str | None = None
+    """A column that names the movie or episode that the stimulus is a clip of."""
+    start_column: str | None = None
+    """A column of when in that movie the clip begins, in seconds."""
     split: SplitConfig
 
     @property
     def columns(self) -> list[str]:
         """The columns that must be there."""
         named = ["onset", "duration", self.stimulus_column, self.caption_column, self.split.column]
+        named += [self.segment_column, self.start_column]
         return list(dict.fromkeys(name for name in named if name is not None))
 
 
@@ -266,7 +225,8 @@ def read_trials(runs: list[Run], config: EventsConfig) -> pd.DataFrame:
     """Read the trials of a subject's runs: one row per trial, in the order of runs and onsets.
 
     Columns are stimulus, repetition, session, task, run, onset_s, duration_s (NaN where the events have none), value
-    (of the stimulus column), split, caption, place (for messages) and index (of the run).
+    (of the stimulus column), split, caption, place (for messages), index (of the run), and segment and start_s where
+    the config names their columns.
 
     Raises
     ------
@@ -277,6 +237,8 @@ def read_trials(runs: list[Run], config: EventsConfig) -> pd.DataFrame:
     trials = pd.concat(tables, ignore_index=True)
     if trials.empty:
         raise SourceError(f"{runs[0].events}: no event shows a stimulus, here and in all runs; fix source.ignore")
+    if config.split.by in OF_TIME:
+        trials["split"] = np.where(in_test(config.split, trials, runs[0].image.parent), "test", "train")
     trials["repetition"] = trials.groupby("stimulus").cumcount()
     return trials
 
@@ -285,7 +247,7 @@ def check_splits(trials: pd.DataFrame, config: EventsConfig, where: Path) -> Non
     """Raise `SourceError` where a name stands for two stimuli, a stimulus is in both splits, or a split is empty."""
     by = config.split.by
     known = sorted(set(trials["key"]) | set(trials["stimulus"] if by == "stimulus" else []), key=natural)
-    for value in config.split.test:
+    for value in config.split.test if by not in OF_TIME else ():
         if value not in known:
             what = f"value in the column '{config.split.column}'" if by == "column" else by
             raise SourceError(f"{where}: source.split.test names '{value}', no {what} here{hint(value, known)}")
@@ -307,32 +269,6 @@ def stimulus_name(value: str, column: str) -> str:
     text = PurePosixPath(value).stem if column == FILE_COLUMN else value
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._-")
     return name if NAME.fullmatch(name) else ""
-
-
-def read_tsv(path: Path, required: list[str]) -> pd.DataFrame:
-    """Read a tab-separated table as text columns; row n of its index stood on line n + 2.
-
-    Raises `SourceError` where it cannot be parsed or lacks a column.
-    """
-    # By default a field too many would make an index of the first column, and blank lines would not count as lines.
-    as_it_stands: dict[str, Any] = {"index_col": False, "skip_blank_lines": False, "keep_default_na": False}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            table: pd.DataFrame = pd.read_csv(path, sep="\t", dtype=str, encoding="utf-8-sig", **as_it_stands)
-    except pd.errors.ParserWarning as error:
-        raise SourceError(f"{path}: rows have more fields than the header names; remove tabs at their end") from error
-    except (ValueError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise SourceError(f"{path}: not a tab-separated table ({reason}); save it as UTF-8 TSV") from error
-    table = table.fillna("")
-    table = table[(table != "").any(axis=1)]
-    for column in required:
-        if column not in table.columns:
-            commas = len(table.columns) == 1 and "," in table.columns[0]
-            known = "; it is separated by commas, BIDS has tabs" if commas else hint(column, list(table.columns))
-            raise SourceError(f"{path}: lacks the column '{column}'{known}")
-    return table
 
 
 def read_nuisance(run: Run, config: EventsConfig) -> Events:
@@ -373,7 +309,11 @@ def _read_run(run: Run, config: EventsConfig) -> pd.DataFrame:
             "place": table["place"],
         }
     )
-    trials["key"] = table[config.split.column] if config.split.column else trials[KEYS[config.split.by]]
+    if config.segment_column:
+        trials["segment"] = table[config.segment_column]
+    if config.start_column:
+        trials["start_s"] = _seconds(table, config.start_column)
+    trials["key"] = table[config.split.column] if config.split.column else trials[KEYS.get(config.split.by, "value")]
     test = trials["key"].isin(config.split.test)
     if config.split.by == "stimulus":
         test |= trials["stimulus"].isin(config.split.test)
@@ -396,7 +336,7 @@ def _named(value: str, place: str, config: EventsConfig) -> str:
     return name
 
 
-def _seconds(table: pd.DataFrame, column: TimeColumn) -> "pd.Series[float]":
+def _seconds(table: pd.DataFrame, column: str) -> "pd.Series[float]":
     """Return a column in seconds; a duration, but no onset, may be missing."""
     seconds = pd.to_numeric(table[column], errors="coerce").astype("float64")
     missing = (column == "duration") & (table[column] == MISSING)

@@ -21,8 +21,9 @@ from core.errors import SourceError
 from core.files import read_json
 from core.progress import track
 from feature_store.sources.base import NO_ROI, ROI_SEPARATOR, present
-from feature_store.sources.bids.files import Run, read_tsv
+from feature_store.sources.bids.files import Run
 from feature_store.sources.timeseries import Timing
+from feature_store.sources.tsv import read_tsv
 
 TOLERANCE_S = 1e-3
 """How far a header's and a sidecar's repetition time may lie apart."""

@@ -4,6 +4,7 @@
 each kind of responses.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -26,6 +27,7 @@ from feature_store.sources.base import (
     present,
 )
 from feature_store.sources.bold_moments import layout
+from feature_store.sources.bold_moments.events import event_files, with_times
 from feature_store.sources.bold_moments.layout import (
     GENERAL,
     ROI_VOXELS,
@@ -143,18 +145,20 @@ class BoldMoments(Source):
         """Return one subject's responses, raw float32, stimulus by stimulus, then by repetition.
 
         Betas are (trial, voxel), windows (trial, time, voxel). Values that are NaN in the files stay NaN; a region
-        without any finite value is refused. Whole spaces and windows are read when rows are first asked for.
+        without any finite value is refused. Trials have run and onset where the raw events are here. Whole
+        spaces and windows are read when rows are first asked for.
 
         Raises
         ------
         SourceMissing, SourceError
             A file is absent, or is not what the dataset declares.
         """
-        return self._reader.responses(subject)
+        recording = self._reader.responses(subject)
+        return replace(recording, trials=with_times(recording.trials, self.path, subject))
 
     def response_files(self, subject: str) -> list[Path]:
         """Return every file that `responses` reads for a subject: responses first, in the order of the voxels."""
-        return self._reader.files(subject)
+        return [*self._reader.files(subject), *event_files(self.path, subject)]
 
     def stimuli(self) -> pd.DataFrame:
         """Return the stimuli in the order of their ids: stimulus, split and caption (a list of strings)."""
