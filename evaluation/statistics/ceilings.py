@@ -234,9 +234,9 @@ def with_test_noise(
     """Return true targets with as much noise as the predictions have, and no stronger a signal than theirs.
 
     m + a (t - m) + b draw, with the training mean m, the truth t and the noise's draw; a and b as in
-    `prediction_ceiling`, so that signal and noise have the power that they have in the predictions: it is what the model
-    would predict if all that it got wrong were right. Regression shrinks both alike, and so does this. Where no signal
-    is clear of the noise, a = 0: noise alone, which scores at chance. Through the generator it becomes the row
+    `prediction_ceiling`. Signal and noise have the power that they have in the predictions, shrunk as regression
+    shrinks them: it is what the model would predict if all that it gets wrong, but for the noise, were right. Where no
+    signal is clear of the noise, a = 0: noise alone, which scores at chance. Through the generator it becomes the row
     `noise_ceiling`, for every metric.
 
     Parameters

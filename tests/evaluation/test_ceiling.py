@@ -84,17 +84,14 @@ def measured(seed: int, runs: int, n: int, features: int, repetitions: int, snr:
     }
 
 
-def print_row(repetitions: int, snr: float, features: int, found: dict[str, float]) -> None:
-    print(f"\n{repetitions:3d} {snr:5.2f} {features:5d}  " + "  ".join(f"{k} {v:.3f}" for k, v in found.items()), end="")
-
-
 def test_correlations_are_those_of_the_metric(rng: np.random.Generator) -> None:
     a, b = rng.normal(size=(2, 5, 7))
     assert correlation(a, b) == pytest.approx(metric("correlation").per_stimulus(a, b).mean())
 
 
 REPETITIONS, SNRS, FEATURES = (2, 3, 4, 10), (0.05, 0.2, 0.5, 2.0), (10, 100, 1000)
-RUNS = {10: 300, 100: 150, 1000: 40}
+STIMULI = {10: 400, 100: 400, 1000: 200}
+RUNS = {10: 300, 100: 150, 1000: 100}
 
 
 @pytest.mark.parametrize(
@@ -112,8 +109,7 @@ def test_a_perfect_reader_lies_within_the_interval(repetitions: int, snr: float,
 @pytest.mark.parametrize("repetitions", REPETITIONS)
 def test_a_perfect_reader_lies_within_the_interval_everywhere(repetitions: int, features: int) -> None:
     for snr in SNRS:
-        found = measured(0, RUNS[features], 400, features, repetitions, snr)
-        print_row(repetitions, snr, features, found)
+        found = measured(0, RUNS[features], STIMULI[features], features, repetitions, snr)
         assert found["within"] >= 0.9, (snr, found)
         assert found["not above"] >= 0.93, (snr, found)
         assert found["reached"] - found["ceiling"] < 0.02, (snr, found)
@@ -132,8 +128,7 @@ def test_without_a_signal_the_ceiling_is_near_zero(repetitions: int, features: i
 @pytest.mark.parametrize("features", FEATURES)
 @pytest.mark.parametrize("repetitions", REPETITIONS)
 def test_without_a_signal_the_ceiling_is_near_zero_everywhere(repetitions: int, features: int) -> None:
-    found = measured(1, RUNS[features], 400, features, repetitions, 0.0)
-    print_row(repetitions, 0.0, features, found)
+    found = measured(1, RUNS[features], STIMULI[features], features, repetitions, 0.0)
     assert found["ceiling"] <= 0.05, found
     assert abs(found["rendered"]) <= 0.05, found
 
@@ -150,12 +145,14 @@ def test_three_repetitions_of_1000_features(snr: float) -> None:
 
 
 def test_stimuli_differ_in_how_often_they_were_shown(rng: np.random.Generator) -> None:
-    counts = rng.choice([1, 2, 3, 5], size=400, p=[0.3, 0.3, 0.2, 0.2])
-    own = shown(rng, 400, 200, counts, 0.3)
-    ceiling = own.ceiling()
-    assert ceiling.low < own.reached() < ceiling.high
-    assert ceiling.value == pytest.approx(own.reached(), abs=0.01)
-    assert own.rendered() == pytest.approx(own.reached(), abs=0.01)
+    inside, gaps = [], []
+    for _ in range(20):
+        own = shown(rng, 400, 40, rng.choice([1, 2, 3, 5], size=400, p=[0.3, 0.3, 0.2, 0.2]), 0.3)
+        ceiling = own.ceiling()
+        inside.append(ceiling.low < own.reached() < ceiling.high)
+        gaps.append((ceiling.value - own.reached(), own.rendered() - own.reached()))
+    assert np.mean(inside) >= 0.9
+    assert np.abs(np.mean(gaps, axis=0)).max() < 0.008
 
 
 @pytest.mark.parametrize("gain", [1.0, 0.3, 0.02, 5.0])
@@ -262,9 +259,7 @@ def test_neighbours_that_share_noise_widen_the_interval_by_blocks(rng: np.random
     strength = np.repeat(np.exp(rng.normal(size=20)), 10)[:, None]
     own = read(rng, (strength * rng.standard_normal((200, 30))).astype("f4"), 3, 0.3)
     plain = own.ceiling()
-    blocked = prediction_ceiling(
-        own.truth, own.predicted, own.noise, own.zero, blocks=np.repeat(np.arange(20), 10)
-    )
+    blocked = prediction_ceiling(own.truth, own.predicted, own.noise, own.zero, blocks=np.repeat(np.arange(20), 10))
     assert blocked.high - blocked.low > 1.3 * (plain.high - plain.low)
     alone = prediction_ceiling(own.truth, own.predicted, own.noise, own.zero, blocks=np.arange(200)[::-1])
     assert alone.low == pytest.approx(plain.low)
