@@ -10,7 +10,7 @@ Psychology* 15:72; CC_max of Schoppe et al. 2016, *Frontiers in Computational Ne
 
 One set of noisy targets stands for that bound in every table: the true targets, less the training mean, with the power
 S, plus noise of the power N. Training correlates them with the truth (`prediction_ceiling`); reconstruction renders
-them (`with_test_noise`), and every metric has its ceiling.
+them (`with_test_noise`), and every metric has its ceiling, with an interval that covers the estimate (`widened`).
 
 What it bounds: this model, with these weights of the voxels, had it made no error but for the noise in the test
 responses; and every linear reader whose predictions are as reliable. What it does not bound: models with other weights
@@ -20,7 +20,7 @@ adaptation) counts as signal.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,10 +28,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from evaluation.statistics.scores import NOISE_CEILING, ORACLE, SHUFFLED
 from evaluation.statistics.spaces import centre
 
 Floats = NDArray[np.float64]
 Index = NDArray[np.int64]
+Entry = dict[str, Any]
 
 LABEL = "the true targets with the noise of the test responses, at the strength of the model's predictions"
 """What the row `noise_ceiling` is, in every table."""
@@ -174,10 +176,10 @@ class Ceiling:
         high = value + math.hypot(*(highs - values)) / n
         return cls(value, low, high, max(own.undefined for own in ceilings))
 
-    def entry(self) -> dict[str, Any]:
+    def entry(self) -> Entry:
         """Return the entry of `scores.json`, of a correlation less the training mean: its chance is 0."""
         value, *interval = (x if math.isfinite(x) else None for x in (self.value, self.low, self.high))
-        entry: dict[str, Any] = {"value": value, "ci95": interval, "chance": 0.0, "higher_is_better": True}
+        entry: Entry = {"value": value, "ci95": interval, "chance": 0.0, "higher_is_better": True}
         return entry | ({"undefined": self.undefined} if self.undefined else {})
 
 
@@ -263,6 +265,41 @@ def with_test_noise(
     noisy += np.float32(scale) * noise.draw
     noisy += mean.astype(np.float32)
     return np.asarray(noisy, np.float32)
+
+
+def widened(rows: Mapping[str, Mapping[str, Entry]], ceilings: Sequence[Ceiling]) -> dict[str, Entry]:
+    """Return the entries of a rendered row `noise_ceiling` with intervals that cover how uncertain the ceiling is.
+
+    An entry's own interval is over test stimuli, for one draw of noise of one power. By how much a metric changes with
+    that power is known at three points, where nothing is computed anew: the shuffled brain (correlation 0), this row,
+    and the oracle (1). The steeper of the two slopes, times the distances from the ceiling to its bounds, is what the
+    metric may be off by; it is added to the distances of the entry's interval as squares. Of several roles the one that
+    widens most counts.
+
+    Parameters
+    ----------
+    rows : the entries of a report, by row and `space.metric`
+    ceilings : of every role that is rendered from
+    """
+    return {
+        name: _widened(entry, rows.get(SHUFFLED, {}).get(name), rows.get(ORACLE, {}).get(name), ceilings)
+        for name, entry in rows.get(NOISE_CEILING, {}).items()
+    }
+
+
+def _widened(entry: Entry, none: Entry | None, all_of_it: Entry | None, ceilings: Sequence[Ceiling]) -> Entry:
+    value, interval = entry["value"], entry["ci95"]
+    if value is None or None in interval:
+        return entry
+    shifts = [0.0]
+    for own in ceilings:
+        for other, at in ((none, 0.0), (all_of_it, 1.0)):
+            if other is not None and other["value"] is not None and own.value != at:
+                slope = (other["value"] - value) / (at - own.value)
+                shifts += [slope * (bound - own.value) for bound in (own.low, own.high)]
+    known = [shift for shift in shifts if math.isfinite(shift)]
+    low = value - math.hypot(value - interval[0], min(known))
+    return {**entry, "ci95": [low, value + math.hypot(interval[1] - value, max(known))]}
 
 
 @dataclass(frozen=True)

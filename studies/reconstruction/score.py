@@ -14,7 +14,7 @@ from core.checkout import project_root
 from core.progress import report as progress
 from evaluation.diagnoses.recall import Nearest, dimension_report, split_by_distance
 from evaluation.report.wording import number
-from evaluation.statistics.ceilings import prediction_ceiling, with_test_noise
+from evaluation.statistics.ceilings import Ceiling, prediction_ceiling, widened, with_test_noise
 from evaluation.statistics.scores import MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION, Table
 from evaluation.statistics.spaces import NEEDS_OF_A_STUDY, centred, why_skipped
 from feature_store import Store
@@ -89,6 +89,8 @@ def judge(study: Study, store: Store, chosen: ModelSet, subject: str) -> Judged:
     assert ours is not None  # it is the first row
     nearest_to_truth = rows.nearest(z.truth)
     report = table.report()
+    if NOISE_CEILING in report["rows"]:
+        report["rows"][NOISE_CEILING] = widened(report["rows"], rows.ceilings)
     scored = report["rows"][RECONSTRUCTION]
     why = why_skipped(study.evaluation.metrics, list(scored), truth, NEEDS_OF_A_STUDY)
     diagnoses = _diagnoses(predictions, spaces, table, scored, nearest_to_truth, study.seed)
@@ -150,6 +152,7 @@ class ControlRows:
     ) -> None:
         self._read, self._renderer, self._predictions = read, renderer, predictions
         self.notes: list[str] = []
+        self.ceilings: list[Ceiling] = []
         values, names = target.values("train")
         rows = np.array([row for row, name in enumerate(names) if name in training])
         self._training = values[rows]
@@ -176,17 +179,18 @@ class ControlRows:
 
     def _noisy_truth(self) -> RoleArrays | None:
         """Return the true targets with the noise of the test responses, and note how well they are known."""
-        noisy, known = {}, []
+        noisy, said = {}, []
         for role, own in self._predictions.items():
             if own.noise is None:
                 self.notes.append("no noise ceiling: most test stimuli were shown once, so their noise is unknown")
                 return None
             noisy[role] = with_test_noise(own.truth, own.predicted, own.noise, own.mean)
             ceiling = prediction_ceiling(own.truth, own.predicted, own.noise, own.mean)
-            known.append(f"{number(ceiling.value)} [{number(ceiling.low)}, {number(ceiling.high)}] ({role})")
+            said.append(f"{number(ceiling.value)} [{number(ceiling.low)}, {number(ceiling.high)}] ({role})")
+            self.ceilings.append(ceiling)
         self.notes.append(
-            f"noise ceiling: before rendering, its targets correlate {', '.join(known)} with the true ones, less the "
-            "training mean; the row's own intervals do not cover how uncertain these are"
+            f"noise ceiling: before rendering, its targets correlate {', '.join(said)} with the true ones, less the "
+            "training mean; the row's intervals cover how uncertain this is"
         )
         return noisy
 

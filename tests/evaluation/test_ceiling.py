@@ -12,8 +12,10 @@ from evaluation.statistics.ceilings import (
     RepeatNoise,
     prediction_ceiling,
     repeat_noise,
+    widened,
     with_test_noise,
 )
+from evaluation.statistics.scores import NOISE_CEILING, ORACLE, SHUFFLED, summarise
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,9 @@ def test_correlations_are_those_of_the_metric(rng: np.random.Generator) -> None:
     assert correlation(a, b) == pytest.approx(metric("correlation").per_stimulus(a, b).mean())
 
 
-REPETITIONS, SNRS, FEATURES = (2, 3, 4, 10), (0.05, 0.2, 0.5, 2.0), (10, 100, 1000)
+REPETITIONS, SNRS, FEATURES = (2, 3, 4, 10), (0.05, 0.5, 2.0), (10, 100, 1000)
 STIMULI = {10: 400, 100: 400, 1000: 200}
-RUNS = {10: 300, 100: 150, 1000: 100}
+RUNS = {10: 300, 100: 150, 1000: 60}
 
 
 @pytest.mark.parametrize(
@@ -292,6 +294,49 @@ def test_what_is_not_finite_has_no_ceiling(rng: np.random.Generator) -> None:
     assert (entry["value"], entry["ci95"], entry["undefined"]) == (None, [None, None], 1)
     noisy = with_test_noise(own.truth, own.predicted, own.noise, own.zero)
     assert np.isfinite(noisy).all(), "of the others' powers"
+
+
+@pytest.mark.parametrize(
+    ("repetitions", "features", "snr"),
+    [(2, 60, 0.1), pytest.param(2, 100, 0.05, marks=pytest.mark.full), pytest.param(3, 30, 0.5, marks=pytest.mark.full)],
+)
+@pytest.mark.parametrize("name", ["correlation", "two_way"])
+def test_the_rendered_row_has_an_interval_that_holds_a_perfect_reader(
+    repetitions: int, features: int, snr: float, name: str
+) -> None:
+    """Of a generator that changes nothing; the row's own interval holds the reader in 60 % where the noise is loud."""
+    rng = np.random.default_rng(5)
+    inside, plain = [], []
+    for _ in range(40):
+        own = shown(rng, 100, features, repetitions, snr)
+        noisy = with_test_noise(own.truth, own.predicted, own.noise, own.zero)
+        predictions = {NOISE_CEILING: noisy, ORACLE: own.truth, SHUFFLED: own.predicted[rng.permutation(100)]}
+        values = {
+            row: {f"z_centred.{name}": metric(name).per_stimulus(predicted, own.truth)}
+            for row, predicted in predictions.items()
+        }
+        rows = summarise(values, seed=0)
+        (entry,) = widened(rows, [own.ceiling()]).values()
+        reached = metric(name).per_stimulus(own.predicted, own.truth).mean()
+        (low, high), (plain_low, plain_high) = entry["ci95"], rows[NOISE_CEILING][f"z_centred.{name}"]["ci95"]
+        assert low <= plain_low <= plain_high <= high
+        inside.append(low <= reached <= high)
+        plain.append(plain_low <= reached <= plain_high)
+    assert np.mean(inside) >= 0.9
+    assert np.mean(plain) <= np.mean(inside)
+
+
+def test_widening_goes_both_ways_and_copes_with_what_is_missing() -> None:
+    entry = {"value": 0.4, "ci95": [0.35, 0.45], "chance": 0.9, "higher_is_better": False}  # an error: 0 is perfect
+    rows = {NOISE_CEILING: {"a.mse": entry}, SHUFFLED: {"a.mse": {"value": 0.9}}, ORACLE: {"a.mse": {"value": 0.1}}}
+    found = widened(rows, [Ceiling(0.5, 0.3, 0.6)])["a.mse"]
+    assert found["ci95"] == pytest.approx([0.4 - np.hypot(0.05, 0.1), 0.4 + np.hypot(0.05, 0.2)])
+    assert (found["value"], found["chance"]) == (0.4, 0.9)
+    assert widened({NOISE_CEILING: {"a.mse": entry}}, [Ceiling(0.5, 0.3, 0.6)])["a.mse"] == entry
+    nothing = {"value": None, "ci95": [None, None]}
+    assert widened({**rows, NOISE_CEILING: {"a.mse": nothing}}, [Ceiling(0.5, 0.3, 0.6)])["a.mse"] == nothing
+    assert widened(rows, [Ceiling(0.5, np.nan, np.nan)])["a.mse"] == entry
+    assert widened({}, []) == {}
 
 
 def test_several_subjects_are_averaged(rng: np.random.Generator) -> None:
