@@ -298,7 +298,11 @@ def test_what_is_not_finite_has_no_ceiling(rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize(
     ("repetitions", "features", "snr"),
-    [(2, 60, 0.1), pytest.param(2, 100, 0.05, marks=pytest.mark.full), pytest.param(3, 30, 0.5, marks=pytest.mark.full)],
+    [
+        (2, 60, 0.1),
+        pytest.param(2, 100, 0.05, marks=pytest.mark.full),
+        pytest.param(3, 30, 0.5, marks=pytest.mark.full),
+    ],
 )
 @pytest.mark.parametrize("name", ["correlation", "two_way"])
 def test_the_rendered_row_has_an_interval_that_holds_a_perfect_reader(
