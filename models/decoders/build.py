@@ -1,6 +1,6 @@
 """The parts of a model set, by kind: how each is fitted, saved, loaded, and asked for predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -141,6 +141,14 @@ def encode_trials(encoder: Encoder, subject: str, responses: Rows) -> NDArray[np
     return features
 
 
+def predict_trials(
+    encoder: Encoder, regressor: Regressor, subject: str, responses: Rows
+) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """Yield some trials at a time, and their predictions (trial, *target shape) float32."""
+    for block in row_blocks(responses, TRIALS):
+        yield block, regressor.predict(subject, encoder.encode(subject, responses[block]))
+
+
 def predict_stimuli(
     encoder: Encoder, regressor: Regressor, subject: str, responses: Rows, stimuli: Sequence[str]
 ) -> tuple[list[str], NDArray[np.float32]]:
@@ -160,8 +168,7 @@ def predict_stimuli(
     row_of = {name: row for row, name in enumerate(names)}
     rows = np.array([row_of[name] for name in stimuli])
     total = np.zeros((len(names), *regressor.shape), np.float32)
-    for block in row_blocks(responses, TRIALS):
-        features = encoder.encode(subject, responses[block])
-        np.add.at(total, rows[block], regressor.predict(subject, features))
+    for block, predicted in predict_trials(encoder, regressor, subject, responses):
+        np.add.at(total, rows[block], predicted)
     counts = np.bincount(rows).astype(np.float32)
     return names, total / counts.reshape(-1, *(1 for _ in regressor.shape))

@@ -5,17 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from core.errors import StoreError
 from core.seeds import seed_for
 from evaluation.statistics import scores
+from evaluation.statistics.ceilings import RepeatedPredictions, RepeatNoise
 from evaluation.statistics.controls import mean_prediction, shuffle_stimuli
 from evaluation.statistics.order import TimeOrder, block_length, shifts
 from feature_store import Store
-from feature_store.rows import select
-from models.decoders.build import Encoder, Regressor, predict_stimuli
+from models.decoders.build import Encoder, Regressor, predict_stimuli, predict_trials
 from models.decoders.rows import Rows
 from studies.decoding.order import order_of
 from studies.decoding.training_data import training_stimuli
@@ -38,7 +37,7 @@ class Predictions:
     mean : (stimulus, …) the mean of the training targets, for every stimulus
     groups : the stimuli's classes, or None where the study has none
     dropped : response rows without a target, and targets without a response
-    halves : predictions from either half of the repetitions, or None where a stimulus was shown once
+    noise : of the predictions, known from repetitions; None where it was not asked for, or too few were repeated
     order : of the stimuli in time, or None where they are exchangeable
     """
 
@@ -48,7 +47,7 @@ class Predictions:
     mean: NDArray[Any]
     groups: list[str] | None
     dropped: dict[str, int]
-    halves: tuple[Array, Array] | None
+    noise: RepeatNoise | None
     order: TimeOrder | None = None
 
 
@@ -60,7 +59,7 @@ def predict_test(
     rois: list[str] | None,
     trained_on: Collection[str],
     *,
-    halves: bool = False,
+    noise: bool = False,
     dense: bool = False,
 ) -> Predictions:
     """Predict a subject's test stimuli.
@@ -71,7 +70,7 @@ def predict_test(
     ----------
     rois : the regions the encoder was trained on
     trained_on : the training stimuli whose targets' mean is the control; see `stimuli_trained_on`
-    halves : whether to predict from either half of the repetitions as well
+    noise : whether to estimate the noise of the predictions, by predicting from every repetition once more
     dense : whether trials are dense in time; see `studies.decoding.order.order_of`
     """
     pairs = store.pairs([subject], regressor.target, "test", rois=rois, repeats="single")[subject]
@@ -88,6 +87,7 @@ def predict_test(
     stimuli = [names[row] for row in rows]
     in_order = [row_of[name] for name in stimuli]
     table = target.stimuli("test")
+    found = _noise(encoder, regressor, subject, responses, pairs.stimuli, shown, predicted) if noise else None
     values, known = target.values("train")
     seen = values[np.array([name in trained_on for name in known])].astype(np.float32)
     return Predictions(
@@ -97,7 +97,7 @@ def predict_test(
         mean=mean_prediction(seen, len(stimuli)),
         groups=list(table["group"].iloc[rows]) if "group" in table else None,
         dropped=pairs.dropped,
-        halves=_halves(encoder, regressor, subject, responses, pairs.stimuli, in_order) if halves else None,
+        noise=found.take(in_order) if found is not None else None,
         order=order_of(store, subject, regressor.target, stimuli, dense=dense),
     )
 
@@ -110,12 +110,12 @@ def predict_test_roles(
     rois: list[str] | None,
     trained_on: Collection[str],
     *,
-    halves: bool = False,
+    noise: bool = False,
     dense: bool = False,
 ) -> dict[str, Predictions]:
     """Predict every role of a subject's test stimuli, the same stimuli for all; see `predict_test`, also for errors."""
     predictions = {
-        role: predict_test(store, encoder, regressor, subject, rois, trained_on, halves=halves, dense=dense)
+        role: predict_test(store, encoder, regressor, subject, rois, trained_on, noise=noise, dense=dense)
         for role, regressor in regressors.items()
     }
     common_stimuli({role: predicted.stimuli for role, predicted in predictions.items()})
@@ -160,24 +160,23 @@ def stimuli_trained_on(store: Store, subjects: Sequence[str], count: int | None,
     return set(training_stimuli(sorted(seen), count, seed))
 
 
-def _halves(
-    encoder: Encoder, regressor: Regressor, subject: str, responses: Rows, trials: list[str], in_order: list[int]
-) -> tuple[Array, Array] | None:
-    """Predict from the even and from the odd repetitions, equally many; a last one without a pair is in neither."""
-    repeats = pd.Series(trials).groupby(trials)
-    rank, pairs = repeats.cumcount().to_numpy(), repeats.transform("size").to_numpy() // 2
-    if pairs.min() < 1:
+def _noise(
+    encoder: Encoder,
+    regressor: Regressor,
+    subject: str,
+    responses: Rows,
+    trials: list[str],
+    shown: list[str],
+    mean: Array,
+) -> RepeatNoise | None:
+    """Return the noise of the mean predictions of the stimuli shown, None where too few of them were repeated."""
+    row_of = {name: row for row, name in enumerate(shown)}
+    repeated = RepeatedPredictions(mean, np.array([row_of[name] for name in trials]))
+    if not repeated.suffice:
         return None
-    halves = []
-    for half in (0, 1):
-        kept = np.flatnonzero((rank % 2 == half) & (rank // 2 < pairs))
-        names, predicted = predict_stimuli(
-            encoder, regressor, subject, select(responses, kept), [trials[row] for row in kept]
-        )
-        row_of = {name: row for row, name in enumerate(names)}
-        order = list(dict.fromkeys(trials))
-        halves.append(predicted[[row_of[order[row]] for row in in_order]])
-    return halves[0], halves[1]
+    for block, predicted in predict_trials(encoder, regressor, subject, responses):
+        repeated.add(block, predicted)
+    return repeated.noise()
 
 
 def shuffled_scores(

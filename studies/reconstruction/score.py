@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from core.checkout import project_root
 from core.progress import report as progress
 from evaluation.diagnoses.recall import Nearest, dimension_report, split_by_distance
-from evaluation.statistics.controls import with_test_noise
+from evaluation.report.wording import number
+from evaluation.statistics.ceilings import Ceiling, prediction_ceiling, widened, with_test_noise
 from evaluation.statistics.scores import MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION, Table
 from evaluation.statistics.spaces import NEEDS_OF_A_STUDY, centred, why_skipped
 from feature_store import Store
@@ -69,7 +70,7 @@ def render_and_score(study: Study, store: Store, chosen: ModelSet, subject: str)
     allowed, targets_of = study.evaluation.allow_dense_time, list(roles.values())
     time = diagnose_time(store, [subject], targets_of, training, allowed=allowed, seed=study.seed)
     dense = bool(time["dense"])
-    predictions = predict_test_roles(store, encoder, regressors, subject, rois, training, halves=True, dense=dense)
+    predictions = predict_test_roles(store, encoder, regressors, subject, rois, training, noise=True, dense=dense)
     z, stored = predictions["z"], store.target(roles["z"])
     leaks = find_leaks(source, study.clips, stored, z.stimuli, sorted(training))
     spaces = {role: study.spaces[target] for role, target in roles.items()}
@@ -92,6 +93,8 @@ def render_and_score(study: Study, store: Store, chosen: ModelSet, subject: str)
     assert ours is not None  # it is the first row
     nearest_to_truth = rows.nearest(z.truth)
     report = table.report()
+    if NOISE_CEILING in report["rows"]:
+        report["rows"][NOISE_CEILING] = widened(report["rows"], rows.ceilings)
     scored = report["rows"][RECONSTRUCTION]
     why = why_skipped(study.evaluation.metrics, list(scored), truth, NEEDS_OF_A_STUDY)
     diagnoses = _diagnoses(predictions, spaces, table, scored, nearest_to_truth, study.seed)
@@ -139,7 +142,7 @@ class ControlRows:
     ----------
     target : the stored z
     read : returns the clips of some stimuli, (n, frame, height, width, 3) uint8
-    predictions : by role, those of the test stimuli, with their halves
+    predictions : by role, those of the test stimuli, with their noise
     training : the stimuli that the models were trained on
     """
 
@@ -153,6 +156,7 @@ class ControlRows:
     ) -> None:
         self._read, self._renderer, self._predictions = read, renderer, predictions
         self.notes: list[str] = []
+        self.ceilings: list[Ceiling] = []
         values, names = target.values("train")
         rows = np.array([row for row, name in enumerate(names) if name in training])
         self._training = values[rows]
@@ -172,19 +176,27 @@ class ControlRows:
             MEAN: {role: own.mean for role, own in self._predictions.items()},
             ORACLE: {role: own.truth for role, own in self._predictions.items()},
         }
-        noisy = {
-            role: with_test_noise(own.truth, own.predicted, own.halves, own.mean)
-            for role, own in self._predictions.items()
-            if own.halves is not None
-        }
-        there = {role: values for role, values in noisy.items() if values is not None}
-        if len(there) == len(self._predictions):
-            rows[NOISE_CEILING] = there
-        elif self._predictions["z"].halves is None:
-            self.notes.append("no noise ceiling: a test stimulus was shown once, so its noise cannot be told from it")
-        else:
-            self.notes.append("no noise ceiling: the predictions agree no better between repetitions than noise does")
+        ceiling = self._noisy_truth()
+        if ceiling is not None:
+            rows[NOISE_CEILING] = ceiling
         return rows
+
+    def _noisy_truth(self) -> RoleArrays | None:
+        """Return the true targets with the noise of the test responses, and note how well they are known."""
+        noisy, said = {}, []
+        for role, own in self._predictions.items():
+            if own.noise is None:
+                self.notes.append("no noise ceiling: most test stimuli were shown once, so their noise is unknown")
+                return None
+            noisy[role] = with_test_noise(own.truth, own.predicted, own.noise, own.mean)
+            ceiling = prediction_ceiling(own.truth, own.predicted, own.noise, own.mean)
+            said.append(f"{number(ceiling.value)} [{number(ceiling.low)}, {number(ceiling.high)}] ({role})")
+            self.ceilings.append(ceiling)
+        self.notes.append(
+            f"noise ceiling: before rendering, its targets correlate {', '.join(said)} with the true ones, less the "
+            "training mean; the row's intervals cover how uncertain this is"
+        )
+        return noisy
 
     def rendered(self) -> Iterator[tuple[str, Rendered]]:
         """Yield every row with its clips and captions, the reconstruction first."""

@@ -24,7 +24,7 @@ from evaluation.config import EvaluationConfig
 from evaluation.report.charts.training import curves_png, filled_in_png, route_table_png
 from evaluation.report.sheet import contact_sheet, sheet_png
 from evaluation.statistics import scores
-from evaluation.statistics.controls import prediction_ceiling
+from evaluation.statistics.ceilings import Ceiling, prediction_ceiling
 from evaluation.statistics.scores import MEAN, NOISE_CEILING, SHUFFLED
 from evaluation.statistics.spaces import centre, centred
 from feature_store import Store
@@ -77,7 +77,7 @@ def predict_role(
 ) -> dict[str, Predictions]:
     """Return the predictions of every subject's test stimuli; see `predict_test`."""
     return {
-        subject: predict_test(store, encoder, regressor, subject, rois, trained_on, halves=True, dense=dense)
+        subject: predict_test(store, encoder, regressor, subject, rois, trained_on, noise=True, dense=dense)
         for subject in regressor.subjects
     }
 
@@ -95,6 +95,7 @@ class RoleScores:
         self._target, self._space, self._evaluation, self._seed = target, space, evaluation, seed
         self._values: scores.Values = {}
         self._controls: dict[str, scores.Values] = {}
+        self._ceilings: dict[str, scores.Rows] = {}
         self._described: dict[str, Any] = {}
         self._groups: list[str] | None = None
         self._dropped: dict[str, dict[str, int]] = {}
@@ -109,7 +110,8 @@ class RoleScores:
         self._values[route] = scores.by_subject([self._score(own, own.predicted) for own in subjects])["row"]
         if MEAN not in self._values:
             self._values[MEAN] = scores.by_subject([self._score(own, np.asarray(own.mean)) for own in subjects])["row"]
-        self._controls[route] = {SHUFFLED: self._shuffled(subjects), **self._ceiling(subjects)}
+        self._controls[route] = {SHUFFLED: self._shuffled(subjects)}
+        self._ceilings[route] = self._ceiling(subjects)
         self._described[route] = regressor.state()[0]
 
     def report(self, chosen: str, baseline: str) -> dict[str, Any]:
@@ -122,12 +124,15 @@ class RoleScores:
         seed, groups = self._seed, self._groups
         routes = {name: values for name, values in self._values.items() if name != MEAN}
         rows = {**routes, MEAN: self._values[MEAN], **self._controls[chosen]}
-        controls = {name: scores.summarise(values, seed=seed, groups=groups) for name, values in self._controls.items()}
+        controls = {
+            name: {**scores.summarise(values, seed=seed, groups=groups), **self._ceilings[name]}
+            for name, values in self._controls.items()
+        }
         return {
             "target": self._target,
             "routes": list(routes),
             "chosen": chosen,
-            "rows": scores.summarise(rows, seed=seed, groups=groups),
+            "rows": {**scores.summarise(rows, seed=seed, groups=groups), **self._ceilings[chosen]},
             "baseline": baseline,
             "differences": scores.differences(routes, baseline, seed=seed, groups=groups),
             "controls": controls,
@@ -150,13 +155,16 @@ class RoleScores:
             ]
         )["row"]
 
-    def _ceiling(self, subjects: list[Predictions]) -> scores.Values:
+    def _ceiling(self, subjects: list[Predictions]) -> scores.Rows:
         name = f"{centred(self._space)}.correlation"
-        halves = [(own.halves, own.mean) for own in subjects if own.halves is not None]
-        if len(halves) < len(subjects) or not {"correlation", name} & set(self._evaluation.metrics):
+        if not {"correlation", name} & set(self._evaluation.metrics):
             return {}
-        ceilings = [prediction_ceiling(centre(one, mean), centre(other, mean)) for (one, other), mean in halves]
-        return {NOISE_CEILING: {name: np.asarray(ceilings[0] if len(ceilings) == 1 else np.stack(ceilings))}}
+        ceilings = [
+            prediction_ceiling(own.truth, own.predicted, own.noise, own.mean)
+            for own in subjects
+            if own.noise is not None
+        ]
+        return {NOISE_CEILING: {name: Ceiling.mean(ceilings).entry()}} if len(ceilings) == len(subjects) else {}
 
 
 FILLED_IN = 6

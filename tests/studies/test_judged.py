@@ -8,7 +8,7 @@ import pytest
 
 from core.checkout import project_root as home_folder
 from core.files import read_json
-from evaluation.report.wording import verdict
+from evaluation.report.wording import number, verdict
 from evaluation.statistics.scores import CONTROLS, MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION, SHUFFLED
 from models.registry.client import client
 from studies.reconstruction.run import reconstruct
@@ -30,7 +30,12 @@ def test_every_row_that_can_be_had_is_there_and_the_others_are_named(looped: Loo
     assert set(metrics["rows"]) == {RECONSTRUCTION, NEAREST, MEAN, SHUFFLED, NOISE_CEILING, ORACLE}
     assert set(metrics["comparisons"]) == set(CONTROLS) - {PRIOR}
     said = metrics["notes"]
-    assert said[0] == "no prior: z is decoded directly, without a generator that could invent something"
+    assert "no prior: z is decoded directly, without a generator that could invent something" in said
+    trained = read_json(looped.study.outputs / "training" / "latest" / "scores.json")["targets"]["z"]["rows"]
+    ceiling = trained[NOISE_CEILING]["pixels_centred.correlation"]
+    assert ceiling["ci95"][0] < ceiling["value"] < ceiling["ci95"][1]
+    words = f"{number(ceiling['value'])} [{number(ceiling['ci95'][0])}, {number(ceiling['ci95'][1])}] (z)"
+    assert any(note.startswith("noise ceiling:") and words in note for note in said), "one thing in both tables"
     assert "skipped epe_512: computed only where it is named" in said
     assert any(note.startswith("skipped similarity") and note.endswith(": needs judges.clip") for note in said)
     two_way = {row: entries["pixels.two_way"]["value"] for row, entries in metrics["rows"].items()}
@@ -51,6 +56,19 @@ def test_the_noise_ceiling_lies_between_the_reconstruction_and_the_oracle(home: 
     correlation = {row: entries["pixels.correlation"]["value"] for row, entries in rows.items()}
     for scored in (error, correlation):
         assert scored[RECONSTRUCTION] < scored[NOISE_CEILING] < scored[ORACLE]
+
+
+def test_a_stimulus_shown_once_among_others_and_odd_repetitions_have_a_noise_ceiling(
+    home: Path, tmp_path: Path
+) -> None:
+    source = write_arrays(tmp_path / "odd", np.random.default_rng(3), train=60, test=12, repeats=3)
+    trials = pd.read_csv(source / "sub-01" / "trials.csv")
+    lost = np.flatnonzero(trials["stimulus_id"] == "s065")[1:]
+    trials.drop(index=lost).to_csv(source / "sub-01" / "trials.csv", index=False)
+    file = source / "sub-01" / "responses.npy"
+    np.save(file, np.delete(np.load(file), lost, axis=0))
+    rows = metrics_of(load_study(write_study(home, source)))["rows"]
+    assert rows[RECONSTRUCTION]["pixels.two_way"]["value"] <= rows[NOISE_CEILING]["pixels.two_way"]["value"]
 
 
 def test_stimuli_shown_once_have_no_noise_ceiling_and_a_note_says_so(home: Path, tmp_path: Path) -> None:

@@ -313,7 +313,7 @@ def _draw_rois(title: str, voxels: Mapping[str, int], ceilings: Mapping[str, Seq
         right.hlines(places + shift, low, high, color=colour, lw=1.5, alpha=0.6)
         right.plot(middle, places + shift, marker, color=colour, ms=4, label=label)
     right.set_xlim(0, 100)
-    right.set_xlabel("noise ceiling, % of variance (median, middle half)")
+    right.set_xlabel("noise ceiling of voxels, % of variance (median, middle half)")
     right.legend(fontsize=8, frameon=False, loc="lower right")
     for axes in (left, right):
         _plain(axes, len(voxels))

@@ -33,6 +33,7 @@ from evaluation.report.wording import (
     space_label,
     trend_words,
 )
+from evaluation.statistics.ceilings import LABEL as CEILING_LABEL
 from evaluation.statistics.scores import MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION, SHUFFLED, Table
 
 __all__ = ["GalleryFigure", "GalleryItem", "page_digest", "render_gallery"]
@@ -48,7 +49,7 @@ ROW_MEANINGS = {
     PRIOR: "what the generator makes from noise alone, without a caption",
     MEAN: "rendered from the mean of the training targets",
     SHUFFLED: "the same models on responses in random order",
-    NOISE_CEILING: "the true targets with the noise of the test responses: an estimated upper bound",
+    NOISE_CEILING: f"{CEILING_LABEL}: an estimated upper bound",
     ORACLE: "the true targets through the same generator: an upper bound",
 }
 
