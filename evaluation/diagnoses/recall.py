@@ -19,7 +19,8 @@ from scipy.stats import rankdata
 from core.seeds import rng_for
 from evaluation.metrics import Groups, Metric, PerStimulus, metric
 from evaluation.metrics.frames import or_one
-from evaluation.statistics.intervals import DRAWS, bootstrap_interval
+from evaluation.statistics.intervals import Span, mean_interval
+from evaluation.statistics.spaces import chance_of
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -29,6 +30,7 @@ BLOCK = 64
 PARTS: dict[int, tuple[str, ...]] = {1: ("all",), 2: ("near", "far"), 3: ("near", "middle", "far")}
 MIN_OF_A_PART = 2
 MIN_TO_RANK = 3
+DRAWS = 2000
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def split_by_distance(
         One row's scores of every stimulus.
     distance : array, shape (n,)
         That of the *true* targets, as `nearest_training` returns it: near and far mean the same for every model.
-    chances : by `space.metric`, where they depend on the truth
+    chances : by `space.metric`, null where there is none; each metric's own by default
     groups : the class of each stimulus; those that a metric does not count are skipped, as in
         `evaluation.statistics.scores.summarise`
 
@@ -152,8 +154,9 @@ def split_by_distance(
     """
     if not np.isfinite(distance).all():
         raise ValueError("scores by distance: a distance is not finite; expected what nearest_training returns")
+    known = {name: chance_of(name) for name in values} if chances is None else dict(chances)
     return {
-        name: _metric_by_distance(metric(name), scores, distance, seed, (chances or {}).get(name), groups)
+        name: _metric_by_distance(metric(name), scores, distance, seed, known.get(name), groups)
         for name, scores in values.items()
     }
 
@@ -167,11 +170,10 @@ def _metric_by_distance(
         )
     counted = chosen.counted(len(values), groups)
     values, distance = values[counted], distance[counted]
-    known = chosen.chance_of(None) if chance is None else chance
     better = values if chosen.higher_is_better else -values
     return {
         "parts": [
-            {"name": name, **_part(values[rows], distance[rows], seed), "chance": known}
+            {"name": name, **_part(values[rows], distance[rows], chosen.span), "chance": chance}
             for name, rows in parts_by_distance(distance).items()
         ],
         "rank_correlation": _rank_correlation(better, distance, seed) | _undefined(values),
@@ -187,12 +189,12 @@ def parts_by_distance(distance: Floats) -> dict[str, NDArray[np.int64]]:
     return dict(zip(names, np.array_split(order, len(names)), strict=True))
 
 
-def _part(values: PerStimulus, distance: Floats, seed: int) -> dict[str, Any]:
+def _part(values: PerStimulus, distance: Floats, span: Span) -> dict[str, Any]:
     return {
         "n": len(values),
         "distance": [float(distance.min()), float(distance.max())],
         "value": _number(float(values.mean())),
-        "ci95": [_number(bound) for bound in bootstrap_interval(values, seed=seed)],
+        "ci95": [_number(bound) for bound in mean_interval(values, span=span)],
         **_undefined(values),
     }
 
@@ -205,7 +207,7 @@ def _undefined(values: PerStimulus) -> dict[str, int]:
 def _rank_correlation(values: PerStimulus, distance: Floats, seed: int) -> dict[str, Any]:
     """Return Spearman's correlation with the percentile interval of its bootstrap over stimuli.
 
-    The draws are those of `bootstrap_interval`. A draw without variation counts as 0.
+    A draw without variation counts as 0.
     """
     n = len(values)
     if n < MIN_TO_RANK or not np.isfinite(values).all() or np.ptp(values) == 0 or np.ptp(distance) == 0:

@@ -208,16 +208,16 @@ CHROMA_PLANE = np.array([[1.0, -0.5, -0.5], [0.0, 0.75**0.5, -(0.75**0.5)]])
 """Projection of red, green and blue onto the plane of hue and chroma: grey at the origin, red to the right."""
 
 
-@register("hue", label="hue (circular, by saturation)", chance=0.0, span=(-1.0, 1.0), view="frames")
+@register("hue", label="hue (circular, by saturation)", chance=None, span=(-1.0, 1.0), view="frames")
 def hue(prediction: Array, truth: Array, groups: Array | None = None) -> PerStimulus:  # noqa: ARG001
     """Compare hues as angles: the mean cosine of the hue difference over pixels, weighed by the true chroma, −1 to 1.
 
     Hue is circular: 1° and 359° are both red. Hue and chroma are the angle and the length of
     (R − (G + B) / 2, √3 / 2 (G − B)), within 1.2° of HSV's hue (Hanbury 2008, *Pattern Recognition Letters* 29:494).
     The true chroma is the weight, since grey has no hue; a predicted pixel without any counts 0, so that a grey clip
-    earns 0. Opposite hues earn −1. Higher is better. A truth without any colour has no value. Chance, 0, is that of
-    hues that are independent of the truth and favour none; where clips share their hues guessing earns more: compare it
-    with the shuffled brain's row.
+    earns 0. Opposite hues earn −1. Higher is better. A truth without any colour has no value. Hues that are independent
+    of the truth and favour none earn 0; clips share their hues, so guessing earns more and there is no chance level:
+    compare it with the shuffled brain's row.
     """
     return by_clip(_clip_hue, prediction, truth)
 

@@ -68,6 +68,13 @@ class Metric:
     of_similarity: OfSimilarity | None = None
     """The same from `vectors.similarity` of the two, where the metric needs nothing else: metrics of one space and
     orders of the stimuli then share it."""
+    influence: Function | None = None
+    """How much each stimulus moves the mean, (n,), where other stimuli's values depend on it; see `influences`."""
+    influence_of_similarity: OfSimilarity | None = None
+    """The same from `vectors.similarity`, for metrics with `of_similarity`."""
+    chance_in_centred: bool = False
+    """Whether guessing earns `chance` only in spaces less their training mean: elsewhere all stimuli resemble each
+    other, and so does a guess."""
     view: View = "vectors"
     """Which arrays the metric takes. `vectors` flattens each stimulus, whatever the space; `centred` does so only in
     spaces less their training mean (see `evaluation.statistics.spaces`); the others take the spaces of `SPACES_OF`."""
@@ -110,6 +117,21 @@ class Metric:
         if not callable(self.chance):
             return self.chance
         return None if truth is None else self.chance(truth)
+
+    def influences(self, prediction: Array, truth: Array, groups: Groups | None = None) -> PerStimulus:
+        """Return how much each stimulus moves the mean over stimuli, (n,): the jackknife's pseudo-values.
+
+        With θ the mean of all n and θ₋ₖ that without stimulus k, as a prediction *and* as a candidate or a part of a
+        denominator, n θ − (n − 1) θ₋ₖ, shifted so that their mean is θ (Tukey 1958, *Annals of Mathematical Statistics*
+        29:614). Their standard deviation over √n is the standard error of θ. They are the values themselves where a
+        stimulus's value depends on nothing else, and where too few stimuli remain without one.
+
+        Parameters and errors are those of `per_stimulus`.
+        """
+        self.check(prediction, truth, groups)
+        kinds = None if groups is None else np.asarray(groups)
+        function = self.influence or self.function
+        return np.asarray(function(prediction, truth, kinds), dtype=np.float64)
 
     def counted(self, n: int, groups: Groups | None = None) -> NDArray[np.bool_]:
         """Return which stimuli count, shape (n,).

@@ -76,11 +76,22 @@ def leads(r: Floats) -> Floats:
     return np.asarray(np.diag(r)[:, None] - r)
 
 
-def register_of_similarity(name: str, **settings: Any) -> Callable[[OfSimilarity], OfSimilarity]:
-    """Register a function ``(r, groups) -> (n,)`` of the correlations (n, n) as a metric; for settings see `Metric`."""
+def register_of_similarity(
+    name: str, *, influence: OfSimilarity | None = None, **settings: Any
+) -> Callable[[OfSimilarity], OfSimilarity]:
+    """Register a function ``(r, groups) -> (n,)`` of the correlations (n, n) as a metric; for settings see `Metric`.
+
+    `influence` is a function of the same; see `Metric.influences`.
+    """
 
     def add(of_similarity: OfSimilarity) -> OfSimilarity:
-        register(name, of_similarity=of_similarity, **settings)(_from_arrays(of_similarity))
+        register(
+            name,
+            of_similarity=of_similarity,
+            influence_of_similarity=influence,
+            influence=None if influence is None else _from_arrays(influence),
+            **settings,
+        )(_from_arrays(of_similarity))
         return of_similarity
 
     return add
@@ -94,6 +105,20 @@ def _from_arrays(of_similarity: OfSimilarity) -> Function:
     return function
 
 
+def pseudo_values(values: PerStimulus, without: Floats) -> PerStimulus:
+    """Return the jackknife's pseudo-values, (n,), of the mean of values (n,); see `Metric.influences`.
+
+    Parameters
+    ----------
+    without : (n,) the mean without each stimulus; where one is not finite, the values themselves are returned
+    """
+    n, mean = len(values), values.mean() if len(values) else 0.0
+    if not np.isfinite(without).all() or not np.isfinite(mean):
+        return values
+    found = n * mean - (n - 1) * without
+    return np.asarray(found + (mean - found.mean()))
+
+
 def wins(r: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return which stimulus wins each comparison, shape (n, n), of correlations as `similarity` returns them.
 
@@ -105,7 +130,20 @@ def wins(r: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(np.isnan(lead), np.nan, won)
 
 
-@register_of_similarity("two_way", label="two-way identification", chance=0.5, span=(0.0, 1.0))
+def _two_way_influence(r: Floats, groups: Array | None = None) -> PerStimulus:
+    """Return the pseudo-values of `two_way`: each stimulus is left out as a prediction and as a candidate."""
+    values, n = two_way(r, groups), len(r)
+    if n < 3:
+        return values
+    won = wins(r)
+    np.fill_diagonal(won, 0.0)
+    left = won.sum() - won.sum(axis=0) - won.sum(axis=1)
+    return pseudo_values(values, left / ((n - 1) * (n - 2)))
+
+
+@register_of_similarity(
+    "two_way", label="two-way identification", chance=0.5, span=(0.0, 1.0), influence=_two_way_influence
+)
 def two_way(r: NDArray[np.float64], groups: Array | None = None) -> PerStimulus:  # noqa: ARG001
     """Identify each prediction among two: the mean over j ≠ i of [corr(p_i, t_i) > corr(p_i, t_j)], ties one half.
 
@@ -122,8 +160,32 @@ def two_way(r: NDArray[np.float64], groups: Array | None = None) -> PerStimulus:
     return np.asarray((won.sum(axis=1) - np.diag(won)) / (n - 1))
 
 
+def _within_class_influence(r: Floats, groups: Array | None = None) -> PerStimulus:
+    """Return the pseudo-values of `two_way_within_class`, NaN for stimuli that are alone in their class.
+
+    Without one of two stimuli of a class, the other does not count either.
+    """
+    values = two_way_within_class(r, groups)
+    if groups is None:
+        return values
+    same = (groups[:, None] == groups[None, :]) & ~np.eye(len(groups), dtype=bool)
+    others, won = same.sum(axis=1), np.where(same, wins(r), 0.0)
+    counted = others > 0
+    wide = np.where(others > 1, others - 1, 1)
+    # what class-mates' values add up to without k: each has one comparison less
+    mates = np.where(others > 1, (same @ won.sum(axis=1) - won.sum(axis=0)) / wide, 0.0)
+    total = values[counted].sum()
+    rest = total - values[counted] - (same @ np.where(counted, values, 0.0))[counted] + mates[counted]
+    count = counted.sum() - 1 - (others[counted] == 1)
+    without = np.where(count > 0, rest / np.maximum(count, 1), np.nan)
+    found = np.full(len(values), np.nan)
+    found[counted] = pseudo_values(values[counted], without)
+    return found
+
+
 @register_of_similarity(
     "two_way_within_class",
+    influence=_within_class_influence,
     label="two-way identification within class",
     chance=0.5,
     span=(0.0, 1.0),
@@ -168,6 +230,31 @@ def retrieval(ways: int) -> OfSimilarity:
     return retrieve
 
 
+def _retrieval_influence(ways: int) -> OfSimilarity:
+    """Return the function of the pseudo-values of `retrieval`: without k, those it beats have one candidate less."""
+
+    def influence(r: Floats, groups: Array | None = None) -> PerStimulus:
+        values, n = retrieval(ways)(r, groups), len(r)
+        if n <= ways or not np.isfinite(values).all():
+            return values
+        lead = leads(r)
+        equal, beaten = np.abs(lead) <= TIE, lead > TIE
+        np.fill_diagonal(equal, False)
+        losers, equals = beaten.sum(axis=1), equal.sum(axis=1)
+        table = {(int(a), int(b)): _share(int(a), int(b) + 1, n - 1, ways)
+                 for i, j in zip(losers, equals, strict=True) for a, b in ((i, j), (i - 1, j), (i, j - 1))
+                 if a >= 0 and b >= 0}  # fmt: skip
+        none, loser, tied = (
+            np.array([table.get((int(i) - a, int(j) - b), 0.0) for i, j in zip(losers, equals, strict=True)])
+            for a, b in ((0, 0), (1, 0), (0, 1))
+        )
+        left = np.where(beaten, loser[:, None], np.where(equal, tied[:, None], none[:, None]))
+        np.fill_diagonal(left, 0.0)
+        return pseudo_values(values, left.sum(axis=0) / (n - 1))
+
+    return influence
+
+
 def _success(lead: NDArray[np.float64], ways: int) -> float:
     """Return the chance that a stimulus leads over `ways` - 1 others drawn, ties shared fairly.
 
@@ -178,8 +265,12 @@ def _success(lead: NDArray[np.float64], ways: int) -> float:
     """
     if np.isnan(lead).any():
         return float("nan")
-    losers, equals = int((lead > TIE).sum()), int((np.abs(lead) <= TIE).sum())  # T + 1 equals: one is itself
-    return (comb(losers + equals, ways) - comb(losers, ways)) / (equals * comb(len(lead) - 1, ways - 1))
+    return _share(int((lead > TIE).sum()), int((np.abs(lead) <= TIE).sum()), len(lead), ways)
+
+
+def _share(losers: int, equals: int, n: int, ways: int) -> float:
+    """Return the chance of success among n stimuli where `equals`, the own one among them, tie; see `_success`."""
+    return (comb(losers + equals, ways) - comb(losers, ways)) / (equals * comb(n - 1, ways - 1))
 
 
 for _ways in WAYS:
@@ -190,28 +281,42 @@ for _ways in WAYS:
         span=(0.0, 1.0),
         view="centred",
         min_stimuli=_ways,
+        influence=_retrieval_influence(_ways),
     )(retrieval(_ways))
 
 
-@register_of_similarity("correlation", label="correlation", chance=0.0, span=(-1.0, 1.0))
+@register_of_similarity("correlation", label="correlation", chance=0.0, span=(-1.0, 1.0), chance_in_centred=True)
 def correlation(r: NDArray[np.float64], groups: Array | None = None) -> PerStimulus:  # noqa: ARG001
     """Correlate each flattened prediction with its flattened truth (Pearson's r, 1895), −1 to 1.
 
     A constant row, predicted or true, has no correlation; its value is 0, so that a constant prediction earns chance.
-    Clips resemble each other, so the mean predictor correlates above 0: two-way identification is the fairer metric.
+    Chance is 0 in spaces less their training mean. In others clips resemble each other and so does any guess: there is
+    no chance level, and the rows of the mean predictor and the shuffled brain show what guessing earns.
     """
     return np.asarray(np.clip(np.diag(r), -1.0, 1.0))
 
 
-@register("r2", label="R²", chance=0.0, span=(-inf, 1.0), view="centred")
+def _r2_influence(prediction: Array, truth: Array, groups: Array | None = None) -> PerStimulus:
+    """Return the pseudo-values of the pooled R²: each stimulus leaves both sums, of errors and of deviations."""
+    values = r2(prediction, truth, groups)
+    wanted = truth.reshape(len(truth), -1).astype(np.float64)
+    squares = np.einsum("nf,nf->n", wanted, wanted)
+    if len(values) < 2 or not np.isfinite(values).all() or not (squares.sum() - squares > 0).all():
+        return values
+    errors = (1.0 - values) * squares.mean()
+    return pseudo_values(values, 1.0 - (errors.sum() - errors) / (squares.sum() - squares))
+
+
+@register("r2", label="R²", chance=0.0, span=(-inf, 1.0), view="centred", influence=_r2_influence)
 def r2(prediction: Array, truth: Array, groups: Array | None = None) -> PerStimulus:  # noqa: ARG001
     """Compare each prediction's squared error with that of the training mean: 1 − |p_i − t_i|² / mean_j |t_j|².
 
     In spaces less their training mean, so that |t_j|² is the training mean's squared error. The mean over stimuli is
     the pooled R², 1 − Σ|p_i − t_i|² / Σ|t_j|²: features of large variance count more, and one stimulus's value may lie
     far below 0. The training mean earns 0 exactly; guessing anything else earns less. It is the out-of-sample R² of
-    Campbell and Thompson (2008, *Review of Financial Studies* 21:1509) over all features. An interval over stimuli
-    resamples the errors and keeps the denominator. Where every truth is the training mean, it is NaN.
+    Campbell and Thompson (2008, *Review of Financial Studies* 21:1509) over all features. Its interval leaves a
+    stimulus out of both sums, so that of the training mean has no width. Where every truth is the training mean, it is
+    NaN.
     """
     wanted = truth.reshape(len(truth), -1).astype(np.float64)
     predicted = prediction.reshape(len(prediction), -1).astype(np.float64)

@@ -105,9 +105,9 @@ def is_above(one: Entry, other: Entry) -> bool | None:
 def verdict(report: Mapping[str, Any], name: str | None = None) -> str:
     """Return one sentence on what a report shows.
 
-    A reconstruction is above a control where the paired permutation test over test clips is significant (p < .05,
-    one-sided); in a report without comparisons, where the two intervals do not overlap. One that is not above the
-    shuffled brain may come from the generator's prior alone, and the sentence begins with that.
+    A reconstruction is above a control where it is better and the paired permutation test over test clips is
+    significant (two-sided p < .05); in a report without comparisons, where the two intervals do not overlap. One that
+    is not above the shuffled brain may come from the generator's prior alone, and the sentence begins with that.
 
     Parameters
     ----------
@@ -129,10 +129,18 @@ def verdict(report: Mapping[str, Any], name: str | None = None) -> str:
         return f"Reconstructions have no score ({metric_label(name)}): {_why_none(entry)}."
     tests = {control: tested[name] for control, tested in report.get("comparisons", {}).items() if name in tested}
     shuffled = tests.get(SHUFFLED, {}).get("p")
-    if shuffled is not None and shuffled >= ALPHA:
+    if shuffled is not None and not _is_better(tests[SHUFFLED]):
         return _not_above_the_prior(rows, name, entry, shuffled)
     clauses = [*_against_controls(rows, name, entry, tests), *_against_oracle(rows, name, entry)]
     return f"Reconstructions {_score(name, entry)}{': ' if clauses else ''}{', '.join(clauses)}."
+
+
+def _is_better(test: Entry) -> bool | None:
+    """Return whether a comparison's difference is the better way and significant; None where there is no p."""
+    if test.get("p") is None:
+        return None
+    better = test["value"] > 0 if test.get("higher_is_better", True) else test["value"] < 0
+    return bool(better and test["p"] < ALPHA)
 
 
 def _not_above_the_prior(rows: Mapping[str, Mapping[str, Entry]], name: str, entry: Entry, p: float) -> str:
@@ -175,7 +183,7 @@ def _against_controls(
     highest = -1.0
     for row in (row for row in CONTROLS if rows.get(row, {}).get(name) is not None):
         p = tests.get(row, {}).get("p")
-        answer = is_above(entry, rows[row][name]) if row not in tests else None if p is None else p < ALPHA
+        answer = is_above(entry, rows[row][name]) if row not in tests else _is_better(tests[row])
         controls.setdefault(answer, []).append(f"the {row_label(row)}")
         highest = max(highest, p) if answer and p is not None else highest
     wording = {True: "above", False: "not above", None: "with too few clips to compare with"}

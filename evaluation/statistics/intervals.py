@@ -1,31 +1,49 @@
-"""Bootstrap intervals over stimuli, and over subjects where there are several; paired permutation tests."""
+"""Intervals of means over stimuli and subjects, and paired permutation tests.
+
+One scheme for every report: a jackknife over stimuli with Student's t, crossed with subjects where there are several,
+by blocks of neighbours where stimuli are ordered in time. Nothing is drawn, so intervals take no seed.
+"""
 
 import math
 from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, logit
+from scipy.stats import t as student
 
 from core.seeds import rng_for
 
-DRAWS = 2000
+Floats = NDArray[np.float64]
+Blocks = NDArray[np.int64]
+"""A label of each stimulus, (n,): stimuli of one label are left out, or have their signs flipped, together."""
+Span = tuple[float, float]
+ANY: Span = (-math.inf, math.inf)
+SHARE: Span = (0.0, 1.0)
 LEVEL = 0.95
-"""The share of the resampled means that an interval holds."""
+"""How often an interval holds the mean over all subjects and stimuli of the kind."""
 FLIPS = 10_000
 EXACT = 13
-"""Stimuli up to which all flips of signs are tried."""
+"""Stimuli, or blocks of them, up to which all flips of signs are tried."""
 TIE = 1e-12
 """Sums of flipped differences that are closer than this share of the largest possible one are equal."""
+AT_END = 1e-12
+"""Values closer than this to the end of their span are at it."""
 
 
-def bootstrap_interval(values: NDArray[np.float64], *, seed: int, draws: int = DRAWS) -> tuple[float, float]:
-    """Return the 95 % percentile bootstrap interval of the mean of per-stimulus values.
+def standard_error(values: Floats, *, blocks: Blocks | None = None) -> tuple[float, float]:
+    """Return the standard error of the mean of values, and its degrees of freedom.
 
-    Stimuli are drawn with replacement; the stimuli that an identification compares with stay the same. The draws
-    depend on the seed and on n alone, so two rows over the same stimuli are resampled alike. Of several subjects who
-    saw the same stimuli, subjects are drawn as well, crossed with the stimuli: a drawn subject brings the values of all
-    drawn stimuli (the pigeonhole bootstrap of Owen 2007, *Annals of Applied Statistics* 1:386, which errs on the wide
-    side). With two or three subjects no method generalises well to others.
+    Of one subject, the values' standard deviation over √n with n − 1 degrees of freedom: the jackknife's, where the
+    values are its pseudo-values (Tukey 1958, *Annals of Mathematical Statistics* 29:614; Efron 1982, *The Jackknife,
+    the Bootstrap and Other Resampling Plans*; `Metric.influences`). Blocks are counted in place of stimuli where there
+    are any: with B blocks, B − 1 degrees of freedom, which holds for few blocks too (Ibragimov and Müller 2010,
+    *Journal of Business and Economic Statistics* 28:453).
+
+    Of several subjects who saw the same stimuli, both are random, and crossed: with the mean squares of a two-way
+    table without replication, the variance is (MS_subject + MS_stimulus − MS_rest) / (S n), and Satterthwaite's
+    (1946, *Biometrics Bulletin* 2:110) degrees of freedom are few where few subjects differ. A part that comes out
+    negative counts 0.
 
     Parameters
     ----------
@@ -33,42 +51,102 @@ def bootstrap_interval(values: NDArray[np.float64], *, seed: int, draws: int = D
 
     Returns
     -------
-    (low, high)
-        Both NaN where a value is NaN or where there are fewer than two stimuli.
+    (standard error, degrees of freedom)
+        NaN where a value is NaN or there are fewer than two stimuli or blocks.
     """
-    rows = np.atleast_2d(values)
+    rows = _by_block(np.atleast_2d(values), blocks)
     subjects, n = rows.shape
     if n < 2 or not np.isfinite(rows).all():
-        return float("nan"), float("nan")
-    drawn = rng_for(seed, "bootstrap").integers(0, n, size=(draws, n))
+        return math.nan, math.nan
     if subjects == 1:
-        means = rows[0][drawn].mean(axis=1)
-    else:
-        drawn_subjects = rng_for(seed, "bootstrap", "subjects").integers(0, subjects, size=(draws, subjects))
-        weights = _counts(drawn_subjects, subjects) @ rows
-        means = np.einsum("dn,dn->d", weights, _counts(drawn, n)) / (subjects * n)
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+        return float(rows.std(ddof=1) / math.sqrt(n)), n - 1.0
+    of_stimuli, of_subjects = rows.mean(axis=0), rows.mean(axis=1)
+    rest = rows - of_stimuli - of_subjects[:, None] + rows.mean()
+    squares = subjects * of_stimuli.var(ddof=1), n * of_subjects.var(ddof=1)
+    freedom = n - 1.0, subjects - 1.0, (n - 1.0) * (subjects - 1.0)
+    parts = [*squares, -float((rest * rest).sum()) / freedom[2]]
+    largest = 0 if squares[0] >= squares[1] else 1
+    total = sum(parts)
+    if total <= squares[largest]:  # the other adds nothing
+        return math.sqrt(squares[largest] / rows.size), freedom[largest]
+    of_parts = sum(part * part / df for part, df in zip(parts, freedom, strict=True))
+    return math.sqrt(total / rows.size), total * total / of_parts
 
 
-def _counts(drawn: NDArray[np.int64], size: int) -> NDArray[np.float64]:
-    """Return how often each of `size` was drawn, (draw, size)."""
-    flat = drawn + size * np.arange(len(drawn))[:, None]
-    counted = np.bincount(flat.ravel(), minlength=len(drawn) * size)
-    return counted.reshape(len(drawn), size).astype(np.float64)
+def _by_block(rows: Floats, blocks: Blocks | None) -> Floats:
+    """Return one value a block, (subject, block), whose mean is that of all values, however long each block is."""
+    if blocks is None:
+        return rows
+    _, index = np.unique(blocks, return_inverse=True)
+    count = int(index.max(initial=-1)) + 1
+    means = rows.mean(axis=1, keepdims=True)
+    sums = np.zeros((len(rows), count))
+    np.add.at(sums.T, index, (rows - means).T)
+    return np.asarray(means + sums * (count / max(1, rows.shape[1])))
 
 
-def paired_interval(
-    a: NDArray[np.float64], b: NDArray[np.float64], *, seed: int, draws: int = DRAWS
-) -> tuple[float, float, float]:
-    """Return by how much the mean of a exceeds that of b, with the bootstrap interval of this difference.
+def mean_interval(values: Floats, *, span: Span = ANY, blocks: Blocks | None = None) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of per-stimulus values over subjects and stimuli.
 
-    Both are resampled by the same draws, so a stimulus that is hard for both does not widen the interval: two rows may
-    differ clearly while their own intervals overlap.
+    Student's t of `standard_error`; where the metric has a smallest and a largest value, on the logit scale between
+    them, so that an interval near the end is longer away from it and stays inside. Where every value of a share is at
+    the end of its span, as when all stimuli are identified, the far bound is the exact binomial one: 1 − .05^(1/n) of
+    the population may be otherwise and never have been seen (Clopper and Pearson 1934, *Biometrika* 26:404, one-sided).
 
     Parameters
     ----------
-    a, b : values of the same stimuli in the same order, (n,) or (subject, n)
+    values : array, shape (n,) or (subject, n)
+        A stimulus's influences on the mean (`Metric.influences`), which are its values where nothing else enters them.
+    span : smallest and largest possible value
+    blocks : (n,) where stimuli are ordered in time; see `TimeOrder.blocks`
+
+    Returns
+    -------
+    (low, high)
+        Both NaN where a value is NaN or where there are fewer than two stimuli, or blocks.
+    """
+    error, freedom = standard_error(values, blocks=blocks)
+    if math.isnan(error):
+        return math.nan, math.nan
+    mean = float(np.mean(values))
+    if error <= AT_END * max(1.0, abs(mean)):
+        return _of_equal_values(mean, span, _count(values, blocks))
+    reach = float(student.ppf((1 + LEVEL) / 2, freedom)) * error
+    low, high = span
+    if not (math.isfinite(low) and math.isfinite(high) and low < mean < high):
+        return max(low, mean - reach), min(high, mean + reach)
+    share, width = (mean - low) / (high - low), high - low
+    on_scale = reach / (width * share * (1 - share))
+    bounds = expit(logit(share) + np.array([-on_scale, on_scale]))
+    return float(low + width * bounds[0]), float(low + width * bounds[1])
+
+
+def _of_equal_values(mean: float, span: Span, n: int) -> tuple[float, float]:
+    """Return the interval of a mean of values that are all equal: wider than 0 where they are a share's end."""
+    if span == SHARE and abs(mean - 1.0) <= AT_END:
+        return (1 - LEVEL) ** (1 / n), mean
+    if span == SHARE and abs(mean) <= AT_END:
+        return mean, 1.0 - (1 - LEVEL) ** (1 / n)
+    return mean, mean
+
+
+def _count(values: Floats, blocks: Blocks | None) -> int:
+    return int(values.shape[-1] if blocks is None else len(np.unique(blocks)))
+
+
+def paired_interval(
+    a: Floats, b: Floats, *, span: Span = ANY, blocks: Blocks | None = None
+) -> tuple[float, float, float]:
+    """Return by how much the mean of a exceeds that of b, with the interval of this difference.
+
+    A stimulus that is hard for both does not widen the interval: two rows may differ clearly while their own intervals
+    overlap. Where all differences are equal because a row's values are all at the end of their span, the interval is
+    as wide as those of the two rows: five clips that are all identified show little of a difference.
+
+    Parameters
+    ----------
+    a, b : values, or influences, of the same stimuli in the same order, (n,) or (subject, n)
+    span, blocks : see `mean_interval`; the span is that of a and b
 
     Returns
     -------
@@ -81,52 +159,63 @@ def paired_interval(
         The numbers of stimuli or subjects differ.
     """
     differences = _differences(a, b)
-    mean = float(differences.mean()) if differences.size else float("nan")
-    return (mean, *bootstrap_interval(differences, seed=seed, draws=draws))
+    if not differences.size:
+        return math.nan, math.nan, math.nan
+    mean = float(differences.mean())
+    low, high = mean_interval(differences, blocks=blocks)
+    if low == high:
+        (a_low, a_high), (b_low, b_high) = (mean_interval(row, span=span, blocks=blocks) for row in (a, b))
+        if {float(np.ptp(row)) for row in (a, b)} == {0.0}:
+            return mean, a_low - b_high, a_high - b_low
+    return mean, low, high
 
 
-def _differences(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+def _differences(a: Floats, b: Floats) -> Floats:
     if a.shape != b.shape:
         raise ValueError(f"{a.shape[-1]} and {b.shape[-1]} values; a paired comparison needs the same stimuli in both")
     return a - b
 
 
-def paired_p(
-    a: NDArray[np.float64], b: NDArray[np.float64], *, seed: int, higher_is_better: bool = True, draws: int = FLIPS
-) -> float:
-    """Return how often chance alone would make a as much better than b as it is: a paired permutation test, one-sided.
+def paired_p(a: Floats, b: Floats, *, seed: int, blocks: Blocks | None = None, draws: int = FLIPS) -> float:
+    """Return how often chance alone would make a differ from b as much as it does: a paired permutation test.
 
-    Under the null hypothesis it is random which of a stimulus's two values is a's, so every difference may
+    Two-sided. Under the null hypothesis it is random which of a stimulus's two values is a's, so every difference may
     have either sign (Fisher 1935, *The Design of Experiments*; Pitman 1937, *Supplement to the JRSS* 4:119). The test
     is exact where that holds. Against the mean of several shuffled orders it holds nearly: the differences then have
-    mean zero and a distribution that need not be symmetric.
+    mean zero and a distribution that need not be symmetric. Where neighbours in time resemble each other, the signs of
+    a block flip together (Canay, Romano and Shaikh 2017, *Econometrica* 85:1013): with B blocks no p is below 2^(1-B).
 
     Parameters
     ----------
     a, b : values of the same stimuli in the same order, (n,) or (subject, n); subjects are averaged first
-    draws : flips of all signs that are tried; up to 13 stimuli, each of the 2ⁿ is tried once and nothing is drawn
+    blocks : (n,) where stimuli are ordered in time; see `TimeOrder.blocks`
+    draws : flips of all signs that are tried; up to 13 stimuli or blocks, each of the 2ⁿ is tried once and nothing is
+        drawn
 
     Returns
     -------
     float
-        The share of flips whose sum is at least as large as the observed one, which counts as one of them, so it is
-        never 0. Ties count against a. NaN where a value is NaN or there are fewer than two stimuli.
+        The share of flips whose sum is at least as far from 0 as the observed one, which counts as one of them, so it
+        is never 0. NaN where a value is NaN or there are fewer than two stimuli or blocks.
 
     Raises
     ------
     ValueError
         The numbers of stimuli or subjects differ.
     """
-    differences = np.atleast_2d(_differences(a, b)).mean(axis=0) * (1.0 if higher_is_better else -1.0)
+    differences = np.atleast_2d(_differences(a, b)).mean(axis=0)
+    if blocks is not None:
+        _, index = np.unique(blocks, return_inverse=True)
+        differences = np.bincount(index, weights=differences)
     n = len(differences)
     if n < 2 or not np.isfinite(differences).all():
-        return float("nan")
-    bound = differences.sum() - TIE * np.abs(differences).sum()
+        return math.nan
+    bound = abs(differences.sum()) - TIE * np.abs(differences).sum()
     if n <= EXACT:
         bits = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
-        return float(((1.0 - 2.0 * bits) @ differences >= bound).mean())
+        return float((np.abs((1.0 - 2.0 * bits) @ differences) >= bound).mean())
     signs = 1.0 - 2.0 * rng_for(seed, "flips").integers(0, 2, size=(draws, n))
-    return float((1 + (signs @ differences >= bound).sum()) / (1 + draws))
+    return float((1 + (np.abs(signs @ differences) >= bound).sum()) / (1 + draws))
 
 
 def holm(p: Mapping[str, float]) -> dict[str, float]:
@@ -141,3 +230,14 @@ def holm(p: Mapping[str, float]) -> dict[str, float]:
         highest = max(highest, min(1.0, (len(known) - place) * value))
         adjusted[name] = highest
     return adjusted
+
+
+def scheme(subjects: int = 1, *, in_time: bool = False) -> str:
+    """Return one sentence that names how a report's intervals are computed, for its key `intervals`."""
+    what = "blocks of neighbours in time" if in_time else "test stimuli"
+    over = f"{subjects} subjects crossed with {what}" if subjects > 1 else what
+    freedom = "Student's t with Satterthwaite's degrees of freedom" if subjects > 1 else "Student's t"
+    return (
+        f"95 % intervals are of a jackknife over {over}, each stimulus left out as prediction and as candidate, with "
+        f"{freedom}, on the logit scale where a score is bounded; where all values are 1, the exact binomial bound."
+    )

@@ -1,7 +1,7 @@
 """Stimuli that are ordered in time: blocks of them, how long blocks must be, and shifts that keep autocorrelation.
 
-Clips that follow each other in a run, an episode or a film resemble each other, and so do the brain's responses to them.
-Values of neighbours are then not independent, so intervals and tests count blocks of stimuli instead of stimuli, and
+Clips that follow each other in a run, an episode or a film resemble each other, and so do the brain's responses to
+them. Values of neighbours are then not independent, so intervals and tests count blocks of stimuli, not stimuli, and
 the shuffled brain is shifted in time instead of dealt at random: a random order destroys the autocorrelation that
 makes unrelated series look alike.
 """

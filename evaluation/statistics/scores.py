@@ -12,8 +12,9 @@ from evaluation.config import EvaluationConfig
 from evaluation.metrics import Array, Groups, Metric, PerStimulus, metric
 from evaluation.metrics.vectors import similarity
 from evaluation.statistics.controls import shuffle_stimuli
-from evaluation.statistics.intervals import bootstrap_interval, holm, paired_interval, paired_p
-from evaluation.statistics.spaces import Spaces, applicable, in_space
+from evaluation.statistics.intervals import Blocks, holm, mean_interval, paired_interval, paired_p, scheme
+from evaluation.statistics.order import TimeOrder, block_length, shifts
+from evaluation.statistics.spaces import Spaces, applicable, chance_of, in_space
 
 RECONSTRUCTION = "reconstruction"
 NEAREST, PRIOR = "nearest_training_clip", "prior"
@@ -29,11 +30,33 @@ CONTROLS = (SHUFFLED, MEAN, PRIOR, NEAREST)
 ALL_VOXELS = "all_voxels"
 """The row of a regions report that decodes from all voxels together."""
 
+FEW_BLOCKS = 20
+"""Blocks below which chance is what the shifted brain earns: a metric's own level holds for many independent ones."""
+
 SCHEMA = 1
 Values: TypeAlias = dict[str, dict[str, PerStimulus]]
 """Values (n,), or (subject, n) of several subjects who saw the same stimuli, by row and by `space.metric`."""
 Rows: TypeAlias = dict[str, dict[str, dict[str, Any]]]
 """The entries of `metrics.json` by row and by `space.metric`."""
+
+
+class ScoredRow(dict[str, PerStimulus]):
+    """One row of `Values` that also holds how much each stimulus moves the means; see `Metric.influences`.
+
+    Attributes
+    ----------
+    influences : by `space.metric`, arrays of the values' shape, of the metrics whose values depend on other stimuli
+    """
+
+    def __init__(self, values: Mapping[str, PerStimulus], influences: Mapping[str, PerStimulus]) -> None:
+        super().__init__(values)
+        self.influences = dict(influences)
+
+
+def influences_of(scored: Mapping[str, PerStimulus], name: str) -> PerStimulus:
+    """Return how much each stimulus moves the mean of a row's metric: its values where nothing else is known."""
+    values = scored[name]
+    return scored.influences.get(name, values) if isinstance(scored, ScoredRow) else values
 
 
 def per_stimulus(
@@ -56,10 +79,8 @@ def per_stimulus(
     return {row: _score_row(row, predictions, truth, names, groups) for row, predictions in rows.items()}
 
 
-def _score_row(
-    row: str, predictions: Spaces, truth: Spaces, names: Sequence[str], groups: Groups | None
-) -> dict[str, PerStimulus]:
-    scored, known = {}, Similarities()
+def _score_row(row: str, predictions: Spaces, truth: Spaces, names: Sequence[str], groups: Groups | None) -> ScoredRow:
+    scored, influences, known = {}, {}, Similarities()
     for name in names:
         space = name.rpartition(".")[0]
         predicted, wanted = in_space(predictions, space), in_space(truth, space)
@@ -67,9 +88,11 @@ def _score_row(
             continue
         try:
             scored[name] = known.score(name, predicted, wanted, groups)
+            if metric(name).influence is not None:
+                influences[name] = known.influences(name, predicted, wanted, groups)
         except ValueError as error:
             raise ValueError(f"row '{row}', space '{space}': {error}") from error
-    return scored
+    return ScoredRow(scored, influences)
 
 
 class Similarities:
@@ -95,11 +118,31 @@ class Similarities:
         if chosen.of_similarity is None:
             return chosen.per_stimulus(prediction if order is None else prediction[order], truth, groups)
         chosen.check(prediction, truth, groups)
+        r = self._correlations(name, prediction, truth, order)
+        return chosen.of_similarity(r, None if groups is None else np.asarray(groups))
+
+    def influences(
+        self,
+        name: str,
+        prediction: Array,
+        truth: Array,
+        groups: Groups | None = None,
+        order: NDArray[np.int64] | None = None,
+    ) -> PerStimulus:
+        """Return how much each stimulus moves the mean of a metric; parameters as in `score`."""
+        chosen = metric(name)
+        if chosen.influence_of_similarity is None:
+            return chosen.influences(prediction if order is None else prediction[order], truth, groups)
+        r = self._correlations(name, prediction, truth, order)
+        return chosen.influence_of_similarity(r, None if groups is None else np.asarray(groups))
+
+    def _correlations(
+        self, name: str, prediction: Array, truth: Array, order: NDArray[np.int64] | None
+    ) -> NDArray[np.float64]:
         space = name.rpartition(".")[0]
         if space not in self._known:
             self._known[space] = similarity(prediction, truth)
-        r = self._known[space] if order is None else self._known[space][order]
-        return chosen.of_similarity(r, None if groups is None else np.asarray(groups))
+        return self._known[space] if order is None else self._known[space][order]
 
 
 def average(parts: Sequence[Values]) -> Values:
@@ -129,11 +172,17 @@ def _joined(parts: Sequence[Values], join: Callable[[list[PerStimulus]], PerStim
     joined: Values = {}
     for row in (row for row in parts[0] if all(row in part for part in parts)):
         names = [name for name in parts[0][row] if all(name in part[row] for part in parts)]
-        joined[row] = {name: join([part[row][name] for part in parts]) for name in names}
+        joined[row] = ScoredRow(
+            {name: join([part[row][name] for part in parts]) for name in names},
+            {name: join([influences_of(part[row], name) for part in parts]) for name in names
+             if any(name in getattr(part[row], "influences", {}) for part in parts)},
+        )  # fmt: skip
     return joined
 
 
-def summarise(values: Values, *, seed: int, groups: Groups | None = None, truth: Spaces | None = None) -> Rows:
+def summarise(
+    values: Values, *, groups: Groups | None = None, truth: Spaces | None = None, order: TimeOrder | None = None
+) -> Rows:
     """Turn per-stimulus values into the entries of `metrics.json`: mean, 95 % interval, chance, direction.
 
     A stimulus that does not count (`Metric.counted`: alone in its class) is skipped, and `n` is then the number of the
@@ -141,36 +190,69 @@ def summarise(values: Values, *, seed: int, groups: Groups | None = None, truth:
 
     Parameters
     ----------
-    values : of several subjects, (subject, n), intervals are over subjects and stimuli, drawn crossed
+    values : of several subjects, (subject, n), intervals are over subjects and stimuli, crossed
     truth : arrays (n, ...) by space, for the chance level of metrics where it depends on the truth; null without
+    order : where stimuli are ordered in time. Intervals are then over blocks of them, and an entry holds
+        `block_length`, the stimuli in one; with fewer than `FEW_BLOCKS` blocks, chance is the shuffled brain's mean,
+        if that row is there.
     """
     names = dict.fromkeys(name for scored in values.values() for name in scored)
     chances = {name: _chance(name, truth) for name in names}
-    return {
-        row: {name: _entry(metric(name), one, chances[name], seed, groups) for name, one in scored.items()}
+    rows = {
+        row: {name: _entry(metric(name), scored, name, chances[name], groups, order) for name in scored}
         for row, scored in values.items()
     }
+    return rows if order is None else _with_shifted_chance(rows, len(order))
 
 
 def _chance(name: str, truth: Spaces | None) -> float | None:
-    array = None if truth is None else in_space(truth, name.rpartition(".")[0])
-    chance = metric(name).chance_of(array)
+    chance = chance_of(name, None if truth is None else in_space(truth, name.rpartition(".")[0]))
     return None if chance is None else _number(chance)
 
 
 def _entry(
-    chosen: Metric, values: PerStimulus, chance: float | None, seed: int, groups: Groups | None
+    chosen: Metric,
+    scored: Mapping[str, PerStimulus],
+    name: str,
+    chance: float | None,
+    groups: Groups | None,
+    order: TimeOrder | None,
 ) -> dict[str, Any]:
-    counted = values[..., chosen.counted(values.shape[-1], groups)]
-    interval = bootstrap_interval(counted, seed=seed)
+    values = scored[name]
+    mask = chosen.counted(values.shape[-1], groups)
+    counted, influences = values[..., mask], influences_of(scored, name)[..., mask]
+    blocks, length = _blocks(influences, mask, order)
+    low, high = mean_interval(influences, span=chosen.span, blocks=blocks)
     mean = float(counted.mean()) if counted.size else math.nan
     entry: dict[str, Any] = {
         "value": _number(mean),
-        "ci95": [_number(bound) for bound in interval],
+        "ci95": [_number(np.minimum(low, mean)), _number(np.maximum(high, mean))],  # of influences: another last bit
         "chance": chance,
         "higher_is_better": chosen.higher_is_better,
     }
-    return entry | _counts(values, counted)
+    return entry | _counts(values, counted) | length
+
+
+def _blocks(
+    values: PerStimulus, mask: NDArray[np.bool_], order: TimeOrder | None
+) -> tuple[Blocks | None, dict[str, int]]:
+    """Return the block of each stimulus that counts, and `block_length`; nothing where time plays no part."""
+    if order is None:
+        return None, {}
+    counted = order.only(mask)
+    length = block_length(values, counted)
+    return counted.blocks(length), {"block_length": length}
+
+
+def _with_shifted_chance(rows: Rows, n: int) -> Rows:
+    """Set chance to what the shifted brain earns where there are few blocks, in metrics that have a chance level."""
+    shifted = rows.get(SHUFFLED, {})
+    for row, entries in rows.items():
+        for name, entry in entries.items():
+            few = entry.get("n", n) < FEW_BLOCKS * entry["block_length"]
+            if row != SHUFFLED and few and entry["chance"] is not None and name in shifted:
+                entry["chance"] = shifted[name]["value"]
+    return rows
 
 
 def _counts(values: PerStimulus, counted: PerStimulus) -> dict[str, int]:
@@ -180,12 +262,13 @@ def _counts(values: PerStimulus, counted: PerStimulus) -> dict[str, int]:
     return counts | ({"undefined": undefined} if undefined else {})
 
 
-def differences(values: Values, baseline: str, *, seed: int, groups: Groups | None = None) -> Rows:
+def differences(values: Values, baseline: str, *, groups: Groups | None = None, order: TimeOrder | None = None) -> Rows:
     """Compare every model's row with the baseline's, stimulus by stimulus.
 
     Parameters
     ----------
     baseline : the row that the others are compared with; it is not compared itself, nor are `REFERENCES`
+    order : see `summarise`
 
     Returns
     -------
@@ -203,52 +286,76 @@ def differences(values: Values, baseline: str, *, seed: int, groups: Groups | No
         raise ValueError(f"no row '{baseline}' to compare with; found {', '.join(values) or 'none'}")
     against = values[baseline]
     return {
-        row: {
-            name: _difference(metric(name), one[name], against[name], seed, groups) for name in one if name in against
-        }
+        row: {name: _difference(name, one, against, groups, order)[0] for name in one if name in against}
         for row, one in values.items()
         if row not in (baseline, *REFERENCES)
     }
 
 
 def _difference(
-    chosen: Metric, values: PerStimulus, against: PerStimulus, seed: int, groups: Groups | None
-) -> dict[str, Any]:
-    counted = chosen.counted(values.shape[-1], groups)
-    value, low, high = paired_interval(values[..., counted], against[..., counted], seed=seed)
+    name: str,
+    scored: Mapping[str, PerStimulus],
+    against: Mapping[str, PerStimulus],
+    groups: Groups | None,
+    order: TimeOrder | None,
+) -> tuple[dict[str, Any], Blocks | None]:
+    """Return an entry of `differences`, and the blocks that it was computed by."""
+    chosen, values, others = metric(name), scored[name], against[name]
+    mask = chosen.counted(values.shape[-1], groups)
+    ours, theirs = influences_of(scored, name)[..., mask], influences_of(against, name)[..., mask]
+    blocks, length = _blocks(ours - theirs, mask, order)
+    _, low, high = paired_interval(ours, theirs, span=chosen.span, blocks=blocks)
+    counted = values[..., mask] - others[..., mask]
     entry = {
-        "value": _number(value),
+        "value": _number(float(counted.mean()) if counted.size else math.nan),
         "ci95": [_number(low), _number(high)],
         "higher_is_better": chosen.higher_is_better,
     }
-    return entry | _counts(values, values[..., counted] - against[..., counted])
+    return entry | _counts(values, counted) | length, blocks
 
 
 def comparisons(
-    values: Values, *, seed: int, groups: Groups | None = None, row: str = RECONSTRUCTION
+    values: Values,
+    *,
+    seed: int,
+    groups: Groups | None = None,
+    row: str = RECONSTRUCTION,
+    order: TimeOrder | None = None,
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Compare a row with every control: paired differences with intervals, and a paired permutation test.
+
+    Parameters
+    ----------
+    seed : of the flips of signs
+    order : see `summarise`
 
     Returns
     -------
     dict
         ``{control: {"pixels.two_way": {"value", "ci95", "higher_is_better", "p", "p_adjusted"}}}`` for the rows of
-        `CONTROLS` that exist, in that order. `p` is one-sided, in the direction that is better (see
-        `intervals.paired_p`); `p_adjusted` is Holm's over the control's metrics.
+        `CONTROLS` that exist, in that order. `p` is two-sided (see `intervals.paired_p`); `p_adjusted` is Holm's over
+        the control's metrics.
     """
     ours = values.get(row, {})
     return {
-        control: _adjusted({name: _compared(name, ours[name], against[name], seed, groups)
+        control: _adjusted({name: _compared(name, ours, against, seed, groups, order)
                             for name in ours if name in against})
         for control, against in ((control, values[control]) for control in CONTROLS if control in values)
     }  # fmt: skip
 
 
-def _compared(name: str, ours: PerStimulus, theirs: PerStimulus, seed: int, groups: Groups | None) -> dict[str, Any]:
-    chosen = metric(name)
-    counted = chosen.counted(ours.shape[-1], groups)
-    p = paired_p(ours[..., counted], theirs[..., counted], seed=seed, higher_is_better=chosen.higher_is_better)
-    return {**_difference(chosen, ours, theirs, seed, groups), "p": p}
+def _compared(
+    name: str,
+    ours: Mapping[str, PerStimulus],
+    theirs: Mapping[str, PerStimulus],
+    seed: int,
+    groups: Groups | None,
+    order: TimeOrder | None,
+) -> dict[str, Any]:
+    entry, blocks = _difference(name, ours, theirs, groups, order)
+    mask = metric(name).counted(ours[name].shape[-1], groups)
+    p = paired_p(ours[name][..., mask], theirs[name][..., mask], seed=seed, blocks=blocks)
+    return {**entry, "p": p}
 
 
 def _adjusted(compared: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -284,13 +391,30 @@ def _clean(value: Any) -> Any:
 class Table:
     """The scores of a report as it grows, row by row, so that only one row's clips are kept in memory.
 
-    `truth` holds arrays (n, ...) by space, `groups` the class of each stimulus.
+    `truth` holds arrays (n, ...) by space, `groups` the class of each stimulus, `order` its place in time, where
+    stimuli are ordered in it.
+
+    Raises
+    ------
+    ValueError
+        There is not one place in time for each stimulus.
     """
 
-    def __init__(self, truth: Spaces, config: EvaluationConfig, *, seed: int, groups: Groups | None = None) -> None:
+    def __init__(
+        self,
+        truth: Spaces,
+        config: EvaluationConfig,
+        *,
+        seed: int,
+        groups: Groups | None = None,
+        order: TimeOrder | None = None,
+    ) -> None:
         self._truth, self._config, self._seed, self._groups = truth, config, seed, groups
         self._values: Values = {}
         self.n = len(next(iter(truth.values())))
+        if order is not None and len(order) != self.n:
+            raise ValueError(f"{self.n} stimuli and an order in time of {len(order)}; expected one place each")
+        self._order = order
 
     @property
     def values(self) -> Values:
@@ -301,8 +425,9 @@ class Table:
         """Score a row; with the reconstruction, the shuffled brain is scored as well.
 
         The shuffled brain is the reconstructions in random order: the same as the models on permuted responses, since a
-        stimulus's noise in the generator does not depend on the brain. Values are averaged over `permutations` orders;
-        comparisons of frames, which take longest, over `frame_permutations`.
+        stimulus's noise in the generator does not depend on the brain. Where stimuli are ordered in time, they are
+        shifted in it instead, by a block at least: neighbours still resemble each other. Values are averaged over
+        `permutations` orders; comparisons of frames, which take longest, over `frame_permutations`.
 
         Raises
         ------
@@ -313,45 +438,72 @@ class Table:
         if row == RECONSTRUCTION and self.n >= 2:
             self._values[SHUFFLED] = self._shuffled(arrays)
 
-    def _score(self, arrays: Spaces, metrics: tuple[str, ...]) -> dict[str, Any]:
+    def _score(self, arrays: Spaces, metrics: tuple[str, ...]) -> dict[str, PerStimulus]:
         return per_stimulus({"row": arrays}, self._truth, metrics=metrics, groups=self._groups)["row"]
 
-    def _shuffled(self, arrays: Spaces) -> dict[str, Any]:
-        known, values = Similarities(), {}
-        orders = [
-            shuffle_stimuli(self.n, seed_for(self._seed, "shuffled brain", index))
-            for index in range(self._config.permutations)
-        ]
+    def _shuffled(self, arrays: Spaces) -> ScoredRow:
+        known, values, influences = Similarities(), {}, {}
+        orders = self._orders()
         for name in applicable(self._config.metrics, self._truth, self._groups):
             space = name.rpartition(".")[0]
             predicted, wanted = in_space(arrays, space), in_space(self._truth, space)
             if predicted is None or wanted is None:
                 continue
             some = orders[: self._config.frame_permutations] if metric(name).view == "frames" else orders
-            values[name] = np.mean(
-                [known.score(name, predicted, wanted, self._groups, order) for order in some], axis=0
-            )
-        return values
+            scored = [known.score(name, predicted, wanted, self._groups, order) for order in some]
+            values[name] = np.mean(scored, axis=0)
+            if metric(name).influence is not None:
+                moved = [known.influences(name, predicted, wanted, self._groups, order) for order in some]
+                influences[name] = np.mean(moved, axis=0)
+        return ScoredRow(values, influences)
+
+    def _orders(self) -> list[NDArray[np.int64]]:
+        """Return the orders of the shuffled brain, of which the first ones may be used alone."""
+        count = self._config.permutations
+        if self._order is not None:
+            length = self.block_length or 1
+            return shifts(self._order, count, seed_for(self._seed, "shifted brain"), length=length)
+        return [shuffle_stimuli(self.n, seed_for(self._seed, "shuffled brain", index)) for index in range(count)]
+
+    @property
+    def block_length(self) -> int | None:
+        """Stimuli in a block: the longest among the reconstruction's metrics; None where time plays no part."""
+        if self._order is None:
+            return None
+        ours = self._values.get(RECONSTRUCTION, {})
+        return max((block_length(influences_of(ours, name), self._order) for name in ours), default=1)
 
     def report(self) -> dict[str, Any]:
-        """Return the parts of a report: `rows`, `comparisons`, `permutations`, `protocols`."""
+        """Return the parts of a report: `rows`, `comparisons`, `intervals`, `permutations`, `protocols`.
+
+        `intervals` is a sentence on how they are computed; `block_length` is there where stimuli are ordered in time.
+        """
         values = self.values
         names = dict.fromkeys(name for scored in values.values() for name in scored)
+        length = self.block_length
         return {
-            "rows": summarise(values, seed=self._seed, groups=self._groups, truth=self._truth),
-            "comparisons": comparisons(values, seed=self._seed, groups=self._groups),
+            "rows": summarise(values, truth=self._truth, groups=self._groups, order=self._order),
+            "comparisons": comparisons(values, seed=self._seed, groups=self._groups, order=self._order),
+            "intervals": scheme(in_time=self._order is not None),
+            **({} if length is None else {"block_length": length}),
             "permutations": self._config.permutations,
             "protocols": {name: metric(name).protocol for name in names if metric(name).protocol},
         }
 
     def record(self, stimuli: list[str]) -> dict[str, Any]:
-        """Return every stimulus's values, ready for JSON; runs are compared by them."""
+        """Return every stimulus's values, ready for JSON; runs are compared by them.
+
+        `influences` holds, by row and metric, how much a stimulus moves the mean, where that is not its value.
+        """
         directions = {name: metric(name).higher_is_better for scored in self._values.values() for name in scored}
-        rows = {
-            row: {name: [float(value) if np.isfinite(value) else None for value in one] for name, one in scored.items()}
-            for row, scored in self.values.items()
-        }
-        return {"schema": SCHEMA, "stimuli": stimuli, "rows": rows, "directions": directions}
+        rows = {row: _listed(scored) for row, scored in self.values.items()}
+        scored_rows = {row: scored for row, scored in self.values.items() if isinstance(scored, ScoredRow)}
+        moved = {row: _listed(scored.influences) for row, scored in scored_rows.items()}
+        return {"schema": SCHEMA, "stimuli": stimuli, "rows": rows, "influences": moved, "directions": directions}
+
+
+def _listed(scored: Mapping[str, PerStimulus]) -> dict[str, list[float | None]]:
+    return {name: [_number(float(value)) for value in one] for name, one in scored.items()}
 
 
 def _place(row: str) -> int:

@@ -70,6 +70,19 @@ def in_space(arrays: Spaces, space: str) -> Array | None:
     return arrays.get("pixels") if array is None and space == "frames" else array
 
 
+def chance_of(name: str, truth: Array | None = None) -> float | None:
+    """Return what guessing earns in a metric, `space.metric`; None where there is no fixed value.
+
+    Parameters
+    ----------
+    truth : array, shape (n, ...), of the space, for metrics whose chance depends on it; None there without
+    """
+    chosen = metric(name)
+    if chosen.chance_in_centred and not is_centred(name.rpartition(".")[0]):
+        return None
+    return chosen.chance_of(truth)
+
+
 def applicable(metrics: Sequence[str], arrays: Spaces, groups: Groups | None = None) -> list[str]:
     """Return the `space.metric` names that apply to these arrays, in the order of `metrics`.
 

@@ -22,7 +22,7 @@ from core.files import staged_folder, write_bytes, write_json
 from core.progress import track
 from evaluation.metrics import metric, metric_names
 from evaluation.report.charts.differences import difference_chart
-from evaluation.statistics.intervals import bootstrap_interval, holm, paired_interval, paired_p
+from evaluation.statistics.intervals import ANY, Span, holm, mean_interval, paired_interval, paired_p
 from evaluation.statistics.scores import RECONSTRUCTION
 from evaluation.statistics.spaces import plain
 from studies.comparison.videos import named
@@ -109,7 +109,10 @@ def compare_values(first: Run, second: Run, *, row: str = RECONSTRUCTION, seed: 
         raise ConfigError(f"{first.label} and {second.label} have no metric in common{why}")
     compared = {
         name: _compared(
-            *(_values(run, row, name, shared) for run in (first, second)), higher=_higher(first, name), seed=seed
+            *(_values(run, row, name, shared) for run in (first, second)),
+            higher=_higher(first, name),
+            span=_span(name),
+            seed=seed,
         )
         for name in track(names, "comparing")
     }
@@ -146,29 +149,27 @@ def _higher(run: Run, name: str) -> bool:
     return bool(known.get(name, metric(name).higher_is_better if short in metric_names() else True))
 
 
-def _compared(first: Floats, second: Floats, *, higher: bool, seed: int) -> dict[str, Any]:
+def _span(name: str) -> Span:
+    return metric(name).span if name.rpartition(".")[2] in metric_names() else ANY
+
+
+def _compared(first: Floats, second: Floats, *, higher: bool, span: Span, seed: int) -> dict[str, Any]:
     there = np.isfinite(first) & np.isfinite(second)
     first, second = first[there], second[there]
-    value, low, high = paired_interval(second, first, seed=seed)
+    value, low, high = paired_interval(second, first, span=span)
     return {
-        "first": _summary(first, seed),
-        "second": _summary(second, seed),
+        "first": _summary(first, span),
+        "second": _summary(second, span),
         "value": _number(value),
         "ci95": [_number(low), _number(high)],
-        "p": _number(_two_sided(first, second, seed)),
+        "p": _number(paired_p(second, first, seed=seed)),
         "higher_is_better": higher,
         "n": int(there.sum()),
     }
 
 
-def _two_sided(first: Floats, second: Floats, seed: int) -> float:
-    """Return the p of a difference in either direction: neither run was expected to be the better one."""
-    sides = [paired_p(second, first, seed=seed, higher_is_better=higher) for higher in (True, False)]
-    return min(1.0, 2 * min(sides)) if np.isfinite(sides).all() else float("nan")
-
-
-def _summary(values: Floats, seed: int) -> dict[str, Any]:
-    interval = bootstrap_interval(values, seed=seed)
+def _summary(values: Floats, span: Span) -> dict[str, Any]:
+    interval = mean_interval(values, span=span)
     return {"value": _number(float(values.mean())) if len(values) else None, "ci95": [_number(b) for b in interval]}
 
 

@@ -289,7 +289,7 @@ class RoleDecoder:
         """Return the scores of all voxels together, and of the same predictions dealt to other stimuli."""
         predicted = {s: own.predicted for s, own in self._whole.items()}
         values = {ALL_VOXELS: self._scored(predicted), SHUFFLED: self._shuffled(predicted)}
-        return scores.summarise(values, seed=self._decoding.seed)
+        return scores.summarise(values)
 
     def region(self, region: Region) -> dict[str, Any]:
         """Return a ROI's scores: of its voxels alone, of all but these, and what is lost without it.
@@ -302,13 +302,13 @@ class RoleDecoder:
         """
         alone = self._scored({s: self._predict(s, rows) for s, rows in region.voxels.items()})
         others = {s: outside(rows, self._subjects[s].same) for s, rows in region.voxels.items()}
-        rows, seed = {"alone": alone}, self._decoding.seed
+        rows = {"alone": alone}
         if not all(map(len, others.values())):
-            return {**scores.summarise(rows, seed=seed), "without": None, "lost": None}
+            return {**scores.summarise(rows), "without": None, "lost": None}
         rows["without"] = self._scored({s: self._predict(s, rest) for s, rest in others.items()})
         whole = self._scored({s: self._whole[s].predicted for s in region.voxels})
-        lost = scores.differences({"all": whole, "without": rows["without"]}, "without", seed=seed)["all"]
-        return {**scores.summarise(rows, seed=seed), "lost": lost}
+        lost = scores.differences({"all": whole, "without": rows["without"]}, "without")["all"]
+        return {**scores.summarise(rows), "lost": lost}
 
     def _predict(self, subject: str, voxels: Index) -> Array:
         """Fit on some voxels, and return predictions (stimulus, …) of the test stimuli."""

@@ -163,7 +163,7 @@ def compare_with_production(
     if rules.outdated == "replace" and fits_stores(candidate, *stored) and not fits_stores(whole[0], *stored):
         reason = "production was trained on other data than the stores hold, or by an earlier version"
         return PromotionDecision(candidate, whole[0], "outdated", [reason])
-    return compare(candidate, whole[0], rules, study.seed)
+    return compare(candidate, whole[0], rules)
 
 
 def promote_run(
@@ -266,16 +266,14 @@ def validation_of(chosen: ModelSet) -> dict[str, Any] | None:
     return validation
 
 
-def compare(candidate: ModelSet, production: ModelSet, rules: PromotionRules, seed: int) -> PromotionDecision:
+def compare(candidate: ModelSet, production: ModelSet, rules: PromotionRules) -> PromotionDecision:
     """Compare two registered trainings by the rules."""
     ours, theirs = validation_of(candidate), validation_of(production)
     reasons = _why_incomparable(candidate, production, ours, theirs, rules)
     if reasons or ours is None or theirs is None:
         return PromotionDecision(candidate, production, "incomparable", reasons)
     shared = [name for name in ours["stimuli"] if name in set(theirs["stimuli"])]
-    rows = [
-        _row(name, rule, ours, theirs, shared, seed) for name, rule in rules.metrics.items() if _has(name, ours, theirs)
-    ]
+    rows = [_row(name, rule, ours, theirs, shared) for name, rule in rules.metrics.items() if _has(name, ours, theirs)]
     reasons = [
         f"{row.name} differs by {row.difference:+.4f} [{row.low:+.4f}, {row.high:+.4f}], at least "
         f"{row.rule.difference:+g} [{row.rule.interval:+g} …] is required"
@@ -328,12 +326,10 @@ def _has(name: str, *records: dict[str, Any]) -> bool:
     return all(metric in record["values"].get(role, {}) for record in records)
 
 
-def _row(
-    name: str, rule: MetricRule, ours: dict[str, Any], theirs: dict[str, Any], shared: list[str], seed: int
-) -> MetricRow:
+def _row(name: str, rule: MetricRule, ours: dict[str, Any], theirs: dict[str, Any], shared: list[str]) -> MetricRow:
     role, _, metric = name.rpartition(".")
     new, old = (_values(record, role, metric, shared) for record in (ours, theirs))
-    difference, low, high = paired_interval(new, old, seed=seed)
+    difference, low, high = paired_interval(new, old)
     passes = difference >= rule.difference and low >= rule.interval
     return MetricRow(name, float(old.mean()), float(new.mean()), difference, low, high, rule, passes)
 

@@ -51,7 +51,7 @@ def register_training(study: Study, training: TrainingRef, zenml_run: str = "") 
                 "git_commit": record["git_commit"],
                 "zenml_run": zenml_run,
             },
-            validation=validation_summary(read_json(held_out), study.seed) if held_out.is_file() else {},
+            validation=validation_summary(read_json(held_out)) if held_out.is_file() else {},
             metrics=_flat_metrics(scores),
             curves=_curves(read_json(folder / CURVES)),
             artifacts=[folder / name for name in kept],

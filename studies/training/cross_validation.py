@@ -68,8 +68,8 @@ class CrossValidation:
     ) -> dict[str, Any]:
         """Return ``{"folds": K, "repeats": R, "n": stimuli, "targets": {role: {"rows": …}}}``, rows as in scores.json.
 
-        Every stimulus's value is averaged over the repeats (other folds each time) and the subjects before the
-        bootstrap. With several routes, each has a row, and `chosen` counts the folds that chose it.
+        Every stimulus's value is averaged over the repeats (other folds each time); intervals are over subjects and
+        stimuli, crossed. With several routes, each has a row, and `chosen` counts the folds that chose it.
 
         Parameters
         ----------
@@ -84,9 +84,12 @@ class CrossValidation:
             n = len(first.names)
             runs = [(own, repeat) for own in trials.values() for repeat in range(repeats)]
             scored = [self._repeat(role, *run) for run in track(runs, f"cross-validating {target}")]
-            values = scores.average([own for own, _ in scored])
+            parts = [own for own, _ in scored]
+            values = scores.by_subject(
+                [scores.average(parts[place : place + repeats]) for place in range(0, len(parts), repeats)]
+            )
             chosen = [route for _, routes in scored for route in routes]
-            rows = scores.summarise(values, seed=self.seed, groups=first.groups)
+            rows = scores.summarise(values, groups=first.groups)
             targets[role] = {"target": target, "rows": rows, **self._routes(values, chosen, first.groups)}
         return {"folds": self.folds, "repeats": repeats, "n": n, "targets": targets}
 
@@ -98,7 +101,7 @@ class CrossValidation:
         return {
             "chosen": {name: chosen.count(name) for name in routes},
             "baseline": routes[0],
-            "differences": scores.differences(values, routes[0], seed=self.seed, groups=groups),
+            "differences": scores.differences(values, routes[0], groups=groups),
         }
 
     def _repeat(self, role: str, trials: "_Trials", repeat: int) -> tuple[scores.Values, list[str]]:

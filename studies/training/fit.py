@@ -121,20 +121,20 @@ class RoleScores:
         ----------
         baseline : the route that every other one is compared with, stimulus by stimulus
         """
-        seed, groups = self._seed, self._groups
+        groups = self._groups
         routes = {name: values for name, values in self._values.items() if name != MEAN}
         rows = {**routes, MEAN: self._values[MEAN], **self._controls[chosen]}
         controls = {
-            name: {**scores.summarise(values, seed=seed, groups=groups), **self._ceilings[name]}
+            name: {**scores.summarise(values, groups=groups), **self._ceilings[name]}
             for name, values in self._controls.items()
         }
         return {
             "target": self._target,
             "routes": list(routes),
             "chosen": chosen,
-            "rows": {**scores.summarise(rows, seed=seed, groups=groups), **self._ceilings[chosen]},
+            "rows": {**scores.summarise(rows, groups=groups), **self._ceilings[chosen]},
             "baseline": baseline,
-            "differences": scores.differences(routes, baseline, seed=seed, groups=groups),
+            "differences": scores.differences(routes, baseline, groups=groups),
             "controls": controls,
             "dropped": self._dropped,
             "regressor": self._described[chosen],
@@ -266,7 +266,7 @@ def _fit_into(
         "run": run,
         "n_test": next(iter(scorers.values())).n_test,
         "targets": {role: scorer.report(choice.chosen, first) for role, scorer in scorers.items()} | baselines,
-        "selection": choice.summary(training.selection.criterion, study.seed),
+        "selection": choice.summary(training.selection.criterion),
         "pretraining": pretrained,
         "diagnoses": {"time": time},
     }

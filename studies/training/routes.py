@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from core.errors import ConfigError
 from core.progress import report
 from core.seeds import rng_for
-from evaluation.statistics.intervals import bootstrap_interval, paired_interval
+from evaluation.metrics import metric
+from evaluation.statistics.intervals import mean_interval, paired_interval
 from evaluation.statistics.scores import per_stimulus
 from evaluation.statistics.spaces import centre, centred
 from models.decoders.build import Encoder, Regressor, fit_encoder, fit_regressors, predict_stimuli
@@ -85,12 +86,12 @@ class Choice:
     values: dict[str, Array] = field(default_factory=dict)
     validation: Validation | None = None
 
-    def summary(self, criterion: str, seed: int) -> dict[str, Any]:
+    def summary(self, criterion: str) -> dict[str, Any]:
         """Return the section `selection` of `scores.json`."""
         rows = {}
         first = next(iter(self.values), "")
         for name, values in self.values.items():
-            difference, low, high = paired_interval(values, self.values[first], seed=seed)
+            difference, low, high = paired_interval(values, self.values[first])
             against = {} if name == first else {"difference": {"value": difference, "ci95": [low, high]}}
             rows[name] = {"value": float(values.mean()), **against}
         return {"chosen": self.chosen, "criterion": criterion, "n": self.stimuli, "routes": rows}
@@ -213,7 +214,7 @@ def _alphabetically_first(names: list[str], predicted: Array, count: int) -> tup
     return predicted[order], [names[row] for row in order]
 
 
-def validation_summary(record: dict[str, Any], seed: int) -> dict[str, dict[str, Any]]:
+def validation_summary(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the mean of every metric of a `Validation.record`, with its interval, by ``role.metric``.
 
     Returns
@@ -225,6 +226,6 @@ def validation_summary(record: dict[str, Any], seed: int) -> dict[str, dict[str,
     for role, metrics in record["values"].items():
         for name, listed in metrics.items():
             values = np.asarray(listed, np.float64)
-            interval = bootstrap_interval(values, seed=seed)
+            interval = mean_interval(values, span=metric(name).span)
             summary[f"{role}.{name}"] = {"value": float(values.mean()), "ci95": list(interval), "n": len(values)}
     return summary

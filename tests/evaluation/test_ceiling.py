@@ -319,7 +319,7 @@ def test_the_rendered_row_has_an_interval_that_holds_a_perfect_reader(
             row: {f"z_centred.{name}": metric(name).per_stimulus(predicted, own.truth)}
             for row, predicted in predictions.items()
         }
-        rows = summarise(values, seed=0)
+        rows = summarise(values)
         (entry,) = widened(rows, [own.ceiling()]).values()
         reached = metric(name).per_stimulus(own.predicted, own.truth).mean()
         (low, high), (plain_low, plain_high) = entry["ci95"], rows[NOISE_CEILING][f"z_centred.{name}"]["ci95"]

@@ -1,36 +1,50 @@
-"""Intervals and permutation tests against scipy's, and over subjects as well."""
+"""Intervals and permutation tests against scipy's and brute force, and over subjects and blocks as well."""
+
+import itertools
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import bootstrap, false_discovery_control, permutation_test
+from scipy import stats
 
 from core.seeds import rng_for
-from evaluation.statistics.intervals import bootstrap_interval, holm, paired_interval, paired_p
+from evaluation.statistics.intervals import SHARE, holm, mean_interval, paired_interval, paired_p, standard_error
 
 
 @pytest.mark.parametrize("n", [5, 9, 13])
 def test_the_exact_test_is_scipys(n: int) -> None:
     rng = rng_for(0, "exact", n)
     a, b = rng.normal(0.4, 1, n), rng.normal(size=n)
-    wanted = permutation_test(
-        (a, b), lambda x, y, axis: np.mean(x - y, axis=axis), permutation_type="samples", vectorized=True,
-        alternative="greater", n_resamples=np.inf,
-    )  # fmt: skip
+    wanted = stats.permutation_test(
+        (a - b,), np.mean, permutation_type="samples", alternative="two-sided", n_resamples=np.inf
+    )
     assert paired_p(a, b, seed=0) == pytest.approx(wanted.pvalue, abs=1e-12)
+    assert paired_p(b, a, seed=0) == paired_p(a, b, seed=0), "two-sided"
 
 
 def test_the_drawn_test_is_near_scipys() -> None:
     rng = rng_for(0, "drawn")
     a, b = rng.normal(0.25, 1, 60), rng.normal(size=60)
-    wanted = permutation_test(
+    wanted = stats.permutation_test(
         (a, b), lambda x, y, axis: np.mean(x - y, axis=axis), permutation_type="samples", vectorized=True,
-        alternative="greater", n_resamples=20_000, rng=np.random.default_rng(0),
+        alternative="two-sided", n_resamples=20_000, rng=np.random.default_rng(0),
     )  # fmt: skip
     assert paired_p(a, b, seed=0) == pytest.approx(wanted.pvalue, abs=0.01)
     assert paired_p(a, b, seed=0) == paired_p(a, b, seed=0)
-    assert paired_p(b, a, seed=0, higher_is_better=False) == pytest.approx(paired_p(a, b, seed=0), abs=0.01)
+
+
+def test_signs_of_a_block_flip_together() -> None:
+    rng = rng_for(0, "blocks")
+    a, b = rng.normal(0.5, 1, 11), rng.normal(size=11)
+    blocks = np.array([3, 3, 0, 0, 0, 1, 1, 1, 1, 2, 2])
+    flips = [np.array(signs)[blocks] for signs in itertools.product([1, -1], repeat=4)]
+    sums = np.array([(signs * (a - b)).sum() for signs in flips])
+    wanted = (np.abs(sums) >= abs(sums[0]) - 1e-12).mean()
+    assert paired_p(a, b, seed=0, blocks=blocks) == pytest.approx(wanted)
+    assert paired_p(a + 9, b, seed=0, blocks=blocks) == pytest.approx(2 / 2**4), "four blocks show no more"
+    assert np.isnan(paired_p(a, b, seed=0, blocks=np.zeros(11, np.int64)))
+    assert paired_p(a, b, seed=0, blocks=np.arange(11)) == paired_p(a, b, seed=0)
 
 
 def test_ties_count_against_and_what_is_missing_has_no_p() -> None:
@@ -50,38 +64,90 @@ def test_p_is_uniform_where_nothing_is_there() -> None:
         assert (found < level).mean() == pytest.approx(level, abs=4 * np.sqrt(level * (1 - level) / 400))
 
 
-def test_the_interval_is_near_scipys() -> None:
-    values = rng_for(0, "percentile").gamma(2, size=80)
-    wanted = bootstrap(
-        (values,), np.mean, method="percentile", n_resamples=40_000, rng=np.random.default_rng(0)
-    ).confidence_interval  # fmt: skip
-    found = bootstrap_interval(values, seed=0, draws=40_000)
-    np.testing.assert_allclose(found, (wanted.low, wanted.high), atol=0.01)
+def test_the_interval_is_students() -> None:
+    values = rng_for(0, "student").gamma(2, size=12)
+    wanted = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    np.testing.assert_allclose(mean_interval(values), wanted, rtol=1e-12)
+    assert mean_interval(values) == mean_interval(values[None]), "one subject, whatever the shape"
+
+
+def test_large_samples_have_the_interval_of_a_bootstrap() -> None:
+    values = rng_for(0, "bootstrap").gamma(2, size=300)
+    wanted = stats.bootstrap((values,), np.mean, n_resamples=20_000, rng=np.random.default_rng(0)).confidence_interval
+    np.testing.assert_allclose(mean_interval(values), wanted, atol=0.02)
+
+
+def test_bounded_means_stay_inside_and_reach_away_from_the_end() -> None:
+    values = np.array([1.0] * 9 + [0.5])
+    low, high = mean_interval(values, span=SHARE)
+    assert low < 0.95 - 0.9 * (high - 0.95) < 0.95 < high < 1
+    # The delta method on the logit by hand: .95 ± t(9) .05 / (.95 .05)
+    reach = stats.t.ppf(0.975, 9) * 0.05 / (0.95 * 0.05)
+    np.testing.assert_allclose(np.log([low / (1 - low), high / (1 - high)]), np.log(19) + np.array([-reach, reach]))
+    r = np.array([0.2, 0.3, 0.25, 0.35])
+    fisher = np.arctanh(r.mean()) + np.array([-1, 1]) * stats.t.ppf(0.975, 3) * r.std(ddof=1) / 2 / (1 - 0.275**2)
+    np.testing.assert_allclose(mean_interval(r, span=(-1.0, 1.0)), np.tanh(fisher), rtol=1e-9)
+    assert mean_interval(np.array([0.9, 0.1, 1.0]), span=(-np.inf, 1.0))[1] == 1.0
+
+
+@pytest.mark.parametrize("n", [5, 10, 48])
+def test_where_all_are_right_the_bound_is_the_exact_binomial_one(n: int) -> None:
+    wanted = stats.binomtest(n, n, alternative="greater").proportion_ci(0.95).low
+    low, high = mean_interval(np.ones(n), span=SHARE)
+    assert (low, high) == (pytest.approx(wanted), 1.0)
+    assert mean_interval(np.zeros(n), span=SHARE) == (0.0, pytest.approx(1 - wanted))
+    assert mean_interval(np.ones((3, n)), span=SHARE)[0] == pytest.approx(wanted), "subjects saw the same n"
+    blocks = np.arange(n) // 2
+    assert mean_interval(np.ones(n), span=SHARE, blocks=blocks)[0] == pytest.approx(0.05 ** (1 / (blocks.max() + 1)))
+    assert mean_interval(np.full(n, 0.5), span=SHARE) == (0.5, 0.5)
 
 
 def test_a_value_that_is_missing_or_a_single_stimulus_has_no_interval() -> None:
-    for values in (np.array([1.0, np.nan, 2.0]), np.ones(1), np.array([[1.0, 2.0], [np.nan, 2.0]])):
-        assert np.isnan(bootstrap_interval(values, seed=0)).all()
+    for values in (np.empty(0), np.array([1.0, np.nan, 2.0]), np.ones(1), np.array([[1.0, 2.0], [np.nan, 2.0]])):
+        assert np.isnan(mean_interval(values)).all()
+    assert np.isnan(mean_interval(np.arange(4.0), blocks=np.zeros(4, np.int64))).all()
 
 
-def test_one_subject_is_as_before_whatever_the_shape() -> None:
-    values = rng_for(0, "one").normal(size=30)
-    assert bootstrap_interval(values, seed=3) == bootstrap_interval(values[None], seed=3)
-    assert paired_interval(values, values * 0, seed=3) == paired_interval(values[None], values[None] * 0, seed=3)
+def test_the_error_of_blocks_is_that_of_their_means() -> None:
+    values = rng_for(0, "error").normal(size=24)
+    blocks = np.repeat(np.arange(6), 4)
+    wanted = stats.sem(values.reshape(6, 4).mean(axis=1))
+    assert standard_error(values, blocks=blocks) == (pytest.approx(wanted), 5)
+    uneven = np.repeat(np.arange(3), [2, 10, 12])
+    sums = [np.sum(values[uneven == block] - values.mean()) for block in range(3)]
+    assert standard_error(values, blocks=uneven)[0] == pytest.approx(np.sqrt(3 / 2 * np.square(sums).sum()) / 24)
+    mixed = rng_for(0, "order").permutation(24)
+    assert standard_error(values[mixed], blocks=blocks[mixed])[0] == pytest.approx(wanted)
 
 
-def test_subjects_and_stimuli_are_drawn_crossed() -> None:
-    """The interval's width is that of a plain double loop over drawn subjects and drawn stimuli."""
+def test_the_error_over_subjects_and_stimuli_is_that_of_both() -> None:
+    """The mean of a crossed table varies by σ²_subject / S + σ²_stimulus / n + σ²_rest / (S n)."""
     rng = rng_for(0, "crossed")
-    values = rng.normal(size=(6, 1)) + rng.normal(size=(1, 40)) + 0.5 * rng.normal(size=(6, 40))
-    drawn = []
-    for _ in range(4000):
-        who, what = rng.integers(0, 6, 6), rng.integers(0, 40, 40)
-        drawn.append(values[np.ix_(who, what)].mean())
-    low, high = bootstrap_interval(values, seed=0, draws=4000)
-    np.testing.assert_allclose((low, high), np.quantile(drawn, [0.025, 0.975]), atol=0.08)
-    alone = bootstrap_interval(values.mean(axis=0), seed=0)
-    assert high - low > 1.5 * (alone[1] - alone[0]), "stimuli alone promise too much about other people"
+    found, means = [], []
+    for _ in range(3000):
+        values = 0.8 * rng.normal(size=(6, 1)) + rng.normal(size=(1, 15)) + 0.5 * rng.normal(size=(6, 15))
+        found.append(standard_error(values)[0] ** 2)
+        means.append(values.mean())
+    wanted = 0.64 / 6 + 1 / 15 + 0.25 / 90
+    assert np.mean(found) == pytest.approx(wanted, rel=0.05)
+    assert np.var(means) == pytest.approx(wanted, rel=0.1)
+
+
+def test_few_subjects_who_differ_have_few_degrees_of_freedom() -> None:
+    rng = rng_for(0, "freedom")
+    noise = 0.01 * rng.normal(size=(3, 60))
+    error, freedom = standard_error(np.array([[0.2], [0.5], [0.8]]) + noise)
+    assert error == pytest.approx(0.3 / np.sqrt(3), rel=0.05)
+    assert freedom == pytest.approx(2, abs=0.01)
+    alike = standard_error(rng.normal(size=60) + noise)
+    assert alike[1] > 55
+
+
+def test_paired_rows_at_their_end_show_little_of_a_difference() -> None:
+    ones, halves = np.ones(5), np.full(5, 0.5)
+    assert paired_interval(ones, halves, span=SHARE) == pytest.approx((0.5, 0.05**0.2 - 0.5, 0.5))
+    assert paired_interval(ones, ones, span=SHARE) == pytest.approx((0.0, 0.05**0.2 - 1, 1 - 0.05**0.2))
+    assert paired_interval(halves, halves, span=SHARE) == (0.0, 0.0, 0.0)
 
 
 def test_holm_by_hand() -> None:
@@ -100,4 +166,4 @@ def test_holm_is_between_the_value_and_bonferroni_and_keeps_the_order(values: li
     assert (found <= np.minimum(1, len(values) * np.array(values)) + 1e-12).all()
     order = np.argsort(values, kind="stable")
     assert (np.diff(found[order]) >= -1e-12).all()
-    assert (found >= false_discovery_control(values) - 1e-9).all(), "it is stricter than the false discovery rate"
+    assert (found >= stats.false_discovery_control(values) - 1e-9).all(), "it is stricter than the false discovery rate"
