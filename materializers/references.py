@@ -12,13 +12,14 @@ from zenml.metadata.metadata_types import MetadataType
 from core.checkout import project_root
 from core.config import Config
 from models.registry.sets import ModelSet
+from studies.registry.decision import PromotionDecision
 from studies.runs import BRAIN, GALLERY, REGIONS_CHART, SHEET, GroupRef, ReconstructionRef, RegionsRef, TrainingRef
 
 FILE = "reference.json"
 
 
 class ReferenceMaterializer(BaseMaterializer):
-    """Materializes the references of `studies.runs` and registered model sets."""
+    """Materializes the references of `studies.runs`, registered model sets, and decisions on their promotion."""
 
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (
         GroupRef,
@@ -26,6 +27,7 @@ class ReferenceMaterializer(BaseMaterializer):
         ReconstructionRef,
         RegionsRef,
         ModelSet,
+        PromotionDecision,
     )
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 

@@ -6,9 +6,10 @@ of the other kinds are named below.
 
 import json
 import subprocess
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -109,6 +110,8 @@ EVALUATIONS = "evaluations"
 """The folder of ``outputs/`` with the scores of folders of videos."""
 MANIFEST, METRICS, VALUES, CAPTIONS = "manifest.json", "metrics.json", "values.json", "captions.csv"
 """Of a reconstruction or an evaluation: its inputs, its scores, those of every stimulus, and its captions."""
+CANDIDATES = "candidates.npz"
+"""Beside the values of every stimulus: what it takes to score fewer of them; see `evaluation.statistics.candidates`."""
 VIDEOS, SEEN = "videos", "seen"
 """Folders of a reconstruction: what was reconstructed, and what had been shown."""
 GALLERY, SHEET, GIF = "gallery.html", "sheet.png", "sheet.gif"
@@ -257,11 +260,13 @@ class Run:
     label : ``study/run``
     values : the content of `values.json`
     manifest : the content of `manifest.json`, empty where there is none
+    kept : the content of `candidates.npz`, empty where there is none, as of earlier versions
     """
 
     label: str
     values: dict[str, Any]
     manifest: dict[str, Any]
+    kept: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def subject(self) -> str | None:
@@ -316,7 +321,8 @@ def read_run(folder: Path) -> Run:
             )
         label = f"{values['study']}/{values['run']}"
         n = len(values["stimuli"])
-        whole = all(len(listed) == n for scored in values["rows"].values() for listed in scored.values())
+        parts = [values["rows"], values.get("influences", {})]
+        whole = all(len(listed) == n for part in parts for scored in part.values() for listed in scored.values())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, SourceError):
             raise
@@ -328,4 +334,17 @@ def read_run(folder: Path) -> Run:
             f"{relative_to_root(file)}: a metric lacks the value of a stimulus; run 'brain2video reconstruct' again"
         )
     manifest = folder / MANIFEST
-    return Run(label, values, read_json(manifest) if manifest.is_file() else {})
+    return Run(label, values, read_json(manifest) if manifest.is_file() else {}, _read_kept(folder / CANDIDATES))
+
+
+def _read_kept(file: Path) -> Mapping[str, Any]:
+    if not file.is_file():
+        return {}
+    from evaluation.statistics.candidates import read_kept
+
+    try:
+        return read_kept(file.read_bytes())
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise SourceError(
+            f"{relative_to_root(file)}: damaged ({' '.join(str(error).split())}); make the run again"
+        ) from error

@@ -14,6 +14,7 @@ from core.progress import WORK, report
 
 if TYPE_CHECKING:
     from models.registry.sets import ModelSet
+    from studies.registry.decision import PromotionDecision
     from studies.runs import ReconstructionRef, RegionsRef, TrainingRef
     from studies.study import Study
 
@@ -40,6 +41,12 @@ class PipelineResult:
         """The model set that was compared with production."""
         models: ModelSet = self._load("promote_models", "candidate")
         return models
+
+    @property
+    def decision(self) -> "PromotionDecision":
+        """The comparison of that set with what was in production before."""
+        decision: PromotionDecision = self._load("promote_models", "decision")
+        return decision
 
     @property
     def regions(self) -> "RegionsRef":

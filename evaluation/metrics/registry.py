@@ -94,6 +94,14 @@ class Metric:
     """For `classes`: classes, at least."""
 
     @property
+    def depends_on_set(self) -> bool:
+        """Whether the value of a stimulus depends on which others are scored, as those of identification and R² do.
+
+        Such values are never subtracted across different sets of stimuli; see `evaluation.statistics.candidates`.
+        """
+        return self.influence is not None
+
+    @property
     def source(self) -> str:
         """The function's docstring: what the metric computes, and its source."""
         return inspect.getdoc(self.function) or ""

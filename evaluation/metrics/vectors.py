@@ -298,9 +298,12 @@ def correlation(r: NDArray[np.float64], groups: Array | None = None) -> PerStimu
 
 def _r2_influence(prediction: Array, truth: Array, groups: Array | None = None) -> PerStimulus:
     """Return the pseudo-values of the pooled R²: each stimulus leaves both sums, of errors and of deviations."""
-    values = r2(prediction, truth, groups)
     wanted = truth.reshape(len(truth), -1).astype(np.float64)
-    squares = np.einsum("nf,nf->n", wanted, wanted)
+    return ratio_influences(r2(prediction, truth, groups), np.einsum("nf,nf->n", wanted, wanted))
+
+
+def ratio_influences(values: PerStimulus, squares: Floats) -> PerStimulus:
+    """Return the pseudo-values of the mean of values (n,), each 1 − error / mean of the squares (n,)."""
     if len(values) < 2 or not np.isfinite(values).all() or not (squares.sum() - squares > 0).all():
         return values
     errors = (1.0 - values) * squares.mean()

@@ -11,6 +11,7 @@ from core.seeds import seed_for
 from evaluation.config import EvaluationConfig
 from evaluation.metrics import Array, Groups, Metric, PerStimulus, metric
 from evaluation.metrics.vectors import similarity
+from evaluation.statistics.candidates import MAX_BYTES, POWER, STIMULI, is_ratio, pack_outcomes, powers
 from evaluation.statistics.controls import shuffle_stimuli
 from evaluation.statistics.intervals import Blocks, holm, mean_interval, paired_interval, paired_p, scheme
 from evaluation.statistics.order import TimeOrder, block_length, shifts
@@ -79,8 +80,15 @@ def per_stimulus(
     return {row: _score_row(row, predictions, truth, names, groups) for row, predictions in rows.items()}
 
 
-def _score_row(row: str, predictions: Spaces, truth: Spaces, names: Sequence[str], groups: Groups | None) -> ScoredRow:
-    scored, influences, known = {}, {}, Similarities()
+def _score_row(
+    row: str,
+    predictions: Spaces,
+    truth: Spaces,
+    names: Sequence[str],
+    groups: Groups | None,
+    known: "Similarities | None" = None,
+) -> ScoredRow:
+    scored, influences, known = {}, {}, known or Similarities()
     for name in names:
         space = name.rpartition(".")[0]
         predicted, wanted = in_space(predictions, space), in_space(truth, space)
@@ -100,6 +108,11 @@ class Similarities:
 
     def __init__(self) -> None:
         self._known: dict[str, NDArray[np.float64]] = {}
+
+    @property
+    def of_spaces(self) -> Mapping[str, NDArray[np.float64]]:
+        """The correlations (n, n) of each space that was scored by them."""
+        return self._known
 
     def score(
         self,
@@ -411,6 +424,7 @@ class Table:
     ) -> None:
         self._truth, self._config, self._seed, self._groups = truth, config, seed, groups
         self._values: Values = {}
+        self._outcomes: dict[str, NDArray[np.uint8]] = {}
         self.n = len(next(iter(truth.values())))
         if order is not None and len(order) != self.n:
             raise ValueError(f"{self.n} stimuli and an order in time of {len(order)}; expected one place each")
@@ -434,12 +448,19 @@ class Table:
         ValueError
             An array's shape is not its truth's.
         """
-        self._values[row] = self._score(arrays, self._config.metrics)
+        self._values[row] = self._score(row, arrays)
         if row == RECONSTRUCTION and self.n >= 2:
             self._values[SHUFFLED] = self._shuffled(arrays)
 
-    def _score(self, arrays: Spaces, metrics: tuple[str, ...]) -> dict[str, PerStimulus]:
-        return per_stimulus({"row": arrays}, self._truth, metrics=metrics, groups=self._groups)["row"]
+    def _score(self, row: str, arrays: Spaces) -> ScoredRow:
+        names, known = applicable(self._config.metrics, self._truth, self._groups), Similarities()
+        scored = _score_row(row, arrays, self._truth, names, self._groups, known)
+        dependent = {name.rpartition(".")[0] for name in scored if metric(name).depends_on_set}
+        for space, r in known.of_spaces.items():
+            used = sum(own.nbytes for own in self._outcomes.values())
+            if space in dependent and used + r.size // 4 <= MAX_BYTES:
+                self._outcomes[f"{row}/{space}"] = pack_outcomes(r)
+        return scored
 
     def _shuffled(self, arrays: Spaces) -> ScoredRow:
         known, values, influences = Similarities(), {}, {}
@@ -490,16 +511,32 @@ class Table:
             "protocols": {name: metric(name).protocol for name in names if metric(name).protocol},
         }
 
+    def kept(self, stimuli: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Return what it takes to score fewer stimuli later; see `evaluation.statistics.candidates`."""
+        names = {name for scored in self._values.values() for name in scored}
+        ratios = {name.rpartition(".")[0] for name in names if is_ratio(metric(name))}
+        of_spaces = {f"{POWER}/{space}": powers(self._truth[space]) for space in sorted(ratios)}
+        return {STIMULI: np.array(stimuli), **self._outcomes, **of_spaces}
+
     def record(self, stimuli: list[str]) -> dict[str, Any]:
         """Return every stimulus's values, ready for JSON; runs are compared by them.
 
-        `influences` holds, by row and metric, how much a stimulus moves the mean, where that is not its value.
+        `order` holds each stimulus's segment and start, where they are ordered in time; `groups` its class, where it
+        has one; `influences`, by row and metric, how much a stimulus moves the mean, where that is not its value.
         """
         directions = {name: metric(name).higher_is_better for scored in self._values.values() for name in scored}
         rows = {row: _listed(scored) for row, scored in self.values.items()}
         scored_rows = {row: scored for row, scored in self.values.items() if isinstance(scored, ScoredRow)}
         moved = {row: _listed(scored.influences) for row, scored in scored_rows.items()}
-        return {"schema": SCHEMA, "stimuli": stimuli, "rows": rows, "influences": moved, "directions": directions}
+        classes = {} if self._groups is None else {"groups": [str(group) for group in self._groups]}
+        values = {"rows": rows, "influences": moved, "directions": directions}
+        return {"schema": SCHEMA, "stimuli": stimuli, **classes, **self._places_in_time(), **values}
+
+    def _places_in_time(self) -> dict[str, Any]:
+        """Return `order` as `record` holds it, nothing where time plays no part."""
+        if self._order is None:
+            return {}
+        return {"order": {"segment": self._order.segment.tolist(), "start_s": self._order.start_s.tolist()}}
 
 
 def _listed(scored: Mapping[str, PerStimulus]) -> dict[str, list[float | None]]:

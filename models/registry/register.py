@@ -213,7 +213,9 @@ def tags_of(trained: TrainedSet, part: str) -> dict[str, str]:
         "subjects": ", ".join(record["subjects"]),
     }
     tags |= {name: str(record[name]) for name in ("route", "git_commit", "zenml_run") if record.get(name)}
-    tags |= {f"validation.{name}": score_text(score) for name, score in _scores(trained, part).items()}
+    scores = _scores(trained, part)
+    tags |= {f"validation.{name}": score_text(score) for name, score in scores.items()}
+    tags |= next(({"validation.how": str(score["how"])} for score in scores.values() if "how" in score), {})
     target = record.get("targets", {}).get(role_of(part))
     if target:
         tags |= {"target": target["name"], "extractor": target["extractor"], "extractor_revision": target["revision"]}
@@ -261,9 +263,11 @@ def _score_table(trained: TrainedSet, part: str) -> str:
     scores = _scores(trained, part)
     if not scores:
         return "No training stimuli were held out, so there are no validation scores."
-    n = next(iter(scores.values()))["n"]
+    first = next(iter(scores.values()))
     rows = [f"| {name} | {score_text(score)} |" for name, score in scores.items()]
-    return "\n".join([f"| {n} held-out training stimuli, mean removed | value [95 %] |", "|---|---|", *rows])
+    head = f"| {first['n']} held-out training stimuli, mean removed | value [95 %] |"
+    how = [f"\nScores: {first['how']}."] if "how" in first else []
+    return "\n".join([head, "|---|---|", *rows, *how])
 
 
 NOTE_ON_USE = (

@@ -20,7 +20,7 @@ PREVIOUS = "previous"
 """The alias of what was in production before; `brain2video promote --rollback` returns to it."""
 
 Score = dict[str, Any]
-"""``{"value": …, "ci95": [low, high], "n": …}``"""
+"""``{"value": …, "ci95": [low, high], "n": …, "how": how it comes about}``; the last may be absent"""
 
 
 def part_names(roles: list[str]) -> list[str]:

@@ -20,11 +20,13 @@ from core.config import nearest
 from core.errors import ConfigError
 from core.files import staged_folder, write_bytes, write_json
 from core.progress import track
-from evaluation.metrics import metric, metric_names
 from evaluation.report.charts.differences import difference_chart
-from evaluation.statistics.intervals import ANY, Span, holm, mean_interval, paired_interval, paired_p
+from evaluation.statistics.candidates import Among
+from evaluation.statistics.intervals import ANY, Blocks, Span, holm, mean_interval, paired_interval, paired_p, scheme
+from evaluation.statistics.order import TimeOrder, block_length
 from evaluation.statistics.scores import RECONSTRUCTION
 from evaluation.statistics.spaces import plain
+from studies.comparison.common import common_values, metric_of
 from studies.comparison.videos import named
 from studies.runs import SCHEMA, Run, find, read_run
 
@@ -41,6 +43,7 @@ SPACES_OF_JUDGES = {
 }
 """The spaces that each judge makes."""
 Floats = NDArray[np.float64]
+Entry = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -89,9 +92,11 @@ def compare_values(first: Run, second: Run, *, row: str = RECONSTRUCTION, seed: 
     -------
     dict
         ``{"schema", "runs": [first, second], "row", "n", "metrics": {METRIC: {"first", "second", "value", "ci95", "p",
-        "p_adjusted", "higher_is_better", "n"}}, "only": {"first": {"count", "examples"}, "second": …}, "notes"}``. `p`
-        is two-sided; `p_adjusted` is Holm's over all metrics. Stimuli without a value in either run do not count in a
-        metric, and `n` counts those that were compared.
+        "p_adjusted", "higher_is_better", "n", "block_length"?}}, "only": {"first": {"count", "examples"}, "second": …},
+        "intervals", "notes"}``. `p` is two-sided; `p_adjusted` is Holm's over all metrics. Stimuli without a value in
+        either run do not count in a metric, and `n` counts those that were compared. Values that depend on which
+        stimuli were scored together are computed again among those that both runs scored, or left out with a note; see
+        `studies.comparison.common`.
     """
     rows = [_row(run, row) for run in (first, second)]
     shared = [name for name in first.values["stimuli"] if name in set(second.values["stimuli"])]
@@ -102,19 +107,15 @@ def compare_values(first: Run, second: Run, *, row: str = RECONSTRUCTION, seed: 
             "runs of the same test stimuli"
         )
     apart, notes = _apart(first, second)
-    both = [name for name in rows[0] if name in rows[1]]
-    names = [name for name in both if plain(name.rpartition(".")[0]) not in apart]
-    if not names:
+    both = [name for name in rows[0] if name in rows[1] and plain(name.rpartition(".")[0]) not in apart]
+    common = common_values(first, second, row, both, shared)
+    notes += common.notes
+    if not common.values:
         why = f": {'; '.join(notes)}" if notes else "; score both with the same"
         raise ConfigError(f"{first.label} and {second.label} have no metric in common{why}")
     compared = {
-        name: _compared(
-            *(_values(run, row, name, shared) for run in (first, second)),
-            higher=_higher(first, name),
-            span=_span(name),
-            seed=seed,
-        )
-        for name in track(names, "comparing")
+        name: _compared(*values, common.order, name=name, higher=_higher(first, name), seed=seed)
+        for name, values in track(list(common.values.items()), "comparing")
     }
     adjusted = holm({name: np.nan if entry["p"] is None else entry["p"] for name, entry in compared.items()})
     only = {place: _only(run, against) for place, run, against in (("first", first, second), ("second", second, first))}
@@ -127,6 +128,7 @@ def compare_values(first: Run, second: Run, *, row: str = RECONSTRUCTION, seed: 
         "n": len(shared),
         "metrics": {name: {**entry, "p_adjusted": _number(adjusted[name])} for name, entry in compared.items()},
         "only": only,
+        "intervals": scheme(in_time=common.order is not None),
         "notes": [*_notes(first, second, only, rows), *notes, *_undefined(compared, len(shared))],
     }
 
@@ -138,38 +140,36 @@ def _row(run: Run, row: str) -> Mapping[str, Any]:
     return rows[row]
 
 
-def _values(run: Run, row: str, name: str, stimuli: list[str]) -> Floats:
-    by_stimulus = dict(zip(run.values["stimuli"], run.values["rows"][row][name], strict=True))
-    return np.array([by_stimulus[stimulus] for stimulus in stimuli], np.float64)  # None becomes NaN
-
-
 def _higher(run: Run, name: str) -> bool:
+    chosen = metric_of(name)
     known = run.values.get("directions", {})
-    short = name.rpartition(".")[2]
-    return bool(known.get(name, metric(name).higher_is_better if short in metric_names() else True))
+    return bool(known.get(name, True if chosen is None else chosen.higher_is_better))
 
 
-def _span(name: str) -> Span:
-    return metric(name).span if name.rpartition(".")[2] in metric_names() else ANY
-
-
-def _compared(first: Floats, second: Floats, *, higher: bool, span: Span, seed: int) -> dict[str, Any]:
-    there = np.isfinite(first) & np.isfinite(second)
-    first, second = first[there], second[there]
-    value, low, high = paired_interval(second, first, span=span)
+def _compared(first: Among, second: Among, order: TimeOrder | None, *, name: str, higher: bool, seed: int) -> Entry:
+    """Return the entry of a metric; where stimuli are ordered in time, by blocks, with their length."""
+    there = np.isfinite(first.values) & np.isfinite(second.values)
+    ours, theirs = first.influences[there], second.influences[there]
+    length = None if order is None else block_length(theirs - ours, order.only(there))
+    blocks = None if order is None or length is None else order.only(there).blocks(length)
+    chosen = metric_of(name)
+    span = ANY if chosen is None else chosen.span
+    _, low, high = paired_interval(theirs, ours, span=span, blocks=blocks)
+    values, others = first.values[there], second.values[there]
     return {
-        "first": _summary(first, span),
-        "second": _summary(second, span),
-        "value": _number(value),
+        "first": _summary(values, ours, span, blocks),
+        "second": _summary(others, theirs, span, blocks),
+        "value": _number(float((others - values).mean()) if len(values) else np.nan),
         "ci95": [_number(low), _number(high)],
-        "p": _number(paired_p(second, first, seed=seed)),
+        "p": _number(paired_p(others, values, seed=seed, blocks=blocks)),
         "higher_is_better": higher,
         "n": int(there.sum()),
+        **({} if length is None else {"block_length": length}),
     }
 
 
-def _summary(values: Floats, span: Span) -> dict[str, Any]:
-    interval = mean_interval(values, span=span)
+def _summary(values: Floats, influences: Floats, span: Span, blocks: Blocks | None) -> Entry:
+    interval = mean_interval(influences, span=span, blocks=blocks)
     return {"value": _number(float(values.mean())) if len(values) else None, "ci95": [_number(b) for b in interval]}
 
 

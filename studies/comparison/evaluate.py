@@ -4,8 +4,9 @@
     evaluation = evaluate_folder(EvaluationRequest(folder="peer/videos", truth="peer/truth"))
     evaluation.metrics["rows"]["reconstruction"]["pixels.two_way"]
 
-Writes ``outputs/evaluations/<name>/<run>/`` with `metrics.json`, `values.json`, `gallery.html`, `sheet.png`, the clips
-as they were scored (`videos/`, `seen/`), `manifest.json` and, where there are any, `captions.csv` and `diagnoses.png`.
+Writes ``outputs/evaluations/<name>/<run>/`` with `metrics.json`, `values.json`, `candidates.npz`, `gallery.html`,
+`sheet.png`, the clips as they were scored (`videos/`, `seen/`), `manifest.json` and, where there are any,
+`captions.csv` and `diagnoses.png`.
 """
 
 import re
@@ -20,12 +21,13 @@ from core.clips import video_files
 from core.code import code_digest
 from core.config import Config
 from core.errors import ConfigError
-from core.files import digest_file, digest_files, digest_json, read_json, write_json
+from core.files import digest_file, digest_files, digest_json, read_json, write_bytes, write_json
 from core.progress import report as progress
 from core.progress import track
 from evaluation.metrics import metric
 from evaluation.report.gallery.page import page_digest
 from evaluation.statistics import scores
+from evaluation.statistics.candidates import kept_bytes
 from models.classifiers.settings import JudgesConfig
 from studies.comparison.score import score_pairs, write_folder_pictures, write_scored
 from studies.comparison.videos import (
@@ -43,6 +45,7 @@ from studies.comparison.videos import (
     videos_in,
 )
 from studies.runs import (
+    CANDIDATES,
     CAPTIONS,
     EVALUATIONS,
     MANIFEST,
@@ -245,6 +248,7 @@ def _write(
             pd.DataFrame(columns).to_csv(building / CAPTIONS, index=False)
         write_json(building / METRICS, metrics)
         write_json(building / VALUES, values)
+        write_bytes(building / CANDIDATES, kept_bytes(scored.table.kept(scored.stimuli)))
         write_folder_pictures(building, name, scored, metrics, fps=fps)
 
 
@@ -272,8 +276,11 @@ def _with_missing(values: dict[str, Any], paired: Paired) -> dict[str, Any]:
     """Return the values of every stimulus that was shown, null where nothing was made of it."""
     stimuli = sorted([*paired.stimuli, *paired.missing])
     place = {name: index for index, name in enumerate(paired.stimuli)}
-    rows = {
-        row: {name: [several[place[s]] if s in place else None for s in stimuli] for name, several in scored.items()}
-        for row, scored in values["rows"].items()
+    padded = {
+        part: {
+            row: {name: [own[place[s]] if s in place else None for s in stimuli] for name, own in scored.items()}
+            for row, scored in values[part].items()
+        }
+        for part in ("rows", "influences")
     }
-    return {**values, "stimuli": stimuli, "rows": rows}
+    return {**values, "stimuli": stimuli, **padded}

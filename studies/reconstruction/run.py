@@ -1,7 +1,8 @@
 """Reconstruction: the production set's predictions for the test stimuli, rendered, scored beside controls, and shown.
 
 Writes ``outputs/<study>/<run>/`` with `videos/`, `seen/`, `captions.csv`, `metrics.json`, `values.json` (the scores of
-every stimulus), `gallery.html`, `sheet.png`, `sheet.gif`, `diagnoses.png` and `manifest.json`.
+every stimulus), `candidates.npz` (what it takes to score fewer of them), `gallery.html`, `sheet.png`, `sheet.gif`,
+`diagnoses.png` and `manifest.json`.
 """
 
 import json
@@ -19,6 +20,7 @@ from evaluation.report.gallery.page import DIAGNOSES, GalleryFigure, diagnosis_f
 from evaluation.report.sheet import animated_sheet, contact_sheet, sheet_png
 from evaluation.report.wording import verdict
 from evaluation.statistics import scores
+from evaluation.statistics.candidates import kept_bytes
 from feature_store import Store
 from models.registry.production import read_artifact
 from models.registry.register import log_reconstruction
@@ -37,6 +39,7 @@ from studies.regions.run import current_regions
 from studies.registry.production import require_same_targets, require_trained_on
 from studies.runs import (
     BRAIN,
+    CANDIDATES,
     CAPTIONS,
     GALLERY,
     GIF,
@@ -141,6 +144,7 @@ def _write(folder: Path, chosen: ModelSet, plan: Planned, judged: Judged, fps: f
         captions.to_csv(building / CAPTIONS, index=False)
         write_json(building / METRICS, metrics)
         write_json(building / VALUES, values)
+        write_bytes(building / CANDIDATES, kept_bytes(judged.table.kept(judged.stimuli)))
         write_pictures(building, fps, judged, metrics, plan.origin, plan.regions)
 
 

@@ -5,7 +5,6 @@ A candidate is compared with what is in production on stimuli that were held out
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,24 +16,19 @@ from pydantic import Field, PositiveInt, ValidationError
 from core.checkout import project_root
 from core.config import Config, explain
 from core.errors import Brain2VideoError, ConfigError, RegistryError, ServerError
+from evaluation.metrics import metric
 from evaluation.statistics.intervals import paired_interval
+from evaluation.statistics.selection import widened
 from feature_store import Store
 from models.registry.production import aliased, promoter, read_artifact, resolve, set_production
 from models.registry.sets import PREVIOUS, ModelSet, run_of_versions, set_of_run, set_to_promote
+from studies.registry.decision import MetricRow, MetricRule, Outcome, PromotionDecision
 from studies.registry.production import stored_digests
 from studies.runs import VALIDATION
 from studies.study import Study
+from studies.training.routes import CHOSEN_APART, NOT_CHOSEN, reported_values
 
 FILE = "mlflow/promotion.yaml"
-
-
-class MetricRule(Config):
-    """How a candidate's metric may differ from production's, over stimuli held out of both."""
-
-    difference: float = -0.005
-    """The least mean of candidate minus production."""
-    interval: float = -0.02
-    """The least lower end of that difference's 95 % interval."""
 
 
 class ForceRule(Config):
@@ -77,58 +71,6 @@ def promotion_rules() -> PromotionRules:
         raise ConfigError(explain(error, PromotionRules, FILE)) from error
 
 
-Outcome = Literal["first", "current", "better", "outdated", "worse", "incomparable"]
-
-
-@dataclass(frozen=True)
-class MetricRow:
-    """One metric of both.
-
-    Attributes
-    ----------
-    name : ``role.metric``
-    production, candidate : means over the stimuli held out of both
-    difference, low, high : candidate minus production, paired, with the 95 % interval
-    passes : whether the rules are met
-    """
-
-    name: str
-    production: float
-    candidate: float
-    difference: float
-    low: float
-    high: float
-    rule: MetricRule
-    passes: bool
-
-
-@dataclass(frozen=True)
-class PromotionDecision:
-    """Whether a candidate may be promoted, and its metrics beside those of production.
-
-    Attributes
-    ----------
-    candidate, production : None where nothing is in production
-    outcome : "first" and "better" may be promoted, "outdated" replaces what no longer fits the stores, "current" is in
-        production already, "worse" and "incomparable" are refused unless forced
-    reasons : in words
-    rows : metric by metric
-    stimuli : held out of both
-    """
-
-    candidate: ModelSet
-    production: ModelSet | None
-    outcome: Outcome
-    reasons: list[str]
-    rows: list[MetricRow] = field(default_factory=list)
-    stimuli: int = 0
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the rules let the candidate into production."""
-        return self.outcome not in ("worse", "incomparable")
-
-
 def compare_with_production(
     study: Study, run: str | None = None, versions: dict[str, int] | None = None
 ) -> PromotionDecision:
@@ -141,29 +83,38 @@ def compare_with_production(
     run : the candidate's training run; by default the newest complete one
     versions : by part, versions that the candidate's run is found by
     """
-    named = run_of_versions(study.study, study.parts, versions) if versions else run
-    if versions and run not in (None, named):
-        raise RegistryError(
-            f"{study.study}: the named versions are of training {named}, not of {run}; name one of them"
-        )
-    candidate, rules = set_to_promote(study.study, study.parts, named), promotion_rules()
+    candidate, rules = candidate_of(study.study, study.parts, run, versions), promotion_rules()
     aliases = aliased(study.study, study.parts)
     if _numbers(aliases) == dict(candidate.versions):
-        return PromotionDecision(candidate, candidate, "current", ["it is in production already"])
+        return _decided(candidate, candidate, "current", "it is in production already")
     trainings = {str(version.tags.get("training_run")) for version in aliases.values() if version is not None}
     others = [set_of_run(study.study, study.parts, other) for other in sorted(trainings - {candidate.run})]
     whole = [other for other in others if other is not None]
     if not whole:
-        return PromotionDecision(candidate, None, "first", ["no other whole set was in production"])
+        return _decided(candidate, None, "first", "no other whole set was in production")
     if len(whole) > 1:  # a half-promoted set between two other trainings
         names = ", ".join(other.run for other in whole)
         reason = f"production is on parts of the trainings {names}: complete one of them first"
-        return PromotionDecision(candidate, None, "incomparable", [reason])
+        return _decided(candidate, None, "incomparable", reason)
     stored = (study.store, study.roles.regressed().values())
     if rules.outdated == "replace" and fits_stores(candidate, *stored) and not fits_stores(whole[0], *stored):
         reason = "production was trained on other data than the stores hold, or by an earlier version"
-        return PromotionDecision(candidate, whole[0], "outdated", [reason])
+        return _decided(candidate, whole[0], "outdated", reason)
     return compare(candidate, whole[0], rules)
+
+
+def candidate_of(
+    study: str, parts: list[str], run: str | None = None, versions: dict[str, int] | None = None
+) -> ModelSet:
+    """Return the set that `compare_with_production` compares, and raise as it does."""
+    named = run_of_versions(study, parts, versions) if versions else run
+    if versions and run not in (None, named):
+        raise RegistryError(f"{study}: the named versions are of training {named}, not of {run}; name one of them")
+    return set_to_promote(study, parts, named)
+
+
+def _decided(candidate: ModelSet, production: ModelSet | None, outcome: Outcome, *reasons: str) -> PromotionDecision:
+    return PromotionDecision(candidate=candidate, production=production, outcome=outcome, reasons=list(reasons))
 
 
 def promote_run(
@@ -193,16 +144,6 @@ def promote_run(
     why = decision.outcome if decision.accepted else f"forced: {'; '.join(decision.reasons)}"
     set_production(decision.candidate, decision.production, expected=before, why=why)
     return decision
-
-
-def require_accepted(decision: PromotionDecision) -> None:
-    """Raise `RegistryError`, in one line, where a comparison lets nothing into production."""
-    if not decision.accepted:
-        candidate = decision.candidate
-        raise RegistryError(
-            f"{candidate.study}: training {candidate.run} is not promoted: {'; '.join(decision.reasons)}; train "
-            "a better one, or see mlflow/promotion.yaml and --force"
-        )
 
 
 def roll_back(study: Study) -> ModelSet:
@@ -267,13 +208,53 @@ def validation_of(chosen: ModelSet) -> dict[str, Any] | None:
 
 
 def compare(candidate: ModelSet, production: ModelSet, rules: PromotionRules) -> PromotionDecision:
-    """Compare two registered trainings by the rules."""
+    """Compare two registered trainings by the rules.
+
+    Each training is compared by the scores that it reports, which are free of the choice among its routes
+    (`studies.training.routes.reported_values`). Metrics whose values depend on which stimuli are scored together are
+    compared only where both trainings held out the same ones.
+    """
     ours, theirs = validation_of(candidate), validation_of(production)
-    reasons = _why_incomparable(candidate, production, ours, theirs, rules)
-    if reasons or ours is None or theirs is None:
-        return PromotionDecision(candidate, production, "incomparable", reasons)
+    if ours is None or theirs is None:
+        missing = [chosen.run for chosen, own in ((candidate, ours), (production, theirs)) if own is None]
+        reasons = [f"training {run} has no scores on held-out stimuli" for run in missing]
+        return _decided(candidate, production, "incomparable", *reasons)
+    names, notes = _comparable(rules, ours, theirs)
     shared = [name for name in ours["stimuli"] if name in set(theirs["stimuli"])]
-    rows = [_row(name, rule, ours, theirs, shared) for name, rule in rules.metrics.items() if _has(name, ours, theirs)]
+    reasons = _why_incomparable(candidate, production, ours, theirs, len(shared), rules)
+    if not names:
+        reasons += notes or [f"neither has the metrics {', '.join(rules.metrics)}"]
+    if reasons:
+        return _decided(candidate, production, "incomparable", *reasons)
+    rows = [_row(name, rules.metrics[name], ours, theirs, shared) for name in names]
+    reasons = _why_worse(rows, rules)
+    return PromotionDecision(
+        candidate=candidate,
+        production=production,
+        outcome="worse" if reasons else "better",
+        reasons=reasons,
+        rows=rows,
+        stimuli=len(shared),
+        notes=[*notes, *_how_scored(ours, theirs)],
+    )
+
+
+def _comparable(
+    rules: PromotionRules, ours: Mapping[str, Any], theirs: Mapping[str, Any]
+) -> tuple[list[str], list[str]]:
+    """Return the rules' metrics that both have and that can be compared, and a note on those that cannot."""
+    both = [name for name in rules.metrics if _has(name, ours, theirs)]
+    if set(ours["stimuli"]) == set(theirs["stimuli"]):
+        return both, []
+    apart = [name for name in both if metric(name).depends_on_set]
+    why = (
+        f"not compared, because the values depend on which stimuli are scored together and other ones were held out of "
+        f"each training: {', '.join(apart)}"
+    )
+    return [name for name in both if name not in apart], [why] if apart else []
+
+
+def _why_worse(rows: list[MetricRow], rules: PromotionRules) -> list[str]:
     reasons = [
         f"{row.name} differs by {row.difference:+.4f} [{row.low:+.4f}, {row.high:+.4f}], at least "
         f"{row.rule.difference:+g} [{row.rule.interval:+g} …] is required"
@@ -283,19 +264,26 @@ def compare(candidate: ModelSet, production: ModelSet, rules: PromotionRules) ->
     gain = float(np.mean([row.difference for row in rows]))
     if gain < rules.gain:
         reasons.append(f"the mean difference is {gain:+.4f}, at least {rules.gain:+g} is required")
-    return PromotionDecision(candidate, production, "worse" if reasons else "better", reasons, rows, len(shared))
+    return reasons
+
+
+def _how_scored(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """Return a note on where a training's scores come from, where it chose among routes or may have."""
+    hows = {"candidate": reported_values(ours)[1], "production": reported_values(theirs)[1]}
+    told = {side: how for side, how in hows.items() if how != NOT_CHOSEN}
+    if len(set(told.values())) == 1 and len(told) == 2:
+        return [f"both: {next(iter(told.values()))}"]
+    return [f"{side}: {how}" for side, how in told.items()]
 
 
 def _why_incomparable(
     candidate: ModelSet,
     production: ModelSet,
-    ours: dict[str, Any] | None,
-    theirs: dict[str, Any] | None,
+    ours: Mapping[str, Any],
+    theirs: Mapping[str, Any],
+    shared: int,
     rules: PromotionRules,
 ) -> list[str]:
-    missing = [chosen.run for chosen, scored in ((candidate, ours), (production, theirs)) if scored is None]
-    if ours is None or theirs is None:
-        return [f"training {run} has no scores on held-out stimuli" for run in missing]
     reasons = [
         f"{what} differ: {old} in production, {new} of the candidate"
         for what, old, new in (
@@ -304,14 +292,11 @@ def _why_incomparable(
         )
         if old != new
     ]
-    shared = set(ours["stimuli"]) & set(theirs["stimuli"])
-    if len(shared) < rules.fewest:
+    if shared < rules.fewest:
         reasons.append(
-            f"{len(shared)} stimuli were held out of both ({len(theirs['stimuli'])} and {len(ours['stimuli'])}), at "
+            f"{shared} stimuli were held out of both ({len(theirs['stimuli'])} and {len(ours['stimuli'])}), at "
             f"least {rules.fewest} are needed"
         )
-    if not any(_has(name, ours, theirs) for name in rules.metrics):
-        reasons.append(f"neither has the metrics {', '.join(rules.metrics)}")
     return reasons
 
 
@@ -321,19 +306,46 @@ def _targets(chosen: ModelSet) -> dict[str, str]:
     return {role: f"{own['name']} ({own['extractor']} {own['revision'][:8]})" for role, own in named.items()}
 
 
-def _has(name: str, *records: dict[str, Any]) -> bool:
-    role, _, metric = name.rpartition(".")
-    return all(metric in record["values"].get(role, {}) for record in records)
+def _has(name: str, *records: Mapping[str, Any]) -> bool:
+    role, _, short = name.rpartition(".")
+    return all(short in record["values"].get(role, {}) for record in records)
 
 
-def _row(name: str, rule: MetricRule, ours: dict[str, Any], theirs: dict[str, Any], shared: list[str]) -> MetricRow:
-    role, _, metric = name.rpartition(".")
-    new, old = (_values(record, role, metric, shared) for record in (ours, theirs))
-    difference, low, high = paired_interval(new, old)
-    passes = difference >= rule.difference and low >= rule.interval
-    return MetricRow(name, float(old.mean()), float(new.mean()), difference, low, high, rule, passes)
+def _row(
+    name: str,
+    rule: MetricRule,
+    ours: Mapping[str, Any],
+    theirs: Mapping[str, Any],
+    shared: list[str],
+) -> MetricRow:
+    role, _, short = name.rpartition(".")
+    (new, how_new), (old, how_old) = (_values(record, role, short, shared) for record in (ours, theirs))
+    difference, low, high = paired_interval(new, old, span=metric(name).span, blocks=_blocks(shared, ours, theirs))
+    if CHOSEN_APART in (how_new, how_old):
+        low, high = widened(difference, low, high)
+    return MetricRow(
+        name=name,
+        production=float(old.mean()),
+        candidate=float(new.mean()),
+        difference=difference,
+        low=low,
+        high=high,
+        rule=rule,
+        passes=difference >= rule.difference and low >= rule.interval,
+    )
 
 
-def _values(record: dict[str, Any], role: str, metric: str, stimuli: list[str]) -> NDArray[np.float64]:
-    by_name = dict(zip(record["stimuli"], record["values"][role][metric], strict=True))
-    return np.array([by_name[name] for name in stimuli], np.float64)
+def _blocks(stimuli: list[str], *records: Mapping[str, Any]) -> NDArray[np.int64] | None:
+    """Return the blocks in time of some stimuli by the first record that has them, None where neither has."""
+    for record in records:
+        if "blocks" in record:
+            by_name = dict(zip(record["stimuli"], record["blocks"], strict=True))
+            return np.array([by_name[name] for name in stimuli], np.int64)
+    return None
+
+
+def _values(record: Mapping[str, Any], role: str, short: str, stimuli: list[str]) -> tuple[NDArray[np.float64], str]:
+    """Return the values of some stimuli that a training reports, and how they come about."""
+    values, how = reported_values(record)
+    by_name = dict(zip(record["stimuli"], values[role][short], strict=True))
+    return np.array([by_name[name] for name in stimuli], np.float64), how

@@ -17,8 +17,9 @@ from feature_store import Store, versioning
 from feature_store.schema import MANIFEST as GROUP_MANIFEST
 from models.registry.production import aliased, resolve, since, versions_text
 from models.registry.sets import ENCODER, PREVIOUS, PRODUCTION, ModelSet, runs_of
+from studies.registry.decision import PromotionDecision
 from studies.registry.production import require_same_targets, require_trained_on
-from studies.registry.promote import PromotionDecision, compare_with_production
+from studies.registry.promote import compare_with_production
 from studies.runs import LATEST, MANIFEST, METRICS, RECORD, SCORES, TRAINING, UNFINISHED
 from studies.status.freshness import SOURCE_MISSING, Freshness, Level, freshness
 from studies.study import Study
@@ -114,7 +115,7 @@ def _run_line(what: str, command: str, latest: Path, detail: Callable[[Path], st
 def _training_detail(run: Path) -> str:
     record, selection = read_json(run / RECORD), read_json(run / SCORES)["selection"]
     chosen = selection["chosen"]
-    scored = selection["routes"].get(chosen)
+    scored = selection.get("reported") or selection["routes"].get(chosen)
     grounds = "not compared with another"
     if scored is not None:
         criterion = selection["criterion"].replace("_", "-")

@@ -266,7 +266,7 @@ def _fit_into(
         "run": run,
         "n_test": next(iter(scorers.values())).n_test,
         "targets": {role: scorer.report(choice.chosen, first) for role, scorer in scorers.items()} | baselines,
-        "selection": choice.summary(training.selection.criterion),
+        "selection": choice.summary(training.selection.criterion, study.seed),
         "pretraining": pretrained,
         "diagnoses": {"time": time},
     }
@@ -318,9 +318,10 @@ def _write_filled_in(file: Path, encoder: Encoder, data: TrainingData, seed: int
 
 def _write_validation(study: Study, store: Store, choice: Choice, subjects: list[str], folder: Path) -> None:
     """Write what promotion compares by, and a picture to look at before it."""
-    if choice.validation is None:
+    record = choice.record(subjects)
+    if record is None or choice.validation is None:
         return
-    write_json(folder / VALIDATION, choice.validation.record(choice.chosen, subjects))
+    write_json(folder / VALIDATION, record)
     picture = _held_out(study, store, choice.validation)
     if picture is not None:
         write_bytes(folder / PICTURES / "held-out.png", picture)

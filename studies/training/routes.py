@@ -5,6 +5,7 @@ The same held-out stimuli decide later which version goes into production; the t
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from core.errors import ConfigError
 from core.progress import report
 from core.seeds import rng_for
 from evaluation.metrics import metric
-from evaluation.statistics.intervals import mean_interval, paired_interval
+from evaluation.statistics.intervals import ANY, Blocks, Span, holm, mean_interval, paired_interval, paired_p
 from evaluation.statistics.scores import per_stimulus
+from evaluation.statistics.selection import CrossFit, combined_p, cross_fit, widened
 from evaluation.statistics.spaces import centre, centred
 from models.decoders.build import Encoder, Regressor, fit_encoder, fit_regressors, predict_stimuli
 from models.decoders.rows import split_stimuli
@@ -30,6 +32,11 @@ SPACE = centred("target")
 """A name for that, whatever the target is."""
 MIN_HELD_OUT = 2
 """Held-out stimuli that a comparison needs at least."""
+CHOSEN_APART = "what is chosen on one half of the held-out stimuli is scored on the other, and the other way round"
+CHOSEN_ON_THE_SAME = "chosen and scored on the same held-out stimuli, too few to halve: expect less on other stimuli"
+NOT_CHOSEN = "one route, so nothing was chosen"
+BY_EARLIER = "written by an earlier version: too high where its route was chosen by these values among several"
+"""How a reported score comes about."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +62,15 @@ class Validation:
 
     def record(self, route: str, subjects: list[str]) -> dict[str, Any]:
         """Return the content of `validation.json`."""
-        values = {
-            role: {name: [float(value) for value in listed] for name, listed in metrics.items()}
-            for role, metrics in self.values.items()
-        }
+        values = _as_lists(self.values)
         return {"schema": 1, "route": route, "subjects": subjects, "stimuli": self.stimuli, "values": values}
+
+
+def _as_lists(values: Mapping[str, Mapping[str, Array]]) -> dict[str, dict[str, list[float]]]:
+    return {
+        role: {name: [float(value) for value in listed] for name, listed in metrics.items()}
+        for role, metrics in values.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -79,22 +90,107 @@ class Choice:
     stimuli : number of held-out stimuli that the routes were compared on; 0 where there was nothing to choose
     values : by route, the criterion of every held-out stimulus, averaged over roles and subjects, (stimulus,)
     validation : the chosen route's scores on the held-out stimuli; None where nothing was held out
+    apart : what was chosen on either half of the held-out stimuli, to be scored on the other; None where there was
+        nothing to choose, or too few stimuli to halve
+    reported : by role and metric, (stimulus,) the scores of what `apart` chose; None without `apart`
+    blocks : (stimulus,) labels of neighbours in time; None where held-out stimuli are exchangeable
     """
 
     chosen: str
     stimuli: int = 0
     values: dict[str, Array] = field(default_factory=dict)
     validation: Validation | None = None
+    apart: CrossFit | None = None
+    reported: dict[str, dict[str, Array]] | None = None
+    blocks: Blocks | None = None
 
-    def summary(self, criterion: str) -> dict[str, Any]:
-        """Return the section `selection` of `scores.json`."""
-        rows = {}
+    def summary(self, criterion: str, seed: int) -> dict[str, Any]:
+        """Return the section `selection` of `scores.json`.
+
+        Returns
+        -------
+        dict
+            ``{"chosen", "criterion", "n", "routes": {ROUTE: {"value", "difference": {"value", "ci95", "p",
+            "p_adjusted"}}}, "reported": {"value", "ci95", "n", "how", "difference"?, "baseline"?, "routes"?}}``. The
+            values of the routes are those that the choice was made by, so the chosen one's is too high; `reported` has
+            none of the winner's curse where `how` is `CHOSEN_APART`. Differences are to the first route; `p` is
+            two-sided, `p_adjusted` Holm's over the routes. `reported` is None where nothing was held out.
+        """
         first = next(iter(self.values), "")
-        for name, values in self.values.items():
-            difference, low, high = paired_interval(values, self.values[first])
-            against = {} if name == first else {"difference": {"value": difference, "ci95": [low, high]}}
-            rows[name] = {"value": float(values.mean()), **against}
-        return {"chosen": self.chosen, "criterion": criterion, "n": self.stimuli, "routes": rows}
+        compared = {
+            name: self._difference(values, self.values[first], seed)
+            for name, values in self.values.items()
+            if name != first
+        }
+        adjusted = holm({name: entry["p"] for name, entry in compared.items()})
+        rows = {
+            name: {"value": float(values.mean())}
+            | ({"difference": {**compared[name], "p_adjusted": adjusted[name]}} if name in compared else {})
+            for name, values in self.values.items()
+        }
+        reported = self._reported(first, criterion, seed) if self.values else None
+        return {
+            "chosen": self.chosen, "criterion": criterion, "n": self.stimuli, "routes": rows, "reported": reported
+        }  # fmt: skip
+
+    def _difference(self, values: Array, baseline: Array, seed: int) -> dict[str, Any]:
+        difference, *interval = paired_interval(values, baseline, blocks=self.blocks)
+        p = paired_p(values, baseline, seed=seed, blocks=self.blocks)
+        return {"value": difference, "ci95": [_finite(bound) for bound in interval], "p": _finite(p)}
+
+    def _reported(self, first: str, criterion: str, seed: int) -> dict[str, Any]:
+        """Return the criterion of what is chosen, and its gain over the first route, without the winner's curse."""
+        span = metric(criterion).span
+        if self.apart is None:
+            how = NOT_CHOSEN if len(self.values) == 1 else CHOSEN_ON_THE_SAME
+            return {**summarised(self.values[self.chosen], span=span, blocks=self.blocks), "how": how}
+        values, baseline = self.apart.of(self.values), self.values[first]
+        gain, *interval = self.gain_over(baseline)
+        return {
+            **summarised(values, span=span, blocks=self.blocks, cross_fitted=True),
+            "how": CHOSEN_APART,
+            "difference": {
+                "value": gain,
+                "ci95": [_finite(bound) for bound in interval],
+                "p": _finite(combined_p([self._p_of_half(side, values, baseline, seed) for side in (0, 1)])),
+            },
+            "baseline": first,
+            "routes": list(self.apart.chosen),
+        }
+
+    def _p_of_half(self, side: int, values: Array, baseline: Array, seed: int) -> float:
+        assert self.apart is not None
+        here = self.apart.half == side
+        blocks = None if self.blocks is None else self.blocks[here]
+        return paired_p(values[here], baseline[here], seed=seed, blocks=blocks)
+
+    def gain_over(self, baseline: Array) -> tuple[float, float, float]:
+        """Return by how much what is chosen exceeds a baseline, (stimulus,), with its interval.
+
+        Free of the winner's curse where there is `apart`.
+        """
+        if self.apart is None:
+            return paired_interval(self.values[self.chosen], baseline, blocks=self.blocks)
+        gain, low, high = paired_interval(self.apart.of(self.values), baseline, blocks=self.blocks)
+        return gain, *widened(gain, low, high)
+
+    def record(self, subjects: list[str]) -> dict[str, Any] | None:
+        """Return the content of `validation.json`, None where nothing was held out.
+
+        `values` are those of the chosen route. Where it was chosen by them, `reported` holds values that are free of
+        the choice, ``{"values", "half": (stimulus,) 0 or 1, "routes": by half, what scores it}``; see
+        `reported_values`. `blocks` are there where stimuli are ordered in time.
+        """
+        if self.validation is None:
+            return None
+        record = self.validation.record(self.chosen, subjects)
+        record |= {} if self.blocks is None else {"blocks": self.blocks.tolist()}
+        if self.apart is None or self.reported is None:
+            return record | {"routes": len(self.values)}
+        reported = {
+            "values": _as_lists(self.reported), "half": self.apart.half.tolist(), "routes": list(self.apart.chosen)
+        }  # fmt: skip
+        return record | {"routes": len(self.values), "reported": reported}
 
 
 def fit_route(route: RouteConfig, roles: Mapping[str, str], data: TrainingData, context: Context) -> FittedRoute:
@@ -147,8 +243,37 @@ def choose_route(
         scored[name] = validate(fitted, inner, outer, held, shown=training.sheet)
     report("scoring routes on held-out training stimuli", len(routes), len(routes))
     values = {name: validation.criterion(settings.criterion) for name, validation in scored.items()}
-    chosen = preferred(values, settings.margin)
-    return Choice(chosen, len(held), values, scored[chosen])
+    return choice_among(values, settings.margin, seed=context.seed, scored=scored)
+
+
+def choice_among(
+    values: dict[str, Array],
+    margin: float,
+    *,
+    seed: int,
+    scored: Mapping[str, Validation] = {},
+    blocks: NDArray[np.int64] | None = None,
+) -> Choice:
+    """Choose a route by its values on all held-out stimuli, and on either half of them what is reported.
+
+    Parameters
+    ----------
+    values : by route, the criterion of every held-out stimulus, (stimulus,), higher is better
+    margin : see `choose_route`
+    seed : of the halves
+    scored : by route, all its scores
+    blocks : (stimulus,) labels of stimuli that are not independent, which stay in one half
+    """
+    prefer = partial(preferred, margin=margin)
+    chosen = prefer(values)
+    apart = cross_fit(values, prefer, seed=seed, blocks=blocks) if len(values) > 1 else None
+    reported = None
+    if apart is not None and scored:
+        reported = {
+            role: {name: apart.of({route: own.values[role][name] for route, own in scored.items()}) for name in metrics}
+            for role, metrics in scored[chosen].values.items()
+        }
+    return Choice(chosen, len(next(iter(values.values()))), values, scored.get(chosen), apart, reported, blocks)
 
 
 def preferred(values: dict[str, Array], margin: float) -> str:
@@ -214,18 +339,53 @@ def _alphabetically_first(names: list[str], predicted: Array, count: int) -> tup
     return predicted[order], [names[row] for row in order]
 
 
+def reported_values(record: Mapping[str, Any]) -> tuple[dict[str, dict[str, list[float]]], str]:
+    """Return the values of a `Choice.record` to report, by role and metric, and how they come about.
+
+    They are cross-fitted (`evaluation.statistics.selection`) where the second is `CHOSEN_APART`. A record that an
+    earlier version wrote has nothing but the values that its route was chosen by.
+    """
+    if "reported" in record:
+        return record["reported"]["values"], CHOSEN_APART
+    if "routes" not in record:
+        return record["values"], BY_EARLIER
+    return record["values"], NOT_CHOSEN if record["routes"] == 1 else CHOSEN_ON_THE_SAME
+
+
 def validation_summary(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the mean of every metric of a `Validation.record`, with its interval, by ``role.metric``.
+    """Return the mean of every metric of a `Choice.record`, with its interval, by ``role.metric``.
 
     Returns
     -------
     dict
-        ``{"z.correlation": {"value": …, "ci95": [low, high], "n": …}}``
+        ``{"z.correlation": {"value": …, "ci95": [low, high], "n": …, "how": …}}``; see `reported_values`
     """
-    summary = {}
-    for role, metrics in record["values"].items():
-        for name, listed in metrics.items():
-            values = np.asarray(listed, np.float64)
-            interval = mean_interval(values, span=metric(name).span)
-            summary[f"{role}.{name}"] = {"value": float(values.mean()), "ci95": list(interval), "n": len(values)}
-    return summary
+    values, how = reported_values(record)
+    blocks = np.array(record["blocks"], np.int64) if "blocks" in record else None
+    return {
+        f"{role}.{name}": {
+            **summarised(
+                np.asarray(listed, np.float64),
+                span=metric(name).span,
+                blocks=blocks,
+                cross_fitted=how == CHOSEN_APART,
+            ),
+            "how": how,
+        }
+        for role, metrics in values.items()
+        for name, listed in metrics.items()
+    }
+
+
+def summarised(
+    values: Array, *, span: Span = ANY, blocks: Blocks | None = None, cross_fitted: bool = False
+) -> dict[str, Any]:
+    """Return ``{"value", "ci95", "n"}`` of the values of held-out stimuli, (stimulus,)."""
+    value, interval = float(values.mean()), mean_interval(values, span=span, blocks=blocks)
+    bounds = widened(value, *interval) if cross_fitted else interval
+    inside = [float(np.clip(bound, *span)) for bound in bounds]  # NaN stays NaN
+    return {"value": value, "ci95": [_finite(bound) for bound in inside], "n": len(values)}
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

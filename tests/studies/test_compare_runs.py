@@ -12,9 +12,13 @@ from scipy.stats import permutation_test
 
 from core.errors import ConfigError, SourceError, SourceMissing
 from core.files import read_json, write_json
+from evaluation.config import EvaluationConfig
+from evaluation.metrics import metric
 from evaluation.report.charts.differences import difference, difference_chart
-from studies.comparison.compare import compare_runs
-from studies.runs import file_digests, find
+from evaluation.statistics.candidates import kept_bytes
+from evaluation.statistics.scores import Table
+from studies.comparison.compare import compare_runs, compare_values
+from studies.runs import Run, file_digests, find, read_run
 
 Write = Callable[..., Path]
 STIMULI = [f"{index:02d}" for index in range(12)]
@@ -255,3 +259,132 @@ def test_the_picture_shows_every_metric(write: Write, rng: np.random.Generator) 
     assert Image.open(BytesIO(difference_chart(fewer))).height < image.height
     with pytest.raises(ValueError, match="no metric; nothing to draw"):
         difference_chart({**report, "metrics": {}})
+
+
+def clustered(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Predictions and truths of 100 stimuli of 5 classes: classes are told apart well, stimuli of one class poorly."""
+    centres, kind = rng.normal(size=(5, 20)) * 1.5, np.arange(100) % 5
+    truth = centres[kind] + rng.normal(size=(100, 20))
+    return centres[kind] + 0.15 * truth + 0.8 * rng.normal(size=truth.shape), truth, kind
+
+
+def run_of_table(
+    write: Write, name: str, arrays: tuple[np.ndarray, np.ndarray, np.ndarray], which: np.ndarray, *, kept: bool
+) -> None:
+    """Write a run of some of the stimuli, as reconstruct does, with or without what it takes to score fewer of them."""
+    predicted, truth, kind = (array[which] for array in arrays)
+    stimuli = [f"{index:03d}" for index in which]
+    metrics = ("two_way", "two_way_within_class", "retrieval_10", "retrieval_50", "correlation", "r2")
+    spaces = {"z": truth, "z_centred": truth}
+    table = Table(
+        spaces, EvaluationConfig(metrics=metrics, permutations=2), seed=0, groups=[f"class {k}" for k in kind]
+    )
+    table.add("reconstruction", {"z": predicted, "z_centred": predicted})
+    record = table.record(stimuli)
+    folder = write(name, {}, stimuli)
+    write_json(folder / "values.json", {**read_json(folder / "values.json"), **record})
+    if kept:
+        (folder / "candidates.npz").write_bytes(kept_bytes(table.kept(stimuli)))
+
+
+def test_the_same_predictions_among_other_candidates_do_not_differ(write: Write, rng: np.random.Generator) -> None:
+    """The audit's case: among all 100 stimuli .94 of comparisons are won, among the 20 of one class .67."""
+    arrays = clustered(rng)
+    one_class = np.flatnonzero(arrays[2] == 0)
+    run_of_table(write, "demo/all", arrays, np.arange(100), kept=True)
+    run_of_table(write, "demo/one", arrays, one_class, kept=True)
+    values = [read_run(find(f"demo/{name}")).values["rows"]["reconstruction"]["z.two_way"] for name in ("all", "one")]
+    assert np.mean([values[0][k] for k in one_class]) - np.mean(values[1]) > 0.2
+    for order in (("demo/all", "demo/one"), ("demo/one", "demo/all")):
+        made = compare_runs(*order).report
+        assert set(made["metrics"]) == {
+            *("z.two_way", "z_centred.two_way", "z.two_way_within_class", "z_centred.two_way_within_class"),
+            *("z_centred.retrieval_10", "z.correlation", "z_centred.correlation", "z_centred.r2"),
+        }
+        for name, entry in made["metrics"].items():
+            assert entry["value"] == pytest.approx(0.0, abs=1e-12), name
+            assert (entry["n"], entry["p"]) == (20, 1.0), name
+            assert entry["first"]["value"] == pytest.approx(entry["second"]["value"]), name
+        again = next(note for note in made["notes"] if note.startswith("computed again among the stimuli that both"))
+        assert "z.two_way" in again
+        assert "z_centred.r2" in again
+        assert "correlation" not in again
+        assert "20 in common" in again
+    alone = compare_runs("demo/all", "demo/one").report["metrics"]["z.two_way"]["second"]
+    assert alone["value"] == pytest.approx(np.mean(values[1]))
+
+
+def test_overlapping_sets_are_scored_again_among_what_is_common(write: Write, rng: np.random.Generator) -> None:
+    predicted, truth, kind = clustered(rng)
+    better = predicted + 0.5 * truth
+    first, second = np.arange(0, 70), np.arange(30, 100)
+    both = np.arange(30, 70)
+    run_of_table(write, "demo/one", (predicted, truth, kind), first, kept=True)
+    run_of_table(write, "demo/two", (better, truth, kind), second, kept=True)
+    made = compare_runs("demo/one", "demo/two").report["metrics"]
+    labels = np.array([f"class {k}" for k in kind])
+    for name in ("two_way", "two_way_within_class", "retrieval_10", "r2"):
+        space = "z" if name.startswith("two") else "z_centred"
+        wanted = [metric(name).per_stimulus(own[both], truth[both], labels[both]).mean() for own in (predicted, better)]
+        entry = made[f"{space}.{name}"]
+        assert [entry["first"]["value"], entry["second"]["value"]] == pytest.approx(wanted), name
+        assert entry["n"] == 40
+
+
+def test_where_nothing_was_kept_such_metrics_are_left_out_with_the_reason(
+    write: Write, rng: np.random.Generator
+) -> None:
+    arrays = clustered(rng)
+    run_of_table(write, "demo/all", arrays, np.arange(100), kept=False)
+    run_of_table(write, "demo/one", arrays, np.flatnonzero(arrays[2] == 0), kept=True)
+    made = compare_runs("demo/all", "demo/one").report
+    assert set(made["metrics"]) == {"z.correlation", "z_centred.correlation"}
+    notes = "\n".join(made["notes"])
+    assert "not compared, as values depend on which stimuli are scored together" in notes
+    assert "(100 and 20, 20 in common); first run: what it takes was not kept: z.two_way" in notes
+    alone = {name: Run(name, read_run(find(f"demo/{name}")).values, {}) for name in ("all", "one")}
+    for run in alone.values():
+        scored = run.values["rows"]["reconstruction"]
+        run.values["rows"] = {"reconstruction": {"z.two_way": scored["z.two_way"]}}
+    with pytest.raises(ConfigError, match=r"no metric in common: .*what it takes was not kept: z.two_way"):
+        compare_values(alone["all"], alone["one"])
+
+
+def test_too_few_common_stimuli_and_other_classes_are_reasons(write: Write, rng: np.random.Generator) -> None:
+    predicted, truth, kind = clustered(rng)
+    run_of_table(write, "demo/one", (predicted, truth, kind), np.arange(60), kept=True)
+    run_of_table(write, "demo/two", (predicted, truth, (kind + 1) % 4), np.arange(20, 80), kept=True)
+    made = compare_runs("demo/one", "demo/two").report
+    notes = "\n".join(made["notes"])
+    assert "z_centred.retrieval_50" not in made["metrics"]
+    assert "first run: needs 50 stimuli, found 40: z_centred.retrieval_50" in notes
+    assert "z.two_way_within_class" not in made["metrics"]
+    assert "not compared, stimuli are of other classes in the two runs: z.two_way_within_class" in notes
+
+
+def test_a_missing_video_makes_another_set_of_candidates(write: Write, rng: np.random.Generator) -> None:
+    """The values list every stimulus that was shown; those without a video have none, and were no candidates."""
+    arrays = clustered(rng)
+    run_of_table(write, "demo/all", arrays, np.arange(100), kept=True)
+    run_of_table(write, "demo/some", arrays, np.arange(5, 100), kept=True)
+    values = read_json(find("demo/some") / "values.json")
+    absent = [f"{index:03d}" for index in range(5)]
+    padded = {"stimuli": [*absent, *values["stimuli"]], "groups": ["?"] * 5 + values["groups"]}
+    for part in ("rows", "influences"):
+        scored = values[part]["reconstruction"]
+        padded[part] = {"reconstruction": {name: [None] * 5 + own for name, own in scored.items()}}
+    write_json(find("demo/some") / "values.json", {**values, **padded})
+    for run in ("all", "some"):
+        content = read_json(find(f"demo/{run}") / "values.json")
+        content["groups"][:5] = ["?"] * 5
+        write_json(find(f"demo/{run}") / "values.json", content)
+    made = compare_runs("demo/all", "demo/some").report
+    assert made["metrics"]["z.two_way"]["n"] == 95
+    assert made["metrics"]["z.two_way"]["value"] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_damaged_file_of_candidates_is_one_line(write: Write, rng: np.random.Generator) -> None:
+    run_of_table(write, "demo/all", clustered(rng), np.arange(100), kept=True)
+    (find("demo/all") / "candidates.npz").write_bytes(b"no archive")
+    with pytest.raises(SourceError, match=r"candidates.npz: damaged \(.*\); make the run again"):
+        compare_runs("demo/all", "demo/all")

@@ -11,6 +11,8 @@ from PIL import Image
 from core.checkout import project_root as home_folder
 from core.errors import ConfigError, StoreError
 from core.files import read_json
+from core.seeds import rng_for
+from evaluation.statistics.selection import halves
 from feature_store import Store
 from models.decoders.build import load_encoder, load_regressor
 from models.registry.client import client
@@ -23,7 +25,17 @@ from studies.stores.targets import extract
 from studies.study import Study, load_study
 from studies.training import routes
 from studies.training.fit import fit
-from studies.training.routes import Choice, choose_route, preferred
+from studies.training.routes import (
+    BY_EARLIER,
+    CHOSEN_APART,
+    CHOSEN_ON_THE_SAME,
+    NOT_CHOSEN,
+    Choice,
+    choice_among,
+    choose_route,
+    preferred,
+    validation_summary,
+)
 
 from ..conftest import write_arrays
 from .conftest import write_study
@@ -63,7 +75,17 @@ def test_the_route_that_is_better_on_held_out_stimuli_is_the_one_that_is_registe
     assert set(selection["routes"]) == {"ridge", "mlp", "blind"}
     assert "difference" not in selection["routes"]["ridge"]
     assert selection["routes"]["mlp"]["difference"]["ci95"][0] > 0
+    assert selection["routes"]["mlp"]["difference"]["p_adjusted"] < 0.001
     assert selection["routes"]["mlp"]["value"] > 0.8 > 0.3 > selection["routes"]["ridge"]["value"]
+    reported = selection["reported"]
+    assert (reported["routes"], reported["baseline"], reported["n"]) == (["mlp", "mlp"], "ridge", 24)
+    assert reported["how"] == CHOSEN_APART
+    assert reported["value"] == pytest.approx(selection["routes"]["mlp"]["value"]), "either half chooses it"
+    assert reported["difference"]["ci95"][0] > 0
+    assert reported["difference"]["p"] < 0.01
+    kept = read_json(folder / "validation.json")
+    assert (kept["route"], kept["routes"], kept["reported"]["routes"]) == ("mlp", 3, ["mlp", "mlp"])
+    assert kept["reported"]["values"] == kept["values"]
 
     assert (role["routes"], role["chosen"], role["baseline"]) == (["ridge", "mlp", "blind"], "mlp", "ridge")
     assert set(role["rows"]) == {"ridge", "mlp", "blind", "mean_predictor", "shuffled_brain", "noise_ceiling"}
@@ -168,6 +190,49 @@ def test_a_route_must_be_better_by_the_margin() -> None:
     assert preferred({"one": one, "two": two, "three": better}, 2.1) == "three", "what was passed over is no hurdle"
     assert preferred({"one": one, "three": better, "two": two}, 1.9) == "three"
     assert preferred({"one": one}, 1.0) == "one"
+
+
+def test_what_is_reported_was_not_chosen_by_the_stimuli_that_score_it() -> None:
+    """Each half of the stimuli suits another route: both are chosen where they shine and scored where they fail."""
+    half = halves(60, seed=4)
+    values = {"first": np.zeros(60), "one": np.where(half == 0, 1.0, -1.0), "two": np.where(half == 0, -1.0, 1.1)}
+    choice = choice_among(values, 0.0, seed=4)
+    assert choice.chosen == "two", "the best of all stimuli is what is registered"
+    said = choice.summary("correlation", 0)
+    assert said["routes"]["two"]["value"] > 0
+    assert said["reported"]["routes"] == ["two", "one"]
+    assert (said["reported"]["value"], said["reported"]["difference"]["value"]) == (-1.0, -1.0)
+    again = choice_among(values, 0.0, seed=4).summary("correlation", 0)
+    assert again == said
+
+
+@pytest.mark.parametrize("routes", [2, 8])
+def test_equal_routes_gain_nothing_over_the_first_one(routes: int) -> None:
+    rng, gains, above = rng_for(0, "equal routes", routes), [], 0
+    for study in range(200):
+        difficulty = rng.normal(size=60)
+        values = {str(index): difficulty + rng.normal(size=60) for index in range(routes)}
+        gain, low, _ = choice_among(values, 0.0, seed=study).gain_over(values["0"])
+        gains.append(gain)
+        above += low > 0
+    assert abs(np.mean(gains)) < 3.3 * np.std(gains) / np.sqrt(200)
+    assert above <= 0.025 * 200
+
+
+def test_how_a_score_comes_about_is_told(rng: np.random.Generator) -> None:
+    one = choice_among({"ridge": rng.normal(size=20)}, 1.0, seed=0)
+    assert one.summary("correlation", 0)["reported"]["how"] == NOT_CHOSEN
+    few = choice_among({"ridge": np.zeros(3), "pca": np.ones(3)}, 1.0, seed=0)
+    assert few.summary("correlation", 0)["reported"]["how"] == CHOSEN_ON_THE_SAME
+    assert Choice("ridge").summary("correlation", 0)["reported"] is None
+    earlier = {"values": {"z": {"correlation": [0.25, 0.5, 0.75]}}}
+    found = validation_summary(earlier)["z.correlation"]
+    assert (found["value"], found["n"], found["how"]) == (0.5, 3, BY_EARLIER)
+    both = {**earlier, "reported": {"values": {"z": {"correlation": [0.0, 0.25, 0.5]}}, "half": [0, 1, 0]}}
+    apart, plain = (validation_summary(own)["z.correlation"] for own in (both, {**both["reported"], "routes": 1}))
+    assert (apart["value"], apart["how"], plain["how"]) == (0.25, CHOSEN_APART, NOT_CHOSEN)
+    widths = [np.ptp(own["ci95"]) for own in (apart, plain)]
+    assert widths[0] == pytest.approx(np.sqrt(2) * widths[1])
 
 
 def test_selection_never_looks_at_the_test_stimuli(home: Path, bent: Path) -> None:

@@ -7,7 +7,7 @@ import typer
 from brain2video.cli.options import StudyOptions
 
 if TYPE_CHECKING:
-    from studies.study import Study
+    from studies.registry.decision import PromotionDecision
 
 
 def promote(
@@ -26,35 +26,36 @@ def promote(
     from brain2video.cli.progress import working
     from brain2video.cli.tables.drawing import show_lines
     from brain2video.cli.tables.outcomes import show_decision
-    from studies.registry.promote import compare_with_production, require_accepted, roll_back
+    from studies.registry.decision import require_accepted
+    from studies.registry.promote import candidate_of, compare_with_production, roll_back
     from studies.status.status import production_status
 
     chosen = study.load()
     if rollback:
         with working():
             roll_back(chosen)
-    else:
+    elif dry_run:
         with working():
             decision = compare_with_production(chosen, run, part_versions(version or []))
         show_decision(chosen.study, decision)
-        if dry_run:
-            return
+        return
+    else:
+        candidate = candidate_of(chosen.study, chosen.parts, run, part_versions(version or []))
+        result = launch("promotion", study.config, study.overrides, run=candidate.run, force=force, require=False)
+        show_decision(chosen.study, result.decision)
         if not force:
-            require_accepted(decision)
-        launch("promotion", study.config, study.overrides, run=decision.candidate.run, force=force)
+            require_accepted(result.decision)
     show_lines(chosen.study, production_status(chosen))
 
 
-def show_promotion_of(study: "Study", run: str) -> None:
-    """Show whether a training run is in production, and if not, why."""
+def show_promotion(study: str, decision: "PromotionDecision") -> None:
+    """Show what came of a training run's promotion: that it is in production, or why it is not."""
     from brain2video.cli.tables.outcomes import show_decision, show_in_production
-    from studies.registry.promote import compare_with_production
 
-    decision = compare_with_production(study, run)
-    if decision.outcome == "current":
+    if decision.outcome != "current":
+        show_decision(study, decision)
+    if decision.accepted:
         show_in_production(decision.candidate)
-    else:
-        show_decision(study.study, decision)
 
 
 def part_versions(named: list[str]) -> dict[str, int]:

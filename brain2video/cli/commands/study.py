@@ -38,7 +38,7 @@ def simulate(
 
 def run(study: StudyOptions, spread: SpreadOptions, no_commit: NoCommit = False, processes: Processes = None) -> None:
     """Run a whole study: responses, targets, training, promotion, reconstruction."""
-    from brain2video.cli.commands.registry import show_promotion_of
+    from brain2video.cli.commands.registry import show_promotion
     from brain2video.cli.commands.videos import show_reconstruction_run
     from brain2video.cli.launch import launch
 
@@ -50,7 +50,7 @@ def run(study: StudyOptions, spread: SpreadOptions, no_commit: NoCommit = False,
     }
     result = launch("main", study.config, study.overrides, **parameters)
     show_training_run(result.training)
-    show_promotion_of(chosen, result.candidate.run)
+    show_promotion(chosen.study, result.decision)
     show_reconstruction_run(result.reconstruction)
 
 
@@ -97,7 +97,7 @@ def train(
     ] = False,
 ) -> None:
     """Fit, score and register the encoder and the regressors."""
-    from brain2video.cli.commands.registry import show_promotion_of
+    from brain2video.cli.commands.registry import show_promotion
     from brain2video.cli.launch import launch, take_part
 
     chosen, processes = study.load(), together.distributed_config()
@@ -107,7 +107,7 @@ def train(
     result = launch("training", study.config, study.overrides, promote=promote, together=processes)
     show_training_run(result.training)
     if promote:
-        show_promotion_of(chosen, result.candidate.run)
+        show_promotion(chosen.study, result.decision)
 
 
 def show_training_run(training: "TrainingRef") -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from models.registry.sets import ModelSet
     from models.weights.download import Model
     from studies.reconstruction.reproduce import Reproduced
-    from studies.registry.promote import PromotionDecision
+    from studies.registry.decision import PromotionDecision
 
 
 def show_decision(study: str, decision: "PromotionDecision") -> None:
@@ -34,6 +34,7 @@ def show_decision(study: str, decision: "PromotionDecision") -> None:
         print_table(table)
     else:
         print_line("", title)
+    print_notes(decision.notes)
     print_line(decision.outcome, "; ".join(decision.reasons))
 
 

@@ -46,7 +46,19 @@ def show_training(study: str, folder: Path, scores: Mapping[str, Any]) -> None:
     selection = scores["selection"]
     grounds = f", by {selection['criterion']} of {selection['n']} held-out training stimuli" if selection["n"] else ""
     print_line("registered route", f"{selection['chosen']}{grounds}")
+    if gain := (selection.get("reported") or {}).get("difference"):
+        print_line("gain by choosing", _gain(gain, selection["reported"]))
     print_line("pictures", shown_path(folder, PICTURES))
+
+
+def _gain(gain: Mapping[str, Any], reported: Mapping[str, Any]) -> str:
+    """Write what choosing among routes gains over the first one, where it was scored on other stimuli."""
+    from evaluation.report.charts.differences import difference
+    from evaluation.report.wording import p_words
+
+    (low, high), p = gain["ci95"], gain["p"]
+    text = difference(gain["value"], signed=True) + ("" if low is None else f" [{difference(low)}, {difference(high)}]")
+    return f"{text} over {reported['baseline']}{'' if p is None else f', {p_words(p)}'}; {reported['how']}"
 
 
 def show_reconstruction(study: str, folder: Path, metrics: Mapping[str, Any]) -> None:
