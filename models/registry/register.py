@@ -263,7 +263,7 @@ def _score_table(trained: TrainedSet, part: str) -> str:
         return "No training stimuli were held out, so there are no validation scores."
     n = next(iter(scores.values()))["n"]
     rows = [f"| {name} | {score_text(score)} |" for name, score in scores.items()]
-    return "\n".join([f"| {n} held-out training stimuli, mean removed | value [95 %] |", "|---|---|", *rows])
+    return "\n".join([f"| {n} held-out training stimuli, centred | value [95 %] |", "|---|---|", *rows])
 
 
 NOTE_ON_USE = (

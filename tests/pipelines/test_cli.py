@@ -129,7 +129,7 @@ def test_a_server_that_is_configured_already_is_not_served_again(here: Here, mon
 def test_a_study_runs_from_end_to_end_through_zenml(run: Run, cli_home: Path) -> None:
     done = run("brain2video", "run", "-c", "configs/small.yaml")
     assert done.returncode == 0, done.stderr
-    for row in ("reconstruction", "mean_predictor", "shuffled_brain", "oracle"):
+    for row in ("reconstruction", "mean predictor", "shuffled brain", "oracle"):
         assert row in done.stdout
     assert "gallery outputs/small/latest/gallery.html" in done.stdout
     assert (cli_home / "outputs" / "small" / "latest" / "gallery.html").is_file()

@@ -18,8 +18,11 @@ def test_routes_stand_beside_the_controls(home: Path, arrays_folder: Path, capsy
     make_stores(study)
     show_training_run(fit(study))
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    for words in ("few", "mean_predictor", "shuffled_brain", "noise_ceiling", "chance", "minus ridge"):
+    for words in ("few", "mean predictor", "shuffled brain", "noise ceiling", "chance", "minus ridge"):
         assert words in shown, words
     assert "registered route ridge, by correlation of 6 held-out training stimuli" in shown
     assert "pictures outputs/small/training/latest/pictures" in shown
-    assert "mean removed" in shown
+    assert "centred pixels," in shown
+    assert "mean removed" not in shown
+    assert "centred Centred: less the training mean" in shown
+    assert "its own R² is 0 by definition" in shown

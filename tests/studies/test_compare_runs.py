@@ -12,7 +12,8 @@ from scipy.stats import permutation_test
 
 from core.errors import ConfigError, SourceError, SourceMissing
 from core.files import read_json, write_json
-from evaluation.report.charts.differences import difference, difference_chart
+from evaluation.report.charts.differences import difference_chart
+from evaluation.report.wording import difference
 from studies.comparison.compare import compare_runs
 from studies.runs import file_digests, find
 

@@ -1,6 +1,6 @@
 """Shows tables of scores: of a training, routes side by side; of a reconstruction, controls side by side."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,6 @@ from studies.runs import GALLERY, PICTURES
 REPORT_WIDTH = 150
 """Columns of a report that goes into a file or a pipe; a narrower screen gets the rows of `NARROW` alone."""
 NARROW = ("reconstruction", "shuffled_brain", "oracle")
-SHORT = {
-    "reconstruction": "reconstruction",
-    "shuffled_brain": "shuffled\nbrain",
-    "mean_predictor": "mean\npredictor",
-    "prior": "prior",
-    "nearest_training_clip": "nearest\ntraining",
-    "noise_ceiling": "noise\nceiling",
-    "oracle": "oracle",
-}
-"""The rows of a report as columns, in the order in which they are read from the left."""
 
 
 def show_training(study: str, folder: Path, scores: Mapping[str, Any]) -> None:
@@ -38,6 +28,7 @@ def show_training(study: str, folder: Path, scores: Mapping[str, Any]) -> None:
         title = f"{study}: {role} ({scored['target']}), {scores['n_test']} test stimuli"
         print_scores(title, *routes_table(scored))
     print_folds(scores)
+    print_legend([row for scored in scores["targets"].values() for row in scored["rows"]], in_training=True)
     for role, scored in scores["targets"].items():
         regressor = scored["regressor"]
         if "explained_variance" in regressor:
@@ -50,14 +41,14 @@ def show_training(study: str, folder: Path, scores: Mapping[str, Any]) -> None:
 
 
 def show_reconstruction(study: str, folder: Path, metrics: Mapping[str, Any]) -> None:
-    """Show a reconstruction's scores beside its controls, one sentence on them, and where its gallery is.
+    """Show a reconstruction's scores beside its controls, the verdict, and where its gallery is.
 
     Parameters
     ----------
     folder : the run
     metrics : the content of its `metrics.json`
     """
-    from evaluation.report.wording import verdict
+    from evaluation.report.verdict import verdict
 
     print_report(f"{study}: {metrics['subject']}, {metrics['n_test']} test stimuli", metrics)
     print_folds(metrics)
@@ -66,39 +57,100 @@ def show_reconstruction(study: str, folder: Path, metrics: Mapping[str, Any]) ->
 
 
 def print_report(title: str, metrics: Mapping[str, Any]) -> None:
-    """Print scores, a metric a line, beside their controls; then leaks and notes.
+    """Print scores, a metric a line, beside their controls; then how they were tested, leaks and notes.
+
+    Controls that are `evaluation.report.wording.folded` have a table of their own, where the screen is wide enough.
 
     Parameters
     ----------
     metrics : the content of a run's `metrics.json`
     """
-    from evaluation.report.wording import metric_label, number, ordered_metrics, p_words, row_label
+    from evaluation.report.wording import comparisons_words, folded, ordered_rows
     from evaluation.statistics.scores import RECONSTRUCTION, SHUFFLED
 
     rows = metrics["rows"]
-    tests = metrics.get("comparisons", {}).get(SHUFFLED, {})
     wide = table_console(REPORT_WIDTH).width >= REPORT_WIDTH
-    shown = [row for row in SHORT if row in rows and (wide or row in NARROW)]
+    ordered = ordered_rows(rows)
+    shown = [row for row in ordered if (not folded(row) if wide else row in NARROW)]
+    print_table(_report_table(title, metrics, shown, tested=(SHUFFLED,)), REPORT_WIDTH)
+    more = [row for row in ordered if folded(row)] if wide else []
+    if more:
+        title = f"the reconstruction beside {len(more)} more control{'' if len(more) == 1 else 's'}"
+        print_table(_report_table(title, metrics, [RECONSTRUCTION, *more], tested=more), REPORT_WIDTH)
+    for label, text in (("tests", comparisons_words(metrics)), ("intervals", metrics.get("intervals", ""))):
+        if text:
+            print_line(label, text)
+    print_legend(rows, only=_to_be_explained(rows))
+    for label, text in _faults(metrics):
+        print_line(label, text, style="red")
+    print_notes(metrics.get("notes", []))
+
+
+def _report_table(title: str, metrics: Mapping[str, Any], shown: Sequence[str], *, tested: Sequence[str]) -> Table:
+    """Return a table of some rows as columns; beside those of `tested`, the adjusted p against the reconstruction."""
+    from evaluation.report.wording import metric_label, number, ordered_metrics, row_label
+    from evaluation.statistics.scores import RECONSTRUCTION
+
+    rows = {row: metrics["rows"].get(row, {}) for row in shown}
+    wide = len(shown) > len(NARROW)
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 2), pad_edge=False)
     table.add_column("", no_wrap=wide)
     for row in shown:
         table.add_column("\n".join(row_label(row).split()[:2]), justify="right", no_wrap=True)
-        if row == RECONSTRUCTION:
-            table.add_column("p against\nshuffled", justify="right", no_wrap=True)
+        if row in tested:
+            table.add_column("adjusted\np", justify="right", no_wrap=True)
     table.add_column("chance", justify="right", no_wrap=True)
     for name in ordered_metrics(name for row in rows.values() for name in row):
         line = [escape(metric_label(name))]
         for row in shown:
-            line.append(_with_interval(rows[row].get(name)) if row == RECONSTRUCTION else _plain(rows[row].get(name)))
-            if row == RECONSTRUCTION:
-                p = tests.get(name, {}).get("p")
-                line.append("" if p is None else p_words(p).removeprefix("p ").removeprefix("= "))
+            entry = rows[row].get(name)
+            line.append(_with_interval(entry) if row == RECONSTRUCTION else _plain(entry))
+            if row in tested:
+                line.append(_adjusted_p(metrics.get("comparisons", {}).get(row, {}).get(name)))
         entry = next(row[name] for row in rows.values() if name in row)
         table.add_row(*line, number(entry["chance"]) if entry["chance"] is not None else "")
-    print_table(table, REPORT_WIDTH)
-    for leak in _leaks(metrics):
-        print_line("leak", leak, style="red")
-    print_notes(metrics.get("notes", []))
+    return table
+
+
+def _adjusted_p(compared: Mapping[str, Any] | None) -> str:
+    """Write the adjusted p of a comparison, and "worse" where the reconstruction is: "< .001", ".43", ".002 worse"."""
+    from evaluation.report.wording import adjusted_p, outcome, p_words
+
+    p = adjusted_p(compared or {})
+    worse = " worse" if outcome(compared) == "worse" else ""
+    return "" if p is None else p_words(p).removeprefix("p ").removeprefix("= ") + worse
+
+
+def _to_be_explained(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the rows whose scores differ from those of the same name in the table of a training."""
+    from evaluation.statistics.scores import MEAN, NOISE_CEILING
+
+    return [row for row in (MEAN, NOISE_CEILING) if row in rows]
+
+
+def print_legend(rows: Iterable[str], *, only: Sequence[str] | None = None, in_training: bool = False) -> None:
+    """Print a line on what each row that is no model is, and what "centred" means.
+
+    Parameters
+    ----------
+    only : the rows that are explained, by default every one
+    in_training : whether they are rows of a training; see `evaluation.report.wording.row_meaning`
+    """
+    from evaluation.report.wording import CENTRED_MEANS, ordered_rows, row_group, row_label, row_meaning
+
+    for row in ordered_rows(dict.fromkeys(rows)):
+        if row_group(row) != "model" and (only is None or row in only):
+            print_line(row_label(row), row_meaning(row, in_training=in_training))
+    print_line("centred", CENTRED_MEANS)
+
+
+def _faults(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what limits the report, a label and a line each: leaks, and test trials near training trials in time."""
+    from evaluation.report.verdict import time_words
+
+    time = metrics.get("diagnoses", {}).get("time") or {}
+    near = [("dense in time", time_words(time))] if time.get("dense") else []
+    return [*(("leak", leak) for leak in _leaks(metrics)), *near]
 
 
 def _leaks(metrics: Mapping[str, Any]) -> list[str]:
@@ -152,7 +204,7 @@ def print_folds(report: Mapping[str, Any]) -> None:
 
 
 def routes_table(scored: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], str | None]:
-    """Return a target's rows minus the training mean, with differences to the first route, and the chosen route."""
+    """Return a target's rows in centred spaces, with differences to the first route, and the chosen route."""
     from evaluation.statistics.spaces import is_centred
 
     routes = {name: scored["rows"][name] for name in scored["routes"]}
@@ -169,20 +221,29 @@ def routes_table(scored: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], 
 
 def print_scores(title: str, rows: Mapping[str, Mapping[str, Any]], chosen: str | None = None) -> None:
     """Print rows with their metrics side by side; the chosen row is marked as registered."""
-    from evaluation.report.wording import ordered_metrics, ordered_rows
+    from evaluation.report.wording import ordered_metrics, ordered_rows, row_group, row_label
 
     every = [name for row in rows.values() for name in row]
     names = [*ordered_metrics(n for n in every if "\n" not in n), *dict.fromkeys(n for n in every if "\n" in n)]
     table = Table(title=title, title_justify="left", show_lines=True)
     table.add_column("")
     for name in names:
-        table.add_column(name.replace(".", "\n").replace("_centred", ",\nmean removed"), justify="right")
+        table.add_column(_heading(name), justify="right")
     for row in ordered_rows(rows):
-        label = f"[bold]{row}[/]\nregistered" if row == chosen else row
+        label = escape(row) if row_group(row) == "model" else row_label(row)  # a route is called as the study calls it
+        label = f"[bold]{label}[/]\nregistered" if row == chosen else label
         table.add_row(label, *(_cell(rows[row].get(name)) for name in names))
     chances = {name: next((row[name]["chance"] for row in rows.values() if name in row), None) for name in names}
     table.add_row("chance", *("" if chances[name] is None else f"{chances[name]:.2f}" for name in names))
     print_table(table)
+
+
+def _heading(name: str) -> str:
+    """Return a metric's name as the head of a column: "centred latents,", "correlation", "minus ridge"."""
+    from evaluation.report.wording import metric_label
+
+    metric, *more = name.split("\n")
+    return escape("\n".join([metric_label(metric).replace(", ", ",\n", 1), *more]))
 
 
 def _cell(entry: Mapping[str, Any] | None) -> str:
