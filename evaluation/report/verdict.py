@@ -119,7 +119,7 @@ def _score(report: Mapping[str, Any], name: str, entry: Entry, n: int) -> str:
     space, _, short = name.rpartition(".")
     remarks = [] if entry["chance"] is None else [f"chance {number(entry['chance'])}"]
     remarks += ["lower is better"] if not entry["higher_is_better"] else []
-    remarks += [_sample(report, n)] if n else []
+    remarks += [_sample(report, n) + _in_blocks(entry)] if n else []
     if short == WITHIN_CLASS:
         what = "; ".join([f"{space_label(space)}, two-way", *_among_all(report["rows"], space), *remarks])
         return f"are identified {_share(entry['value'])} of the time among clips of their own class ({what})"
@@ -131,10 +131,20 @@ def _score(report: Mapping[str, Any], name: str, entry: Entry, n: int) -> str:
 
 def _sample(report: Mapping[str, Any], n: int) -> str:
     """Return how many clips and subjects there are: "48 clips of one subject"."""
+    clips = f"{n} clip{'' if n == 1 else 's'}"
+    together = report.get("group_decoder") or []
+    if together:
+        return f"{clips} by a group decoder of {len(together)} subjects"
     subjects = report.get("subjects", [report["subject"]] if "subject" in report else [])
     count = subjects if isinstance(subjects, int) else len(subjects)
     of = f" of {'one subject' if count == 1 else f'{count} subjects'}" if count else ""
-    return f"{n} clip{'' if n == 1 else 's'}{of}"
+    return f"{clips}{of}"
+
+
+def _in_blocks(entry: Entry) -> str:
+    """Return the length of the blocks that neighbours in time are counted by, where there are such."""
+    length = entry.get("block_length", 1)
+    return f" in blocks of {length}" if length > 1 else ""
 
 
 def _among_all(rows: Rows, space: str) -> list[str]:
@@ -287,7 +297,7 @@ def time_words(time: Mapping[str, Any]) -> str:
     """Return how many test trials lie near training trials: "40 of 48 test trials lie within 8 s of a training …"."""
     count, of = time["count"], time["of"]
     lie = "trial lies" if of == 1 else "trials lie"
-    return f"{count} of {of} test {lie} within {time['within_s']:g} s of a training trial of the same run"
+    return f"{count} of {of} test {lie} within {time['within_s']:g} s of a training trial of the same run or movie"
 
 
 def _distance(report: Mapping[str, Any], name: str) -> list[str]:

@@ -36,6 +36,12 @@ SPACE_LABELS = {
 """Spaces in words, in the order in which they are shown."""
 CENTRED_MEANS = "Centred: less the training mean, so that what all clips have in common earns nothing."
 """What `space_label` means by "centred"."""
+RESIDUAL = "_residual"
+RESIDUAL_MEANS = (
+    "Beyond low-level features: less what luminance, contrast and motion of the same clip explain, by a regression on "
+    "training clips."
+)
+"""What `space_label` means by these words, of spaces whose names end in `RESIDUAL`."""
 ROW_LABELS = {
     "category": "true category",
     "still": "still frame",
@@ -52,16 +58,17 @@ ROW_MEANINGS = {
     "R², which is measured from the mean, may be below 0 here and is exactly 0 in the table of a training",
     PRIOR: "what the generator makes from noise alone, without a caption",
     NEAREST: "the training clip most like the prediction: the result of recalling a training clip",
-    "category": "the mean of the training clips of the true class, or of the true cluster where there are no classes: "
+    "category": "the mean of the training targets of the true class, or without classes of the true target's cluster: "
     "the result of knowing the kind of clip and nothing else",
-    "still": "the middle frame of the same reconstruction, held: the result without any motion",
-    "shuffled_frames": "the frames of the same reconstruction in random order: the result without the order of time",
-    "caption_only": "generated from the decoded caption, without the decoded z",
-    "z_only": "generated from the decoded z, without a caption",
-    "time_only": "predicted from the run and the time of each trial, without the brain",
-    "nuisance": "predicted from head motion and the global signal, without the pattern of the response",
+    "still": "the same reconstruction, its middle frame held: the result without motion",
+    "shuffled_frames": "the same reconstruction, its frames in random order: the result without the order of time",
+    "caption_only": "the decoded caption with the training mean in place of z: the result of the caption's half",
+    "z_only": "the decoded z under an empty caption: the result of the other half",
+    "time_only": "targets predicted from the run and the onset of the trials, without the brain",
+    "nuisance": "targets predicted from the global signal and, where it is known, the head's motion",
     "other_brain": "another subject's models on this subject's responses",
-    NOISE_CEILING: "the true targets with the noise of the test responses: an estimated upper bound",
+    NOISE_CEILING: "the true targets at the strength of the predictions, with the noise of the test responses: an "
+    "estimated upper bound",
     ORACLE: "the true targets through the same generator: an upper bound",
 }
 """What each row of a reconstruction's report is, in the order in which controls are shown."""
@@ -69,8 +76,8 @@ MEANINGS_IN_TRAINING = {
     SHUFFLED: "the registered route on responses in random order",
     MEAN: "the mean of the training targets itself, not rendered. R² is measured from it, so its own R² is 0 by "
     "definition",
-    NOISE_CEILING: "the largest correlation that predictions with this much test noise could have, estimated from two "
-    "halves of the test repetitions. In a reconstruction the row of this name is rendered, and scored by every metric",
+    NOISE_CEILING: "the true targets at the strength of the predictions, with the noise of the test responses, not "
+    "rendered; a reconstruction renders the same",
 }
 """The same for the table of a training, where the row is another thing than in a reconstruction's."""
 FOLDED = ("shuffled_frames", "caption_only", "z_only", "time_only", "nuisance", "other_brain")
@@ -124,9 +131,27 @@ def folded(row: str) -> bool:
 
 
 def space_label(space: str) -> str:
-    """Return a space's name in words: "latents", and "centred latents" where the training mean is subtracted."""
-    name = SPACE_LABELS.get(plain(space), plain(space))
+    """Return a space's name in words: "latents", "centred latents", "latents beyond low-level features"."""
+    base = _base(space)
+    name = SPACE_LABELS.get(base, base)
+    name = f"{name} beyond low-level features" if is_residual(space) else name
     return f"centred {name}" if is_centred(space) else name
+
+
+def is_residual(space: str) -> bool:
+    """Return whether a space is one less what low-level features of the same clips explain."""
+    return plain(space).endswith(RESIDUAL) or space.endswith(RESIDUAL)
+
+
+def _base(space: str) -> str:
+    return plain(space).removesuffix(RESIDUAL)
+
+
+def spaces_explained(names: Iterable[str]) -> list[str]:
+    """Return what "centred" and the like mean, of those that occur among `space.metric` names."""
+    spaces = {name.rpartition(".")[0] for name in names}
+    meanings = {CENTRED_MEANS: is_centred, RESIDUAL_MEANS: is_residual}
+    return [meaning for meaning, is_one in meanings.items() if any(is_one(space) for space in spaces)]
 
 
 def metric_label(name: str) -> str:
@@ -156,11 +181,12 @@ def ordered_metrics(names: Iterable[str]) -> list[str]:
     """Sort `space.metric` names as they are shown: by space, plain before centred, then as registered."""
     spaces, known = list(SPACE_LABELS), metric_names()
 
-    def place(name: str) -> tuple[int, str, bool, int, str]:
+    def place(name: str) -> tuple[int, str, bool, bool, int, str]:
         space, _, short = name.rpartition(".")
-        of_space = spaces.index(plain(space)) if plain(space) in spaces else len(spaces)
+        base = _base(space)
+        of_space = spaces.index(base) if base in spaces else len(spaces)
         of_metric = known.index(short) if short in known else len(known)
-        return of_space, plain(space), is_centred(space), of_metric, short
+        return of_space, base, is_residual(space), is_centred(space), of_metric, short
 
     return sorted(set(names), key=place)
 

@@ -245,7 +245,7 @@ def test_the_table_holds_values_intervals_gaps_and_p_values(whole):
     low, high = (f"{bound:.1f}" for bound in whole["rows"]["reconstruction"]["frames.psnr"]["ci95"])
     table = page.words.partition("The same as a table")[2]
     row = rf"frames, PSNR \(dB\) [\d.]+ {low} to {high} – 58\.9 [\d.]+ to [\d.]+ "
-    assert re.search(row + r"reconstruction worse, adjusted p = \.012 ", table)
+    assert re.search(row + r"worse, p = \.012 ", table)
     described = [svg["aria-label"] for svg in page.all("svg", role="img")]
     assert any("oracle 58.9 (reconstruction worse, adjusted p = .012)" in one for one in described)
 
@@ -313,7 +313,7 @@ def test_many_rows_are_grouped_and_the_secondary_ones_folded(whole):
     rows = {row: {"pixels.two_way": entry} for row in ROW_MEANINGS}
     open_, clear = compared_by(0.0, [-0.1, 0.1], 1.0), compared_by(0.2, [0.1, 0.3], 0.01)
     tested = {row: {"pixels.two_way": open_ if row == "z_only" else clear} for row in rows if row != "reconstruction"}
-    report = {**whole, "rows": rows, "comparisons": tested, "intervals": "Student's t over clips."}
+    report = {**whole, "rows": rows, "comparisons": tested, "intervals": "Intervals are Student's t over clips."}
     page = Page(render(report, []))
     heads = page.all("th", scope="colgroup")
     assert [int(head["colspan"]) for head in heads] == [1, 6, 2, 1, len(FOLDED)]
@@ -326,7 +326,7 @@ def test_many_rows_are_grouped_and_the_secondary_ones_folded(whole):
     drawn = {mark.row for panel in panels(rows, tested) for mark in panel.marks}
     assert drawn == set(ROW_MEANINGS) - set(FOLDED)
     assert f"{len(tested)} paired tests against {len(tested)} rows; p is adjusted by Holm" in page.words
-    assert "95 % intervals. Student's t over clips." in page.words
+    assert "Means over the test clips. Intervals are Student's t over clips. The" in page.words
 
 
 def test_centred_is_explained_where_a_space_is(whole):
@@ -337,14 +337,16 @@ def test_centred_is_explained_where_a_space_is(whole):
 
 
 def test_trials_that_are_near_in_time_are_reported(whole):
-    time = {"count": 40, "of": 48, "within_s": 8.0, "dense": True, "allowed": True, "note": NASTY}
+    time = {"count": 40, "of": 48, "within_s": 8.0, "dense": True, "allowed": True, "note": f"40 of 48 {NASTY}"}
     page = Page(render({**whole, "diagnoses": {"time": time}}, []))
-    assert "40 of 48 test trials lie within 8 s of a training trial of the same run." in page.words
-    assert "The study allows this." in page.words
+    assert f"40 of 48 {NASTY}. The study allows this." in page.words
     assert len(page.all("span", **{"class": "found"})) == 1
-    page = Page(render({**whole, "diagnoses": {"time": {**time, "count": 0, "dense": False}}}, []))
-    assert "0 of 48 test trials lie within 8 s" in page.words
+    far = {**time, "count": 0, "dense": False, "allowed": False, "note": ""}
+    page = Page(render({**whole, "diagnoses": {"time": far}}, []))
+    assert "0 of 48 test trials lie within 8 s of a training trial of the same run or movie." in page.words
     assert page.all("span", **{"class": "found"}) == []
+    unknown = doubts({"diagnoses": {"time": {**far, "count": None, "note": "onsets are not known"}}}, [])["time"]
+    assert unknown == {"found": False, "text": "Onsets are not known."}
 
 
 def test_a_panel_without_values_can_be_drawn(whole):

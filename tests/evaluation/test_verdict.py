@@ -85,8 +85,13 @@ def test_clips_and_subjects_are_named():
     assert verdict({**report, "n_test": 48, "subject": "sub-01"}) == f"{said}; 48 clips of one subject): {claim}"
     assert "; 48 clips of 3 subjects): " in verdict({**report, "n_test": 48, "subjects": ["a", "b", "c"]})
     assert verdict({**report, "n_test": 1}).startswith(f"{said}; 1 clip): ")
+    assert "; 48 clips by a group decoder of 2 subjects): " in verdict(
+        {**report, "n_test": 48, "subject": "group:a+b", "group_decoder": ["a", "b"]}
+    )
     missing = {**report, "rows": {**report["rows"], "reconstruction": {NAME: {**HIGH, "n": 40}}}}
     assert "; 40 clips): " in verdict({**missing, "n_test": 48})
+    missing["rows"]["reconstruction"] = {NAME: {**HIGH, "block_length": 6}}
+    assert "; 48 clips in blocks of 6): " in verdict({**missing, "n_test": 48})
 
 
 def test_the_paired_comparison_decides_and_not_the_two_intervals():
@@ -281,8 +286,8 @@ TIME = {"count": 40, "of": 48, "within_s": 8.0, "dense": True, "allowed": True, 
 def test_test_trials_near_training_trials_in_time_have_a_sentence():
     report = compared(rows(**KNOWN), shuffled_brain=CLEAR, mean_predictor=CLEAR)
     assert verdict({**report, "diagnoses": {"time": TIME}}) == (
-        f"{verdict(report)} 40 of 48 test trials lie within 8 s of a training trial of the same run, so the score "
-        "cannot be told from autocorrelation in time."
+        f"{verdict(report)} 40 of 48 test trials lie within 8 s of a training trial of the same run or movie, so the "
+        "score cannot be told from autocorrelation in time."
     )
     assert verdict({**report, "diagnoses": {"time": {**TIME, "count": 3, "dense": False}}}) == verdict(report)
 

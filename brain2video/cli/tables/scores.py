@@ -1,6 +1,6 @@
 """Shows tables of scores: of a training, routes side by side; of a reconstruction, controls side by side."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from studies.runs import GALLERY, PICTURES
 REPORT_WIDTH = 150
 """Columns of a report that goes into a file or a pipe; a narrower screen gets the rows of `NARROW` alone."""
 NARROW = ("reconstruction", "shuffled_brain", "oracle")
+FIRST = ("nearest_training_clip", "prior", "mean_predictor", "shuffled_brain")
+"""The controls in a report's first table; the others are in a second one."""
 
 
 def show_training(study: str, folder: Path, scores: Mapping[str, Any]) -> None:
@@ -26,9 +28,13 @@ def show_training(study: str, folder: Path, scores: Mapping[str, Any]) -> None:
     """
     for role, scored in scores["targets"].items():
         title = f"{study}: {role} ({scored['target']}), {scores['n_test']} test stimuli"
-        print_scores(title, *routes_table(scored))
+        print_scores(title, *routes_table(scored), scored.get("comparisons"))
     print_folds(scores)
-    print_legend([row for scored in scores["targets"].values() for row in scored["rows"]], in_training=True)
+    print_legend([scored["rows"] for scored in scores["targets"].values()], in_training=True)
+    _print_tests(scores, *scores["targets"].values())
+    for label, text in _faults(scores):
+        print_line(label, text, style="red")
+    print_notes(list(dict.fromkeys(note for scored in scores["targets"].values() for note in scored.get("notes", []))))
     for role, scored in scores["targets"].items():
         regressor = scored["regressor"]
         if "explained_variance" in regressor:
@@ -59,31 +65,38 @@ def show_reconstruction(study: str, folder: Path, metrics: Mapping[str, Any]) ->
 def print_report(title: str, metrics: Mapping[str, Any]) -> None:
     """Print scores, a metric a line, beside their controls; then how they were tested, leaks and notes.
 
-    Controls that are `evaluation.report.wording.folded` have a table of their own, where the screen is wide enough.
+    Controls that are not of `FIRST` have a table of their own, where the screen is wide enough.
 
     Parameters
     ----------
     metrics : the content of a run's `metrics.json`
     """
-    from evaluation.report.wording import comparisons_words, folded, ordered_rows
-    from evaluation.statistics.scores import RECONSTRUCTION, SHUFFLED
+    from evaluation.report.wording import ordered_rows, row_group
+    from evaluation.statistics.scores import MEAN, NOISE_CEILING, SHUFFLED
 
     rows = metrics["rows"]
     wide = table_console(REPORT_WIDTH).width >= REPORT_WIDTH
     ordered = ordered_rows(rows)
-    shown = [row for row in ordered if (not folded(row) if wide else row in NARROW)]
+    more = [row for row in ordered if row_group(row) == "control" and row not in FIRST]
+    shown = [row for row in ordered if row not in more and (wide or row in NARROW)]
     print_table(_report_table(title, metrics, shown, tested=(SHUFFLED,)), REPORT_WIDTH)
-    more = [row for row in ordered if folded(row)] if wide else []
-    if more:
-        title = f"the reconstruction beside {len(more)} more control{'' if len(more) == 1 else 's'}"
-        print_table(_report_table(title, metrics, [RECONSTRUCTION, *more], tested=more), REPORT_WIDTH)
-    for label, text in (("tests", comparisons_words(metrics)), ("intervals", metrics.get("intervals", ""))):
-        if text:
-            print_line(label, text)
-    print_legend(rows, only=_to_be_explained(rows))
+    if more and wide:
+        print_table(_table_of_more(metrics, more), REPORT_WIDTH)
+    _print_tests(metrics)
+    print_legend([rows], only=(MEAN, NOISE_CEILING))
     for label, text in _faults(metrics):
         print_line(label, text, style="red")
     print_notes(metrics.get("notes", []))
+
+
+def _print_tests(report: Mapping[str, Any], *parts: Mapping[str, Any]) -> None:
+    """Print how many tests a report, or each of its parts, holds, and how its intervals were computed."""
+    from evaluation.report.wording import comparisons_words
+
+    lines = [("tests", words) for words in map(comparisons_words, parts or (report,)) if words]
+    lines += [("intervals", report["intervals"])] if report.get("intervals") else []
+    for label, text in dict.fromkeys(lines):
+        print_line(label, text)
 
 
 def _report_table(title: str, metrics: Mapping[str, Any], shown: Sequence[str], *, tested: Sequence[str]) -> Table:
@@ -98,7 +111,7 @@ def _report_table(title: str, metrics: Mapping[str, Any], shown: Sequence[str], 
     for row in shown:
         table.add_column("\n".join(row_label(row).split()[:2]), justify="right", no_wrap=True)
         if row in tested:
-            table.add_column("adjusted\np", justify="right", no_wrap=True)
+            table.add_column("adj.\np", justify="right", no_wrap=True)
     table.add_column("chance", justify="right", no_wrap=True)
     for name in ordered_metrics(name for row in rows.values() for name in row):
         line = [escape(metric_label(name))]
@@ -112,6 +125,29 @@ def _report_table(title: str, metrics: Mapping[str, Any], shown: Sequence[str], 
     return table
 
 
+def _table_of_more(metrics: Mapping[str, Any], more: Sequence[str]) -> Table:
+    """Return a table of further controls as columns; each cell has the adjusted p against the reconstruction."""
+    from evaluation.report.wording import metric_label, ordered_metrics, row_label
+    from evaluation.statistics.scores import RECONSTRUCTION
+
+    rows, comparisons = metrics["rows"], metrics.get("comparisons", {})
+    title = f"the reconstruction beside {len(more)} more control{'' if len(more) == 1 else 's'}, with adjusted p"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 2), pad_edge=False)
+    table.add_column("")
+    for row in (RECONSTRUCTION, *more):
+        table.add_column("\n".join(row_label(row).split()[:2]), justify="right", no_wrap=True)
+    for name in ordered_metrics(name for row in more for name in rows[row]):
+        cells = [_plain(rows[row].get(name)) + _p_below(comparisons.get(row, {}).get(name)) for row in more]
+        table.add_row(escape(metric_label(name)), _plain(rows.get(RECONSTRUCTION, {}).get(name)), *cells)
+    return table
+
+
+def _p_below(compared: Mapping[str, Any] | None) -> str:
+    """Write the adjusted p of a comparison on a line of its own: "p < .001", "p = .43"."""
+    p = _adjusted_p(compared)
+    return "" if not p else f"\np {p}" if p.startswith("<") else f"\np = {p}"
+
+
 def _adjusted_p(compared: Mapping[str, Any] | None) -> str:
     """Write the adjusted p of a comparison, and "worse" where the reconstruction is: "< .001", ".43", ".002 worse"."""
     from evaluation.report.wording import adjusted_p, outcome, p_words
@@ -121,27 +157,24 @@ def _adjusted_p(compared: Mapping[str, Any] | None) -> str:
     return "" if p is None else p_words(p).removeprefix("p ").removeprefix("= ") + worse
 
 
-def _to_be_explained(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return the rows whose scores differ from those of the same name in the table of a training."""
-    from evaluation.statistics.scores import MEAN, NOISE_CEILING
-
-    return [row for row in (MEAN, NOISE_CEILING) if row in rows]
-
-
-def print_legend(rows: Iterable[str], *, only: Sequence[str] | None = None, in_training: bool = False) -> None:
-    """Print a line on what each row that is no model is, and what "centred" means.
+def print_legend(
+    tables: Sequence[Mapping[str, Mapping[str, Any]]], *, only: Sequence[str] | None = None, in_training: bool = False
+) -> None:
+    """Print a line on what each row is that is no model, and on what "centred" and the like mean.
 
     Parameters
     ----------
+    tables : entries by row and by `space.metric`, of one table or more
     only : the rows that are explained, by default every one
     in_training : whether they are rows of a training; see `evaluation.report.wording.row_meaning`
     """
-    from evaluation.report.wording import CENTRED_MEANS, ordered_rows, row_group, row_label, row_meaning
+    from evaluation.report.wording import ordered_rows, row_group, row_label, row_meaning, spaces_explained
 
-    for row in ordered_rows(dict.fromkeys(rows)):
+    for row in ordered_rows(dict.fromkeys(row for rows in tables for row in rows)):
         if row_group(row) != "model" and (only is None or row in only):
             print_line(row_label(row), row_meaning(row, in_training=in_training))
-    print_line("centred", CENTRED_MEANS)
+    for meaning in spaces_explained(name for rows in tables for entries in rows.values() for name in entries):
+        print_line("", meaning)
 
 
 def _faults(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -149,7 +182,7 @@ def _faults(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     from evaluation.report.verdict import time_words
 
     time = metrics.get("diagnoses", {}).get("time") or {}
-    near = [("dense in time", time_words(time))] if time.get("dense") else []
+    near = [("dense in time", time.get("note") or time_words(time))] if time.get("dense") else []
     return [*(("leak", leak) for leak in _leaks(metrics)), *near]
 
 
@@ -219,8 +252,16 @@ def routes_table(scored: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], 
     return rows, scored["chosen"]
 
 
-def print_scores(title: str, rows: Mapping[str, Mapping[str, Any]], chosen: str | None = None) -> None:
-    """Print rows with their metrics side by side; the chosen row is marked as registered."""
+def print_scores(
+    title: str,
+    rows: Mapping[str, Mapping[str, Any]],
+    chosen: str | None = None,
+    comparisons: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Print rows with their metrics side by side; the chosen row is marked as registered.
+
+    `comparisons` of the chosen row with others, by row and metric, add an adjusted p to these.
+    """
     from evaluation.report.wording import ordered_metrics, ordered_rows, row_group, row_label
 
     every = [name for row in rows.values() for name in row]
@@ -232,7 +273,8 @@ def print_scores(title: str, rows: Mapping[str, Mapping[str, Any]], chosen: str 
     for row in ordered_rows(rows):
         label = escape(row) if row_group(row) == "model" else row_label(row)  # a route is called as the study calls it
         label = f"[bold]{label}[/]\nregistered" if row == chosen else label
-        table.add_row(label, *(_cell(rows[row].get(name)) for name in names))
+        tests = (comparisons or {}).get(row, {})
+        table.add_row(label, *(_cell(rows[row].get(name), tests.get(name)) for name in names))
     chances = {name: next((row[name]["chance"] for row in rows.values() if name in row), None) for name in names}
     table.add_row("chance", *("" if chances[name] is None else f"{chances[name]:.2f}" for name in names))
     print_table(table)
@@ -246,14 +288,14 @@ def _heading(name: str) -> str:
     return escape("\n".join([metric_label(metric).replace(", ", ",\n", 1), *more]))
 
 
-def _cell(entry: Mapping[str, Any] | None) -> str:
+def _cell(entry: Mapping[str, Any] | None, compared: Mapping[str, Any] | None = None) -> str:
     if entry is None:
         return ""
     if entry["value"] is None:
         return "undefined"
     low, high = entry["ci95"]
     interval = "" if low is None or high is None else f"\n[{low:.2f}, {high:.2f}]"
-    return f"[bold]{entry['value']:.3f}[/]{escape(interval)}"
+    return f"[bold]{entry['value']:.3f}[/]{escape(interval)}{_p_below(compared)}"
 
 
 def print_catalogue() -> None:

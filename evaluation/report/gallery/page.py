@@ -20,10 +20,9 @@ from evaluation.diagnoses.recall import MIN_STIMULI
 from evaluation.metrics import metric, metric_names
 from evaluation.report.charts.diagnoses import diagnosis_chart
 from evaluation.report.gallery.cards import GalleryItem, card, data_uri
-from evaluation.report.gallery.panels import by_space, first_metrics, marker, outcome_words, panels
+from evaluation.report.gallery.panels import by_space, first_metrics, marker, outcome_in_short, panels
 from evaluation.report.verdict import time_words
 from evaluation.report.wording import (
-    CENTRED_MEANS,
     Group,
     comparisons_words,
     folded,
@@ -38,10 +37,10 @@ from evaluation.report.wording import (
     row_meaning,
     short_label,
     space_label,
+    spaces_explained,
     trend_words,
 )
 from evaluation.statistics.scores import RECONSTRUCTION, SHUFFLED, Table
-from evaluation.statistics.spaces import is_centred
 
 __all__ = ["GalleryFigure", "GalleryItem", "page_digest", "render_gallery"]
 
@@ -125,7 +124,7 @@ def _chart(report: Mapping[str, Any], first: Sequence[str]) -> dict[str, Any]:
         "cell": lambda row, name: _cell(rows[row].get(name), comparisons.get(row, {}).get(name)),
         "tests": comparisons_words(report),
         "intervals": report.get("intervals", ""),
-        "centred": CENTRED_MEANS if any(is_centred(name.rpartition(".")[0]) for name in drawn) else "",
+        "spaces": " ".join(spaces_explained(drawn)),
     }
 
 
@@ -156,7 +155,7 @@ def _not_beaten(report: Mapping[str, Any], rows: Sequence[str]) -> str:
 
 def _cell(entry: Mapping[str, Any] | None, compared: Mapping[str, Any] | None) -> dict[str, str] | None:
     """Return a table cell's value, interval, remark and the comparison's result; None where the row has no entry."""
-    cell, words = interval_cell(entry), outcome_words(compared)
+    cell, words = interval_cell(entry), outcome_in_short(compared)
     return cell if cell is None or not words else {**cell, "p": words}
 
 
@@ -200,14 +199,12 @@ def doubts(report: Mapping[str, Any], first: Iterable[str]) -> dict[str, Any]:
 
 
 def _time(time: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return how near test trials lie to training trials in time; None where trials have no time."""
-    if not time or time.get("count") is None:
+    """Return how near test trials lie to training trials in time; None where nothing was looked into."""
+    if not time or (time.get("count") is None and not time.get("note")):
         return None
-    text = f"{time_words(time)}."
-    if time.get("dense"):
-        allowed = " The study allows this." if time.get("allowed") else ""
-        text += f" What these share may be autocorrelation in time and not the stimulus.{allowed}"
-    return {"found": bool(time.get("dense")), "text": text, "note": time.get("note") or ""}
+    note = str(time.get("note") or time_words(time))
+    allowed = " The study allows this." if time.get("allowed") else ""
+    return {"found": bool(time.get("dense")), "text": f"{note[:1].upper()}{note[1:].rstrip('.')}.{allowed}"}
 
 
 def _spread(space: str, spread: Mapping[str, Any]) -> dict[str, str]:

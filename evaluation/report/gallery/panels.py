@@ -16,6 +16,7 @@ from evaluation.report.wording import (
     ordered_rows,
     outcome,
     p_words,
+    row_group,
     row_label,
     space_label,
 )
@@ -24,7 +25,8 @@ from evaluation.statistics.spaces import is_centred, plain
 
 LEFT, RIGHT = 132.0, 254.0
 """Ends of the axis; names are written to its left, values and p-values to its right."""
-TOP, LINE, FOOT = 22.0, 21.0, 20.0
+TOP, LINE, FOOT, APART = 22.0, 21.0, 20.0, 7.0
+"""Above the rows, a row, below them, and between models, controls and ceilings."""
 RING = "M-4.8 0a4.8 4.8 0 1 0 9.6 0a4.8 4.8 0 1 0-9.6 0z"
 MARKERS = {
     NEAREST: "M0 5.5l5.5-9.5h-11z",
@@ -111,7 +113,7 @@ class Panel:
     @property
     def axis_y(self) -> float:
         """Height of the axis."""
-        return TOP + LINE * len(self.marks)
+        return self.height - FOOT
 
     @property
     def tested(self) -> bool:
@@ -178,6 +180,14 @@ def outcome_words(compared: Mapping[str, Any] | None) -> str:
     return "" if p is None or found is None else f"{OUTCOMES[found]}, adjusted {p_words(p)}"
 
 
+def outcome_in_short(compared: Mapping[str, Any] | None) -> str:
+    """Return the same for a table's cell: "better, p < .001", "worse, p = .012", "p = .43"."""
+    p, found = adjusted_p(compared or {}), outcome(compared)
+    if p is None or found is None:
+        return ""
+    return p_words(p) if found == "open" else f"{found}, {p_words(p)}"
+
+
 def _in_brackets(mark: Mark) -> str:
     words = outcome_words(mark.compared)
     return f" ({words})" if words else ""
@@ -190,9 +200,12 @@ def _panel(name: str, entries: Mapping[str, Mapping[str, Any]], comparisons: Row
     def x(value: float | None) -> float | None:
         return None if value is None else round(LEFT + (RIGHT - LEFT) * (value - low) / (high - low), 1)
 
+    groups = [row_group(row) for row in entries]
+    tops = [TOP + LINE * place + APART * len(set(groups[: place + 1]) - {groups[0]}) for place in range(len(groups))]
+
     def mark(place: int, row: str, one: Mapping[str, Any]) -> Mark:
         start, end = (x(bound) for bound in one["ci95"])
-        y = TOP + LINE * (place + 0.5)
+        y = tops[place] + 0.5 * LINE
         drawn = number(one["value"]), y, x(one["value"]), start, end
         return Mark(row, row_label(row), *drawn, comparisons.get(row, {}).get(name))
 
@@ -204,7 +217,7 @@ def _panel(name: str, entries: Mapping[str, Mapping[str, Any]], comparisons: Row
         ends=(number(low), number(high)),
         chance=x(first["chance"]),
         chance_text="" if first["chance"] is None else number(first["chance"]),
-        height=TOP + LINE * len(marks) + FOOT,
+        height=tops[-1] + LINE + FOOT,
         lower_is_better=not first["higher_is_better"],
     )
 
