@@ -122,10 +122,10 @@ def _score(report: Mapping[str, Any], name: str, entry: Entry, n: int) -> str:
     remarks += [_sample(report, n) + _in_blocks(entry)] if n else []
     if short == WITHIN_CLASS:
         what = "; ".join([f"{space_label(space)}, two-way", *_among_all(report["rows"], space), *remarks])
-        return f"are identified {_share(entry['value'])} of the time among clips of their own class ({what})"
+        return f"are identified {number(entry['value'])} of the time among clips of their own class ({what})"
     if short == TWO_WAY:
         what = "; ".join([f"{space_label(space)}, two-way", *remarks])
-        return f"are identified {_share(entry['value'])} of the time ({what})"
+        return f"are identified {number(entry['value'])} of the time ({what})"
     return f"score {number(entry['value'])} ({'; '.join([metric_label(name), *remarks])})"
 
 
@@ -155,13 +155,8 @@ def _among_all(rows: Rows, space: str) -> list[str]:
         return []
     known = "knowing the class helps"
     if category is not None and category["value"] is not None:
-        known = f"the true class alone reaches {_share(category['value'])}"
-    return [f"among all clips {_share(entry['value'])}, where {known}"]
-
-
-def _share(value: float) -> str:
-    """Write a share; a share just below 1 has three digits, so that it is not rounded to 1."""
-    return number(value, 3) if 0.995 <= value < 1 else number(value)
+        known = f"the true class alone reaches {number(category['value'])}"
+    return [f"among all clips {number(entry['value'])}, where {known}"]
 
 
 def _against(row: str, rows: Rows, name: str, tests: Mapping[str, Entry]) -> Outcome | None:
@@ -246,7 +241,7 @@ def _against_ceilings(rows: Rows, name: str, tests: Mapping[str, Entry], n: int)
 def _against_oracle(oracle: Entry, rows: Rows, name: str, tests: Mapping[str, Entry], n: int) -> list[str]:
     """Return "below the oracle's .99 by .06 [.04, .08]", that they are equivalent, or that neither is shown."""
     found, tested = _against(ORACLE, rows, name, tests), tests.get(ORACLE)
-    value = f"the oracle's {_share(oracle['value'])}"
+    value = f"the oracle's {number(oracle['value'])}"
     if found is None:
         return []
     better, worse = _words(oracle)
@@ -312,7 +307,7 @@ def _distance(report: Mapping[str, Any], name: str) -> list[str]:
     text = "Scores get worse with the distance to the training clips, as in recall: rank correlation "
     text += f"{number(relation['value'])} [{number(low)}, {number(high)}]"
     far = next((part for part in split.get("parts", []) if part["name"] == "far" and part["value"] is not None), None)
-    return [text + ("." if far is None else f", the far third {_share(far['value'])}{_bounds(far)}.")]
+    return [text + ("." if far is None else f", the far third {number(far['value'])}{_bounds(far)}.")]
 
 
 def _bounds(entry: Entry) -> str:

@@ -91,9 +91,13 @@ Group = Literal["model", "control", "ceiling"]
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """Write a figure as papers do: .93, −.12, 1.00, 18.4, and – for none; `digits` decimals below 10."""
+    """Write a figure as papers do: .93, −.12, 1.00, 18.4, and – for none; `digits` decimals below 10.
+
+    A share just below 1 has one decimal more, .996, so that it is not rounded to 1.
+    """
     if value is None or not math.isfinite(value):
         return "–"
+    digits += 1 - 0.5 * 10**-digits <= abs(value) < 1
     text = f"{abs(value):.{digits}f}" if abs(value) < 10 - 0.5 * 10**-digits else f"{abs(value):.1f}"
     sign = "−" if value < 0 and float(text) != 0 else ""
     return sign + (text[1:] if text.startswith("0.") else text)

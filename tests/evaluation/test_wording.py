@@ -49,6 +49,8 @@ def test_with_classes_the_headline_is_within_class():
 def test_figures_and_names():
     written = [number(x) for x in (0.934, -0.12, 1, 18.44, 9.996, -0.001, None, float("nan"))]
     assert written == [".93", "−.12", "1.00", "18.4", "10.0", ".00", "–", "–"]
+    assert [number(x) for x in (0.994, 0.996, 0.9994, 1.0, -0.997)] == [".99", ".996", ".999", "1.00", "−.997"]
+    assert [number(x, 3) for x in (0.9991, 0.9996, 1.0)] == [".999", ".9996", "1.000"]
     assert metric_label("frames.ssim") == "frames, SSIM (RGB, 7×7 uniform)"
     assert short_label("frames.ssim") == "frames SSIM"
     assert metric_label("pixels.new_one") == "pixels, new one"

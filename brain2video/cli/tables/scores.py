@@ -218,8 +218,8 @@ def _plain(entry: Mapping[str, Any] | None) -> str:
 
     if entry is None:
         return ""
-    missing = f" ({entry['undefined']} missing)" if entry.get("undefined") else ""
-    return ("missing" if entry["value"] is None else number(entry["value"])) + missing
+    missing = f"{entry['undefined']} missing" if entry.get("undefined") else "missing"
+    return missing if entry["value"] is None else number(entry["value"])
 
 
 def print_folds(report: Mapping[str, Any]) -> None:
@@ -262,7 +262,7 @@ def print_scores(
 
     `comparisons` of the chosen row with others, by row and metric, add an adjusted p to these.
     """
-    from evaluation.report.wording import ordered_metrics, ordered_rows, row_group, row_label
+    from evaluation.report.wording import number, ordered_metrics, ordered_rows, row_group, row_label
 
     every = [name for row in rows.values() for name in row]
     names = [*ordered_metrics(n for n in every if "\n" not in n), *dict.fromkeys(n for n in every if "\n" in n)]
@@ -276,7 +276,7 @@ def print_scores(
         tests = (comparisons or {}).get(row, {})
         table.add_row(label, *(_cell(rows[row].get(name), tests.get(name)) for name in names))
     chances = {name: next((row[name]["chance"] for row in rows.values() if name in row), None) for name in names}
-    table.add_row("chance", *("" if chances[name] is None else f"{chances[name]:.2f}" for name in names))
+    table.add_row("chance", *("" if chances[name] is None else number(chances[name]) for name in names))
     print_table(table)
 
 
@@ -289,13 +289,15 @@ def _heading(name: str) -> str:
 
 
 def _cell(entry: Mapping[str, Any] | None, compared: Mapping[str, Any] | None = None) -> str:
+    from evaluation.report.wording import number
+
     if entry is None:
         return ""
     if entry["value"] is None:
-        return "undefined"
+        return _plain(entry)
     low, high = entry["ci95"]
-    interval = "" if low is None or high is None else f"\n[{low:.2f}, {high:.2f}]"
-    return f"[bold]{entry['value']:.3f}[/]{escape(interval)}{_p_below(compared)}"
+    interval = "" if low is None or high is None else f"\n[{number(low)}, {number(high)}]"
+    return f"[bold]{number(entry['value'], 3)}[/]{escape(interval)}{_p_below(compared)}"
 
 
 def print_catalogue() -> None:

@@ -268,7 +268,7 @@ def interval_cell(entry: Mapping[str, Any] | None) -> dict[str, str] | None:
         return None
     low, high = entry["ci95"]
     remarks = [f"n = {entry['n']}"] if "n" in entry and "distance" not in entry else []
-    remarks += [f"{entry['undefined']} undefined"] if "undefined" in entry else []
+    remarks += [f"{entry['undefined']} missing"] if "undefined" in entry else []
     return {
         "value": number(entry["value"]),
         "interval": "" if low is None or high is None else f"{number(low)} to {number(high)}",
