@@ -240,7 +240,7 @@ def test_where_all_test_clips_are_training_clips_nothing_is_claimed():
 def scored(n=NAME, oracle=None, *, ours, shuffled, mean, **more):
     values = {"reconstruction": {n: ours}, "shuffled_brain": {n: shuffled}, "mean_predictor": {n: mean}}
     values |= {} if oracle is None else {"oracle": {n: oracle}}
-    made = {"rows": scores.summarise(values, seed=0), "comparisons": scores.comparisons(values, seed=0)}
+    made = {"rows": scores.summarise(values), "comparisons": scores.comparisons(values, seed=0)}
     return {**made, "n_test": len(ours), **more}
 
 
