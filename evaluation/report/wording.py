@@ -97,7 +97,7 @@ def number(value: float | None, digits: int = 2) -> str:
     """
     if value is None or not math.isfinite(value):
         return "–"
-    digits += 1 - 0.5 * 10**-digits <= abs(value) < 1
+    digits = digits + 1 if 1 - 0.5 * 10**-digits <= abs(value) < 1 else digits
     text = f"{abs(value):.{digits}f}" if abs(value) < 10 - 0.5 * 10**-digits else f"{abs(value):.1f}"
     sign = "−" if value < 0 and float(text) != 0 else ""
     return sign + (text[1:] if text.startswith("0.") else text)
