@@ -1,1 +1,1 @@
-"""Metrics with their controls and intervals, the one-sentence verdict, contact sheets and the gallery page."""
+"""Metrics with their controls and intervals, the verdict, contact sheets and the gallery page."""

@@ -1,11 +1,21 @@
-"""Scores in words: figures, names of metrics, spaces and rows, and the one-sentence verdict."""
+"""Scores in words: figures, names of metrics, spaces and rows, p-values, and how a comparison came out."""
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from evaluation.metrics import metric, metric_names
-from evaluation.statistics.scores import CONTROLS, MEAN, ORACLE, RECONSTRUCTION, REFERENCES, SHUFFLED
+from evaluation.statistics.scores import (
+    CEILINGS,
+    MEAN,
+    NEAREST,
+    NOISE_CEILING,
+    ORACLE,
+    PRIOR,
+    RECONSTRUCTION,
+    REFERENCES,
+    SHUFFLED,
+)
 from evaluation.statistics.spaces import is_centred, plain
 
 SPACE_LABELS = {
@@ -24,17 +34,70 @@ SPACE_LABELS = {
     "caption_clip": "captions",
 }
 """Spaces in words, in the order in which they are shown."""
+CENTRED_MEANS = "Centred: less the training mean, so that what all clips have in common earns nothing."
+"""What `space_label` means by "centred"."""
+RESIDUAL = "_residual"
+RESIDUAL_MEANS = (
+    "Beyond low-level features: less what luminance, contrast and motion of the same clip explain, by a regression on "
+    "training clips."
+)
+"""What `space_label` means by these words, of spaces whose names end in `RESIDUAL`."""
+ROW_LABELS = {
+    "category": "true category",
+    "still": "still frame",
+    "caption_only": "caption alone",
+    "z_only": "z alone",
+    "time_only": "time alone",
+    "nuisance": "nuisance signals",
+}
+"""Rows whose label is not their name with spaces."""
+ROW_MEANINGS = {
+    RECONSTRUCTION: "made from the brain's responses to the test clips",
+    SHUFFLED: "the same models on responses in random order",
+    MEAN: "rendered from the mean of the training targets. It is scored as a clip, which is not that mean any more: "
+    "R², which is measured from the mean, may be below 0 here and is exactly 0 in the table of a training",
+    PRIOR: "what the generator makes from noise alone, without a caption",
+    NEAREST: "the training clip most like the prediction: the result of recalling a training clip",
+    "category": "the mean of the training targets of the true class, or without classes of the true target's cluster: "
+    "the result of knowing the kind of clip and nothing else",
+    "still": "the same reconstruction, its middle frame held: the result without motion",
+    "shuffled_frames": "the same reconstruction, its frames in random order: the result without the order of time",
+    "caption_only": "the decoded caption with the training mean in place of z: the result of the caption's half",
+    "z_only": "the decoded z under an empty caption: the result of the other half",
+    "time_only": "targets predicted from the run and the onset of the trials, without the brain",
+    "nuisance": "targets predicted from the global signal and, where it is known, the head's motion",
+    "other_brain": "another subject's models on this subject's responses",
+    NOISE_CEILING: "the true targets at the strength of the predictions, with the noise of the test responses: an "
+    "estimated upper bound",
+    ORACLE: "the true targets through the same generator: an upper bound",
+}
+"""What each row of a reconstruction's report is, in the order in which controls are shown."""
+MEANINGS_IN_TRAINING = {
+    SHUFFLED: "the registered route on responses in random order",
+    MEAN: "the mean of the training targets itself, not rendered. R² is measured from it, so its own R² is 0 by "
+    "definition",
+    NOISE_CEILING: "the true targets at the strength of the predictions, with the noise of the test responses, not "
+    "rendered; a reconstruction renders the same",
+}
+"""The same for the table of a training, where the row is another thing than in a reconstruction's."""
+FOLDED = ("shuffled_frames", "caption_only", "z_only", "time_only", "nuisance", "other_brain")
+"""Controls that tables show in a second part; see `folded`."""
 ALPHA = 0.05
-"""A reconstruction counts as above a control below this p."""
-ALWAYS = (SHUFFLED, MEAN)
-"""Controls whose absence the verdict reports."""
+"""Two rows differ below this p, adjusted, where the interval of their difference excludes 0 too."""
 Entry = Mapping[str, Any]
+Outcome = Literal["better", "worse", "open"]
+"""How a paired comparison came out; `open` where it shows no difference."""
+Group = Literal["model", "control", "ceiling"]
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """Write a figure as papers do: .93, −.12, 1.00, 18.4, and – for none; `digits` decimals below 10."""
+    """Write a figure as papers do: .93, −.12, 1.00, 18.4, and – for none; `digits` decimals below 10.
+
+    A share just below 1 has one decimal more, .996, so that it is not rounded to 1.
+    """
     if value is None or not math.isfinite(value):
         return "–"
+    digits = digits + 1 if 1 - 0.5 * 10**-digits <= abs(value) < 1 else digits
     text = f"{abs(value):.{digits}f}" if abs(value) < 10 - 0.5 * 10**-digits else f"{abs(value):.1f}"
     sign = "−" if value < 0 and float(text) != 0 else ""
     return sign + (text[1:] if text.startswith("0.") else text)
@@ -42,13 +105,57 @@ def number(value: float | None, digits: int = 2) -> str:
 
 def row_label(row: str) -> str:
     """Return a row's name in words."""
-    return row.replace("_", " ")
+    return ROW_LABELS.get(row, row.replace("_", " "))
+
+
+def row_phrase(row: str) -> str:
+    """Return a row's name as a sentence has it: "the shuffled brain", "z alone"."""
+    return row_label(row) if row == "z_only" else f"the {row_label(row)}"
+
+
+def row_meaning(row: str, *, in_training: bool = False) -> str:
+    """Return one line on what a row is; of a row that is not known, that it is another model.
+
+    `in_training` asks for what it is in the table of a training, where nothing is rendered.
+    """
+    training = MEANINGS_IN_TRAINING.get(row) if in_training else None
+    return training or ROW_MEANINGS.get(row, "another model")
+
+
+def row_group(row: str) -> Group:
+    """Return whether a row is a model, a control that a model has to beat, or a ceiling that bounds it."""
+    if row in CEILINGS:
+        return "ceiling"
+    return "control" if row in REFERENCES or (row in ROW_MEANINGS and row != RECONSTRUCTION) else "model"
+
+
+def folded(row: str) -> bool:
+    """Return whether tables show a row in their second part, so that many rows stay readable."""
+    return row in FOLDED
 
 
 def space_label(space: str) -> str:
-    """Return a space's name in words: "latents", and "centred latents" where the training mean is subtracted."""
-    name = SPACE_LABELS.get(plain(space), plain(space))
+    """Return a space's name in words: "latents", "centred latents", "latents beyond low-level features"."""
+    base = _base(space)
+    name = SPACE_LABELS.get(base, base)
+    name = f"{name} beyond low-level features" if is_residual(space) else name
     return f"centred {name}" if is_centred(space) else name
+
+
+def is_residual(space: str) -> bool:
+    """Return whether a space is one less what low-level features of the same clips explain."""
+    return plain(space).endswith(RESIDUAL) or space.endswith(RESIDUAL)
+
+
+def _base(space: str) -> str:
+    return plain(space).removesuffix(RESIDUAL)
+
+
+def spaces_explained(names: Iterable[str]) -> list[str]:
+    """Return what "centred" and the like mean, of those that occur among `space.metric` names."""
+    spaces = {name.rpartition(".")[0] for name in names}
+    meanings = {CENTRED_MEANS: is_centred, RESIDUAL_MEANS: is_residual}
+    return [meaning for meaning, is_one in meanings.items() if any(is_one(space) for space in spaces)]
 
 
 def metric_label(name: str) -> str:
@@ -64,12 +171,12 @@ def short_label(name: str) -> str:
 
 
 def ordered_rows(rows: Iterable[str]) -> list[str]:
-    """Sort rows as they are shown: reconstruction, other models in the given order, `REFERENCES`."""
+    """Sort rows as they are shown: reconstruction, other models in the given order, controls, ceilings."""
+    known = list(dict.fromkeys([*REFERENCES, *ROW_MEANINGS]))
 
-    def place(row: str) -> int:
-        if row in REFERENCES:
-            return 2 + REFERENCES.index(row)
-        return 0 if row == RECONSTRUCTION else 1
+    def place(row: str) -> tuple[int, int]:
+        groups: dict[Group, int] = {"model": 1, "control": 2, "ceiling": 3}
+        return (0, 0) if row == RECONSTRUCTION else (groups[row_group(row)], known.index(row) if row in known else 0)
 
     return sorted(rows, key=place)
 
@@ -78,19 +185,33 @@ def ordered_metrics(names: Iterable[str]) -> list[str]:
     """Sort `space.metric` names as they are shown: by space, plain before centred, then as registered."""
     spaces, known = list(SPACE_LABELS), metric_names()
 
-    def place(name: str) -> tuple[int, str, bool, int, str]:
+    def place(name: str) -> tuple[int, str, bool, bool, int, str]:
         space, _, short = name.rpartition(".")
-        of_space = spaces.index(plain(space)) if plain(space) in spaces else len(spaces)
+        base = _base(space)
+        of_space = spaces.index(base) if base in spaces else len(spaces)
         of_metric = known.index(short) if short in known else len(known)
-        return of_space, plain(space), is_centred(space), of_metric, short
+        return of_space, base, is_residual(space), is_centred(space), of_metric, short
 
     return sorted(set(names), key=place)
 
 
+WITHIN_CLASS, TWO_WAY = "two_way_within_class", "two_way"
+MIN_WITHIN_CLASS = 2
+"""Stimuli that share their class with another, from which on identification is judged within classes."""
+
+
 def headline(rows: Mapping[str, Mapping[str, Entry]]) -> str | None:
-    """Return the metric that is shown first: two-way identification of pixels, else of any space, else any metric."""
-    names = ordered_metrics(rows.get(RECONSTRUCTION, {}))
-    return next((name for name in names if name.endswith(".two_way")), names[0] if names else None)
+    """Return the metric that a report is judged by: two-way identification of pixels, else of any space, else any.
+
+    Where stimuli have classes it is identification within class: among all stimuli a model that decodes the class and
+    nothing else is identified far above chance (K. Shirakawa et al., arXiv 2405.10078).
+    """
+    scored = rows.get(RECONSTRUCTION, {})
+    names = ordered_metrics(scored)
+    within = [name for name in names if name.endswith(f".{WITHIN_CLASS}")]
+    within = [name for name in within if scored[name].get("n", MIN_WITHIN_CLASS) >= MIN_WITHIN_CLASS]
+    among_all = [name for name in names if name.endswith(f".{TWO_WAY}")]
+    return next(iter([*within, *among_all, *names]), None)
 
 
 def is_above(one: Entry, other: Entry) -> bool | None:
@@ -102,51 +223,61 @@ def is_above(one: Entry, other: Entry) -> bool | None:
     return bool(low > other_high) if one["higher_is_better"] else bool(high < other_low)
 
 
-def verdict(report: Mapping[str, Any], name: str | None = None) -> str:
-    """Return one sentence on what a report shows.
+def adjusted_p(compared: Entry) -> float | None:
+    """Return a comparison's p after Holm's correction; as it is in a report that has no other."""
+    p: float | None = compared.get("p_adjusted", compared.get("p"))
+    return p
 
-    A reconstruction is above a control where it is better and the paired permutation test over test clips is
-    significant (two-sided p < .05); in a report without comparisons, where the two intervals do not overlap. One that
-    is not above the shuffled brain may come from the generator's prior alone, and the sentence begins with that.
+
+def outcome(compared: Entry | None) -> Outcome | None:
+    """Return how a paired comparison of a report came out for the reconstruction; None where nothing was compared.
+
+    It is better or worse only where two things agree: the 95 % interval of the paired difference excludes 0, and the
+    adjusted p of the paired test is below `ALPHA`. Either alone may err, the one with few stimuli, the other with
+    values that are far from normal; where they disagree, no difference is shown.
 
     Parameters
     ----------
-    report : the content of `metrics.json`
-    name : a `space.metric`, by default `headline`
-
-    Returns
-    -------
-    str
-        For example "Reconstructions are identified .93 of the time (pixels, two-way; chance .50): above the shuffled
-        brain and the mean predictor (p < .001), below the oracle's .99."
+    compared : ``{"value", "ci95", "higher_is_better", "p", "p_adjusted"}``, reconstruction less the other row
     """
-    rows = report["rows"]
-    name = name or headline(rows)
-    entry = rows.get(RECONSTRUCTION, {}).get(name)
-    if name is None or entry is None:
-        return "Nothing was reconstructed, so there is nothing to judge."
-    if entry["value"] is None:
-        return f"Reconstructions have no score ({metric_label(name)}): {_why_none(entry)}."
-    tests = {control: tested[name] for control, tested in report.get("comparisons", {}).items() if name in tested}
-    shuffled = tests.get(SHUFFLED, {}).get("p")
-    if shuffled is not None and not _is_better(tests[SHUFFLED]):
-        return _not_above_the_prior(rows, name, entry, shuffled)
-    clauses = [*_against_controls(rows, name, entry, tests), *_against_oracle(rows, name, entry)]
-    return f"Reconstructions {_score(name, entry)}{': ' if clauses else ''}{', '.join(clauses)}."
-
-
-def _is_better(test: Entry) -> bool | None:
-    """Return whether a comparison's difference is the better way and significant; None where there is no p."""
-    if test.get("p") is None:
+    p, (low, high) = adjusted_p(compared or {}), (compared or {}).get("ci95", (None, None))
+    if compared is None or p is None or low is None or high is None:
         return None
-    better = test["value"] > 0 if test.get("higher_is_better", True) else test["value"] < 0
-    return bool(better and test["p"] < ALPHA)
+    if p >= ALPHA or low <= 0 <= high:
+        return "open"
+    return "better" if (low > 0) == compared["higher_is_better"] else "worse"
 
 
-def _not_above_the_prior(rows: Mapping[str, Mapping[str, Entry]], name: str, entry: Entry, p: float) -> str:
-    other = number(rows[SHUFFLED][name]["value"])
-    score = f"they {_score(name, entry)}, the shuffled brain {other} ({p_words(p)})"
-    return f"Reconstructions are not above the generator's prior: {score}."
+def comparisons_words(report: Mapping[str, Any]) -> str:
+    """Return how many tests a report holds and how their p-values were adjusted; empty where it holds none.
+
+    For example "177 paired tests against 7 rows; p is adjusted by Holm over the metrics of each row."
+    """
+    tested = (report.get("comparisons") or {}).values()
+    counts = [sum(one.get("p") is not None for one in of_row.values()) for of_row in tested]
+    counts = [count for count in counts if count]
+    if not counts:
+        return ""
+    total, rows = sum(counts), len(counts)
+    tests, against = "test" if total == 1 else "tests", "row" if rows == 1 else "rows"
+    return f"{total} paired {tests} against {rows} {against}; p is adjusted by Holm over the metrics of each row."
+
+
+SMALL = 0.1
+"""Differences below this have three decimals."""
+
+
+def difference(value: float | None, *, signed: bool = False) -> str:
+    """Write a difference, with three decimals where it is small: .004, −.12; signed also +.004."""
+    text = number(value, 2 if value is None or abs(value) >= SMALL else 3)
+    is_positive = value is not None and value > 0 and any(sign in "123456789" for sign in text)
+    return f"+{text}" if signed and is_positive else text
+
+
+def interval_words(bounds: Iterable[float | None]) -> str:
+    """Write an interval of a difference: " [−.012, .043]"; empty where there is none."""
+    low, high = bounds
+    return "" if low is None or high is None else f" [{difference(low)}, {difference(high)}]"
 
 
 def p_words(p: float) -> str:
@@ -160,59 +291,3 @@ def p_words(p: float) -> str:
 def trend_words(low: float, high: float) -> str:
     """Say what the interval of a score's rank correlation with distance shows."""
     return "better the farther" if low > 0 else "worse the farther" if high < 0 else "no clear trend"
-
-
-def _why_none(entry: Entry) -> str:
-    undefined = entry.get("undefined")
-    return f"{undefined} of them are not finite or have nothing to be compared with" if undefined else "none was scored"
-
-
-def _score(name: str, entry: Entry) -> str:
-    space = space_label(name.rpartition(".")[0])
-    chance = "" if entry["chance"] is None else f"; chance {number(entry['chance'])}"
-    if name.endswith(".two_way"):
-        return f"are identified {_share(entry['value'])} of the time ({space}, two-way{chance})"
-    return f"score {number(entry['value'])} ({metric_label(name)}{chance})"
-
-
-def _against_controls(
-    rows: Mapping[str, Mapping[str, Entry]], name: str, entry: Entry, tests: Mapping[str, Entry]
-) -> list[str]:
-    """Return "above the A and the B", "not above the C", and the controls without a comparison."""
-    controls: dict[bool | None, list[str]] = {}
-    highest = -1.0
-    for row in (row for row in CONTROLS if rows.get(row, {}).get(name) is not None):
-        p = tests.get(row, {}).get("p")
-        answer = is_above(entry, rows[row][name]) if row not in tests else _is_better(tests[row])
-        controls.setdefault(answer, []).append(f"the {row_label(row)}")
-        highest = max(highest, p) if answer and p is not None else highest
-    wording = {True: "above", False: "not above", None: "with too few clips to compare with"}
-    clauses = [
-        f"{words} {_listed(controls[answer], answer)}" for answer, words in wording.items() if answer in controls
-    ]
-    if True in controls and highest >= 0:
-        clauses[0] += f" ({p_words(highest)})"
-    if True in controls and False in controls:
-        clauses = [" but ".join(clauses[:2]), *clauses[2:]]
-    return clauses + [f"no {row_label(row)} was run" for row in ALWAYS if name not in rows.get(row, {})]
-
-
-def _listed(names: list[str], answer: bool | None) -> str:
-    *first, last = names
-    joined = ", ".join(first)
-    return f"{joined} {'or' if answer is False else 'and'} {last}" if first else last
-
-
-def _share(value: float) -> str:
-    """Write a share; a share just below 1 has three digits, so that it is not rounded to 1."""
-    return number(value, 3) if 0.995 <= value < 1 else number(value)
-
-
-def _against_oracle(rows: Mapping[str, Mapping[str, Entry]], name: str, entry: Entry) -> list[str]:
-    oracle = rows.get(ORACLE, {}).get(name)
-    if oracle is None or oracle["value"] is None:
-        return []
-    below = is_above(oracle, entry)
-    if below is None:
-        return []
-    return [f"{'below' if below else 'not clearly below'} the oracle's {number(oracle['value'])}"]

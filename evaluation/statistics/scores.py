@@ -28,6 +28,8 @@ REFERENCES = ROWS[1:]
 """The rows that models are compared with."""
 CONTROLS = (SHUFFLED, MEAN, PRIOR, NEAREST)
 """The rows that a reconstruction has to beat, the one that matters most first."""
+CEILINGS = (NOISE_CEILING, ORACLE)
+"""The rows that bound it; it is compared with them as well, since how far below it is needs a paired difference."""
 ALL_VOXELS = "all_voxels"
 """The row of a regions report that decodes from all voxels together."""
 
@@ -335,7 +337,7 @@ def comparisons(
     row: str = RECONSTRUCTION,
     order: TimeOrder | None = None,
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Compare a row with every control: paired differences with intervals, and a paired permutation test.
+    """Compare a row with every control and ceiling: paired differences with intervals, and a paired permutation test.
 
     Parameters
     ----------
@@ -346,14 +348,14 @@ def comparisons(
     -------
     dict
         ``{control: {"pixels.two_way": {"value", "ci95", "higher_is_better", "p", "p_adjusted"}}}`` for the rows of
-        `CONTROLS` that exist, in that order. `p` is two-sided (see `intervals.paired_p`); `p_adjusted` is Holm's over
-        the control's metrics.
+        `CONTROLS` and `CEILINGS` that exist, in that order. `p` is two-sided (see `intervals.paired_p`);
+        `p_adjusted` is Holm's over the metrics of one row.
     """
     ours = values.get(row, {})
     return {
         control: _adjusted({name: _compared(name, ours, against, seed, groups, order)
                             for name in ours if name in against})
-        for control, against in ((control, values[control]) for control in CONTROLS if control in values)
+        for control, against in ((control, values[control]) for control in (*CONTROLS, *CEILINGS) if control in values)
     }  # fmt: skip
 
 

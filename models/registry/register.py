@@ -265,7 +265,7 @@ def _score_table(trained: TrainedSet, part: str) -> str:
         return "No training stimuli were held out, so there are no validation scores."
     first = next(iter(scores.values()))
     rows = [f"| {name} | {score_text(score)} |" for name, score in scores.items()]
-    head = f"| {first['n']} held-out training stimuli, mean removed | value [95 %] |"
+    head = f"| {first['n']} held-out training stimuli, centred | value [95 %] |"
     how = [f"\nScores: {first['how']}."] if "how" in first else []
     return "\n".join([head, "|---|---|", *rows, *how])
 

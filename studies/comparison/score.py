@@ -21,7 +21,7 @@ from evaluation.diagnoses.recall import Nearest, dimension_report, split_by_dist
 from evaluation.report.gallery.cards import gallery_items
 from evaluation.report.gallery.page import GalleryFigure, diagnosis_figures, render_gallery
 from evaluation.report.sheet import contact_sheet, sheet_png
-from evaluation.report.wording import verdict
+from evaluation.report.verdict import verdict
 from evaluation.statistics.scores import MEAN, NEAREST, RECONSTRUCTION, Table, Values
 from evaluation.statistics.spaces import NEEDS_OF_A_FOLDER, centre, centred, why_skipped
 from models.classifiers.judges import resized

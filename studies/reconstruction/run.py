@@ -18,7 +18,7 @@ from core.seeds import seed_for
 from evaluation.report.gallery.cards import gallery_items
 from evaluation.report.gallery.page import DIAGNOSES, GalleryFigure, diagnosis_figures, page_digest, render_gallery
 from evaluation.report.sheet import animated_sheet, contact_sheet, sheet_png
-from evaluation.report.wording import verdict
+from evaluation.report.verdict import verdict
 from evaluation.statistics import scores
 from evaluation.statistics.candidates import kept_bytes
 from feature_store import Store

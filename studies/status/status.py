@@ -137,7 +137,7 @@ def _reconstruction_detail(run: Path) -> str:
 
 def _value(entry: dict[str, Any]) -> str:
     if entry["value"] is None:
-        return "undefined"
+        return "missing"
     low, high = entry["ci95"]
     return number(entry["value"]) + ("" if low is None or high is None else f" [{number(low)}, {number(high)}]")
 

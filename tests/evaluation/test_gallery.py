@@ -14,7 +14,7 @@ from core.clips import read_frames
 from evaluation.report.gallery.cards import LONGER_SIDE, marked_words, preview
 from evaluation.report.gallery.page import GalleryFigure, GalleryItem, doubts, render_gallery
 from evaluation.report.gallery.panels import MARKERS, by_space, first_metrics, marker, panels
-from evaluation.report.wording import row_label
+from evaluation.report.wording import FOLDED, ROW_MEANINGS, row_label
 from evaluation.statistics.scores import REFERENCES, ROWS, per_stimulus, report, summarise
 
 VOID = {"meta", "link", "img", "br", "input"}
@@ -235,14 +235,19 @@ def test_a_report_without_rows_or_clips_is_still_a_page(items):
     assert "Can it be believed?" not in Page(render(report("s", "r", 0, {}, diagnoses={}, notes=[]), [])).words
 
 
+def compared_by(value, ci95, p_adjusted, *, higher=True):
+    return {"value": value, "ci95": ci95, "p": p_adjusted / 3, "p_adjusted": p_adjusted, "higher_is_better": higher}
+
+
 def test_the_table_holds_values_intervals_gaps_and_p_values(whole):
-    compared = {"oracle": {"frames.psnr": {"value": 1.0, "ci95": [0.0, 2.0], "p": 0.0123, "higher_is_better": True}}}
+    compared = {"oracle": {"frames.psnr": compared_by(-1.0, [-2.0, -0.5], 0.0123)}}
     page = Page(render({**whole, "comparisons": compared}, []))
     low, high = (f"{bound:.1f}" for bound in whole["rows"]["reconstruction"]["frames.psnr"]["ci95"])
     table = page.words.partition("The same as a table")[2]
-    assert re.search(rf"frames, PSNR \(dB\) [\d.]+ {low} to {high} – 58\.9 [\d.]+ to [\d.]+ p = \.012 ", table)
+    row = rf"frames, PSNR \(dB\) [\d.]+ {low} to {high} – 58\.9 [\d.]+ to [\d.]+ "
+    assert re.search(row + r"worse, p = \.012 ", table)
     described = [svg["aria-label"] for svg in page.all("svg", role="img")]
-    assert any("oracle 58.9 (reconstruction better, p = .012)" in one for one in described)
+    assert any("oracle 58.9 (reconstruction worse, adjusted p = .012)" in one for one in described)
 
 
 def test_the_page_says_that_it_is_utf8(whole, items):
@@ -252,8 +257,9 @@ def test_the_page_says_that_it_is_utf8(whole, items):
 
 
 def test_every_row_has_a_shape_of_its_own_and_is_explained(whole):
-    assert set(MARKERS) == set(REFERENCES)
-    assert len({marker(row) for row in ROWS}) == len(ROWS)
+    assert set(MARKERS) >= set(REFERENCES)
+    assert set(MARKERS) | {"reconstruction"} == set(ROW_MEANINGS)
+    assert len({marker(row) for row in ROW_MEANINGS}) == len(ROW_MEANINGS)
     entry = {"value": 0.5, "ci95": [0.4, 0.6], "chance": 0.5, "higher_is_better": True}
     rows = {row: {"pixels.two_way": entry} for row in ROWS}
     page = Page(render({**whole, "rows": rows, "permutations": 20}, []))
@@ -283,6 +289,64 @@ def test_p_values_stand_beside_the_controls_that_have_one():
     ]
     assert panel.tested
     assert not panels(rows)[0].tested
+
+
+def test_the_adjusted_p_is_shown_with_its_direction():
+    entry = {"value": 0.5, "ci95": [0.4, 0.6], "chance": 0.5, "higher_is_better": True}
+    rows = {row: {"pixels.two_way": entry} for row in ("reconstruction", "prior", "shuffled_brain", "oracle")}
+    tested = {
+        "prior": compared_by(0.1, [0.05, 0.15], 0.012),
+        "shuffled_brain": compared_by(0.1, [-0.05, 0.15], 0.31),
+        "oracle": compared_by(-0.1, [-0.15, -0.05], 0.0003),
+    }
+    panel = panels(rows, {row: {"pixels.two_way": one} for row, one in tested.items()})[0]
+    assert {mark.row: mark.p_text for mark in panel.marks} == {
+        "reconstruction": "", "prior": ".012", "shuffled_brain": ".31", "oracle": "<.001↓",
+    }  # fmt: skip
+    assert "prior .50 (reconstruction better, adjusted p = .012)" in panel.described
+    assert "shuffled brain .50 (no difference shown, adjusted p = .31)" in panel.described
+    assert "oracle .50 (reconstruction worse, adjusted p < .001)" in panel.described
+
+
+def test_many_rows_are_grouped_and_the_secondary_ones_folded(whole):
+    entry = {"value": 0.5, "ci95": [0.4, 0.6], "chance": 0.5, "higher_is_better": True}
+    rows = {row: {"pixels.two_way": entry} for row in ROW_MEANINGS}
+    open_, clear = compared_by(0.0, [-0.1, 0.1], 1.0), compared_by(0.2, [0.1, 0.3], 0.01)
+    tested = {row: {"pixels.two_way": open_ if row == "z_only" else clear} for row in rows if row != "reconstruction"}
+    report = {**whole, "rows": rows, "comparisons": tested, "intervals": "Intervals are Student's t over clips."}
+    page = Page(render(report, []))
+    heads = page.all("th", scope="colgroup")
+    assert [int(head["colspan"]) for head in heads] == [1, 6, 2, 1, len(FOLDED)]
+    title = f"{len(FOLDED)} more controls (reconstruction not shown to be above: z alone)"
+    first, found, more = page.words.partition(title)
+    assert found
+    assert "caption alone" not in first
+    assert all(row_label(row) in more for row in FOLDED)
+    assert all(row_label(row) in first for row in ROW_MEANINGS if row not in FOLDED)
+    drawn = {mark.row for panel in panels(rows, tested) for mark in panel.marks}
+    assert drawn == set(ROW_MEANINGS) - set(FOLDED)
+    assert f"{len(tested)} paired tests against {len(tested)} rows; p is adjusted by Holm" in page.words
+    assert "Means over the test clips. Intervals are Student's t over clips. The" in page.words
+
+
+def test_centred_is_explained_where_a_space_is(whole):
+    entry = {"value": 0.5, "ci95": [0.4, 0.6], "chance": 0.0, "higher_is_better": True}
+    rows = {"reconstruction": {"latents_centred.r2": entry}}
+    assert "Centred: less the training mean" in Page(render({**whole, "rows": rows}, [])).words
+    assert "Centred" not in Page(render(whole, [])).words
+
+
+def test_trials_that_are_near_in_time_are_reported(whole):
+    time = {"count": 40, "of": 48, "within_s": 8.0, "dense": True, "allowed": True, "note": f"40 of 48 {NASTY}"}
+    page = Page(render({**whole, "diagnoses": {"time": time}}, []))
+    assert f"40 of 48 {NASTY}. The study allows this." in page.words
+    assert len(page.all("span", **{"class": "found"})) == 1
+    far = {**time, "count": 0, "dense": False, "allowed": False, "note": ""}
+    page = Page(render({**whole, "diagnoses": {"time": far}}, []))
+    assert "0 of 48 test trials lie within 8 s of a training trial of the same run or movie." in page.words
+    assert page.all("span", **{"class": "found"}) == []
+    unknown = doubts({"diagnoses": {"time": {**far, "count": None, "note": "onsets are not known"}}}, [])["time"]
+    assert unknown == {"found": False, "text": "Onsets are not known."}
 
 
 def test_a_panel_without_values_can_be_drawn(whole):
@@ -378,7 +442,7 @@ def test_scores_by_distance_begin_with_the_telling_ones():
 def test_what_was_not_looked_into_is_left_out(whole):
     for key in DIAGNOSES:
         Page(render({**whole, "diagnoses": {key: DIAGNOSES[key]}}, []))
-    assert doubts({}, []) == {"dimension": [], "distance": None, "leaks": []}
+    assert doubts({}, []) == {"dimension": [], "distance": None, "leaks": [], "time": None}
     nothing = {"clips": {"count": 0, "threshold": 0.2, "nearest": None, "examples": []}}
     said = doubts({"diagnoses": {"leaks": nothing}}, [])["leaks"]
     assert "there were no clips to compare" in said[0]["text"]

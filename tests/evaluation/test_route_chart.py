@@ -52,9 +52,10 @@ def test_every_target_has_a_line_of_two_panels(drawn):
     figure, image = drawn({"z": target(ridge=0.2, mlp=0.25), "c": target("text", ridge=0.3)})
     assert image.width == 1200
     assert [axes.get_title("left") for axes in figure.axes] == [
-        "Pearson r, training mean removed",
-        "two-way identification, training mean removed",
-    ] * 2
+        f"{metric}, centred {space}"
+        for space in ("latents", "caption embedding")
+        for metric in ("Pearson r", "two-way identification")
+    ]
     assert [text.get_text() for text in figure.texts] == ["z: latents", "c: text"]
 
 

@@ -9,8 +9,8 @@ from PIL import Image, ImageFilter
 from evaluation.diagnoses.recall import dimension_report, split_by_distance
 from evaluation.report.charts.diagnoses import diagnosis_chart
 from evaluation.report.gallery.page import GalleryFigure, GalleryItem
-from evaluation.report.wording import verdict
-from evaluation.statistics.scores import ROWS, comparisons, report, summarise
+from evaluation.report.verdict import verdict
+from evaluation.statistics.scores import RECONSTRUCTION, comparisons, report, summarise
 from simulation.world import COLOURS, SHAPES, World, draw_jitter, render
 
 N, FRAMES, SIDE, FPS = 102, 8, 32, 8 / 3
@@ -30,7 +30,21 @@ MEANS = {
     "video_classes.top_1_of_50": (0.31, 0.22, 0.05, 0.02, 0.03, 0.62, 0.88, 0.2),
     "captions.meteor": (0.74, 0.61, float("nan"), 0.33, 0.41, 0.88, 0.95, 0.12),
 }
-"""The seven rows' means in their order, and how far clips stray from them."""
+"""The means of the rows of `MEANS_OF` in their order, and how far clips stray from them."""
+MEANS_OF = (
+    "reconstruction",
+    "nearest_training_clip",
+    "prior",
+    "mean_predictor",
+    "shuffled_brain",
+    "noise_ceiling",
+    "oracle",
+)
+BETWEEN = {
+    **{"category": 0.5, "still": 0.95, "shuffled_frames": 1.0, "caption_only": 0.7, "z_only": 0.9},
+    **{"time_only": 0.02, "nuisance": 0.01, "other_brain": 0.3},
+}
+"""Further controls, by how far each lies on the way from the shuffled brain to the reconstruction."""
 LAST = "captions.meteor"
 
 
@@ -49,7 +63,7 @@ def content() -> dict[str, Any]:
     values = draw_values(rng)
     written = {
         **{"rows": summarise(values, truth={"video_classes": np.zeros((N, 400))})},
-        **{"comparisons": comparisons(values, seed=0), "permutations": 20},
+        **{"comparisons": comparisons_with_all(values), "permutations": 20},
         **{"notes": ["Frames are aligned by time: 8 instants of the middle of each third of a second.",
                      "Three clips have no caption and are not scored by METEOR."]},
         **{"models": "encoder v10, regressor-z v10, regressor-b v10", "subject": "sub-01"},
@@ -91,12 +105,24 @@ def soften(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return (np.stack(blurred) + noise).clip(0, 255).astype(np.uint8)
 
 
+def comparisons_with_all(values: dict[str, dict[str, np.ndarray]]) -> dict[str, Any]:
+    """Compare the reconstruction with every row, under the name of a control that is always compared."""
+    ours = values[RECONSTRUCTION]
+    return {
+        row: comparisons({RECONSTRUCTION: ours, "prior": values[row]}, seed=0)["prior"]
+        for row in values
+        if row != RECONSTRUCTION
+    }
+
+
 def draw_values(rng: np.random.Generator) -> dict[str, dict[str, np.ndarray]]:
     quality = rng.normal(size=N)
-    values: dict[str, dict[str, np.ndarray]] = {row: {} for row in ROWS}
+    values: dict[str, dict[str, np.ndarray]] = {row: {} for row in (*MEANS_OF, *BETWEEN)}
     for name, (*means, spread) in MEANS.items():
         top = 60.0 if name.endswith("psnr") else 1.0
-        for row, mean in zip(ROWS, means, strict=True):
+        means_of = dict(zip(MEANS_OF, means, strict=True))
+        best, worst = means_of[RECONSTRUCTION], means_of["shuffled_brain"]
+        for row, mean in {**means_of, **{row: worst + way * (best - worst) for row, way in BETWEEN.items()}}.items():
             if np.isfinite(mean):
                 drawn = mean + spread * (0.6 * quality + 0.8 * rng.normal(size=N))
                 values[row][name] = np.round(drawn.clip(-1.0, top), 3)

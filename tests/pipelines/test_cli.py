@@ -136,7 +136,7 @@ def study_run(here: Here, cli_home: Path) -> None:
 def test_a_study_runs_from_end_to_end_through_zenml(run: Run, cli_home: Path) -> None:
     done = run("brain2video", "run", "-c", "configs/small.yaml")
     assert done.returncode == 0, done.stderr
-    for row in ("reconstruction", "mean_predictor", "shuffled_brain", "oracle"):
+    for row in ("reconstruction", "mean predictor", "shuffled brain", "oracle"):
         assert row in done.stdout
     assert "gallery outputs/small/latest/gallery.html" in done.stdout
     assert (cli_home / "outputs" / "small" / "latest" / "gallery.html").is_file()

@@ -14,7 +14,8 @@ from core.errors import ConfigError, SourceError, SourceMissing
 from core.files import read_json, write_json
 from evaluation.config import EvaluationConfig
 from evaluation.metrics import metric
-from evaluation.report.charts.differences import difference, difference_chart
+from evaluation.report.charts.differences import difference_chart
+from evaluation.report.wording import difference
 from evaluation.statistics.candidates import kept_bytes
 from evaluation.statistics.scores import Table
 from studies.comparison.compare import compare_runs, compare_values

@@ -355,7 +355,7 @@ def test_what_a_run_does_not_have_is_said(study: Study) -> None:
     write_json(reconstruction / "metrics.json", {"rows": {"reconstruction": {"pixels.two_way": entry(None)}}})
     first, second = runs_status(study)
     assert "registered route ridge, not compared with another; commit" in first.detail
-    assert "pixels two-way undefined (reconstruction); encoder v3" in second.detail
+    assert "pixels two-way missing (reconstruction); encoder v3" in second.detail
     write_json(reconstruction / "metrics.json", {"rows": {}})
     assert "UTC; nothing scored; encoder v3" in runs_status(study)[1].detail
 

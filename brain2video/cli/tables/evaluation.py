@@ -19,8 +19,8 @@ ALPHA = 0.05
 
 
 def show_evaluation(evaluation: "EvaluationRef") -> None:
-    """Show a folder's scores beside its controls, one sentence on them, and where the gallery is."""
-    from evaluation.report.wording import verdict
+    """Show a folder's scores beside its controls, the verdict, and where the gallery is."""
+    from evaluation.report.verdict import verdict
 
     metrics = evaluation.metrics
     n = metrics["n_test"]
@@ -61,7 +61,7 @@ def show_run_comparison(comparison: "RunComparison") -> None:
 
 def _difference(entry: Mapping[str, Any]) -> str:
     """Write a difference with its interval, green where the second run is clearly better, red where it is worse."""
-    from evaluation.report.charts.differences import difference
+    from evaluation.report.wording import difference
 
     value, (low, high), p = entry["value"], entry["ci95"], entry["p_adjusted"]
     text = difference(value, signed=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 from evaluation.metrics import metric, metric_names
 from evaluation.report.charts.style import prepare_rows, save_figure, shortened
-from evaluation.report.wording import metric_label, number, ordered_metrics, p_words, row_label
+from evaluation.report.wording import difference, metric_label, ordered_metrics, p_words, row_label
 from evaluation.statistics.scores import RECONSTRUCTION
 
 WIDTH, DPI = 12.0, 100
@@ -16,16 +16,7 @@ ALPHA = 0.05
 LEFT, ACROSS, RIGHT = 0.33, 0.36, 0.71
 """Left end and width of the axes, and the place of the numbers, in parts of the width."""
 LABEL_WIDTH, NAME_WIDTH = 52, 46
-SMALL = 0.1
-"""Differences below this have three decimals."""
 Entry = Mapping[str, Any]
-
-
-def difference(value: float | None, *, signed: bool = False) -> str:
-    """Write a difference, with three decimals where it is small: .004, −.12; signed also +.004."""
-    text = number(value, 2 if value is None or abs(value) >= SMALL else 3)
-    is_positive = value is not None and value > 0 and any(sign in "123456789" for sign in text)
-    return f"+{text}" if signed and is_positive else text
 
 
 def difference_chart(report: Mapping[str, Any]) -> bytes:

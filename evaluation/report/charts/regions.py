@@ -90,7 +90,7 @@ def _draw_target(
     figure.text(0.012, (between[1] - 0.14) / total, title, fontsize=12, weight="bold", va="top")
     alone = figure.add_axes((0.155, low, 0.275, high - low))
     lost = figure.add_axes((0.575, low, 0.275, high - low))
-    removed = ", training mean removed" if is_centred(name.rpartition(".")[0]) else ""
+    removed = ", centred" if is_centred(name.rpartition(".")[0]) else ""
     labels = [_label(roi, report["regions"][roi]) for roi in order]
     _prepare(alone, labels, f"ROI alone: {METRIC_WORDS.get(metric, metric)}{removed}")
     _prepare(lost, [""] * len(order), "lost without it: all voxels less all others")

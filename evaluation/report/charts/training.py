@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.report.charts.style import prepare_rows, save_figure, shortened, write_at_foot, write_beside
-from evaluation.report.wording import number, ordered_rows, row_label
+from evaluation.report.wording import number, ordered_rows, row_label, space_label
 from evaluation.statistics.scores import NOISE_CEILING, ORACLE, REFERENCES
-from evaluation.statistics.spaces import is_centred, plain
+from evaluation.statistics.spaces import is_centred
 
 COLUMNS = {"correlation": "Pearson r", "two_way": "two-way identification"}
 """The metrics that are shown, one column each, in centred spaces where the report has them."""
@@ -77,7 +77,7 @@ def _draw_target(
         name = _shown_metric(target["rows"], short)
         _draw_panel(axes, name, target, rows, named=column == 0)
         space = name.rpartition(".")[0] if name else ""
-        what = f"{words}, {'training mean removed' if is_centred(space) else plain(space)}" if space else words
+        what = f"{words}, {space_label(space)}" if space else words
         axes.set_title(what, fontsize=10, loc="left", pad=6)
 
 

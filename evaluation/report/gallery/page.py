@@ -20,38 +20,36 @@ from evaluation.diagnoses.recall import MIN_STIMULI
 from evaluation.metrics import metric, metric_names
 from evaluation.report.charts.diagnoses import diagnosis_chart
 from evaluation.report.gallery.cards import GalleryItem, card, data_uri
-from evaluation.report.gallery.panels import by_space, first_metrics, marker, panels
+from evaluation.report.gallery.panels import by_space, first_metrics, marker, outcome_in_short, panels
+from evaluation.report.verdict import time_words
 from evaluation.report.wording import (
+    Group,
+    comparisons_words,
+    folded,
     headline,
     metric_label,
     number,
     ordered_metrics,
     ordered_rows,
-    p_words,
+    outcome,
+    row_group,
     row_label,
+    row_meaning,
     short_label,
     space_label,
+    spaces_explained,
     trend_words,
 )
-from evaluation.statistics.ceilings import LABEL as CEILING_LABEL
-from evaluation.statistics.scores import MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION, SHUFFLED, Table
+from evaluation.statistics.scores import RECONSTRUCTION, SHUFFLED, Table
 
 __all__ = ["GalleryFigure", "GalleryItem", "page_digest", "render_gallery"]
 
 TEMPLATE = Path(__file__).with_name("gallery.html")
 TEMPLATES = tuple(TEMPLATE.with_suffix(suffix) for suffix in (".html", ".css", ".js"))
 """The files that the page is rendered from."""
-KNOWN = {"schema", "study", "run", "n_test", "rows", "comparisons", "permutations", "diagnoses", "notes", "protocols"}
+KNOWN = {"schema", "study", "run", "n_test", "rows", "comparisons", "permutations", "diagnoses", "notes", "protocols",
+         "intervals"}  # fmt: skip
 """Parts of a report that have their own place on the page."""
-ROW_MEANINGS = {
-    RECONSTRUCTION: "made from the brain's responses to the test clips",
-    NEAREST: "the training clip most like the prediction: the result of recalling a training clip",
-    PRIOR: "what the generator makes from noise alone, without a caption",
-    MEAN: "rendered from the mean of the training targets",
-    SHUFFLED: "the same models on responses in random order",
-    NOISE_CEILING: f"{CEILING_LABEL}: an estimated upper bound",
-    ORACLE: "the true targets through the same generator: an upper bound",
-}
 
 
 def page_digest() -> str:
@@ -84,7 +82,7 @@ def render_gallery(
 
     Parameters
     ----------
-    verdict : one sentence; see `evaluation.report.wording.verdict`
+    verdict : one to three sentences; see `evaluation.report.verdict.verdict`
     report : the content of `metrics.json`; parts without their own place are listed at the foot of the page
     items : in test order; their files are relative to the page's folder
     fps : frames per second of the clips
@@ -109,32 +107,56 @@ def render_gallery(
 
 
 def _chart(report: Mapping[str, Any], first: Sequence[str]) -> dict[str, Any]:
-    """Return the content of the charts, their legend and their table."""
+    """Return the content of the charts, their legend and their tables."""
     rows, comparisons = report["rows"], report.get("comparisons") or {}
     drawn = {panel.name: panel for panel in panels(rows, comparisons)}
     more = by_space([name for name in drawn if name not in first])
-    shown = ordered_rows(rows)
+    described = [_row(row, report) for row in ordered_rows(rows)]
+    shown, hidden = ([row for row in described if row["folded"] is is_folded] for is_folded in (False, True))
     return {
         "panels": list(drawn.values()),
         "first_panels": [panel for name, panel in drawn.items() if name in first],
         "more_panels": [(label, [drawn[name] for name in names]) for label, names in more],
-        "rows": [{"name": row, "label": row_label(row), "shape": marker(row), "meaning": _meaning(row, report),
-                  "main": row == RECONSTRUCTION} for row in shown],
+        "rows": shown,
+        "folded_rows": hidden,
+        "folded_rows_with_model": [*(row for row in shown if row["main"]), *hidden],
+        "not_beaten": _not_beaten(report, [row["name"] for row in hidden]),
         "cell": lambda row, name: _cell(rows[row].get(name), comparisons.get(row, {}).get(name)),
-    }  # fmt: skip
+        "tests": comparisons_words(report),
+        "intervals": report.get("intervals", ""),
+        "spaces": " ".join(spaces_explained(drawn)),
+    }
 
 
-def _meaning(row: str, report: Mapping[str, Any]) -> str:
+GROUPS: dict[Group, str] = {"model": "model", "control": "controls", "ceiling": "ceilings"}
+
+
+def _row(row: str, report: Mapping[str, Any]) -> dict[str, Any]:
     count = report.get("permutations")
     averaged = f", averaged over {count} permutations" if row == SHUFFLED and count else ""
-    return ROW_MEANINGS.get(row, "another model") + averaged
+    return {
+        "name": row,
+        "label": row_label(row),
+        "shape": marker(row),
+        "meaning": row_meaning(row) + averaged,
+        "main": row == RECONSTRUCTION,
+        "folded": folded(row),
+        "group": GROUPS[row_group(row)],
+        "order": list(GROUPS).index(row_group(row)),
+    }
+
+
+def _not_beaten(report: Mapping[str, Any], rows: Sequence[str]) -> str:
+    """Return the rows that the reconstruction is not shown to be above by the metric of the verdict, in words."""
+    name, comparisons = headline(report["rows"]), report.get("comparisons") or {}
+    tested = {row: comparisons[row][name] for row in rows if name in comparisons.get(row, {})}
+    return ", ".join(row_label(row) for row, compared in tested.items() if outcome(compared) != "better")
 
 
 def _cell(entry: Mapping[str, Any] | None, compared: Mapping[str, Any] | None) -> dict[str, str] | None:
-    """Return a table cell's value, interval, remark and p-value; None where the row has no entry."""
-    cell = interval_cell(entry)
-    p = (compared or {}).get("p")
-    return cell if cell is None or p is None else {**cell, "p": p_words(p)}
+    """Return a table cell's value, interval, remark and the comparison's result; None where the row has no entry."""
+    cell, words = interval_cell(entry), outcome_in_short(compared)
+    return cell if cell is None or not words else {**cell, "p": words}
 
 
 def _sort(name: str, names: Sequence[str]) -> dict[str, Any]:
@@ -172,7 +194,17 @@ def doubts(report: Mapping[str, Any], first: Iterable[str]) -> dict[str, Any]:
         "dimension": [_spread(space, spread) for space, spread in (diagnoses.get("dimension") or {}).items()],
         "distance": _distance(diagnoses.get("distance") or {}, set(first)),
         "leaks": _leaks(diagnoses.get("leaks") or {}),
+        "time": _time(diagnoses.get("time")),
     }
+
+
+def _time(time: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return how near test trials lie to training trials in time; None where nothing was looked into."""
+    if not time or (time.get("count") is None and not time.get("note")):
+        return None
+    note = str(time.get("note") or time_words(time))
+    allowed = " The study allows this." if time.get("allowed") else ""
+    return {"found": bool(time.get("dense")), "text": f"{note[:1].upper()}{note[1:].rstrip('.')}.{allowed}"}
 
 
 def _spread(space: str, spread: Mapping[str, Any]) -> dict[str, str]:
@@ -236,7 +268,7 @@ def interval_cell(entry: Mapping[str, Any] | None) -> dict[str, str] | None:
         return None
     low, high = entry["ci95"]
     remarks = [f"n = {entry['n']}"] if "n" in entry and "distance" not in entry else []
-    remarks += [f"{entry['undefined']} undefined"] if "undefined" in entry else []
+    remarks += [f"{entry['undefined']} missing"] if "undefined" in entry else []
     return {
         "value": number(entry["value"]),
         "interval": "" if low is None or high is None else f"{number(low)} to {number(high)}",

@@ -6,12 +6,17 @@ from itertools import groupby
 from typing import Any
 
 from evaluation.report.wording import (
+    Outcome,
+    adjusted_p,
+    folded,
     headline,
     metric_label,
     number,
     ordered_metrics,
     ordered_rows,
+    outcome,
     p_words,
+    row_group,
     row_label,
     space_label,
 )
@@ -20,7 +25,8 @@ from evaluation.statistics.spaces import is_centred, plain
 
 LEFT, RIGHT = 132.0, 254.0
 """Ends of the axis; names are written to its left, values and p-values to its right."""
-TOP, LINE, FOOT = 22.0, 21.0, 20.0
+TOP, LINE, FOOT, APART = 22.0, 21.0, 20.0, 7.0
+"""Above the rows, a row, below them, and between models, controls and ceilings."""
 RING = "M-4.8 0a4.8 4.8 0 1 0 9.6 0a4.8 4.8 0 1 0-9.6 0z"
 MARKERS = {
     NEAREST: "M0 5.5l5.5-9.5h-11z",
@@ -29,6 +35,14 @@ MARKERS = {
     SHUFFLED: "M0-5.5l5.5 9.5h-11z",
     NOISE_CEILING: "M-5.5-4.5l11 9v-9l-11 9z",
     ORACLE: "M0-6l6 6l-6 6l-6-6z",
+    "category": "M-5.2-3l5.2-3 5.2 3v6l-5.2 3-5.2-3z",
+    "still": "M-5-1.5h10v3h-10z",
+    "shuffled_frames": "M-5-5h3v10h-3zM2-5h3v10h-3z",
+    "caption_only": "M-5.5-2.5l5.5-3v11l-5.5-3z",
+    "z_only": "M5.5-2.5l-5.5-3v11l5.5-3z",
+    "time_only": "M-5-5h10l-10 10h10z",
+    "nuisance": "M-6 0l3-5 3 10 3-10 3 5",
+    "other_brain": "M-1.5-5.5h3v4h4v3h-4v4h-3v-4h-4v-3h4z",
 }
 """Every row's shape about the origin; rows of models have a ring."""
 Rows = Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -59,8 +73,8 @@ class Mark:
     x: float | None
     low: float | None
     high: float | None
-    p: float | None = None
-    """p-value of the reconstruction against the row, where that was tested."""
+    compared: Mapping[str, Any] | None = None
+    """The reconstruction's paired comparison with the row, where there is one."""
 
     @property
     def main(self) -> bool:
@@ -74,8 +88,12 @@ class Mark:
 
     @property
     def p_text(self) -> str:
-        """The p-value without its letter: "<.001", ".012"."""
-        return "" if self.p is None else p_words(self.p).removeprefix("p ").removeprefix("= ").replace(" ", "")
+        """The adjusted p without its letter: "<.001", ".012"; "<.001↓" where the reconstruction is worse."""
+        p = adjusted_p(self.compared or {})
+        if p is None:
+            return ""
+        text = p_words(p).removeprefix("p ").removeprefix("= ").replace(" ", "")
+        return f"{text}↓" if outcome(self.compared) == "worse" else text
 
 
 @dataclass(frozen=True)
@@ -95,17 +113,17 @@ class Panel:
     @property
     def axis_y(self) -> float:
         """Height of the axis."""
-        return TOP + LINE * len(self.marks)
+        return self.height - FOOT
 
     @property
     def tested(self) -> bool:
         """Whether any row has a p-value."""
-        return any(mark.p is not None for mark in self.marks)
+        return any(mark.p_text for mark in self.marks)
 
     @property
     def described(self) -> str:
         """The chart in one sentence, for readers who do not see it."""
-        rows = "; ".join(f"{mark.label} {mark.text}{_better_by(mark)}" for mark in self.marks)
+        rows = "; ".join(f"{mark.label} {mark.text}{_in_brackets(mark)}" for mark in self.marks)
         lower = " (lower is better)" if self.lower_is_better else ""
         return f"{self.label}{lower}: {rows}" + (f"; chance {self.chance_text}" if self.chance_text else "")
 
@@ -116,12 +134,14 @@ def marker(row: str) -> str:
 
 
 def panels(rows: Rows, comparisons: Rows | None = None) -> list[Panel]:
-    """Lay out one panel for every metric that any row has; `rows` and `comparisons` are as in `metrics.json`."""
+    """Lay out one panel for every metric that any row has; `rows` and `comparisons` are as in `metrics.json`.
+
+    Rows that are `wording.folded` are not drawn: a table has them.
+    """
     names = ordered_metrics(name for entries in rows.values() for name in entries)
-    return [
-        _panel(name, {row: rows[row][name] for row in ordered_rows(rows) if name in rows[row]}, comparisons or {})
-        for name in names
-    ]
+    drawn = [row for row in ordered_rows(rows) if not folded(row)]
+    panels_of = ((name, {row: rows[row][name] for row in drawn if name in rows[row]}) for name in names)
+    return [_panel(name, entries, comparisons or {}) for name, entries in panels_of if entries]
 
 
 def first_metrics(rows: Rows) -> list[str]:
@@ -147,9 +167,30 @@ def _space(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def _better_by(mark: Mark) -> str:
-    """Return the test's result in words: " (reconstruction better, p < .001)"."""
-    return "" if mark.p is None else f" (reconstruction better, {p_words(mark.p)})"
+OUTCOMES: dict[Outcome, str] = {
+    "better": "reconstruction better",
+    "worse": "reconstruction worse",
+    "open": "no difference shown",
+}
+
+
+def outcome_words(compared: Mapping[str, Any] | None) -> str:
+    """Return how a comparison came out: "reconstruction better, adjusted p < .001"; empty where nothing was tested."""
+    p, found = adjusted_p(compared or {}), outcome(compared)
+    return "" if p is None or found is None else f"{OUTCOMES[found]}, adjusted {p_words(p)}"
+
+
+def outcome_in_short(compared: Mapping[str, Any] | None) -> str:
+    """Return the same for a table's cell: "better, p < .001", "worse, p = .012", "p = .43"."""
+    p, found = adjusted_p(compared or {}), outcome(compared)
+    if p is None or found is None:
+        return ""
+    return p_words(p) if found == "open" else f"{found}, {p_words(p)}"
+
+
+def _in_brackets(mark: Mark) -> str:
+    words = outcome_words(mark.compared)
+    return f" ({words})" if words else ""
 
 
 def _panel(name: str, entries: Mapping[str, Mapping[str, Any]], comparisons: Rows) -> Panel:
@@ -159,13 +200,14 @@ def _panel(name: str, entries: Mapping[str, Mapping[str, Any]], comparisons: Row
     def x(value: float | None) -> float | None:
         return None if value is None else round(LEFT + (RIGHT - LEFT) * (value - low) / (high - low), 1)
 
-    def p(row: str) -> float | None:
-        return comparisons.get(row, {}).get(name, {}).get("p")
+    groups = [row_group(row) for row in entries]
+    tops = [TOP + LINE * place + APART * len(set(groups[: place + 1]) - {groups[0]}) for place in range(len(groups))]
 
     def mark(place: int, row: str, one: Mapping[str, Any]) -> Mark:
         start, end = (x(bound) for bound in one["ci95"])
-        y = TOP + LINE * (place + 0.5)
-        return Mark(row, row_label(row), number(one["value"]), y, x(one["value"]), start, end, p(row))
+        y = tops[place] + 0.5 * LINE
+        drawn = number(one["value"]), y, x(one["value"]), start, end
+        return Mark(row, row_label(row), *drawn, comparisons.get(row, {}).get(name))
 
     marks = [mark(place, row, one) for place, (row, one) in enumerate(entries.items())]
     return Panel(
@@ -175,7 +217,7 @@ def _panel(name: str, entries: Mapping[str, Mapping[str, Any]], comparisons: Row
         ends=(number(low), number(high)),
         chance=x(first["chance"]),
         chance_text="" if first["chance"] is None else number(first["chance"]),
-        height=TOP + LINE * len(marks) + FOOT,
+        height=tops[-1] + LINE + FOOT,
         lower_is_better=not first["higher_is_better"],
     )
 
