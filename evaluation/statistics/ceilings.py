@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from evaluation.statistics.order import TimeOrder, block_length
 from evaluation.statistics.scores import NOISE_CEILING, ORACLE, SHUFFLED
 from evaluation.statistics.spaces import centre
 
@@ -37,7 +38,10 @@ Entry = dict[str, Any]
 
 LABEL = "the true targets with the noise of the test responses, at the strength of the model's predictions"
 """What the row `noise_ceiling` is, in every table."""
-SCHEME = "jackknife over test stimuli, of the log of the pooled variance ratio and of the mean, with Student's t"
+SCHEME = (
+    "jackknife over test stimuli (over blocks of them where they are ordered in time), of the log of the pooled "
+    "variance ratio and of the mean, with Student's t"
+)
 """How the interval of `prediction_ceiling` is computed."""
 LEVEL = 0.95
 MIN_REPEATED = 0.5
@@ -189,7 +193,7 @@ def prediction_ceiling(
     noise: RepeatNoise,
     mean: NDArray[Any],
     *,
-    blocks: Index | None = None,
+    order: TimeOrder | None = None,
 ) -> Ceiling:
     """Return how well noisy true targets correlate with the truth, over features, on average over stimuli.
 
@@ -208,7 +212,8 @@ def prediction_ceiling(
     truth, predicted : arrays of one shape, (n, …)
     noise : of the same stimuli
     mean : the training targets' mean, (n, …) or (…)
-    blocks : (n,) the block of each stimulus, left out together; None where stimuli are exchangeable
+    order : where the stimuli lie in time: blocks of neighbours are then left out together, as long as the
+        autocorrelation of what each contributes asks for; None where stimuli are exchangeable
 
     Raises
     ------
@@ -219,7 +224,7 @@ def prediction_ceiling(
     undefined = int((~powers.finite).sum())
     if undefined or not len(powers.noise):
         return Ceiling(math.nan, math.nan, math.nan, undefined)
-    groups = _groups(len(powers.noise), blocks)
+    groups = powers.groups(order)
     share, *bounds = _reliability(powers.predicted, powers.noise, groups)
     r = powers.correlations(share)
     value, n = float(r.mean()), int(groups.max()) + 1
@@ -231,7 +236,12 @@ def prediction_ceiling(
 
 
 def with_test_noise(
-    truth: NDArray[Any], predicted: NDArray[Any], noise: RepeatNoise, mean: NDArray[Any]
+    truth: NDArray[Any],
+    predicted: NDArray[Any],
+    noise: RepeatNoise,
+    mean: NDArray[Any],
+    *,
+    order: TimeOrder | None = None,
 ) -> NDArray[np.float32]:
     """Return true targets with as much noise as the predictions have, and no stronger a signal than theirs.
 
@@ -246,6 +256,7 @@ def with_test_noise(
     truth, predicted : arrays of one shape, (n, …)
     noise : of the same stimuli
     mean : the training targets' mean, (n, …) or (…)
+    order : as for `prediction_ceiling`: it decides whether a signal is clear of the noise
 
     Returns
     -------
@@ -259,7 +270,8 @@ def with_test_noise(
     """
     powers = _Powers.of(truth, predicted, noise, mean)
     known = powers.take(powers.finite)
-    share, _, _ = _reliability(known.predicted, known.noise, _groups(len(known.noise), None))
+    groups = known.groups(None if order is None else order.only(powers.finite))
+    share, _, _ = _reliability(known.predicted, known.noise, groups)
     signal, scale = known.amplitudes(share)
     noisy = np.float32(signal) * centre(truth, mean)
     noisy += np.float32(scale) * noise.draw
@@ -336,6 +348,14 @@ class _Powers:
     def take(self, rows: NDArray[np.bool_]) -> "_Powers":
         return _Powers(self.predicted[rows], self.true[rows], self.noise[rows], self.draw[rows], self.cross[rows])
 
+    def groups(self, order: TimeOrder | None) -> Index:
+        """Return what is left out together as numbers from 0, (n,): stimuli, or blocks of neighbours in time."""
+        n = len(self.noise)
+        if order is None or not (self.predicted.sum() > 0 and self.noise.sum() > 0):
+            return np.arange(n)
+        influence = self.predicted / self.predicted.sum() - self.noise / self.noise.sum()
+        return order.blocks(max(block_length(influence, order), block_length(self.correlations(0.5), order)))
+
     def amplitudes(self, share: float) -> tuple[float, float]:
         """Return what the truth and the draw are multiplied by for this share of signal in the predictions' power."""
         signal = math.sqrt(_ratio(share * self.predicted.sum(), self.true.sum()))
@@ -385,11 +405,6 @@ def _jackknife(without: Floats) -> float:
 def _quantile(groups: int) -> float:
     """Return the two-sided quantile of Student's t."""
     return float(stats.t.ppf((1 + LEVEL) / 2, groups - 1))
-
-
-def _groups(n: int, blocks: Index | None) -> Index:
-    """Return what is left out together as numbers from 0, (n,)."""
-    return np.arange(n) if blocks is None else np.unique(blocks, return_inverse=True)[1]
 
 
 def _share(log_ratio: float) -> float:

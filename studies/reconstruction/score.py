@@ -188,8 +188,8 @@ class ControlRows:
             if own.noise is None:
                 self.notes.append("no noise ceiling: most test stimuli were shown once, so their noise is unknown")
                 return None
-            noisy[role] = with_test_noise(own.truth, own.predicted, own.noise, own.mean)
-            ceiling = prediction_ceiling(own.truth, own.predicted, own.noise, own.mean)
+            noisy[role] = with_test_noise(own.truth, own.predicted, own.noise, own.mean, order=own.order)
+            ceiling = prediction_ceiling(own.truth, own.predicted, own.noise, own.mean, order=own.order)
             said.append(f"{number(ceiling.value)} [{number(ceiling.low)}, {number(ceiling.high)}] ({role})")
             self.ceilings.append(ceiling)
         self.notes.append(

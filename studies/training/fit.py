@@ -160,7 +160,7 @@ class RoleScores:
         if not {"correlation", name} & set(self._evaluation.metrics):
             return {}
         ceilings = [
-            prediction_ceiling(own.truth, own.predicted, own.noise, own.mean)
+            prediction_ceiling(own.truth, own.predicted, own.noise, own.mean, order=own.order)
             for own in subjects
             if own.noise is not None
         ]
