@@ -218,6 +218,31 @@ def paired_p(a: Floats, b: Floats, *, seed: int, blocks: Blocks | None = None, d
     return float((1 + (np.abs(signs @ differences) >= bound).sum()) / (1 + draws))
 
 
+def reordered_p(observed: float, null: Floats) -> float:
+    """Return how often predictions in another order score as far from the middle of all orders as in their own.
+
+    Two-sided. Where stimuli may be exchanged, predictions that know nothing of them score alike in all orders, and the
+    test is exact (Fisher 1935; Hemerik and Goeman 2018, *TEST* 27:811, for orders that are drawn). Where they are
+    ordered in time, the orders are shifts whose end joins the beginning: unrelated stationary series keep their joint
+    distribution, but for the place where they are joined, however long neighbours resemble each other.
+
+    Parameters
+    ----------
+    null : (order,) the score in other orders
+
+    Returns
+    -------
+    float
+        The share of orders whose score is as far from the mean over all; the observed one counts as one of them. NaN
+        where a score is NaN or there is no other order.
+    """
+    scores = np.append(null, observed)
+    if not len(null) or not np.isfinite(scores).all():
+        return math.nan
+    away = np.abs(scores - scores.mean())
+    return float((away >= away[-1] - TIE * max(1.0, float(away.max()))).mean())
+
+
 def holm(p: Mapping[str, float]) -> dict[str, float]:
     """Adjust the p-values of several tests by Holm's method, which bounds the chance of any false positive among them.
 
