@@ -1,7 +1,7 @@
 """The rows of a report, and how predictions become `metrics.json`: scores by stimulus, intervals, comparisons."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -420,6 +420,15 @@ def _adjusted(compared: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     }
 
 
+def how_computed(rows: Iterable[Rows], *, subjects: int = 1, order: TimeOrder | None = None) -> dict[str, Any]:
+    """Return the keys of a report that name its intervals: `intervals`, and in time `block_length`, the longest."""
+    named: dict[str, Any] = {"intervals": scheme(subjects, in_time=order is not None)}
+    if order is None:
+        return named
+    entries = [entry for one in rows for scored in one.values() for entry in scored.values()]
+    return named | {"block_length": max((entry.get("block_length", 1) for entry in entries), default=1)}
+
+
 def report(study: str, run: str, n_test: int, rows: Rows, **more: Any) -> dict[str, Any]:
     """Return the content of `metrics.json`; `more` is added at the top level. NaN and infinities become null."""
     cleaned: dict[str, Any] = _clean(
@@ -519,7 +528,9 @@ class Table:
         """Return the orders of the shuffled brain, of which the first ones may be used alone."""
         count = self._config.permutations
         if self._order is not None:
-            length = self.block_length or 1
+            ours = self._values[RECONSTRUCTION]
+            lengths = _InTime.of({name: influences_of(ours, name) for name in ours}, self._order).lengths
+            length = max(lengths.values(), default=1)
             return shifts(self._order, count, seed_for(self._seed, "shifted brain"), length=length)
         return [shuffle_stimuli(self.n, seed_for(self._seed, "shuffled brain", index)) for index in range(count)]
 
@@ -532,15 +543,6 @@ class Table:
         drawn = np.tile(np.arange(self.n), (ORDERS, 1))
         return rng_for(self._seed, "every order").permuted(drawn, axis=1)
 
-    @property
-    def block_length(self) -> int | None:
-        """Stimuli in a block: the longest among the reconstruction's metrics; None where time plays no part."""
-        if self._order is None:
-            return None
-        ours = self._values.get(RECONSTRUCTION, {})
-        lengths = _InTime.of({name: influences_of(ours, name) for name in ours}, self._order).lengths
-        return max(lengths.values(), default=1)
-
     def report(self) -> dict[str, Any]:
         """Return the parts of a report: `rows`, `comparisons`, `intervals`, `permutations`, `protocols`.
 
@@ -548,12 +550,11 @@ class Table:
         """
         values = self.values
         names = dict.fromkeys(name for scored in values.values() for name in scored)
-        length = self.block_length
+        rows = summarise(values, truth=self._truth, groups=self._groups, order=self._order)
         return {
-            "rows": summarise(values, truth=self._truth, groups=self._groups, order=self._order),
+            "rows": rows,
             "comparisons": comparisons(values, seed=self._seed, groups=self._groups, order=self._order),
-            "intervals": scheme(in_time=self._order is not None),
-            **({} if length is None else {"block_length": length}),
+            **how_computed([rows], order=self._order),
             "permutations": self._config.permutations,
             "protocols": {name: metric(name).protocol for name in names if metric(name).protocol},
         }
