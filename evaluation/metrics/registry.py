@@ -72,6 +72,9 @@ class Metric:
     """How much each stimulus moves the mean, (n,), where other stimuli's values depend on it; see `influences`."""
     influence_of_similarity: OfSimilarity | None = None
     """The same from `vectors.similarity`, for metrics with `of_similarity`."""
+    pairs: Function | None = None
+    """The value of every prediction for every truth, (n, n), where that is cheap; metrics with `of_similarity` need
+    none."""
     chance_in_centred: bool = False
     """Whether guessing earns `chance` only in spaces less their training mean: elsewhere all stimuli resemble each
     other, and so does a guess."""

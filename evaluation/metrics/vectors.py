@@ -131,14 +131,17 @@ def wins(r: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _two_way_influence(r: Floats, groups: Array | None = None) -> PerStimulus:
-    """Return the pseudo-values of `two_way`: each stimulus is left out as a prediction and as a candidate."""
+    """Return each stimulus's share in `two_way`, as a prediction and as a candidate: (wins + others' wins over it) - θ.
+
+    Leaving it out moves the mean by (n - 1) / (n - 2) times as much; without this factor the jackknife overstates the
+    variance of few stimuli less (Efron and Stein 1981, *Annals of Statistics* 9:586).
+    """
     values, n = two_way(r, groups), len(r)
     if n < 3:
         return values
     won = wins(r)
     np.fill_diagonal(won, 0.0)
-    left = won.sum() - won.sum(axis=0) - won.sum(axis=1)
-    return pseudo_values(values, left / ((n - 1) * (n - 2)))
+    return np.asarray(values + won.sum(axis=0) / (n - 1) - values.mean())
 
 
 @register_of_similarity(
@@ -310,7 +313,16 @@ def ratio_influences(values: PerStimulus, squares: Floats) -> PerStimulus:
     return pseudo_values(values, 1.0 - (errors.sum() - errors) / (squares.sum() - squares))
 
 
-@register("r2", label="R²", chance=0.0, span=(-inf, 1.0), view="centred", influence=_r2_influence)
+def _r2_pairs(prediction: Array, truth: Array, groups: Array | None = None) -> Floats:  # noqa: ARG001
+    """Return the R² of every prediction, (row), for every truth, (column)."""
+    wanted = truth.reshape(len(truth), -1).astype(np.float64)
+    predicted = prediction.reshape(len(prediction), -1).astype(np.float64)
+    squares, own = (np.einsum("nf,nf->n", rows, rows) for rows in (wanted, predicted))
+    errors = own[:, None] + squares - 2 * predicted @ wanted.T
+    return np.asarray(1.0 - errors / squares.mean()) if squares.any() else np.full_like(errors, np.nan)
+
+
+@register("r2", label="R²", chance=0.0, span=(-inf, 1.0), view="centred", influence=_r2_influence, pairs=_r2_pairs)
 def r2(prediction: Array, truth: Array, groups: Array | None = None) -> PerStimulus:  # noqa: ARG001
     """Compare each prediction's squared error with that of the training mean: 1 − |p_i − t_i|² / mean_j |t_j|².
 

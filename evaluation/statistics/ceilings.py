@@ -36,8 +36,6 @@ Floats = NDArray[np.float64]
 Index = NDArray[np.int64]
 Entry = dict[str, Any]
 
-LABEL = "the true targets with the noise of the test responses, at the strength of the model's predictions"
-"""What the row `noise_ceiling` is, in every table."""
 SCHEME = (
     "jackknife over test stimuli (over blocks of them where they are ordered in time), of the log of the pooled "
     "variance ratio and of the mean, with Student's t"

@@ -31,19 +31,20 @@ AT_END = 1e-12
 """Values closer than this to the end of their span are at it."""
 
 
-def standard_error(values: Floats, *, blocks: Blocks | None = None) -> tuple[float, float]:
-    """Return the standard error of the mean of values, and its degrees of freedom.
+def half_width(values: Floats, *, blocks: Blocks | None = None) -> float:
+    """Return the half-width of the 95 % interval of the mean of values, by Student's t.
 
-    Of one subject, the values' standard deviation over √n with n − 1 degrees of freedom: the jackknife's, where the
-    values are its pseudo-values (Tukey 1958, *Annals of Mathematical Statistics* 29:614; Efron 1982, *The Jackknife,
-    the Bootstrap and Other Resampling Plans*; `Metric.influences`). Blocks are counted in place of stimuli where there
-    are any: with B blocks, B − 1 degrees of freedom, which holds for few blocks too (Ibragimov and Müller 2010,
-    *Journal of Business and Economic Statistics* 28:453).
+    Of one subject, t of n − 1 degrees of freedom times the values' standard deviation over √n: the jackknife's, where
+    the values are its pseudo-values (Tukey 1958, *Annals of Mathematical Statistics* 29:614; Efron 1982, *The
+    Jackknife, the Bootstrap and Other Resampling Plans*; `Metric.influences`). Blocks are counted in place of stimuli
+    where there are any, which holds for few blocks too (Ibragimov and Müller 2010, *Journal of Business and Economic
+    Statistics* 28:453).
 
-    Of several subjects who saw the same stimuli, both are random, and crossed: with the mean squares of a two-way
-    table without replication, the variance is (MS_subject + MS_stimulus − MS_rest) / (S n), and Satterthwaite's
-    (1946, *Biometrics Bulletin* 2:110) degrees of freedom are few where few subjects differ. A part that comes out
-    negative counts 0.
+    Of several subjects who saw the same stimuli, both are random, and crossed. In a two-way table without replication
+    with mean squares MS, the variance of the mean is that of the stimuli, MS_stimulus / (S n), and that of the
+    subjects beyond it, (MS_subject − MS_rest) / (S n), or 0. Each has its own t, and the squared half-widths add up
+    (Howe 1974, *Journal of the American Statistical Association* 69:789; Zou and Donner 2008, *Statistics in Medicine*
+    27:1693): with few subjects who differ the interval is wide, and with subjects alike it is that of the stimuli.
 
     Parameters
     ----------
@@ -51,26 +52,25 @@ def standard_error(values: Floats, *, blocks: Blocks | None = None) -> tuple[flo
 
     Returns
     -------
-    (standard error, degrees of freedom)
+    float
         NaN where a value is NaN or there are fewer than two stimuli or blocks.
     """
     rows = _by_block(np.atleast_2d(values), blocks)
     subjects, n = rows.shape
     if n < 2 or not np.isfinite(rows).all():
-        return math.nan, math.nan
+        return math.nan
+    of_stimuli = _t(n - 1) ** 2 * float(rows.mean(axis=0).var(ddof=1)) / n
     if subjects == 1:
-        return float(rows.std(ddof=1) / math.sqrt(n)), n - 1.0
-    of_stimuli, of_subjects = rows.mean(axis=0), rows.mean(axis=1)
-    rest = rows - of_stimuli - of_subjects[:, None] + rows.mean()
-    squares = subjects * of_stimuli.var(ddof=1), n * of_subjects.var(ddof=1)
-    freedom = n - 1.0, subjects - 1.0, (n - 1.0) * (subjects - 1.0)
-    parts = [*squares, -float((rest * rest).sum()) / freedom[2]]
-    largest = 0 if squares[0] >= squares[1] else 1
-    total = sum(parts)
-    if total <= squares[largest]:  # the other adds nothing
-        return math.sqrt(squares[largest] / rows.size), freedom[largest]
-    of_parts = sum(part * part / df for part, df in zip(parts, freedom, strict=True))
-    return math.sqrt(total / rows.size), total * total / of_parts
+        return math.sqrt(of_stimuli)
+    by_subject = rows.mean(axis=1)
+    rest = rows - rows.mean(axis=0) - by_subject[:, None] + rows.mean()
+    of_rest = float((rest * rest).sum()) / ((n - 1) * (subjects - 1))
+    beyond = max(0.0, n * float(by_subject.var(ddof=1)) - of_rest) / (subjects * n)
+    return math.sqrt(of_stimuli + _t(subjects - 1) ** 2 * beyond)
+
+
+def _t(freedom: int) -> float:
+    return float(student.ppf((1 + LEVEL) / 2, freedom))
 
 
 def _by_block(rows: Floats, blocks: Blocks | None) -> Floats:
@@ -88,7 +88,7 @@ def _by_block(rows: Floats, blocks: Blocks | None) -> Floats:
 def mean_interval(values: Floats, *, span: Span = ANY, blocks: Blocks | None = None) -> tuple[float, float]:
     """Return the 95 % interval of the mean of per-stimulus values over subjects and stimuli.
 
-    Student's t of `standard_error`; where the metric has a smallest and a largest value, on the logit scale between
+    The mean and `half_width`; where the metric has a smallest and a largest value, on the logit scale between
     them, so that an interval near the end is longer away from it and stays inside. Where every value of a share is at
     the end of its span, as when all stimuli are identified, the far bound is the exact binomial one: 1 − .05^(1/n) of
     the population may be otherwise and never have been seen (Clopper and Pearson 1934, *Biometrika* 26:404, one-sided).
@@ -105,13 +105,12 @@ def mean_interval(values: Floats, *, span: Span = ANY, blocks: Blocks | None = N
     (low, high)
         Both NaN where a value is NaN or where there are fewer than two stimuli, or blocks.
     """
-    error, freedom = standard_error(values, blocks=blocks)
-    if math.isnan(error):
+    reach = half_width(values, blocks=blocks)
+    if math.isnan(reach):
         return math.nan, math.nan
     mean = float(np.mean(values))
-    if error <= AT_END * max(1.0, abs(mean)):
+    if reach <= AT_END * max(1.0, abs(mean)):
         return _of_equal_values(mean, span, _count(values, blocks))
-    reach = float(student.ppf((1 + LEVEL) / 2, freedom)) * error
     low, high = span
     if not (math.isfinite(low) and math.isfinite(high) and low < mean < high):
         return max(low, mean - reach), min(high, mean + reach)
@@ -218,6 +217,31 @@ def paired_p(a: Floats, b: Floats, *, seed: int, blocks: Blocks | None = None, d
     return float((1 + (np.abs(signs @ differences) >= bound).sum()) / (1 + draws))
 
 
+def reordered_p(observed: float, null: Floats) -> float:
+    """Return how often predictions in another order score as far from the middle of all orders as in their own.
+
+    Two-sided. Where stimuli may be exchanged, predictions that know nothing of them score alike in all orders, and the
+    test is exact (Fisher 1935; Hemerik and Goeman 2018, *TEST* 27:811, for orders that are drawn). Where they are
+    ordered in time, the orders are shifts whose end joins the beginning: unrelated stationary series keep their joint
+    distribution, but for the place where they are joined, however long neighbours resemble each other.
+
+    Parameters
+    ----------
+    null : (order,) the score in other orders
+
+    Returns
+    -------
+    float
+        The share of orders whose score is as far from the mean over all; the observed one counts as one of them. NaN
+        where a score is NaN or there is no other order.
+    """
+    scores = np.append(null, observed)
+    if not len(null) or not np.isfinite(scores).all():
+        return math.nan
+    away = np.abs(scores - scores.mean())
+    return float((away >= away[-1] - TIE * max(1.0, float(away.max()))).mean())
+
+
 def holm(p: Mapping[str, float]) -> dict[str, float]:
     """Adjust the p-values of several tests by Holm's method, which bounds the chance of any false positive among them.
 
@@ -236,8 +260,7 @@ def scheme(subjects: int = 1, *, in_time: bool = False) -> str:
     """Return one sentence that names how a report's intervals are computed, for its key `intervals`."""
     what = "blocks of neighbours in time" if in_time else "test stimuli"
     over = f"{subjects} subjects crossed with {what}" if subjects > 1 else what
-    freedom = "Student's t with Satterthwaite's degrees of freedom" if subjects > 1 else "Student's t"
     return (
         f"95 % intervals are of a jackknife over {over}, each stimulus left out as prediction and as candidate, with "
-        f"{freedom}, on the logit scale where a score is bounded; where all values are 1, the exact binomial bound."
+        "Student's t, on the logit scale where a score is bounded; where all values are 1, the exact binomial bound."
     )

@@ -1,19 +1,20 @@
 """The rows of a report, and how predictions become `metrics.json`: scores by stimulus, intervals, comparisons."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.seeds import seed_for
+from core.seeds import rng_for, seed_for
 from evaluation.config import EvaluationConfig
-from evaluation.metrics import Array, Groups, Metric, PerStimulus, metric
+from evaluation.metrics import Array, Groups, PerStimulus, metric
 from evaluation.metrics.vectors import similarity
 from evaluation.statistics.candidates import MAX_BYTES, POWER, STIMULI, is_ratio, pack_outcomes, powers
 from evaluation.statistics.controls import shuffle_stimuli
-from evaluation.statistics.intervals import Blocks, holm, mean_interval, paired_interval, paired_p, scheme
+from evaluation.statistics.intervals import Blocks, holm, mean_interval, paired_interval, paired_p, reordered_p, scheme
 from evaluation.statistics.order import TimeOrder, block_length, shifts
 from evaluation.statistics.spaces import Spaces, applicable, chance_of, in_space
 
@@ -33,6 +34,10 @@ CEILINGS = (NOISE_CEILING, ORACLE)
 ALL_VOXELS = "all_voxels"
 """The row of a regions report that decodes from all voxels together."""
 
+ORDERS, SHIFTS = 9_999, 499
+"""Orders of the stimuli, or shifts in time, that a score is compared with, at most."""
+MANY = 200
+"""Stimuli above which not every prediction is scored for every truth."""
 FEW_BLOCKS = 20
 """Blocks below which chance is what the shifted brain earns: a metric's own level holds for many independent ones."""
 
@@ -49,11 +54,18 @@ class ScoredRow(dict[str, PerStimulus]):
     Attributes
     ----------
     influences : by `space.metric`, arrays of the values' shape, of the metrics whose values depend on other stimuli
+    null : of the shuffled brain, by `space.metric`, the mean in each of many orders, (order,), where that is cheap
     """
 
-    def __init__(self, values: Mapping[str, PerStimulus], influences: Mapping[str, PerStimulus]) -> None:
+    def __init__(
+        self,
+        values: Mapping[str, PerStimulus],
+        influences: Mapping[str, PerStimulus],
+        null: Mapping[str, PerStimulus] | None = None,
+    ) -> None:
         super().__init__(values)
         self.influences = dict(influences)
+        self.null = dict(null or {})
 
 
 def influences_of(scored: Mapping[str, PerStimulus], name: str) -> PerStimulus:
@@ -151,6 +163,21 @@ class Similarities:
         r = self._correlations(name, prediction, truth, order)
         return chosen.influence_of_similarity(r, None if groups is None else np.asarray(groups))
 
+    def pairs(self, name: str, prediction: Array, truth: Array, groups: Groups | None = None) -> Array | None:
+        """Return the value of every prediction, (row), for every truth, (column); None where that is not cheap.
+
+        The value of one depends on no other prediction, so n orders that shift all by one more hold every pair.
+        """
+        chosen, kinds = metric(name), None if groups is None else np.asarray(groups)
+        if chosen.of_similarity is None:
+            return None if chosen.pairs is None else chosen.pairs(prediction, truth, kinds)
+        r, place = self._correlations(name, prediction, truth, None), np.arange(len(truth))
+        found = np.empty(r.shape)
+        for step in place:
+            order = (place + step) % len(place)
+            found[order, place] = chosen.of_similarity(r[order], kinds)
+        return found
+
     def _correlations(
         self, name: str, prediction: Array, truth: Array, order: NDArray[np.int64] | None
     ) -> NDArray[np.float64]:
@@ -213,10 +240,10 @@ def summarise(
     """
     names = dict.fromkeys(name for scored in values.values() for name in scored)
     chances = {name: _chance(name, truth) for name in names}
-    rows = {
-        row: {name: _entry(metric(name), scored, name, chances[name], groups, order) for name in scored}
-        for row, scored in values.items()
-    }
+    rows = {}
+    for row, scored in values.items():
+        time = None if order is None else _InTime.of({name: influences_of(scored, name) for name in scored}, order)
+        rows[row] = {name: _entry(scored, name, chances[name], groups, time) for name in scored}
     return rows if order is None else _with_shifted_chance(rows, len(order))
 
 
@@ -225,18 +252,41 @@ def _chance(name: str, truth: Spaces | None) -> float | None:
     return None if chance is None else _number(chance)
 
 
+@dataclass(frozen=True)
+class _InTime:
+    """Places in time, and how many neighbours make a block, by space."""
+
+    order: TimeOrder
+    lengths: dict[str, int]
+
+    @classmethod
+    def of(cls, moved: Mapping[str, PerStimulus], order: TimeOrder) -> "_InTime":
+        """Measure them: the longest among a space's metrics, since coarse values hide some of their autocorrelation."""
+        lengths: dict[str, int] = {}
+        for name, values in moved.items():
+            space = name.rpartition(".")[0]
+            lengths[space] = max(block_length(values, order), lengths.get(space, 1))
+        return cls(order, lengths)
+
+    def blocks(self, name: str, mask: NDArray[np.bool_]) -> Blocks:
+        """Return the block of each stimulus that counts in a metric."""
+        return self.order.only(mask).blocks(self.lengths[name.rpartition(".")[0]])
+
+
+def _blocks(name: str, mask: NDArray[np.bool_], time: _InTime | None) -> tuple[Blocks | None, dict[str, int]]:
+    """Return the block of each stimulus that counts, and `block_length`; nothing where time plays no part."""
+    if time is None:
+        return None, {}
+    return time.blocks(name, mask), {"block_length": time.lengths[name.rpartition(".")[0]]}
+
+
 def _entry(
-    chosen: Metric,
-    scored: Mapping[str, PerStimulus],
-    name: str,
-    chance: float | None,
-    groups: Groups | None,
-    order: TimeOrder | None,
+    scored: Mapping[str, PerStimulus], name: str, chance: float | None, groups: Groups | None, time: _InTime | None
 ) -> dict[str, Any]:
-    values = scored[name]
+    chosen, values = metric(name), scored[name]
     mask = chosen.counted(values.shape[-1], groups)
     counted, influences = values[..., mask], influences_of(scored, name)[..., mask]
-    blocks, length = _blocks(influences, mask, order)
+    blocks, length = _blocks(name, mask, time)
     low, high = mean_interval(influences, span=chosen.span, blocks=blocks)
     mean = float(counted.mean()) if counted.size else math.nan
     entry: dict[str, Any] = {
@@ -246,17 +296,6 @@ def _entry(
         "higher_is_better": chosen.higher_is_better,
     }
     return entry | _counts(values, counted) | length
-
-
-def _blocks(
-    values: PerStimulus, mask: NDArray[np.bool_], order: TimeOrder | None
-) -> tuple[Blocks | None, dict[str, int]]:
-    """Return the block of each stimulus that counts, and `block_length`; nothing where time plays no part."""
-    if order is None:
-        return None, {}
-    counted = order.only(mask)
-    length = block_length(values, counted)
-    return counted.blocks(length), {"block_length": length}
 
 
 def _with_shifted_chance(rows: Rows, n: int) -> Rows:
@@ -300,11 +339,21 @@ def differences(values: Values, baseline: str, *, groups: Groups | None = None, 
     if baseline not in values:
         raise ValueError(f"no row '{baseline}' to compare with; found {', '.join(values) or 'none'}")
     against = values[baseline]
-    return {
-        row: {name: _difference(name, one, against, groups, order)[0] for name in one if name in against}
-        for row, one in values.items()
-        if row not in (baseline, *REFERENCES)
-    }
+    found: Rows = {}
+    for row, one in values.items():
+        if row not in (baseline, *REFERENCES):
+            time = _time_of_differences(one, against, order)
+            found[row] = {name: _difference(name, one, against, groups, time)[0] for name in one if name in against}
+    return found
+
+
+def _time_of_differences(
+    scored: Mapping[str, PerStimulus], against: Mapping[str, PerStimulus], order: TimeOrder | None
+) -> _InTime | None:
+    if order is None:
+        return None
+    moved = {name: influences_of(scored, name) - influences_of(against, name) for name in scored if name in against}
+    return _InTime.of(moved, order)
 
 
 def _difference(
@@ -312,13 +361,13 @@ def _difference(
     scored: Mapping[str, PerStimulus],
     against: Mapping[str, PerStimulus],
     groups: Groups | None,
-    order: TimeOrder | None,
+    time: _InTime | None,
 ) -> tuple[dict[str, Any], Blocks | None]:
     """Return an entry of `differences`, and the blocks that it was computed by."""
     chosen, values, others = metric(name), scored[name], against[name]
     mask = chosen.counted(values.shape[-1], groups)
     ours, theirs = influences_of(scored, name)[..., mask], influences_of(against, name)[..., mask]
-    blocks, length = _blocks(ours - theirs, mask, order)
+    blocks, length = _blocks(name, mask, time)
     _, low, high = paired_interval(ours, theirs, span=chosen.span, blocks=blocks)
     counted = values[..., mask] - others[..., mask]
     entry = {
@@ -348,15 +397,18 @@ def comparisons(
     -------
     dict
         ``{control: {"pixels.two_way": {"value", "ci95", "higher_is_better", "p", "p_adjusted"}}}`` for the rows of
-        `CONTROLS` and `CEILINGS` that exist, in that order. `p` is two-sided (see `intervals.paired_p`);
+        `CONTROLS` and `CEILINGS` that exist, in that order. `p` is two-sided: of flipped signs (`intervals.paired_p`),
+        and against the shuffled brain, of the orders (`intervals.reordered_p`), where the score in each is known.
         `p_adjusted` is Holm's over the metrics of one row.
     """
-    ours = values.get(row, {})
-    return {
-        control: _adjusted({name: _compared(name, ours, against, seed, groups, order)
-                            for name in ours if name in against})
-        for control, against in ((control, values[control]) for control in (*CONTROLS, *CEILINGS) if control in values)
-    }  # fmt: skip
+    ours, found = values.get(row, {}), {}
+    for control in (control for control in (*CONTROLS, *CEILINGS) if control in values):
+        against = values[control]
+        time = _time_of_differences(ours, against, order)
+        found[control] = _adjusted(
+            {name: _compared(name, ours, against, seed, groups, time) for name in ours if name in against}
+        )
+    return found
 
 
 def _compared(
@@ -365,10 +417,12 @@ def _compared(
     theirs: Mapping[str, PerStimulus],
     seed: int,
     groups: Groups | None,
-    order: TimeOrder | None,
+    time: _InTime | None,
 ) -> dict[str, Any]:
-    entry, blocks = _difference(name, ours, theirs, groups, order)
+    entry, blocks = _difference(name, ours, theirs, groups, time)
     mask = metric(name).counted(ours[name].shape[-1], groups)
+    if isinstance(theirs, ScoredRow) and name in theirs.null:
+        return {**entry, "p": reordered_p(float(ours[name][..., mask].mean()), theirs.null[name])}
     p = paired_p(ours[name][..., mask], theirs[name][..., mask], seed=seed, blocks=blocks)
     return {**entry, "p": p}
 
@@ -379,6 +433,15 @@ def _adjusted(compared: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         name: {**entry, "p": _number(entry["p"]), "p_adjusted": _number(adjusted[name])}
         for name, entry in compared.items()
     }
+
+
+def how_computed(rows: Iterable[Rows], *, subjects: int = 1, order: TimeOrder | None = None) -> dict[str, Any]:
+    """Return the keys of a report that name its intervals: `intervals`, and in time `block_length`, the longest."""
+    named: dict[str, Any] = {"intervals": scheme(subjects, in_time=order is not None)}
+    if order is None:
+        return named
+    entries = [entry for one in rows for scored in one.values() for entry in scored.values()]
+    return named | {"block_length": max((entry.get("block_length", 1) for entry in entries), default=1)}
 
 
 def report(study: str, run: str, n_test: int, rows: Rows, **more: Any) -> dict[str, Any]:
@@ -465,8 +528,8 @@ class Table:
         return scored
 
     def _shuffled(self, arrays: Spaces) -> ScoredRow:
-        known, values, influences = Similarities(), {}, {}
-        orders = self._orders()
+        known, values, influences, null = Similarities(), {}, {}, {}
+        orders, every = self._orders(), self._orders_of_test()
         for name in applicable(self._config.metrics, self._truth, self._groups):
             space = name.rpartition(".")[0]
             predicted, wanted = in_space(arrays, space), in_space(self._truth, space)
@@ -478,23 +541,30 @@ class Table:
             if metric(name).influence is not None:
                 moved = [known.influences(name, predicted, wanted, self._groups, order) for order in some]
                 influences[name] = np.mean(moved, axis=0)
-        return ScoredRow(values, influences)
+            pairs = known.pairs(name, predicted, wanted, self._groups) if len(every) else None
+            if pairs is not None:
+                mask = metric(name).counted(self.n, self._groups)
+                null[name] = pairs[every[:, mask], np.flatnonzero(mask)].mean(axis=1)
+        return ScoredRow(values, influences, null)
 
     def _orders(self) -> list[NDArray[np.int64]]:
         """Return the orders of the shuffled brain, of which the first ones may be used alone."""
         count = self._config.permutations
         if self._order is not None:
-            length = self.block_length or 1
+            ours = self._values[RECONSTRUCTION]
+            lengths = _InTime.of({name: influences_of(ours, name) for name in ours}, self._order).lengths
+            length = max(lengths.values(), default=1)
             return shifts(self._order, count, seed_for(self._seed, "shifted brain"), length=length)
         return [shuffle_stimuli(self.n, seed_for(self._seed, "shuffled brain", index)) for index in range(count)]
 
-    @property
-    def block_length(self) -> int | None:
-        """Stimuli in a block: the longest among the reconstruction's metrics; None where time plays no part."""
-        if self._order is None:
-            return None
-        ours = self._values.get(RECONSTRUCTION, {})
-        return max((block_length(influences_of(ours, name), self._order) for name in ours), default=1)
+    def _orders_of_test(self) -> NDArray[np.int64]:
+        """Return the orders that the shuffled brain is tested by, (order, n); none where stimuli are many."""
+        if self.n > MANY:
+            return np.empty((0, self.n), np.int64)
+        if self._order is not None:
+            return np.array(shifts(self._order, SHIFTS, seed_for(self._seed, "every shift")))
+        drawn = np.tile(np.arange(self.n), (ORDERS, 1))
+        return rng_for(self._seed, "every order").permuted(drawn, axis=1)
 
     def report(self) -> dict[str, Any]:
         """Return the parts of a report: `rows`, `comparisons`, `intervals`, `permutations`, `protocols`.
@@ -503,12 +573,11 @@ class Table:
         """
         values = self.values
         names = dict.fromkeys(name for scored in values.values() for name in scored)
-        length = self.block_length
+        rows = summarise(values, truth=self._truth, groups=self._groups, order=self._order)
         return {
-            "rows": summarise(values, truth=self._truth, groups=self._groups, order=self._order),
+            "rows": rows,
             "comparisons": comparisons(values, seed=self._seed, groups=self._groups, order=self._order),
-            "intervals": scheme(in_time=self._order is not None),
-            **({} if length is None else {"block_length": length}),
+            **how_computed([rows], order=self._order),
             "permutations": self._config.permutations,
             "protocols": {name: metric(name).protocol for name in names if metric(name).protocol},
         }

@@ -83,7 +83,7 @@ def render_and_score(study: Study, store: Store, chosen: ModelSet, subject: str)
     targets = views_of_targets(study.targets, store, z.stimuli, training)
     viewer = Viewer(load_judges(study.judges), targets, [caption for caption in rows.captions.values() if caption])
     truth = viewer.truth(seen, captions)
-    table = Table(truth, study.evaluation, seed=study.seed, groups=z.groups)
+    table = Table(truth, study.evaluation, seed=study.seed, groups=z.groups, order=z.order)
     ours: Rendered | None = None
     for row, rendered in rows.rendered():
         progress(f"scoring the row {row}", 0, 1)

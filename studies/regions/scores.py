@@ -289,7 +289,11 @@ class RoleDecoder:
         """Return the scores of all voxels together, and of the same predictions dealt to other stimuli."""
         predicted = {s: own.predicted for s, own in self._whole.items()}
         values = {ALL_VOXELS: self._scored(predicted), SHUFFLED: self._shuffled(predicted)}
-        return scores.summarise(values)
+        return scores.summarise(values, order=self._first.order)
+
+    def how_computed(self, rows: scores.Rows) -> dict[str, Any]:
+        """Return the keys of a role's part that name its intervals; see `scores.how_computed`."""
+        return scores.how_computed([rows], subjects=len(self._whole), order=self._first.order)
 
     def region(self, region: Region) -> dict[str, Any]:
         """Return a ROI's scores: of its voxels alone, of all but these, and what is lost without it.
@@ -302,13 +306,13 @@ class RoleDecoder:
         """
         alone = self._scored({s: self._predict(s, rows) for s, rows in region.voxels.items()})
         others = {s: outside(rows, self._subjects[s].same) for s, rows in region.voxels.items()}
-        rows = {"alone": alone}
+        rows, order = {"alone": alone}, self._first.order
         if not all(map(len, others.values())):
-            return {**scores.summarise(rows), "without": None, "lost": None}
+            return {**scores.summarise(rows, order=order), "without": None, "lost": None}
         rows["without"] = self._scored({s: self._predict(s, rest) for s, rest in others.items()})
         whole = self._scored({s: self._whole[s].predicted for s in region.voxels})
-        lost = scores.differences({"all": whole, "without": rows["without"]}, "without")["all"]
-        return {**scores.summarise(rows), "lost": lost}
+        lost = scores.differences({"all": whole, "without": rows["without"]}, "without", order=order)["all"]
+        return {**scores.summarise(rows, order=order), "lost": lost}
 
     def _predict(self, subject: str, voxels: Index) -> Array:
         """Fit on some voxels, and return predictions (stimulus, …) of the test stimuli."""
@@ -344,7 +348,14 @@ def decode_role(decoder: RoleDecoder, regions: Sequence[Region], role: str) -> d
         scored[region.name] = decoder.region(region)
         report(what, done, len(regions), region.name)
     metrics = [f"{decoder.space}.{name}" for name in METRICS]
-    return {"target": decoder.target, "metrics": metrics, "rows": decoder.everything(), "regions": scored}
+    rows = decoder.everything()
+    return {
+        "target": decoder.target,
+        "metrics": metrics,
+        "rows": rows,
+        "regions": scored,
+        **decoder.how_computed(rows),
+    }
 
 
 def _basis(config: RidgeConfig, rows: dict[str, RegressorRows]) -> Basis | None:

@@ -66,7 +66,7 @@ class CrossValidation:
     def run(
         self, store: Store, subjects: Sequence[str], roles: Mapping[str, str], spaces: Mapping[str, str]
     ) -> dict[str, Any]:
-        """Return ``{"folds": K, "repeats": R, "n": stimuli, "targets": {role: {"rows": …}}}``, rows as in scores.json.
+        """Return ``{"folds": K, "repeats": R, "n": stimuli, "targets": {role: {"rows": …, "intervals"}}}``.
 
         Every stimulus's value is averaged over the repeats (other folds each time); intervals are over subjects and
         stimuli, crossed. With several routes, each has a row, and `chosen` counts the folds that chose it.
@@ -89,11 +89,16 @@ class CrossValidation:
                 [scores.average(parts[place : place + repeats]) for place in range(0, len(parts), repeats)]
             )
             chosen = [route for _, routes in scored for route in routes]
-            rows = scores.summarise(values, groups=first.groups)
-            targets[role] = {"target": target, "rows": rows, **self._routes(values, chosen, first.groups)}
+            rows = scores.summarise(values, groups=first.groups, order=first.order)
+            targets[role] = {
+                "target": target,
+                "rows": rows,
+                **scores.how_computed([rows], subjects=len(trials), order=first.order),
+                **self._routes(values, chosen, first),
+            }
         return {"folds": self.folds, "repeats": repeats, "n": n, "targets": targets}
 
-    def _routes(self, values: scores.Values, chosen: list[str], groups: list[str] | None) -> dict[str, Any]:
+    def _routes(self, values: scores.Values, chosen: list[str], trials: "_Trials") -> dict[str, Any]:
         """Return how often each route was chosen, and how it differs from the first; nothing of a single route."""
         routes = list(self.training.routes)
         if len(routes) == 1:
@@ -101,7 +106,7 @@ class CrossValidation:
         return {
             "chosen": {name: chosen.count(name) for name in routes},
             "baseline": routes[0],
-            "differences": scores.differences(values, routes[0], groups=groups),
+            "differences": scores.differences(values, routes[0], groups=trials.groups, order=trials.order),
         }
 
     def _repeat(self, role: str, trials: "_Trials", repeat: int) -> tuple[scores.Values, list[str]]:

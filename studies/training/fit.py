@@ -5,7 +5,7 @@ Several processes train the networks together; see `studies.training.distributed
 
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -25,6 +25,7 @@ from evaluation.report.charts.training import curves_png, filled_in_png, route_t
 from evaluation.report.sheet import contact_sheet, sheet_png
 from evaluation.statistics import scores
 from evaluation.statistics.ceilings import Ceiling, prediction_ceiling
+from evaluation.statistics.order import TimeOrder
 from evaluation.statistics.scores import MEAN, NOISE_CEILING, SHUFFLED
 from evaluation.statistics.spaces import centre, centred
 from feature_store import Store
@@ -98,13 +99,16 @@ class RoleScores:
         self._ceilings: dict[str, scores.Rows] = {}
         self._described: dict[str, Any] = {}
         self._groups: list[str] | None = None
+        self._order: TimeOrder | None = None
+        self._subjects = 1
         self._dropped: dict[str, dict[str, int]] = {}
         self.n_test = 0
 
     def add(self, route: str, regressor: Regressor, predictions: dict[str, Predictions]) -> None:
         """Score one route's predictions, per subject."""
         first = predictions[common_stimuli({subject: own.stimuli for subject, own in predictions.items()})]
-        self._groups, self.n_test = first.groups, len(first.stimuli)
+        self._groups, self._order, self.n_test = first.groups, first.order, len(first.stimuli)
+        self._subjects = len(predictions)
         self._dropped = {subject: own.dropped for subject, own in predictions.items()}
         subjects = list(predictions.values())
         self._values[route] = scores.by_subject([self._score(own, own.predicted) for own in subjects])["row"]
@@ -121,24 +125,28 @@ class RoleScores:
         ----------
         baseline : the route that every other one is compared with, stimulus by stimulus
         """
-        groups = self._groups
+        how: dict[str, Any] = {"groups": self._groups, "order": self._order}
         routes = {name: values for name, values in self._values.items() if name != MEAN}
         rows = {**routes, MEAN: self._values[MEAN], **self._controls[chosen]}
         controls = {
-            name: {**scores.summarise(values, groups=groups), **self._ceilings[name]}
-            for name, values in self._controls.items()
+            name: {**scores.summarise(values, **how), **self._ceilings[name]} for name, values in self._controls.items()
         }
         return {
             "target": self._target,
             "routes": list(routes),
             "chosen": chosen,
-            "rows": {**scores.summarise(rows, groups=groups), **self._ceilings[chosen]},
+            "rows": {**scores.summarise(rows, **how), **self._ceilings[chosen]},
             "baseline": baseline,
-            "differences": scores.differences(routes, baseline, groups=groups),
+            "differences": scores.differences(routes, baseline, **how),
             "controls": controls,
             "dropped": self._dropped,
             "regressor": self._described[chosen],
         }
+
+    def how_computed(self, reports: Iterable[dict[str, Any]]) -> dict[str, Any]:
+        """Return the keys of `scores.json` that name its intervals; see `scores.how_computed`."""
+        rows = [report["rows"] for report in reports]
+        return scores.how_computed(rows, subjects=self._subjects, order=self._order)
 
     def _score(self, own: Predictions, rows: Array) -> scores.Values:
         """Score one subject's rows, (stimulus, …), as they are and less the training mean."""
@@ -260,12 +268,14 @@ def _fit_into(
         kept = fitted if name == choice.chosen else kept
     report("fitting and scoring routes", len(training.routes), len(training.routes))
     assert kept is not None
+    targets = {role: scorer.report(choice.chosen, first) for role, scorer in scorers.items()} | baselines
     table = {
         "schema": scores.SCHEMA,
         "study": study.study,
         "run": run,
         "n_test": next(iter(scorers.values())).n_test,
-        "targets": {role: scorer.report(choice.chosen, first) for role, scorer in scorers.items()} | baselines,
+        **next(iter(scorers.values())).how_computed(targets.values()),
+        "targets": targets,
         "selection": choice.summary(training.selection.criterion, study.seed),
         "pretraining": pretrained,
         "diagnoses": {"time": time},

@@ -105,4 +105,5 @@ def reports(pairs: Iterator[tuple[np.ndarray, np.ndarray]], order: TimeOrder | N
 
 def false_alarms(found: list[dict], control: str = SHUFFLED) -> dict[str, float]:
     """Return how often a row is told from a control, by metric, where nothing is there."""
-    return {name: float(np.mean([one["comparisons"][control][name]["p"] < ALPHA for one in found])) for name in NAMES}
+    tested = {name: [one["comparisons"][control][name]["p"] for one in found] for name in NAMES}
+    return {name: float(np.mean([p is not None and p < ALPHA for p in ps])) for name, ps in tested.items()}

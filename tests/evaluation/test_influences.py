@@ -5,7 +5,15 @@ import pytest
 
 from evaluation.config import EvaluationConfig
 from evaluation.metrics import metric, metric_names
-from evaluation.statistics.scores import RECONSTRUCTION, Table, by_subject, influences_of, per_stimulus, summarise
+from evaluation.statistics.scores import (
+    RECONSTRUCTION,
+    Similarities,
+    Table,
+    by_subject,
+    influences_of,
+    per_stimulus,
+    summarise,
+)
 
 JOINT = ["two_way", "two_way_within_class", "retrieval_10", "r2"]
 
@@ -36,7 +44,10 @@ def test_they_are_the_jackknifes(rng: np.random.Generator, name: str, ties: bool
         truth[5], truth[9], prediction[3] = truth[4], truth[4], 0.0
     groups = np.array(list("aaaaabbbbccddef" + "f"))
     found = metric(name).influences(prediction, truth, groups)
-    np.testing.assert_allclose(found, pseudo(name, prediction, truth, groups), atol=1e-9)
+    wanted = pseudo(name, prediction, truth, groups)
+    if name == "two_way":  # of n - 1 stimuli in place of n - 2, which errs less at small n
+        wanted = wanted.mean() + (wanted - wanted.mean()) * 14 / 15
+    np.testing.assert_allclose(found, wanted, atol=1e-9)
     values = metric(name).per_stimulus(prediction, truth, groups)
     assert np.nanmean(found) == pytest.approx(np.nanmean(values))
 
@@ -64,6 +75,19 @@ def test_metrics_that_depend_on_other_candidates_have_them():
     """Whoever adds a metric of the correlations with all truths must say what leaving a stimulus out does."""
     of_all = {name for name in metric_names() if metric(name).of_similarity is not None} - {"correlation"}
     assert {name for name in metric_names() if metric(name).influence is not None} == of_all | {"r2"}
+
+
+@pytest.mark.parametrize("name", ["two_way", "two_way_within_class", "retrieval_10", "correlation", "r2"])
+def test_every_prediction_is_scored_for_every_truth(rng: np.random.Generator, name: str):
+    truth = rng.normal(size=(12, 6))
+    guess, groups = truth + rng.normal(size=(12, 6)), np.arange(12) % 3
+    pairs = Similarities().pairs(f"z.{name}", guess, truth, groups)
+    assert pairs is not None
+    for _ in range(5):
+        order = rng.permutation(12)
+        wanted = metric(name).per_stimulus(guess[order], truth, groups)
+        np.testing.assert_allclose(pairs[order, np.arange(12)], wanted, atol=1e-12)
+    assert Similarities().pairs("frames.psnr", guess, truth) is None
 
 
 def test_the_interval_of_r2_resamples_both_sums(rng: np.random.Generator):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from core.seeds import rng_for
-from evaluation.statistics.intervals import SHARE, holm, mean_interval, paired_interval, paired_p, standard_error
+from evaluation.statistics.intervals import SHARE, half_width, holm, mean_interval, paired_interval, paired_p
 
 
 @pytest.mark.parametrize("n", [5, 9, 13])
@@ -108,39 +108,36 @@ def test_a_value_that_is_missing_or_a_single_stimulus_has_no_interval() -> None:
     assert np.isnan(mean_interval(np.arange(4.0), blocks=np.zeros(4, np.int64))).all()
 
 
-def test_the_error_of_blocks_is_that_of_their_means() -> None:
+def test_blocks_count_by_their_means() -> None:
     values = rng_for(0, "error").normal(size=24)
     blocks = np.repeat(np.arange(6), 4)
-    wanted = stats.sem(values.reshape(6, 4).mean(axis=1))
-    assert standard_error(values, blocks=blocks) == (pytest.approx(wanted), 5)
+    low, high = stats.ttest_1samp(values.reshape(6, 4).mean(axis=1), 0).confidence_interval(0.95)
+    assert mean_interval(values, blocks=blocks) == pytest.approx((low, high))
+    mixed = rng_for(0, "order").permutation(24)
+    assert mean_interval(values[mixed], blocks=blocks[mixed]) == pytest.approx((low, high))
     uneven = np.repeat(np.arange(3), [2, 10, 12])
     sums = [np.sum(values[uneven == block] - values.mean()) for block in range(3)]
-    assert standard_error(values, blocks=uneven)[0] == pytest.approx(np.sqrt(3 / 2 * np.square(sums).sum()) / 24)
-    mixed = rng_for(0, "order").permutation(24)
-    assert standard_error(values[mixed], blocks=blocks[mixed])[0] == pytest.approx(wanted)
+    wanted = stats.t.ppf(0.975, 2) * np.sqrt(3 / 2 * np.square(sums).sum()) / 24
+    assert half_width(values, blocks=uneven) == pytest.approx(wanted)
 
 
-def test_the_error_over_subjects_and_stimuli_is_that_of_both() -> None:
-    """The mean of a crossed table varies by σ²_subject / S + σ²_stimulus / n + σ²_rest / (S n)."""
-    rng = rng_for(0, "crossed")
-    found, means = [], []
-    for _ in range(3000):
-        values = 0.8 * rng.normal(size=(6, 1)) + rng.normal(size=(1, 15)) + 0.5 * rng.normal(size=(6, 15))
-        found.append(standard_error(values)[0] ** 2)
-        means.append(values.mean())
-    wanted = 0.64 / 6 + 1 / 15 + 0.25 / 90
-    assert np.mean(found) == pytest.approx(wanted, rel=0.05)
-    assert np.var(means) == pytest.approx(wanted, rel=0.1)
+@pytest.mark.parametrize(("subjects", "apart"), [(3, 0.1), (3, 0.4), (3, 2.0), (10, 0.3)])
+def test_intervals_over_subjects_and_stimuli_hold_the_mean_of_both(subjects: int, apart: float) -> None:
+    rng = rng_for(0, "crossed", subjects, str(apart))
+    held = 0
+    for _ in range(600):
+        noise = 0.7 * rng.normal(size=(subjects, 30))
+        low, high = mean_interval(apart * rng.normal(size=(subjects, 1)) + rng.normal(size=(1, 30)) + noise)
+        held += low <= 0 <= high
+    assert 0.91 <= held / 600 <= 0.985
 
 
-def test_few_subjects_who_differ_have_few_degrees_of_freedom() -> None:
+def test_few_subjects_who_differ_have_a_wide_interval() -> None:
     rng = rng_for(0, "freedom")
-    noise = 0.01 * rng.normal(size=(3, 60))
-    error, freedom = standard_error(np.array([[0.2], [0.5], [0.8]]) + noise)
-    assert error == pytest.approx(0.3 / np.sqrt(3), rel=0.05)
-    assert freedom == pytest.approx(2, abs=0.01)
-    alike = standard_error(rng.normal(size=60) + noise)
-    assert alike[1] > 55
+    noise, stimuli = 0.01 * rng.normal(size=(3, 60)), rng.normal(size=60)
+    differ = half_width(np.array([[0.2], [0.5], [0.8]]) + noise)
+    assert differ == pytest.approx(stats.t.ppf(0.975, 2) * 0.3 / np.sqrt(3), rel=0.05)
+    assert half_width(stimuli + noise) == pytest.approx(half_width(stimuli), rel=0.02), "subjects alike"
 
 
 def test_paired_rows_at_their_end_show_little_of_a_difference() -> None:

@@ -329,6 +329,7 @@ def print_catalogue() -> None:
         listed = metric(name)
         spaces = SPACES_OF.get(listed.view, ("…_centred",) if listed.view == "centred" else ("…",))
         chance = "by the truth" if callable(listed.chance) else "" if listed.chance is None else f"{listed.chance:.3g}"
+        chance += ", in …_centred" if listed.chance_in_centred else ""
         better = "" if listed.higher_is_better else ", lower is better"
         about = f"{listed.label}{better}" + (f"\npublished: {listed.protocol}" if listed.protocol else "")
         low, high = (f"{bound:.3g}".replace("inf", "∞") for bound in listed.span)
