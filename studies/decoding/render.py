@@ -67,6 +67,11 @@ class Renderer:
         self.decoder, self._generator, self._by_states = decoder, generator, by_states
         self._nearest, self._writer, self._seed = nearest, writer, seed
 
+    @property
+    def generates(self) -> bool:
+        """Whether clips come of a generator; else z is decoded directly."""
+        return self._generator is not None
+
     def render_row(self, roles: RoleArrays, stimuli: Sequence[str]) -> Rendered:
         """Return clips and captions for z (stimulus, …) and, where there is one, b (stimulus, …).
 
@@ -121,6 +126,12 @@ class Renderer:
         # Guidance would weigh the empty caption against itself.
         clips = self._generator.render(nothing, captions, self._seeds(stimuli), strength=1.0, guidance=1.0)
         return Rendered(clips, [], [], [])
+
+    def render_without_caption(self, z: NDArray[Any], stimuli: Sequence[str]) -> NDArray[np.uint8]:
+        """Return clips of z (stimulus, …) under an empty caption; there is a generator."""
+        assert self._generator is not None
+        # As for the prior: guidance would weigh the empty caption against itself.
+        return self._generator.render(z, [""] * len(stimuli), self._seeds(stimuli), guidance=1.0)
 
 
 def _written(writer: "BlipCaptioner", b: NDArray[Any], rows: slice) -> list[str]:

@@ -50,7 +50,7 @@ def test_a_folder_is_scored_and_a_run_is_written(home: Path, peer: Path, truth: 
     assert there == {"metrics.json", "values.json", "manifest.json", "gallery.html", "sheet.png", "videos", "seen"}
     metrics = made.metrics
     assert metrics["n_test"] == 8
-    assert list(metrics["rows"]) == ["reconstruction", "shuffled_brain"]
+    assert list(metrics["rows"]) == ["reconstruction", "still", "shuffled_frames", "shuffled_brain"]
     rows = metrics["rows"]["reconstruction"]
     assert rows["pixels.two_way"]["value"] > 0.9
     assert rows["pixels.two_way"]["chance"] == 0.5
