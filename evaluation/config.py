@@ -54,6 +54,10 @@ class EvaluationConfig(Config):
     clusters: int = Field(default=10, ge=2)
     """Clusters of training targets that take the place of classes in the row `category` where stimuli have none."""
 
+    render_controls: bool = False
+    """Whether `category`, `time_only` and `nuisance` go through the generator, as the reconstruction does. By default
+    their z is decoded directly, which takes a fraction of the time and leaves clips more blurred."""
+
     @field_validator("controls")
     @classmethod
     def _known_controls(cls, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -72,15 +72,16 @@ class Renderer:
         """Whether clips come of a generator; else z is decoded directly."""
         return self._generator is not None
 
-    def render_row(self, roles: RoleArrays, stimuli: Sequence[str]) -> Rendered:
+    def render_row(self, roles: RoleArrays, stimuli: Sequence[str], *, direct: bool = False) -> Rendered:
         """Return clips and captions for z (stimulus, …) and, where there is one, b (stimulus, …).
 
         Parameters
         ----------
         roles : "z" and "b" to what was predicted
         stimuli : a name for each; the noise of its clip is drawn by it
+        direct : whether z is decoded without the generator, which takes most of the time
         """
-        return self._render(roles, slice(0, len(stimuli)), list(stimuli))
+        return self._render(roles, slice(0, len(stimuli)), list(stimuli), direct=direct)
 
     def render_again(self, roles: RoleArrays, stimuli: Sequence[str], stimulus: str, together: list[str]) -> Rendered:
         """Return one stimulus as `render_row` made it of the same predictions: in the batch that it was rendered in.
@@ -94,12 +95,12 @@ class Renderer:
         whole, only = self._render(roles, slice(first, first + len(batch)), batch), slice(at, at + 1)
         return Rendered(whole.clips[only], whole.captions[only], whole.nearest[only], whole.together[only])
 
-    def _render(self, roles: RoleArrays, rows: slice, names: list[str]) -> Rendered:
+    def _render(self, roles: RoleArrays, rows: slice, names: list[str], *, direct: bool = False) -> Rendered:
         """Render some rows, of these names, as if with all."""
         z, b, together = roles["z"][rows], roles.get("b"), list[list[str]]()
         nearest = self._nearest.caption(b)[rows] if self._nearest is not None and b is not None else []
         captions = _written(self._writer, b, rows) if self._writer is not None and b is not None else nearest
-        if self._generator is None:
+        if self._generator is None or direct:
             return Rendered(self.decoder.decode(z), captions, nearest, together)
 
         def note(made: slice) -> None:

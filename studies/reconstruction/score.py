@@ -19,14 +19,17 @@ from evaluation.statistics.ceilings import Ceiling, prediction_ceiling, widened,
 from evaluation.statistics.controls_partial import held_frame, shuffle_frames
 from evaluation.statistics.scores import (
     CAPTION_ONLY,
+    CATEGORY,
     MEAN,
     NEAREST,
     NOISE_CEILING,
+    NUISANCE,
     ORACLE,
     PRIOR,
     RECONSTRUCTION,
     SHUFFLED_FRAMES,
     STILL,
+    TIME_ONLY,
     Z_ONLY,
     Table,
 )
@@ -113,7 +116,7 @@ def render_and_score(study: Study, store: Store, chosen: ModelSet, subject: str)
         renderer_of(study, store),
         predictions,
         training,
-        Partial(partial, study.evaluation.controls, study.seed),
+        Partial(partial, study.evaluation.controls, study.evaluation.render_controls, study.seed),
     )
     targets = views_of_targets(study.targets, store, z.stimuli, training)
     known = [caption for caption in rows.captions.values() if caption]
@@ -195,12 +198,23 @@ class Partial:
     ----------
     roles : by row, what is predicted of each role without this subject's brain, or by another's model
     wanted : names of controls; see `EvaluationConfig.controls`
+    render : see `EvaluationConfig.render_controls`
     seed : of the frames' order
     """
 
     roles: Mapping[str, RoleArrays] = field(default_factory=dict)
     wanted: Sequence[str] = ()
+    render: bool = False
     seed: int = 0
+
+    @property
+    def direct(self) -> list[str]:
+        """The rows whose z is decoded without the generator."""
+        return [] if self.render else [row for row in self.roles if row in DIRECT]
+
+
+DIRECT = (CATEGORY, TIME_ONLY, NUISANCE)
+"""Rows that are decoded directly, unless a study asks for the generator."""
 
 
 class ControlRows:
@@ -274,10 +288,13 @@ class ControlRows:
         z = self._predictions["z"]
         for row, roles in self.roles().items():
             progress(f"rendering the row {row}", 0, 1)
-            made = self._renderer.render_row(roles, z.stimuli)
+            made = self._renderer.render_row(roles, z.stimuli, direct=row in self._partial.direct)
             yield row, made
             if row == RECONSTRUCTION:
                 yield from self._of_frames(made.clips)
+        if self._renderer.generates and self._partial.direct:
+            rows = ", ".join(self._partial.direct)
+            self.notes.append(f"decoded without the generator: {rows}; evaluation.render_controls: true takes it")
         yield from self._of_one_role()
         prior = self._renderer.render_prior(z.predicted.shape, z.stimuli)
         if prior is None:
