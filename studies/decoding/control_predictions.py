@@ -22,8 +22,9 @@ from evaluation.statistics.controls_partial import (
 )
 from evaluation.statistics.scores import CATEGORY, NUISANCE, OTHER_BRAIN, TIME_ONLY
 from feature_store import Store
-from feature_store.reader import Responses
+from feature_store.reader import Responses, Targets
 from feature_store.sources.base import SPLITS
+from feature_store.times import places, run_labels, trial_times
 from models.decoders.build import TRIALS, Encoder, Regressor, predict_stimuli
 from models.decoders.rows import row_blocks
 from studies.decoding.predictions import Predictions
@@ -31,9 +32,6 @@ from studies.decoding.predictions import Predictions
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
-RUN_COLUMNS = ("session", "task", "run")
-"""Columns of trials that together name a run, as far as a source has them."""
-ONSET = "onset_s"
 MOTION_COLUMNS = (
     "framewise_displacement", "rmsd", "dvars", "std_dvars", "trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z",
 )  # fmt: skip
@@ -61,6 +59,7 @@ class BesideTheBrain:
 
 def beside_the_brain(
     responses: Responses,
+    target: Targets,
     trained_on: Collection[str],
     test: Sequence[str],
     wanted: Collection[str],
@@ -71,6 +70,7 @@ def beside_the_brain(
     Parameters
     ----------
     responses : of the subject
+    target : any of the store's; its tables hold the places of clips in movies
     trained_on : training stimuli of the models; those of them that this subject saw are used
     test : the test stimuli that are scored, in their order
     wanted : names of controls, others among them
@@ -87,13 +87,13 @@ def beside_the_brain(
         known.features[control] = both
 
     if TIME_ONLY in wanted:
-        run, onset_s = _run_of(trials), _onset_of(trials)
-        if run is None and onset_s is None:
-            known.notes.append(f"no {TIME_ONLY}: the trials of {responses.subject} have neither a run nor an onset")
+        when = _when(trials, pd.concat([target.stimuli(split) for split in SPLITS], ignore_index=True), names)
+        if when is None:
+            known.notes.append(f"no {TIME_ONLY}: the trials of {responses.subject} have no run, and clips no movie")
         else:
-            if onset_s is None:
-                known.notes.append(f"{TIME_ONLY} knows the run alone: the trials have no onset")
-            keep(TIME_ONLY, time_features(np.zeros(len(trials)) if run is None else run, onset_s))
+            if when[1] is None:
+                known.notes.append(f"{TIME_ONLY} knows the run alone: onsets are not known, or not of every trial")
+            keep(TIME_ONLY, time_features(*when))
     if NUISANCE in wanted:
         signals = np.concatenate([global_signal(responses, split, rois) for split in SPLITS])
         motion = [name for name in MOTION_COLUMNS if name in trials]
@@ -118,20 +118,17 @@ def global_signal(responses: Responses, split: Any, rois: list[str] | None = Non
     return together.reshape(len(together), -1)
 
 
-def _run_of(trials: pd.DataFrame) -> Array | None:
-    """Return a label of every trial's run, or None where the table has none."""
-    if "run" not in trials:
-        return None
-    columns = [trials[name].astype(str) for name in RUN_COLUMNS if name in trials]
-    return np.array(["/".join(parts) for parts in zip(*columns, strict=True)])
+def _when(trials: pd.DataFrame, stimuli: pd.DataFrame, names: list[str]) -> tuple[Array, Floats | None] | None:
+    """Return the run, or the movie, of every trial and its start there in seconds, None where only the run is known.
 
-
-def _onset_of(trials: pd.DataFrame) -> Floats | None:
-    """Return every trial's onset in seconds, or None where the table has none, or not of every trial."""
-    if ONSET not in trials:
-        return None
-    onsets = pd.to_numeric(trials[ONSET], errors="coerce").to_numpy(np.float64)
-    return onsets if np.isfinite(onsets).all() else None
+    None at all where neither the run of trials nor the place of clips in a movie is known.
+    """
+    shown = trial_times(trials)
+    for times in (shown, places(stimuli, names)):
+        if times is not None and times.known:
+            return times.segment, times.start_s
+    runs = run_labels(trials)
+    return None if runs is None else (runs, None)
 
 
 def _by_stimulus(of_trials: Floats, trials: Sequence[str], stimuli: Sequence[str]) -> Floats:
@@ -292,7 +289,8 @@ def partial_roles(
         ``{row: {role: (stimulus, …)}}``, and notes.
     """
     wanted, z = evaluation.controls, predictions["z"]
-    known = beside_the_brain(store.responses(subject), trained_on, z.stimuli, wanted, rois)
+    target = store.target(regressors["z"].target)
+    known = beside_the_brain(store.responses(subject), target, trained_on, z.stimuli, wanted, rois)
     categories, notes = None, list(known.notes)
     if CATEGORY in wanted:
         categories = Categories.of(store, regressors["z"].target, z, trained_on, evaluation.clusters, seed)
@@ -349,8 +347,10 @@ class PartialControls:
 
     def _of_subject(self, subject: str, target: str, own: Predictions) -> dict[str, NDArray[np.float32]]:
         if subject not in self._known:
+            responses, of_target = self._store.responses(subject), self._store.target(target)
+            wanted = self._evaluation.controls
             self._known[subject] = beside_the_brain(
-                self._store.responses(subject), self._trained_on, own.stimuli, self._evaluation.controls, self._rois
+                responses, of_target, self._trained_on, own.stimuli, wanted, self._rois
             )
         known = self._known[subject]
         return control_predictions(self._store, target, own, known, self._trained_on, self._evaluation, self._seed)

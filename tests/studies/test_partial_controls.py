@@ -70,7 +70,7 @@ def test_time_and_motion_of_trials_are_read_where_a_source_has_them(
     responses = store.responses("sub-01")
     test = [f"s{index:03d}" for index in range(40, 48)]
     training = {f"s{index:03d}" for index in range(39)}
-    known = beside_the_brain(responses, training, test, study.evaluation.controls)
+    known = beside_the_brain(responses, store.target("pixels"), training, test, study.evaluation.controls)
     assert known.notes == []
     assert known.test == test
     assert set(known.training) == training
@@ -95,9 +95,10 @@ def test_a_run_without_onsets_is_a_note_and_nan_voxels_are_passed_over(home: Pat
     np.save(file, values)
     with_columns(arrays_folder, run=1)
     study = load_study(write_study(home, arrays_folder))
-    responses = make_stores(study).responses("sub-01")
-    known = beside_the_brain(responses, {"s000", "s001"}, ["s040"], [TIME_ONLY, NUISANCE])
-    assert known.notes[0] == "time_only knows the run alone: the trials have no onset"
+    store = make_stores(study)
+    responses = store.responses("sub-01")
+    known = beside_the_brain(responses, store.target("pixels"), {"s000", "s001"}, ["s040"], [TIME_ONLY, NUISANCE])
+    assert known.notes[0] == "time_only knows the run alone: onsets are not known, or not of every trial"
     read, _ = responses.values("train")
     np.testing.assert_allclose(global_signal(responses, "train")[:, 0], np.nanmean(read, axis=1), atol=1e-5)
 
