@@ -172,7 +172,7 @@ class RoleScores:
             "baseline": baseline,
             "differences": scores.differences(routes, baseline, groups=groups),
             "controls": controls,
-            "comparisons": scores.comparisons(rows, seed=seed, groups=groups, row=chosen),
+            "comparisons": scores.comparisons(rows, seed=self._seed, groups=groups, row=chosen),
             "notes": self._notes,
             "dropped": self._dropped,
             "regressor": self._described[chosen],
