@@ -23,7 +23,7 @@ from evaluation.statistics.controls_partial import (
 from evaluation.statistics.scores import CATEGORY, NUISANCE, OTHER_BRAIN, TIME_ONLY
 from feature_store import Store
 from feature_store.reader import Responses, Targets
-from feature_store.sources.base import SPLITS
+from feature_store.sources.base import MOTION_COLUMNS, SPLITS
 from feature_store.times import places, run_labels, trial_times
 from models.decoders.build import TRIALS, Encoder, Regressor, predict_stimuli
 from models.decoders.rows import row_blocks
@@ -32,10 +32,6 @@ from studies.decoding.predictions import Predictions
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
-MOTION_COLUMNS = (
-    "framewise_displacement", "rmsd", "dvars", "std_dvars", "trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z",
-)  # fmt: skip
-"""Columns of trials that hold the head's motion, by fMRIPrep's names of it."""
 INDIVIDUAL = ("", "individual", "native", "T1w", "None")
 """Spaces in which one voxel index is another place in every subject."""
 
@@ -97,7 +93,7 @@ def beside_the_brain(
     if NUISANCE in wanted:
         signals = np.concatenate([global_signal(responses, split, rois) for split in SPLITS])
         motion = [name for name in MOTION_COLUMNS if name in trials]
-        measured = [pd.to_numeric(trials[name], errors="coerce").fillna(0.0).to_numpy(np.float64) for name in motion]
+        measured = [_numbers(trials[name]) for name in motion]
         keep(NUISANCE, np.column_stack([signals, *measured]))
         known.features[NUISANCE] = standardised(*known.features[NUISANCE])
         if not motion:
@@ -129,6 +125,13 @@ def _when(trials: pd.DataFrame, stimuli: pd.DataFrame, names: list[str]) -> tupl
             return times.segment, times.start_s
     runs = run_labels(trials)
     return None if runs is None else (runs, None)
+
+
+def _numbers(column: "pd.Series[Any]") -> Floats:
+    """Return a column as numbers, its mean where it has none."""
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+    known = np.isfinite(numbers)
+    return np.where(known, numbers, numbers[known].mean() if known.any() else 0.0)
 
 
 def _by_stimulus(of_trials: Floats, trials: Sequence[str], stimuli: Sequence[str]) -> Floats:
