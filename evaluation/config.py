@@ -7,6 +7,14 @@ from evaluation.metrics import metric_names
 
 ONLY_WHERE_NAMED = ("epe_512",)
 """Metrics that are computed only where a study names them: they take much longer than all others together."""
+LOW_LEVEL = "low_level"
+"""The control that is no row but a space: targets less what luminance, contrast and motion explain."""
+DEFAULT_CONTROLS = ("category", "time_only", "nuisance", "still", "shuffled_frames", LOW_LEVEL)
+"""Controls of every report, as far as the data allow."""
+CONTROLS_BY_NAME = ("other_brain", "caption_only", "z_only")
+"""Controls that are computed only where a study names them."""
+WORDS_FOR_CONTROLS = {"default": DEFAULT_CONTROLS, "all": DEFAULT_CONTROLS + CONTROLS_BY_NAME}
+"""What stands for several controls in `EvaluationConfig.controls`."""
 
 
 class EvaluationConfig(Config):
@@ -40,3 +48,22 @@ class EvaluationConfig(Config):
     allow_dense_time: bool = False
     """Whether a study is trained and scored although its test trials are dense in time: among training trials of the
     same run or movie, in an order that is not random (see `evaluation.diagnoses.time`). Reports then say so."""
+    controls: tuple[str, ...] = DEFAULT_CONTROLS
+    """Which rows and spaces of docs/believing.md are computed beside those of every report: names, and `default` or
+    `all` for several; none with ``[]``."""
+    clusters: int = Field(default=10, ge=2)
+    """Clusters of training targets that take the place of classes in the row `category` where stimuli have none."""
+
+    render_controls: bool = False
+    """Whether `category`, `time_only` and `nuisance` go through the generator, as the reconstruction does. By default
+    their z is decoded directly, which takes a fraction of the time and leaves clips more blurred."""
+
+    @field_validator("controls")
+    @classmethod
+    def _known_controls(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = [*WORDS_FOR_CONTROLS["all"], *WORDS_FOR_CONTROLS]
+        for name in names:
+            if name not in known:
+                raise ValueError(f"unknown control '{name}'{nearest(name, known)}")
+        chosen = {control for name in names for control in WORDS_FOR_CONTROLS.get(name, (name,))}
+        return tuple(control for control in WORDS_FOR_CONTROLS["all"] if control in chosen)

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from core.checkout import project_root
 from core.clips import ClipConfig
 from core.progress import track
+from evaluation.config import LOW_LEVEL
 from evaluation.diagnoses.leaks import near_duplicates, shared_captions, shared_stimuli, thumbnails
-from evaluation.statistics.spaces import centre, centred
+from evaluation.statistics.controls_partial import Residual, low_level_features
+from evaluation.statistics.spaces import centre, centred, residual
 from feature_store import Store
 from feature_store.reader import Targets
 from feature_store.sources.base import Source, Split
-from models.classifiers.judges import Judges
+from models.classifiers.judges import Judges, resized
 from models.classifiers.settings import JudgesConfig
 from models.extractors.base import Extractor
 from models.extractors.settings import ExtractorConfig, GivenConfig, PixelsConfig
@@ -48,6 +50,30 @@ class TargetView:
     truth: Array
 
 
+@dataclass(frozen=True)
+class LowLevel:
+    """A target less what luminance, contrast and motion of the same clip explain, in the space `<target>_residual`.
+
+    Attributes
+    ----------
+    view : the target, with the truth of the stimuli that are scored
+    regression : fitted on training stimuli; see `Residual`
+    """
+
+    view: TargetView
+    regression: Residual
+
+    def of(self, clips: Clips, values: Array | None = None) -> dict[str, Array]:
+        """Return the residuals of clips; `values` are the clips' targets, where they have been made already."""
+        made = self.view.extractor.extract(clips) if values is None else values
+        return {residual(self.view.space): self.regression.of(made, small_features(clips))}
+
+
+def small_features(clips: Clips) -> NDArray[np.float64]:
+    """Return the low-level features of clips at the size at which those of training clips are read."""
+    return low_level_features(resized(clips, (FRAMES, SIDE, SIDE)))
+
+
 def load_judges(config: JudgesConfig) -> Judges:
     """Load the models that a study's `judges` name."""
     return config.build(project_root(), Combination.read)
@@ -65,10 +91,17 @@ class Viewer:
     ----------
     targets : of the stimuli that are scored, in their order
     known : captions of the training stimuli, whose mean embedding is what all captions share
+    low_level : adds the space of a target's residuals
     """
 
-    def __init__(self, judges: Judges, targets: Sequence[TargetView] = (), known: Sequence[str] = ()) -> None:
-        self._judges, self._targets = judges, targets
+    def __init__(
+        self,
+        judges: Judges,
+        targets: Sequence[TargetView] = (),
+        known: Sequence[str] = (),
+        low_level: LowLevel | None = None,
+    ) -> None:
+        self._judges, self._targets, self._low_level = judges, targets, low_level
         clip = judges.clip if known else None
         self._mean_words = None if clip is None else clip.words(list(known)).mean(axis=0)
 
@@ -85,6 +118,10 @@ class Viewer:
             else:
                 continue
             made |= {target.space: values.astype(np.float32), centred(target.space): centre(values, target.mean)}
+        if self._low_level is not None:
+            space = self._low_level.view.space
+            known = made.get(space) if space in {target.space for target in self._targets} else None
+            made |= self._low_level.of(clips, known)
         return made
 
     def _of_captions(self, captions: Sequence[str]) -> dict[str, Array]:
@@ -106,6 +143,8 @@ class Viewer:
                 made["video_attributes"] = made["caption_attributes"]
         for target in self._targets:
             made |= {target.space: target.truth, centred(target.space): centre(target.truth, target.mean)}
+        if self._low_level is not None:
+            made |= self._low_level.of(seen, self._low_level.view.truth)
         return made
 
 
@@ -159,14 +198,81 @@ FRAMES, SIDE = 8, 32
 Thumbnails = NDArray[np.float32]
 
 
-def find_leaks(
-    source: Source, clips: ClipConfig, target: Targets, test: Sequence[str], train: Sequence[str]
-) -> dict[str, Any]:
-    """Return a report of leaks; nothing is refused, whatever is found.
+class SmallClips:
+    """A source's clips at a small size, each read once: what leaks and low-level features are found by.
 
     Parameters
     ----------
     clips : how the study reads them: the same seconds and the same fit are compared
+    """
+
+    def __init__(self, source: Source, clips: ClipConfig) -> None:
+        self._source = source
+        self._config = clips.model_copy(update={"frames": FRAMES, "height": SIDE, "width": SIDE})
+        self._read: dict[str, tuple[Thumbnails, NDArray[np.float64]] | None] = {}
+
+    def _look(self, stimuli: Sequence[str], title: str) -> list[str]:
+        """Read what is not known yet, and return the stimuli that have a clip."""
+
+        def read(stimulus: str) -> tuple[Thumbnails, NDArray[np.float64]] | None:
+            clip = self._source.clip(stimulus, self._config)
+            return None if clip is None else (thumbnails(clip[None])[0], low_level_features(clip[None])[0])
+
+        missing = [name for name in dict.fromkeys(stimuli) if name not in self._read]
+        if missing:
+            with ThreadPoolExecutor(max_workers=READERS) as readers:
+                found = list(track(readers.map(read, missing), title, len(missing)))
+            self._read |= dict(zip(missing, found, strict=True))
+        return [name for name in stimuli if self._read[name] is not None]
+
+    def thumbnails(self, stimuli: Sequence[str], what: str) -> tuple[list[str], Thumbnails]:
+        """Return the stimuli that have a clip, and their thumbnails, (stimulus, window, feature)."""
+        names = self._look(stimuli, f"looking for {what} clips seen twice")
+        seen = [own[0] for name in names if (own := self._read[name]) is not None]
+        return names, np.stack(seen) if seen else np.empty((0, 0, 0), np.float32)
+
+    def low_level(self, stimuli: Sequence[str]) -> tuple[list[str], NDArray[np.float64]]:
+        """Return the stimuli that have a clip, and their low-level features, (stimulus, feature)."""
+        names = self._look(stimuli, "measuring luminance, contrast and motion")
+        seen = [own[1] for name in names if (own := self._read[name]) is not None]
+        return names, np.stack(seen) if seen else np.empty((0, 0))
+
+
+MIN_LOW_LEVEL = 24
+"""Training clips that the regression on low-level features needs: twice as many as features."""
+
+
+def fit_low_level(
+    small: SmallClips, view: TargetView, target: Targets, training: set[str], seed: int
+) -> tuple[LowLevel | None, list[str]]:
+    """Fit a target's regression on luminance, contrast and motion of the training clips.
+
+    Parameters
+    ----------
+    view : the target, one that is made of clips
+    target : the same as stored
+    training : the stimuli that the models were trained on
+
+    Returns
+    -------
+    tuple
+        The regression, or None; and notes on what it lacks.
+    """
+    stored, names = target.values("train")
+    row_of = {name: row for row, name in enumerate(names) if name in training}
+    known, features = small.low_level(list(row_of))
+    if len(known) < MIN_LOW_LEVEL:
+        return None, [f"no {LOW_LEVEL}: needs {MIN_LOW_LEVEL} training clips, found {len(known)}"]
+    values = stored[np.array([row_of[name] for name in known])]
+    return LowLevel(view, Residual.fit(values, features, seed=seed)), []
+
+
+def find_leaks(small: SmallClips, target: Targets, test: Sequence[str], train: Sequence[str]) -> dict[str, Any]:
+    """Return a report of leaks; nothing is refused, whatever is found.
+
+    Parameters
+    ----------
+    small : the study's clips
     target : any of the store's; its tables hold the captions
     test, train : stimuli
         The ones that are scored, and the ones that the models were trained on.
@@ -181,33 +287,19 @@ def find_leaks(
     """
     return {
         "stimuli": shared_stimuli(test, train),
-        "clips": _clips(source, clips, test, train),
+        "clips": _clips(small, test, train),
         "captions": _captions(target, test, train),
     }
 
 
-def _clips(source: Source, clips: ClipConfig, test: Sequence[str], train: Sequence[str]) -> dict[str, Any]:
-    config = clips.model_copy(update={"frames": FRAMES, "height": SIDE, "width": SIDE})
-    test_names, ours = _thumbnails(source, test, config, "test")
-    train_names, theirs = _thumbnails(source, train, config, "training")
+def _clips(small: SmallClips, test: Sequence[str], train: Sequence[str]) -> dict[str, Any]:
+    test_names, ours = small.thumbnails(test, "test")
+    train_names, theirs = small.thumbnails(train, "training")
     report = near_duplicates(ours, theirs, test_names=test_names, train_names=train_names)
     if not test_names or not train_names:
         return {**report, "count": None, "note": "no clips"}
     missing = len(test) + len(train) - len(test_names) - len(train_names)
     return {**report, "note": f"{missing} of {len(test) + len(train)} stimuli have no clip"} if missing else report
-
-
-def _thumbnails(source: Source, stimuli: Sequence[str], config: ClipConfig, what: str) -> tuple[list[str], Thumbnails]:
-    """Return the stimuli that have a clip, and their thumbnails, (stimulus, window, feature)."""
-
-    def read(stimulus: str) -> Thumbnails | None:
-        clip = source.clip(stimulus, config)
-        return None if clip is None else thumbnails(clip[None])[0]
-
-    with ThreadPoolExecutor(max_workers=READERS) as readers:
-        seen = list(track(readers.map(read, stimuli), f"looking for {what} clips seen twice", len(stimuli)))
-    known = {name: clip for name, clip in zip(stimuli, seen, strict=True) if clip is not None}
-    return list(known), np.stack(list(known.values())) if known else np.empty((0, 0, 0), np.float32)
 
 
 def _captions(target: Targets, test: Sequence[str], train: Sequence[str]) -> dict[str, Any]:

@@ -22,12 +22,30 @@ RECONSTRUCTION = "reconstruction"
 NEAREST, PRIOR = "nearest_training_clip", "prior"
 MEAN, SHUFFLED = "mean_predictor", "shuffled_brain"
 NOISE_CEILING, ORACLE = "noise_ceiling", "oracle"
+CATEGORY = "category"
+"""The mean of the training targets of the true class (or k-means cluster): what knowing only the category gives."""
+TIME_ONLY = "time_only"
+"""Targets predicted from the run and the time of the trials alone: what slow drifts of signal and film give."""
+NUISANCE = "nuisance"
+"""Targets predicted from the global signal and the head's motion alone: what arousal and artefacts give."""
+OTHER_BRAIN = "other_brain"
+"""Another subject's model on this subject's responses: what is common to brains whose columns correspond."""
+STILL = "still"
+"""The reconstruction with its middle frame held: what a still picture gives."""
+SHUFFLED_FRAMES = "shuffled_frames"
+"""The reconstruction with its frames in random order: what frames without their order give."""
+CAPTION_ONLY = "caption_only"
+"""The decoded caption (b) with the training mean in place of z: what the caption's half gives."""
+Z_ONLY = "z_only"
+"""The decoded z under an empty caption: what the other half gives."""
 
-ROWS = (RECONSTRUCTION, NEAREST, PRIOR, MEAN, SHUFFLED, NOISE_CEILING, ORACLE)
+PARTIAL = (CATEGORY, TIME_ONLY, NUISANCE, OTHER_BRAIN, STILL, SHUFFLED_FRAMES, CAPTION_ONLY, Z_ONLY)
+"""The rows that know a part of what a reconstruction claims to know; `EvaluationConfig.controls` chooses among them."""
+ROWS = (RECONSTRUCTION, NEAREST, PRIOR, *PARTIAL, MEAN, SHUFFLED, NOISE_CEILING, ORACLE)
 """The rows of a reconstruction's report; a row that cannot be made is missing, and a note gives the reason."""
 REFERENCES = ROWS[1:]
 """The rows that models are compared with."""
-CONTROLS = (SHUFFLED, MEAN, PRIOR, NEAREST)
+CONTROLS = (SHUFFLED, MEAN, PRIOR, NEAREST, *PARTIAL)
 """The rows that a reconstruction has to beat, the one that matters most first."""
 CEILINGS = (NOISE_CEILING, ORACLE)
 """The rows that bound it; it is compared with them as well, since how far below it is needs a paired difference."""

@@ -3,6 +3,10 @@
 `latents_centred` holds the arrays of `latents` minus the mean of the training targets, truth and predictions alike.
 Stimuli resemble each other, so that in `latents` the mean predictor itself correlates far above 0; here it correlates
 0, R² compares with it, and retrieval is among deviations from it.
+
+`latents_residual` holds them less what luminance, contrast and motion of the same clip explain linearly, by a
+regression fitted on training clips (`evaluation.statistics.controls_partial.Residual`): what is left of a score is
+more than low-level similarity.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +19,7 @@ from core.errors import ConfigError
 from evaluation.config import ONLY_WHERE_NAMED
 from evaluation.metrics import SPACES_OF, Array, Groups, Metric, metric
 
-CENTRED = "_centred"
+CENTRED, RESIDUAL = "_centred", "_residual"
 
 
 def centred(space: str) -> str:
@@ -28,9 +32,19 @@ def is_centred(space: str) -> bool:
     return space.endswith(CENTRED)
 
 
+def residual(space: str) -> str:
+    """Return the name of a space less what low-level features explain: `latents_residual`."""
+    return f"{space}{RESIDUAL}"
+
+
+def is_residual(space: str) -> bool:
+    """Return whether a space is one less what low-level features explain."""
+    return space.endswith(RESIDUAL)
+
+
 def plain(space: str) -> str:
-    """Return the name of the space itself: `latents` of `latents_centred`."""
-    return space.removesuffix(CENTRED)
+    """Return the name of the space itself: `latents` of `latents_centred` and of `latents_residual`."""
+    return space.removesuffix(CENTRED).removesuffix(RESIDUAL)
 
 
 def centre(rows: NDArray[Any], mean: NDArray[Any]) -> NDArray[np.float32]:

@@ -25,6 +25,10 @@ SPLITS: tuple[Split, ...] = ("train", "test")
 
 STIMULUS_COLUMNS = ("stimulus", "split", "caption")
 TRIAL_COLUMNS = ("stimulus", "repetition")
+MOTION_COLUMNS = (
+    "framewise_displacement", "rmsd", "dvars", "std_dvars", "trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z",
+)  # fmt: skip
+"""Columns of trials that hold the head's motion during each, by fMRIPrep's names, where a source knows it."""
 ROI_SEPARATOR = "+"
 """Between the names of a voxel's regions, where it lies in several: ``"lLOC+lEBA"``."""
 NO_ROI = "none"

@@ -15,15 +15,31 @@ from core.errors import ConfigError
 from core.files import canonical_json, write_bytes
 from core.progress import report as progress
 from core.progress import track
-from evaluation.config import EvaluationConfig
+from evaluation.config import LOW_LEVEL, EvaluationConfig
 from evaluation.diagnoses.leaks import near_duplicates, shared_stimuli, thumbnails
 from evaluation.diagnoses.recall import Nearest, dimension_report, split_by_distance
 from evaluation.report.gallery.cards import gallery_items
 from evaluation.report.gallery.page import GalleryFigure, diagnosis_figures, render_gallery
 from evaluation.report.sheet import contact_sheet, sheet_png
 from evaluation.report.verdict import verdict
-from evaluation.statistics.scores import MEAN, NEAREST, RECONSTRUCTION, Table, Values
-from evaluation.statistics.spaces import NEEDS_OF_A_FOLDER, centre, centred, why_skipped
+from evaluation.statistics.controls_partial import (
+    Residual,
+    cluster_labels,
+    held_frame,
+    low_level_features,
+    shuffle_frames,
+)
+from evaluation.statistics.scores import (
+    CATEGORY,
+    MEAN,
+    NEAREST,
+    RECONSTRUCTION,
+    SHUFFLED_FRAMES,
+    STILL,
+    Table,
+    Values,
+)
+from evaluation.statistics.spaces import NEEDS_OF_A_FOLDER, centre, centred, residual, why_skipped
 from models.classifiers.judges import resized
 from models.classifiers.settings import JudgesConfig
 from studies.comparison.videos import (
@@ -43,10 +59,18 @@ from studies.scoring import Viewer, load_judges
 
 Array = NDArray[Any]
 Embed = Callable[[Clips], Array]
-NO_MODEL = "no prior, oracle and noise ceiling: they take the generator and the responses, which a folder does not hold"
+NO_MODEL = (
+    "no prior, oracle and noise ceiling, no caption_only, z_only, time_only, nuisance and other_brain: they take the "
+    "generator, the models and the responses, which a folder does not hold"
+)
 SHOWN = 24
 """Clips on the contact sheet, the first by name."""
-NO_TRAINING = "no mean predictor, nearest training clip and leak checks: name the training clips with --training"
+NO_TRAINING = (
+    "no mean predictor, nearest training clip, category, low_level and leak checks: name the training clips with "
+    "--training"
+)
+MIN_LOW_LEVEL = 24
+"""Training clips that the regression on low-level features needs: twice as many as features."""
 SMALL = (8, 32, 32)
 """Frames, height and width at which clips are compared with training clips."""
 BATCH = 32
@@ -125,16 +149,18 @@ def score_pairs(
     truth = _views(_truth(viewer, seen, captions), known)
     table = Table(truth, config, seed=seed)
     like = _add_rows(table, viewer, made, captions, known)
+    frames = _add_partial(table, viewer, (made, seen), paired.stimuli, known, clusters=config.clusters, seed=seed)
     scored = table.values[RECONSTRUCTION]
     why = why_skipped(config.metrics, list(scored), truth, NEEDS_OF_A_FOLDER)
     if not scored:
         raise ConfigError(f"no metric can be computed: {'; '.join(why)}")
     report = table.report()
-    notes = [*black_note(made, paired.stimuli), *(captions.notes if captions else []), *why, NO_MODEL]
+    notes = [*black_note(made, paired.stimuli), *(captions.notes if captions else []), *why, *frames, NO_MODEL]
     diagnosed = None
     if known is None:
         notes.append(NO_TRAINING)
     else:
+        notes += known.notes
         chances = {name: entry["chance"] for name, entry in report["rows"][RECONSTRUCTION].items()}
         diagnosed = known.diagnoses(made, seen, table.values, chances, seed=seed)
         report["diagnoses"] = {"leaks": known.leaks(paired.stimuli, seen), **diagnosed.report}
@@ -156,6 +182,32 @@ def _add_rows(
         table.add(row, arrays)
         progress(f"scoring the row {row}", 1, 1)
     return like
+
+
+def _add_partial(
+    table: Table,
+    viewer: Viewer,
+    pairs: tuple[Clips, Clips],
+    stimuli: Sequence[str],
+    known: "TrainingClips | None",
+    *,
+    clusters: int,
+    seed: int,
+) -> list[str]:
+    """Score rows that know a part: the true category, one frame, frames without order; return why one is missing."""
+    made, seen = pairs
+    rows, notes = dict[str, Clips](), list[str]()
+    if known is not None:
+        rows[CATEGORY] = known.of_category(seen, clusters, seed)
+    if made.shape[1] > 1:
+        rows |= {STILL: held_frame(made), SHUFFLED_FRAMES: shuffle_frames(made, stimuli, seed=seed)}
+    else:
+        notes.append(f"no {STILL} and {SHUFFLED_FRAMES}: clips have one frame")
+    for row, clips in rows.items():
+        progress(f"scoring the row {row}", 0, 1)
+        table.add(row, _views(viewer.look(clips, None), known))
+        progress(f"scoring the row {row}", 1, 1)
+    return notes
 
 
 def _views(arrays: dict[str, Array], known: "TrainingClips | None") -> dict[str, Array]:
@@ -184,18 +236,26 @@ class TrainingClips:
         self.names, paths = map(list, zip(*videos_in(folder).items(), strict=True))
         self._infos = probe_all(paths, "looking at training clips")
         total = np.zeros((sampling.frames, sampling.height, sampling.width, 3))
-        vectors, looks, waiting = [], [], []
+        vectors, looks, measured, waiting = [], [], [], []
         for row, clip in enumerate(track(read_whole(self._infos, sampling), "reading training clips", len(paths))):
             total += clip
             waiting.append(clip)
             if len(waiting) == BATCH or row == len(paths) - 1:
                 clips = np.stack(waiting)
-                vectors.append(self._vectors(clips))
-                looks.append(thumbnails(resized(clips, SMALL)))
+                small = resized(clips, SMALL)
+                vectors.append(small if embed is None else embed(clips))
+                looks.append(thumbnails(small))
+                measured.append(low_level_features(small))
                 waiting = []
         self.mean: Clips = np.rint(total / len(paths)).astype(np.uint8)
         """(frame, height, width, 3)"""
         self._rows, self._thumbnails = np.concatenate(vectors), np.concatenate(looks)
+        self.notes: list[str] = []
+        self._residual: Residual | None = None
+        if len(paths) < MIN_LOW_LEVEL:
+            self.notes.append(f"no {LOW_LEVEL}: needs {MIN_LOW_LEVEL} training clips, found {len(paths)}")
+        else:
+            self._residual = Residual.fit(self._rows, np.concatenate(measured))
 
     @property
     def space(self) -> str:
@@ -207,10 +267,30 @@ class TrainingClips:
 
     def views(self, arrays: dict[str, Array]) -> dict[str, Array]:
         """Return arrays of clips with those less their training mean beside them."""
-        views = {centred("pixels"): centre(arrays["pixels"], self.mean)}
+        clips = arrays["pixels"]
+        views = {centred("pixels"): centre(clips, self.mean)}
         if self._embed is not None and "clip" in arrays:
             views[centred("clip")] = centre(arrays["clip"], self._rows.mean(axis=0))
+        if self._residual is not None:
+            small = resized(clips, SMALL)
+            rows = small if self._embed is None else arrays["clip"]
+            views[residual(self.space)] = self._residual.of(rows, low_level_features(small))
         return arrays | views
+
+    def of_category(self, seen: Clips, clusters: int, seed: int) -> Clips:
+        """Return for each clip that was seen the mean of the training clips in its cluster, (n, frame, …) uint8.
+
+        Clusters are found by what clips are compared by; see `evaluation.statistics.controls_partial.cluster_labels`.
+        """
+        labels, truth = cluster_labels(self._rows, self._vectors(seen), clusters=clusters, seed=seed)
+        made = np.empty_like(seen)
+        for label in track(np.unique(truth).tolist(), "averaging clusters of training clips"):
+            members = np.flatnonzero(labels == label).tolist()
+            total = np.zeros(seen.shape[1:])
+            for clip in read_whole([self._infos[row] for row in members], self._sampling):
+                total += clip
+            made[truth == label] = np.rint(total / len(members)).astype(np.uint8)
+        return made
 
     def nearest(self, clips: Clips) -> Nearest:
         """Return the training clips that are most like some clips."""

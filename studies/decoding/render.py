@@ -67,15 +67,21 @@ class Renderer:
         self.decoder, self._generator, self._by_states = decoder, generator, by_states
         self._nearest, self._writer, self._seed = nearest, writer, seed
 
-    def render_row(self, roles: RoleArrays, stimuli: Sequence[str]) -> Rendered:
+    @property
+    def generates(self) -> bool:
+        """Whether clips come of a generator; else z is decoded directly."""
+        return self._generator is not None
+
+    def render_row(self, roles: RoleArrays, stimuli: Sequence[str], *, direct: bool = False) -> Rendered:
         """Return clips and captions for z (stimulus, …) and, where there is one, b (stimulus, …).
 
         Parameters
         ----------
         roles : "z" and "b" to what was predicted
         stimuli : a name for each; the noise of its clip is drawn by it
+        direct : whether z is decoded without the generator, which takes most of the time
         """
-        return self._render(roles, slice(0, len(stimuli)), list(stimuli))
+        return self._render(roles, slice(0, len(stimuli)), list(stimuli), direct=direct)
 
     def render_again(self, roles: RoleArrays, stimuli: Sequence[str], stimulus: str, together: list[str]) -> Rendered:
         """Return one stimulus as `render_row` made it of the same predictions: in the batch that it was rendered in.
@@ -89,12 +95,12 @@ class Renderer:
         whole, only = self._render(roles, slice(first, first + len(batch)), batch), slice(at, at + 1)
         return Rendered(whole.clips[only], whole.captions[only], whole.nearest[only], whole.together[only])
 
-    def _render(self, roles: RoleArrays, rows: slice, names: list[str]) -> Rendered:
+    def _render(self, roles: RoleArrays, rows: slice, names: list[str], *, direct: bool = False) -> Rendered:
         """Render some rows, of these names, as if with all."""
         z, b, together = roles["z"][rows], roles.get("b"), list[list[str]]()
         nearest = self._nearest.caption(b)[rows] if self._nearest is not None and b is not None else []
         captions = _written(self._writer, b, rows) if self._writer is not None and b is not None else nearest
-        if self._generator is None:
+        if self._generator is None or direct:
             return Rendered(self.decoder.decode(z), captions, nearest, together)
 
         def note(made: slice) -> None:
@@ -121,6 +127,12 @@ class Renderer:
         # Guidance would weigh the empty caption against itself.
         clips = self._generator.render(nothing, captions, self._seeds(stimuli), strength=1.0, guidance=1.0)
         return Rendered(clips, [], [], [])
+
+    def render_without_caption(self, z: NDArray[Any], stimuli: Sequence[str]) -> NDArray[np.uint8]:
+        """Return clips of z (stimulus, …) under an empty caption; there is a generator."""
+        assert self._generator is not None
+        # As for the prior: guidance would weigh the empty caption against itself.
+        return self._generator.render(z, [""] * len(stimuli), self._seeds(stimuli), guidance=1.0)
 
 
 def _written(writer: "BlipCaptioner", b: NDArray[Any], rows: slice) -> list[str]:

@@ -3,8 +3,8 @@
 Rows beside the reconstruction show what the generator, the training set and the mean can do alone.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,19 +12,46 @@ from numpy.typing import NDArray
 
 from core.checkout import project_root
 from core.progress import report as progress
+from evaluation.config import LOW_LEVEL
 from evaluation.diagnoses.recall import Nearest, dimension_report, split_by_distance
 from evaluation.report.wording import number
 from evaluation.statistics.ceilings import Ceiling, prediction_ceiling, widened, with_test_noise
-from evaluation.statistics.scores import MEAN, NEAREST, NOISE_CEILING, ORACLE, PRIOR, RECONSTRUCTION, Table
+from evaluation.statistics.controls_partial import held_frame, shuffle_frames
+from evaluation.statistics.scores import (
+    CAPTION_ONLY,
+    CATEGORY,
+    MEAN,
+    NEAREST,
+    NOISE_CEILING,
+    NUISANCE,
+    ORACLE,
+    PRIOR,
+    RECONSTRUCTION,
+    SHUFFLED_FRAMES,
+    STILL,
+    TIME_ONLY,
+    Z_ONLY,
+    Table,
+)
 from evaluation.statistics.spaces import NEEDS_OF_A_STUDY, centred, why_skipped
 from feature_store import Store
 from feature_store.reader import Targets
+from models.extractors.settings import ExtractorConfig, LatentsConfig, PixelsConfig
 from models.registry.production import fetch
 from models.registry.sets import ModelSet
+from studies.decoding.control_predictions import partial_roles
 from studies.decoding.order import diagnose_time
 from studies.decoding.predictions import Predictions, predict_test_roles, stimuli_trained_on
 from studies.decoding.render import Rendered, Renderer, RoleArrays, renderer_of
-from studies.scoring import Viewer, find_leaks, load_judges, views_of_targets
+from studies.scoring import (
+    SmallClips,
+    TargetView,
+    Viewer,
+    find_leaks,
+    fit_low_level,
+    load_judges,
+    views_of_targets,
+)
 from studies.stores.clip_reading import read_clips
 from studies.study import Study
 
@@ -72,16 +99,33 @@ def render_and_score(study: Study, store: Store, chosen: ModelSet, subject: str)
     dense = bool(time["dense"])
     predictions = predict_test_roles(store, encoder, regressors, subject, rois, training, noise=True, dense=dense)
     z, stored = predictions["z"], store.target(roles["z"])
-    leaks = find_leaks(source, study.clips, stored, z.stimuli, sorted(training))
+    small = SmallClips(source, study.clips)
+    leaks = find_leaks(small, stored, z.stimuli, sorted(training))
     spaces = {role: study.spaces[target] for role, target in roles.items()}
 
     def read(stimuli: list[str]) -> Clips:
         return read_clips(source, stimuli, study.clips)
 
     seen, captions = read(z.stimuli), true_captions(stored, z.stimuli)
-    rows = ControlRows(stored, read, renderer_of(study, store), predictions, training)
+    partial, notes = partial_roles(
+        store, encoder, regressors, subject, predictions, rois, training, study.evaluation, study.seed
+    )
+    rows = ControlRows(
+        stored,
+        read,
+        renderer_of(study, store),
+        predictions,
+        training,
+        Partial(partial, study.evaluation.controls, study.evaluation.render_controls, study.seed),
+    )
     targets = views_of_targets(study.targets, store, z.stimuli, training)
-    viewer = Viewer(load_judges(study.judges), targets, [caption for caption in rows.captions.values() if caption])
+    known = [caption for caption in rows.captions.values() if caption]
+    low_level = None
+    if LOW_LEVEL in study.evaluation.controls:
+        view = _view_of_z(study.targets[roles["z"]], targets, spaces["z"], z)
+        low_level, missing = fit_low_level(small, view, stored, training, study.seed)
+        notes += missing
+    viewer = Viewer(load_judges(study.judges), targets, known, low_level)
     truth = viewer.truth(seen, captions)
     table = Table(truth, study.evaluation, seed=study.seed, groups=z.groups, order=z.order)
     ours: Rendered | None = None
@@ -104,13 +148,24 @@ def render_and_score(study: Study, store: Store, chosen: ModelSet, subject: str)
         captions=[several[0] if several else "" for several in captions],
         reconstruction=ours,
         table=table,
-        report={**report, "diagnoses": {"leaks": leaks, "time": time, **diagnoses}, "notes": [*rows.notes, *why]},
+        report={
+            **report,
+            "diagnoses": {"leaks": leaks, "time": time, **diagnoses},
+            "notes": [*rows.notes, *notes, *why],
+        },
         predicted=z.predicted - z.mean,
         truth=z.truth - z.mean,
         nearest_to_prediction=rows.nearest_to_prediction,
         nearest_to_truth=nearest_to_truth,
         training_captions=rows.captions,
     )
+
+
+def _view_of_z(config: ExtractorConfig, views: Sequence[TargetView], space: str, z: Predictions) -> TargetView:
+    """Return z as clips are compared by it: one of the views, or pixels, which are none of them."""
+    assert isinstance(config, PixelsConfig | LatentsConfig)  # else there is nothing to render
+    known = [view for view in views if view.space == space]
+    return known[0] if known else TargetView(space, config.build(project_root()), z.mean[0], z.truth)
 
 
 def true_captions(target: Targets, stimuli: list[str]) -> list[list[str]]:
@@ -135,6 +190,33 @@ def _diagnoses(
     return {"dimension": dimension, "distance": {"space": centred(spaces["z"]), "metrics": by_distance}}
 
 
+@dataclass(frozen=True)
+class Partial:
+    """Controls that know a part of what a reconstruction claims to know.
+
+    Attributes
+    ----------
+    roles : by row, what is predicted of each role without this subject's brain, or by another's model
+    wanted : names of controls; see `EvaluationConfig.controls`
+    render : see `EvaluationConfig.render_controls`
+    seed : of the frames' order
+    """
+
+    roles: Mapping[str, RoleArrays] = field(default_factory=dict)
+    wanted: Sequence[str] = ()
+    render: bool = False
+    seed: int = 0
+
+    @property
+    def direct(self) -> list[str]:
+        """The rows whose z is decoded without the generator."""
+        return [] if self.render else [row for row in self.roles if row in DIRECT]
+
+
+DIRECT = (CATEGORY, TIME_ONLY, NUISANCE)
+"""Rows that are decoded directly, unless a study asks for the generator."""
+
+
 class ControlRows:
     """Renders the rows of a report one after the other; a note gives the reason for each that is skipped.
 
@@ -144,6 +226,7 @@ class ControlRows:
     read : returns the clips of some stimuli, (n, frame, height, width, 3) uint8
     predictions : by role, those of the test stimuli, with their noise
     training : the stimuli that the models were trained on
+    partial : further controls, those that are wanted
     """
 
     def __init__(
@@ -153,8 +236,9 @@ class ControlRows:
         renderer: Renderer,
         predictions: Mapping[str, Predictions],
         training: set[str],
+        partial: Partial = Partial(),
     ) -> None:
-        self._read, self._renderer, self._predictions = read, renderer, predictions
+        self._read, self._renderer, self._predictions, self._partial = read, renderer, predictions, partial
         self.notes: list[str] = []
         self.ceilings: list[Ceiling] = []
         values, names = target.values("train")
@@ -173,6 +257,7 @@ class ControlRows:
         """Return z and b of the rows that are rendered as the reconstruction is, without clips yet."""
         rows: dict[str, RoleArrays] = {
             RECONSTRUCTION: {role: own.predicted for role, own in self._predictions.items()},
+            **self._partial.roles,
             MEAN: {role: own.mean for role, own in self._predictions.items()},
             ORACLE: {role: own.truth for role, own in self._predictions.items()},
         }
@@ -203,7 +288,14 @@ class ControlRows:
         z = self._predictions["z"]
         for row, roles in self.roles().items():
             progress(f"rendering the row {row}", 0, 1)
-            yield row, self._renderer.render_row(roles, z.stimuli)
+            made = self._renderer.render_row(roles, z.stimuli, direct=row in self._partial.direct)
+            yield row, made
+            if row == RECONSTRUCTION:
+                yield from self._of_frames(made.clips)
+        if self._renderer.generates and self._partial.direct:
+            rows = ", ".join(self._partial.direct)
+            self.notes.append(f"decoded without the generator: {rows}; evaluation.render_controls: true takes it")
+        yield from self._of_one_role()
         prior = self._renderer.render_prior(z.predicted.shape, z.stimuli)
         if prior is None:
             self.notes.append("no prior: z is decoded directly, without a generator that could invent something")
@@ -212,3 +304,32 @@ class ControlRows:
         nearest = self.nearest_to_prediction.stimuli
         captions = [self.captions[name] for name in nearest]
         yield NEAREST, Rendered(self._read(nearest), captions if all(captions) else [], [], [])
+
+    def _of_frames(self, clips: Clips) -> Iterator[tuple[str, Rendered]]:
+        """Yield the reconstruction as a still, and with its frames shuffled; without captions, which are the same."""
+        wanted = [row for row in (STILL, SHUFFLED_FRAMES) if row in self._partial.wanted]
+        if wanted and clips.shape[1] < 2:
+            self.notes.append(f"no {' and '.join(wanted)}: clips have one frame")
+            return
+        for row in wanted:
+            stimuli, seed = self._predictions["z"].stimuli, self._partial.seed
+            made = held_frame(clips) if row == STILL else shuffle_frames(clips, stimuli, seed=seed)
+            yield row, Rendered(made, [], [], [])
+
+    def _of_one_role(self) -> Iterator[tuple[str, Rendered]]:
+        """Yield what b gives without z, and z without b."""
+        wanted = [row for row in (CAPTION_ONLY, Z_ONLY) if row in self._partial.wanted]
+        z, b = self._predictions["z"], self._predictions.get("b")
+        if not wanted:
+            return
+        if b is None or not self._renderer.generates:
+            lacks = "the study predicts no caption (roles.b)" if b is None else "z is decoded without a generator"
+            self.notes.append(f"no {' and '.join(wanted)}: {lacks}")
+            return
+        for row in wanted:
+            progress(f"rendering the row {row}", 0, 1)
+            if row == CAPTION_ONLY:
+                made = self._renderer.render_row({"z": z.mean, "b": b.predicted}, z.stimuli).clips
+            else:
+                made = self._renderer.render_without_caption(z.predicted, z.stimuli)
+            yield row, Rendered(made, [], [], [])

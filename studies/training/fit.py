@@ -5,7 +5,7 @@ Several processes train the networks together; see `studies.training.distributed
 
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -35,6 +35,7 @@ from models.encoders.mbm import Mbm
 from models.training.checkpoints import Checkpoints
 from models.training.distributed import workers
 from models.training.loop import Context, History
+from studies.decoding.control_predictions import PartialControls
 from studies.decoding.order import diagnose_time, refuse_dense
 from studies.decoding.predictions import (
     Predictions,
@@ -97,6 +98,8 @@ class RoleScores:
         self._values: scores.Values = {}
         self._controls: dict[str, scores.Values] = {}
         self._ceilings: dict[str, scores.Rows] = {}
+        self._partial: scores.Values = {}
+        self._notes: list[str] = []
         self._described: dict[str, Any] = {}
         self._groups: list[str] | None = None
         self._order: TimeOrder | None = None
@@ -104,8 +107,19 @@ class RoleScores:
         self._dropped: dict[str, dict[str, int]] = {}
         self.n_test = 0
 
-    def add(self, route: str, regressor: Regressor, predictions: dict[str, Predictions]) -> None:
-        """Score one route's predictions, per subject."""
+    def add(
+        self,
+        route: str,
+        regressor: Regressor,
+        predictions: dict[str, Predictions],
+        by_models: Mapping[str, Sequence[Array]] | None = None,
+    ) -> None:
+        """Score one route's predictions, per subject, and those of controls that go by the route's own models.
+
+        Parameters
+        ----------
+        by_models : by row, every subject's predictions by such a control, (stimulus, …)
+        """
         first = predictions[common_stimuli({subject: own.stimuli for subject, own in predictions.items()})]
         self._groups, self._order, self.n_test = first.groups, first.order, len(first.stimuli)
         self._subjects = len(predictions)
@@ -114,9 +128,31 @@ class RoleScores:
         self._values[route] = scores.by_subject([self._score(own, own.predicted) for own in subjects])["row"]
         if MEAN not in self._values:
             self._values[MEAN] = scores.by_subject([self._score(own, np.asarray(own.mean)) for own in subjects])["row"]
-        self._controls[route] = {SHUFFLED: self._shuffled(subjects)}
+        self._controls[route] = {SHUFFLED: self._shuffled(subjects), **self._rows(predictions, by_models or {})}
         self._ceilings[route] = self._ceiling(subjects)
         self._described[route] = regressor.state()[0]
+
+    def add_partial(
+        self, predictions: dict[str, Predictions], rows: Mapping[str, Sequence[Array]], notes: Sequence[str]
+    ) -> None:
+        """Score rows that know a part of what a model should know, the same for all routes.
+
+        Parameters
+        ----------
+        predictions : any route's, for the truth
+        rows : by row, every subject's predictions, (stimulus, …)
+        notes : a reason for each row that is missing
+        """
+        self._partial = self._rows(predictions, rows)
+        self._notes = list(notes)
+
+    def _rows(self, predictions: dict[str, Predictions], rows: Mapping[str, Sequence[Array]]) -> scores.Values:
+        return {
+            row: scores.by_subject(
+                [self._score(own, values) for own, values in zip(predictions.values(), listed, strict=True)]
+            )["row"]
+            for row, listed in rows.items()
+        }
 
     def report(self, chosen: str, baseline: str) -> dict[str, Any]:
         """Return the target's section of `scores.json`: all routes, with the controls of the chosen one among them.
@@ -127,7 +163,7 @@ class RoleScores:
         """
         how: dict[str, Any] = {"groups": self._groups, "order": self._order}
         routes = {name: values for name, values in self._values.items() if name != MEAN}
-        rows = {**routes, MEAN: self._values[MEAN], **self._controls[chosen]}
+        rows = {**routes, **self._partial, MEAN: self._values[MEAN], **self._controls[chosen]}
         controls = {
             name: {**scores.summarise(values, **how), **self._ceilings[name]} for name, values in self._controls.items()
         }
@@ -139,6 +175,8 @@ class RoleScores:
             "baseline": baseline,
             "differences": scores.differences(routes, baseline, **how),
             "controls": controls,
+            "comparisons": scores.comparisons(rows, seed=self._seed, row=chosen, **how),
+            "notes": self._notes,
             "dropped": self._dropped,
             "regressor": self._described[chosen],
         }
@@ -249,17 +287,23 @@ def _fit_into(
     choice = choose_route(training, roles, data, context, score_alone=True)
     predict = partial(predict_role, store, rois=training.rois, trained_on=set(data.stimuli), dense=bool(time["dense"]))
     scorers = {role: RoleScores(target, study.spaces[target], evaluation, study.seed) for role, target in roles.items()}
+    known = PartialControls(store, evaluation, training.rois, set(data.stimuli), study.seed)
     first = next(iter(training.routes))
     kept, pretrained, baselines = None, {}, {}
     for done, (name, route) in enumerate(training.routes.items()):
         report("fitting and scoring routes", done, len(training.routes), name)
         fitted = fit_route(route, roles, data, context.within(name))
         for role, regressor in fitted.regressors.items():
-            scorers[role].add(name, regressor, predict(fitted.encoder, regressor))
+            predictions = predict(fitted.encoder, regressor)
+            scorers[role].add(name, regressor, predictions, known.of_models(fitted.encoder, regressor, predictions))
+            if name == first:
+                scorers[role].add_partial(predictions, *known.of_all_routes(regressor.target, predictions))
         for target in training.baselines if name == first else ():
             regressor = _fit_baseline(route, fitted.encoder, data, target, context.within(name))
             scorer = RoleScores(target, study.spaces[target], evaluation, study.seed)
-            scorer.add(name, regressor, predict(fitted.encoder, regressor))
+            predictions = predict(fitted.encoder, regressor)
+            scorer.add(name, regressor, predictions)
+            scorer.add_partial(predictions, *known.of_all_routes(target, predictions))
             baselines[target] = scorer.report(name, name) | {"chosen": None}
         if held_out := fitted.encoder.state()[0].get("held_out"):
             pretrained[name] = held_out

@@ -50,7 +50,7 @@ def test_a_folder_is_scored_and_a_run_is_written(home: Path, peer: Path, truth: 
     assert there == {"metrics.json", "values.json", "manifest.json", "gallery.html", "sheet.png", "videos", "seen"}
     metrics = made.metrics
     assert metrics["n_test"] == 8
-    assert list(metrics["rows"]) == ["reconstruction", "shuffled_brain"]
+    assert list(metrics["rows"]) == ["reconstruction", "shuffled_brain", "shuffled_frames", "still"]
     rows = metrics["rows"]["reconstruction"]
     assert rows["pixels.two_way"]["value"] > 0.9
     assert rows["pixels.two_way"]["chance"] == 0.5
@@ -158,21 +158,25 @@ def test_black_clips_and_single_frames_are_scored_and_said(home: Path, tmp_path:
 def test_one_video_alone_is_scored_without_a_comparison(home: Path, tmp_path: Path) -> None:
     folder = write_mp4s(tmp_path / "one", draw(1))
     made = evaluate(folder, folder)
-    assert list(made.metrics["rows"]) == ["reconstruction"]
+    assert set(made.metrics["rows"]) == {"reconstruction", "still", "shuffled_frames"}
     assert made.metrics["rows"]["reconstruction"]["pixels.two_way"]["value"] is None
     assert made.metrics["rows"]["reconstruction"]["frames.psnr"]["value"] == pytest.approx(58.9, abs=0.1)
 
 
 @pytest.fixture
 def training(tmp_path: Path) -> Path:
-    return write_mp4s(tmp_path / "training", draw(12, seed=9), stimuli=[f"train{index}" for index in range(12)])
+    return write_mp4s(tmp_path / "training", draw(24, seed=9), stimuli=[f"train{index}" for index in range(24)])
 
 
 def test_training_clips_bring_the_rows_without_a_brain(home: Path, peer: Path, truth: Path, training: Path) -> None:
     made = evaluate(peer, truth, training=training)
     metrics = made.metrics
-    assert set(metrics["rows"]) == {"reconstruction", "nearest_training_clip", "mean_predictor", "shuffled_brain"}
-    assert set(metrics["comparisons"]) == {"shuffled_brain", "mean_predictor", "nearest_training_clip"}
+    controls = {"shuffled_brain", "mean_predictor", "nearest_training_clip", "category", "still", "shuffled_frames"}
+    assert set(metrics["rows"]) == {"reconstruction", *controls}
+    assert controls <= set(metrics["comparisons"])
+    residuals = {row: entries["pixels_residual.two_way"]["value"] for row, entries in metrics["rows"].items()}
+    assert residuals["reconstruction"] > 0.8
+    assert 0.3 < residuals["mean_predictor"] < 0.7
     mean = metrics["rows"]["mean_predictor"]
     assert mean["pixels_centred.correlation"]["value"] == 0.0
     assert mean["pixels_centred.r2"]["value"] == pytest.approx(0.0)

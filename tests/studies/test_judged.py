@@ -11,13 +11,13 @@ from core.files import read_json
 from evaluation.report.verdict import verdict
 from evaluation.report.wording import number
 from evaluation.statistics.scores import (
+    CATEGORY,
     CEILINGS,
-    CONTROLS,
     MEAN,
     NEAREST,
     NOISE_CEILING,
+    NUISANCE,
     ORACLE,
-    PRIOR,
     RECONSTRUCTION,
     SHUFFLED,
 )
@@ -38,8 +38,9 @@ def metrics_of(study: Study) -> dict:
 def test_every_row_that_can_be_had_is_there_and_the_others_are_named(looped: Looped) -> None:
     metrics = read_json(looped.folder / "metrics.json")
     assert list(metrics["rows"]) == sorted(metrics["rows"])  # canonical JSON; the order of showing is `ROWS`
-    assert set(metrics["rows"]) == {RECONSTRUCTION, NEAREST, MEAN, SHUFFLED, NOISE_CEILING, ORACLE}
-    assert set(metrics["comparisons"]) == {*CONTROLS, *CEILINGS} - {PRIOR}
+    controls = {NEAREST, CATEGORY, NUISANCE, MEAN, SHUFFLED}
+    assert set(metrics["rows"]) == {RECONSTRUCTION, *controls, *CEILINGS}
+    assert set(metrics["comparisons"]) == {*controls, *CEILINGS}
     said = metrics["notes"]
     assert "no prior: z is decoded directly, without a generator that could invent something" in said
     trained = read_json(looped.study.outputs / "training" / "latest" / "scores.json")["targets"]["z"]["rows"]
@@ -47,6 +48,9 @@ def test_every_row_that_can_be_had_is_there_and_the_others_are_named(looped: Loo
     assert ceiling["ci95"][0] < ceiling["value"] < ceiling["ci95"][1]
     words = f"{number(ceiling['value'])} [{number(ceiling['ci95'][0])}, {number(ceiling['ci95'][1])}] (z)"
     assert any(note.startswith("noise ceiling:") and words in note for note in said), "one thing in both tables"
+    assert "no still and shuffled_frames: clips have one frame" in said
+    assert "no time_only: the trials of sub-01 have no run, and clips no movie" in said
+    assert "nuisance knows the global signal alone: the trials have no motion confounds" in said
     assert "skipped epe_512: computed only where it is named" in said
     assert any(note.startswith("skipped similarity") and note.endswith(": needs judges.clip") for note in said)
     two_way = {row: entries["pixels.two_way"]["value"] for row, entries in metrics["rows"].items()}

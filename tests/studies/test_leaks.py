@@ -14,7 +14,7 @@ from evaluation.diagnoses.leaks import THRESHOLD
 from feature_store import Store
 from feature_store.sources.base import SPLITS
 from simulation.write import shown
-from studies.scoring import find_leaks
+from studies.scoring import SmallClips, find_leaks
 from studies.study import Study, load_study
 
 from ..evaluation.test_leaks import moving
@@ -30,7 +30,7 @@ def found(study: Study, *, test: list[str] | None = None, train: list[str] | Non
     store = Store(study.store)
     ours, theirs = ([str(name) for name in store.target("pixels").stimuli(split)["stimulus"]] for split in SPLITS[::-1])
     source = study.source.build(project_root())
-    return find_leaks(source, study.clips, store.target("pixels"), test or ours, train or theirs)
+    return find_leaks(SmallClips(source, study.clips), store.target("pixels"), test or ours, train or theirs)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from core.checkout import project_root as home_folder
 from core.errors import ConfigError, RegistryError, SourceError, StoreCorrupted, StoreError
 from core.files import read_json
-from evaluation.statistics.scores import PRIOR, ROWS
+from evaluation.statistics.scores import CATEGORY, NUISANCE, PARTIAL, PRIOR, ROWS
 from feature_store import verify
 from studies.reconstruction.run import reconstruct
 from studies.registry.production import resolve_production
@@ -33,7 +33,7 @@ def test_the_loop_reconstructs_what_was_seen(looped: Looped) -> None:
     metrics = read_json(folder / "metrics.json")
     assert metrics["schema"] == 1
     assert (metrics["study"], metrics["run"], metrics["n_test"]) == ("small", made.run, 8)
-    assert set(metrics["rows"]) == set(ROWS) - {PRIOR}
+    assert set(metrics["rows"]) == set(ROWS) - {PRIOR, *PARTIAL} | {CATEGORY, NUISANCE}
     two_way = {row: entries["pixels.two_way"] for row, entries in metrics["rows"].items()}
     assert set(two_way["oracle"]) == {"value", "ci95", "chance", "higher_is_better"}
     assert two_way["reconstruction"]["ci95"][0] > two_way["mean_predictor"]["ci95"][1]
@@ -129,7 +129,7 @@ def test_a_study_of_embeddings_only_is_scored_and_renders_nothing(
     assert made.note == "small: nothing to render: roles.z is not given, so there is no target that becomes a video"
     scores = read_json(study.outputs / "training" / "latest" / "scores.json")
     rows = scores["targets"]["b"]["rows"]
-    assert set(rows) == {"ridge", "mean_predictor", "shuffled_brain", "noise_ceiling"}
+    assert set(rows) == {"ridge", "category", "nuisance", "mean_predictor", "shuffled_brain", "noise_ceiling"}
     assert rows["ridge"]["patches.two_way"]["value"] > 0.9
     as_z = load_study(write_study(home, source, targets=targets, roles={"z": "patches"}))
     assert "of the extractor 'given', which nothing decodes to a video" in loop(as_z).note

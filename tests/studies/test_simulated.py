@@ -9,7 +9,8 @@ import pytest
 from core.checkout import project_root as home_folder
 from core.errors import ModelError, SourceError
 from core.files import read_json
-from evaluation.statistics.scores import ROWS
+from evaluation.config import WORDS_FOR_CONTROLS
+from evaluation.statistics.scores import OTHER_BRAIN, ROWS, TIME_ONLY
 from studies.reconstruction.provenance import read_provenance
 from studies.reconstruction.reproduce import reproduce
 from studies.stores.responses import simulate_source
@@ -39,11 +40,15 @@ def tiny(home: Path, small_models: Path) -> Study:
 
 
 def test_the_simulated_loop_runs_through_every_room(tiny: Study) -> None:
+    evaluation = tiny.evaluation.model_copy(update={"controls": WORDS_FOR_CONTROLS["all"]})
+    tiny = tiny.model_copy(update={"evaluation": evaluation})
     simulate_source(tiny)
     made = loop(tiny)
     folder = home_folder() / made.folder
     metrics = read_json(folder / "metrics.json")
-    assert set(metrics["rows"]) == set(ROWS)
+    assert set(metrics["rows"]) == set(ROWS) - {TIME_ONLY, OTHER_BRAIN}
+    for row in (TIME_ONLY, OTHER_BRAIN, "low_level"):
+        assert any(note.startswith(f"no {row}: ") for note in metrics["notes"]), "named with the reason"
     looked_at = {name.rpartition(".")[0] for name in metrics["rows"]["oracle"]}
     spaces = ["pixels", "frames", "latents", "latents_centred", "blip", "clip", "clip_frames", "text", "captions"]
     spaces += ["video_classes", "video_attributes", "caption_attributes", "caption_clip"]
