@@ -160,7 +160,9 @@ def _select(
         np.add.at(total, rows[block], (mean_over_time(one.responses[block])[:, keep] - middle[keep]) / sd[keep])
     total /= np.bincount(rows)[:, None]
     targets = {role: values_of(names) for role, values_of in one.targets.items()}
-    return select_voxels(config, subject, total, targets, seed)
+    first = np.array([one.stimuli.index(name) for name in names])
+    times = None if one.times is None else one.times.take(first)
+    return select_voxels(config, subject, total, targets, seed, times)
 
 
 def _moments(responses: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 from core.errors import ModelError
 from core.seeds import rng_for
+from core.times import Times
+from models.decoders.rows import deal_folds, leave_out, not_near
 from models.encoders.settings import VoxelSelection
 from models.regressors.basis import blocks
 from models.regressors.identification import correlations, fewer_values, mean_direction, two_way
@@ -32,6 +34,8 @@ from models.regressors.settings import RidgeConfig
 Array = NDArray[Any]
 FOLDS = 5
 """Folds of the training stimuli that a fraction is chosen on."""
+MIN_HELD, MIN_TRAINED = 2, 3
+"""Stimuli of a fold, and of what is trained on then, below which the fold is passed over."""
 MIN_STIMULI = 10
 """Training stimuli that a selection needs at least: two in each fold."""
 
@@ -66,7 +70,12 @@ class Selected:
 
 
 def select_voxels(
-    config: VoxelSelection, subject: str, voxels: Array, targets: Mapping[str, Array], seed: int
+    config: VoxelSelection,
+    subject: str,
+    voxels: Array,
+    targets: Mapping[str, Array],
+    seed: int,
+    times: Times | None = None,
 ) -> Selected:
     """Select voxels by the training stimuli.
 
@@ -75,6 +84,8 @@ def select_voxels(
     voxels : (stimulus, voxel) standardised responses, means over repetitions
     targets : by role, (stimulus, …) of the same stimuli
     seed : of the folds
+    times : when each stimulus was shown, where stimuli are ordered in time: blocks of time are then left out, and folds
+        are of blocks, without their neighbours
 
     Raises
     ------
@@ -92,22 +103,23 @@ def select_voxels(
             "or leave 'voxels' out"
         )
     codes = {role: _codes(subject, role, values) for role, values in targets.items()}
-    scores = _best_scores(voxels, [values for values, _ in codes.values()])
+    scores = _best_scores(voxels, [values for values, _ in codes.values()], times)
     fractions = config.fractions
-    tried = {} if len(fractions) == 1 else _compare(fractions, voxels, list(codes.values()), seed)
+    tried = {} if len(fractions) == 1 else _compare(fractions, voxels, list(codes.values()), seed, times)
     fraction = max(sorted(tried, reverse=True), key=tried.__getitem__) if tried else fractions[0]
     return Selected(_highest(scores, fraction), scores, fraction, tried)
 
 
-def encoding_scores(voxels: Array, targets: Array) -> NDArray[np.float64]:
+def encoding_scores(voxels: Array, targets: Array, times: Times | None = None) -> NDArray[np.float64]:
     """Return the correlation of each voxel's responses with their leave-one-stimulus-out predictions, (voxel,).
 
     Parameters
     ----------
     voxels : (stimulus, voxel)
     targets : (stimulus, value)
+    times : see `select_voxels`
     """
-    stimuli, spectrum = [str(row) for row in range(len(targets))], Centred.of(targets).spectrum
+    stimuli, spectrum = _left_out(len(targets), times), Centred.of(targets).spectrum
     middle = voxels.mean(axis=0, dtype=np.float64)
     rotated = spectrum.rotate(voxels, middle)
     penalties = [alpha * spectrum.values.mean() for alpha in RidgeConfig().alphas]
@@ -120,29 +132,40 @@ def encoding_scores(voxels: Array, targets: Array) -> NDArray[np.float64]:
     return scores
 
 
-def _best_scores(voxels: Array, targets: Sequence[Array]) -> NDArray[np.float64]:
-    return np.asarray(np.max([encoding_scores(voxels, values) for values in targets], axis=0))
+def _left_out(count: int, times: Times | None) -> Sequence[str]:
+    return leave_out([str(row) for row in range(count)], times)
+
+
+def _best_scores(voxels: Array, targets: Sequence[Array], times: Times | None) -> NDArray[np.float64]:
+    return np.asarray(np.max([encoding_scores(voxels, values, times) for values in targets], axis=0))
 
 
 def _compare(
-    fractions: Sequence[float], voxels: Array, codes: Sequence[tuple[Array, Array]], seed: int
+    fractions: Sequence[float], voxels: Array, codes: Sequence[tuple[Array, Array]], seed: int, times: Times | None
 ) -> dict[float, float]:
     """Return the two-way identification of held-out training stimuli by fraction, the mean over folds and roles."""
-    fold_of = np.arange(len(voxels)) % FOLDS
-    fold_of = fold_of[rng_for(seed, "voxel selection").permutation(len(voxels))]
+    fold_of = deal_folds(len(voxels), FOLDS, rng_for(seed, "voxel selection"), times)
     found: dict[float, list[float]] = {fraction: [] for fraction in fractions}
-    for fold in range(FOLDS):
-        train, held = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
-        scores = _best_scores(voxels[train], [values[train] for values, _ in codes])
+    for fold in range(int(fold_of.max()) + 1):
+        held = np.flatnonzero(fold_of == fold)
+        train = np.flatnonzero(not_near(fold_of == fold, times))
+        if len(held) < MIN_HELD or len(train) < MIN_TRAINED:
+            continue
+        then = None if times is None else times.take(train)
+        scores = _best_scores(voxels[train], [values[train] for values, _ in codes], then)
         for fraction in fractions:
             some = voxels[:, _highest(scores, fraction)]
-            found[fraction] += [_identified(some, *own, train, held) for own in codes]
+            found[fraction] += [_identified(some, *own, train, held, then) for own in codes]
+    if not found[fractions[0]]:
+        return {}
     return {fraction: float(np.mean(values)) for fraction, values in found.items()}
 
 
-def _identified(voxels: Array, targets: Array, direction: Array, train: Array, held: Array) -> float:
+def _identified(
+    voxels: Array, targets: Array, direction: Array, train: Array, held: Array, times: Times | None
+) -> float:
     """Return the two-way identification of held-out stimuli by ridge that was fitted on the others."""
-    fit = fit_ridge(voxels[train], targets[train], [str(row) for row in train], RidgeConfig().alphas)
+    fit = fit_ridge(voxels[train], targets[train], _left_out(len(train), times), RidgeConfig().alphas)
     predicted = fit.predict(voxels[held]) - fit.offset
     return two_way(correlations(predicted, targets[held] - fit.offset, direction))
 

@@ -10,9 +10,10 @@ residuals :math:`e_g = A_{gg}^{-1} (A Y_c)_g`, so nothing is fitted again. They 
 
 .. math:: \hat Y_g - \bar Y_{-g} = Y_{c,g} - e_g + \frac{1}{n - n_g} \sum_{j \in g} Y_{c,j}
 
-with n rows, :math:`n_g` of them of stimulus g. (Less the mean of all, the prediction of a constant model would hold
-:math:`-y_g / (n - 1)`, which identifies a stimulus less often than chance.) Correlations over target values follow from
-inner products, so the targets are first turned into no more values than there are rows.
+with n rows, :math:`n_g` of them left out with g: those of the stimulus, or of a block of time with its neighbours.
+(Less the mean of all, the prediction of a constant model would hold :math:`-y_g / (n - 1)`, which identifies a stimulus
+less often than chance.) Correlations over target values follow from inner products, so the targets are first turned
+into no more values than there are rows.
 """
 
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from models.decoders.rows import LeftOut
 from models.regressors.basis import RANK, first_rows
 from models.regressors.penalty import Spectrum, left_out_residuals
 
@@ -53,10 +55,11 @@ def mean_direction(vectors: Array | None, values: int) -> NDArray[np.float64]:
 def identification_errors(
     spectrum: Spectrum,
     rotated: Array,
-    stimuli: Sequence[str],
+    left_out: Sequence[str],
     penalties: Sequence[float],
     *,
     direction: Array,
+    stimuli: Sequence[str] | None = None,
     exponent: float = 0.0,
 ) -> NDArray[np.float64]:
     """Return one minus the two-way identification of left-out stimuli for each penalty, (penalty,).
@@ -70,19 +73,22 @@ def identification_errors(
     ----------
     spectrum : of the centred features
     rotated : (row, target) centred targets, rotated by the spectrum
-    stimuli : one per row
+    left_out : one per row
+        Rows of the same label are left out together, of a `models.decoders.rows.LeftOut` with those beside it.
     penalties : absolute values of λ, above 0
     direction : (target,), see `mean_direction`
+    stimuli : one per row, where it is not the label
     exponent : of variance matching, with the gains that each penalty's own held-out predictions give
     """
     rotated = rotated.astype(np.float64)
     if not exponent:
         rotated, direction = fewer_values(rotated, direction)
+    stimuli = left_out if stimuli is None else stimuli
     targets, first = spectrum.vectors @ rotated, first_rows(stimuli)
-    spread, others = max(float(np.square(rotated).sum()), 1e-300), _other_means(targets, stimuli)
+    spread, others = max(float(np.square(rotated).sum()), 1e-300), _other_means(targets, left_out)
     errors = np.empty(len(penalties))
     for index, penalty in enumerate(penalties):
-        residuals = left_out_residuals(spectrum, rotated, stimuli, penalty)
+        residuals = left_out_residuals(spectrum, rotated, left_out, penalty)
         predicted = _mean_by_stimulus(targets - residuals - others, stimuli)
         if exponent:
             predicted *= variance_gains(targets, targets - residuals, exponent)
@@ -153,13 +159,17 @@ def two_way(similarities: Array) -> float:
     return float((won.sum() - 0.5 * count) / (count * (count - 1)))
 
 
-def _other_means(targets: Array, stimuli: Sequence[str]) -> Array:
-    """Return for each row of centred targets (row, value) the mean of the rows of all other stimuli."""
-    _, counts, names = _grouped(stimuli)
-    row_of = {name: place for place, name in enumerate(names)}
-    places = np.array([row_of[name] for name in stimuli])
-    sums = _mean_by_stimulus(targets, stimuli) * counts[:, None]
-    return np.asarray(-(sums / (len(stimuli) - counts)[:, None])[places])
+def _other_means(targets: Array, left_out: Sequence[str]) -> Array:
+    """Return for each row of centred targets (row, value) the mean of the rows that are not left out with it."""
+    beside = left_out.beside if isinstance(left_out, LeftOut) else {}
+    rows: dict[str, list[int]] = {}
+    for row, label in enumerate(left_out):
+        rows.setdefault(label, []).append(row)
+    means = np.empty_like(targets)
+    for label, own in rows.items():
+        together = [*own, *beside.get(label, ())]
+        means[own] = -targets[together].sum(axis=0) / (len(targets) - len(together))
+    return means
 
 
 def _mean_by_stimulus(rows: Array, stimuli: Sequence[str]) -> Array:

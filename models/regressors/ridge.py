@@ -148,33 +148,43 @@ class _Choice:
         vectors = None if basis is None else basis.vectors
         return cls(config.alphas, config.criterion, config.penalty_per, config.exponents, vectors)
 
-    def errors(self, spectrum: Spectrum, rotated: Array, stimuli: Sequence[str], exponent: float) -> Array:
-        """Return the error of each penalty, (alpha,) or (alpha, target)."""
+    def errors(
+        self, spectrum: Spectrum, rotated: Array, left_out: Sequence[str], stimuli: Sequence[str], exponent: float
+    ) -> Array:
+        """Return the error of each penalty, (alpha,) or (alpha, target).
+
+        `left_out` says which rows are left out together, `stimuli` what each row is of.
+        """
         absolute = [alpha * spectrum.values.mean() for alpha in self.alphas]
         if self.criterion == "identification":
             values = rotated.shape[1] if self.components is None else self.components.shape[1]
             direction = mean_direction(self.components, values)
-            return identification_errors(spectrum, rotated, stimuli, absolute, direction=direction, exponent=exponent)
+            return identification_errors(
+                spectrum, rotated, left_out, absolute, stimuli=stimuli, direction=direction, exponent=exponent
+            )
         return penalty_errors(
-            spectrum, rotated, stimuli, absolute, criterion=self.criterion, penalty_per=self.penalty_per
+            spectrum, rotated, left_out, absolute, criterion=self.criterion, penalty_per=self.penalty_per
         )
 
 
-def _fit(features: Centred, targets: Array, stimuli: Sequence[str], choice: _Choice) -> RidgeFit:
+def _fit(
+    features: Centred, targets: Array, left_out: Sequence[str], choice: _Choice, stimuli: Sequence[str] | None = None
+) -> RidgeFit:
     rows, spectrum = features.rows, features.spectrum
     offset = targets.mean(axis=0, dtype=np.float64)
     rotated = spectrum.rotate(targets, offset)
     unit = spectrum.values.mean()
     candidates = np.asarray(choice.alphas, dtype=np.float64)
-    tried = [(choice.errors(spectrum, rotated, stimuli, exponent), exponent) for exponent in choice.exponents]
+    named = left_out if stimuli is None else stimuli
+    tried = [(choice.errors(spectrum, rotated, left_out, named, exponent), exponent) for exponent in choice.exponents]
     errors, exponent = min(tried, key=lambda pair: float(pair[0].min()))
     chosen = np.atleast_1d(candidates[errors.argmin(axis=0)])
     primal = rows.shape[1] * len(offset) <= len(rows) * (rows.shape[1] + len(offset))
     weights = (features.primal if primal else features.dual)(rotated, chosen * unit)
     gains = None
     if exponent:
-        left_out = targets - _left_out(spectrum, rotated, stimuli, chosen * unit)
-        gains = variance_gains(targets, left_out, exponent).astype(np.float32)
+        predicted = targets - _left_out(spectrum, rotated, left_out, chosen * unit)
+        gains = variance_gains(targets, predicted, exponent).astype(np.float32)
         weights *= gains
     return RidgeFit(
         centre=features.centre.astype(np.float32),

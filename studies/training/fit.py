@@ -184,14 +184,12 @@ def as_many_subjects(routes: scores.Values) -> scores.Values:
 
     Less a subject's values, they are what this subject's decoder lacks, so that differences are over subjects too.
     """
-    shapes = [values.shape for metrics in routes.values() for values in metrics.values()]
-    subjects = max((shape[0] for shape in shapes if len(shape) == 2), default=None)
-    if subjects is None:
+    subjects = max((len(own) for metrics in routes.values() for own in metrics.values() if own.ndim == 2), default=1)
+    alone = {route for route, metrics in routes.items() if any(own.ndim == 1 for own in metrics.values())}
+    if subjects == 1 or not alone:
         return routes
-    return {
-        route: {name: np.broadcast_to(values, (subjects, values.shape[-1])) for name, values in metrics.items()}
-        for route, metrics in routes.items()
-    }
+    repeated = scores.by_subject([{route: routes[route] for route in alone}] * subjects)
+    return {route: repeated.get(route, metrics) for route, metrics in routes.items()}
 
 
 FILLED_IN = 6

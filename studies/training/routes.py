@@ -215,8 +215,8 @@ def choose_route(
 
     A route is preferred to the one preferred so far where it is better by `margin` standard errors of the paired
     difference over the held-out stimuli; `studies.study.comparable` says which are compared. Which stimuli are held out
-    depends on the context's seed; where stimuli are ordered in time they are blocks of time, and trials near to them are
-    not trained on. Raises `ConfigError` where too few stimuli are held out to compare anything on.
+    depends on the context's seed; where stimuli are ordered in time they are blocks of time, and trials near to these
+    are not trained on. Raises `ConfigError` where too few stimuli are held out to compare anything on.
 
     Parameters
     ----------

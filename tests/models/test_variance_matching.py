@@ -9,9 +9,10 @@ from pydantic import ValidationError
 from sklearn.linear_model import Ridge as SklearnRidge
 
 from models.decoders.build import load_regressor, save_part
+from models.decoders.rows import LeftOut
 from models.regressors.identification import identification_errors, mean_direction, two_way
 from models.regressors.penalty import Centred
-from models.regressors.ridge import Ridge, RidgeFit, fit_ridge, left_out_predictions
+from models.regressors.ridge import Ridge, RidgeFit, _Choice, _fit, fit_ridge, left_out_predictions
 from models.regressors.settings import RidgeConfig
 
 from .nonlinear import TrainingRows
@@ -83,6 +84,25 @@ def test_matched_identification_is_that_of_refitting_too() -> None:
         codes = ridge.basis.project(predicted)
         gains = np.sqrt(ridge.basis.project(y).std(0) / codes.std(0))
         moved = ((predicted - means) @ ridge.basis.vectors.T * gains) @ ridge.basis.vectors
+        assert error == pytest.approx(1 - identified(moved, y - y.mean(0)), abs=1e-6)
+
+
+def test_identification_leaves_out_blocks_of_time_with_their_neighbours() -> None:
+    names = np.array([f"s{i}" for i in range(24)])
+    x, y = problem(9, names, 30, 12)
+    labels = np.repeat(["0", "1", "2", "3"], 6)
+    beside = {str(b): np.array([r for r in (6 * b - 1, 6 * b + 6) if 0 <= r < 24]) for b in range(4)}
+    config = RidgeConfig(alphas=[0.3, 10.0], criterion="identification")
+    choice, centred = _Choice.of(config, None), Centred.of(x)
+    fit = _fit(centred, y, LeftOut(list(labels), beside), choice, list(names))
+    for alpha, error in zip([0.3, 10.0], fit.errors, strict=True):
+        moved = np.empty_like(y)
+        for block in range(4):
+            held = labels == str(block)
+            rest = ~held
+            rest[beside[str(block)]] = False
+            ridge = SklearnRidge(alpha=alpha * unit_of(x)).fit(x[rest], y[rest])
+            moved[held] = ridge.predict(x[held]) - y[rest].mean(0)
         assert error == pytest.approx(1 - identified(moved, y - y.mean(0)), abs=1e-6)
 
 
