@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from core.config import nearest
 from core.errors import StoreCorrupted, StoreError, StoreMissing
-from core.files import digest_file, read_json
+from core.files import digest_file, digest_json, read_json
+from core.subjects import is_group, members_of
 from feature_store.manifest import fault_of_name, how_to_restore, read_manifest
 from feature_store.rows import ChunkedRows, Columns, RowView, Values, group_by_name, loaded
 from feature_store.schema import CONTAINERS, MANIFEST, STORE_NAME, UNLABELLED, Kind, decode_column, reader_of, reads
+from feature_store.side_by_side import SideBySide, common_trials
 from feature_store.sources.base import ROI_SEPARATOR, Split
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ def voxels_in(regions: Iterable[object], rois: Sequence[str], where: object) -> 
 
 
 Repeats = Literal["single", "mean"]
+OF_ONE_BRAIN = ("affine", "grid")
+"""Attributes that do not describe several brains' voxels."""
 
 
 class Group:
@@ -200,6 +204,77 @@ class Targets(Group):
         return self.rows(f"{split}/values"), [str(name) for name in self.stimuli(split)["stimulus"]]
 
 
+class GroupResponses(Responses):
+    """The responses of several subjects to the stimuli that all of them saw, read as those of one.
+
+    A row holds the voxels of all members, one after another; see `feature_store.side_by_side.common_trials` for what a
+    trial is. Recordings without a stimulus are not of one moment, so a group has none.
+
+    Raises
+    ------
+    StoreError
+        The members have no stimulus in common, or windows of different lengths.
+    """
+
+    def __init__(self, name: str, members: Sequence[Responses]) -> None:  # its files are its members'
+        self.path = members[0].path.parent / name
+        self._members = {member.subject: member for member in members}
+        self.digest = digest_json({subject: member.digest for subject, member in self._members.items()})
+        first, *others = (member.attributes for member in members)
+        same = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
+        self.attributes = {key: value for key, value in same.items() if key not in OF_ONE_BRAIN}
+
+    @cached_property
+    def voxels(self) -> pd.DataFrame:
+        """One row per voxel of every member, with the member's name in the column `subject`."""
+        tables = [member.voxels.assign(subject=subject) for subject, member in self._members.items()]
+        return pd.concat(tables, ignore_index=True)
+
+    def trials(self, split: Split) -> pd.DataFrame:
+        """One row per trial: stimulus, repetition and what all members' trials agree in."""
+        return self._common(split)[0]
+
+    def view(
+        self, split: Split, *, rois: list[str] | None = None, repeats: Repeats = "single"
+    ) -> tuple[RowView, list[str]]:
+        """Return what `values` returns, but read nothing yet."""
+        trials, rows = self._common(split)
+        stimuli = [str(name) for name in trials["stimulus"]]
+        order, counts, names = group_by_name(stimuli)
+        parts = []
+        for subject, member in self._members.items():
+            own = rows[subject]
+            if repeats == "mean":
+                ends = np.cumsum(counts)
+                own = [np.concatenate([own[row] for row in order[end - count : end]])
+                       for count, end in zip(counts, ends, strict=True)]  # fmt: skip
+            columns = slice(None) if rois is None else member.voxels_in(rois)
+            lengths = np.array([len(positions) for positions in own])
+            averaged = None if (lengths == 1).all() else lengths
+            parts.append(RowView(member.rows(f"{split}/betas"), np.concatenate(own), columns, averaged))
+        return SideBySide(parts, self.path), stimuli if repeats == "single" else names
+
+    def unlabelled_view(self, rois: list[str] | None = None) -> RowView | None:
+        """Return None: what members did without a stimulus did not happen together."""
+        del rois
+        return None
+
+    def has(self, name: str) -> bool:
+        """Return False: a group has no array of its own."""
+        del name
+        return False
+
+    def _common(self, split: Split) -> tuple[pd.DataFrame, dict[str, list[NDArray[np.int64]]]]:
+        if split not in self._known:
+            tables = {subject: member.trials(split) for subject, member in self._members.items()}
+            self._known[split] = common_trials(tables, self.path)
+        return self._known[split]
+
+    @cached_property
+    def _known(self) -> dict[Split, tuple[pd.DataFrame, dict[str, list[NDArray[np.int64]]]]]:
+        return {}
+
+
 def open_group(path: Path) -> Group:
     """Open a published group with the reader of its encoding.
 
@@ -313,7 +388,9 @@ class Store:
         return sorted(path.parent.name for path in (self.path / kind).glob(f"[!.]*/{MANIFEST}"))
 
     def responses(self, subject: str) -> Responses:
-        """Open one subject's responses."""
+        """Open one subject's responses, or those of a group (`core.subjects.group_of`), read as one subject's."""
+        if is_group(subject):
+            return GroupResponses(subject, [self.responses(member) for member in members_of(subject)])
         group = self._open("responses", subject)
         assert isinstance(group, Responses)
         return group

@@ -1,7 +1,7 @@
 """A study: one YAML, composed of the configs of what it uses, that every pipeline takes."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -65,6 +65,10 @@ class RouteConfig(Config):
     regressor: RegressorConfig = RidgeConfig()
     joint: bool = False
     """Whether the regressors of z and b share their hidden layer and are trained on the sum of their losses."""
+    pooled: bool = False
+    """Whether the route is a group decoder: it reads the voxels of all subjects side by side, for stimuli that all of
+    them saw, and decodes a test stimulus from all their responses to it. Group decoders and decoders of single subjects
+    are scored side by side, and the registered route is of the kind of the first one."""
 
 
 class SelectionConfig(Config):
@@ -77,6 +81,15 @@ class SelectionConfig(Config):
     margin: float = Field(1.0, ge=0)
     """Standard errors of the paired difference by which a route must be better than every one named before it; after
     Breiman's one-standard-error rule, so name the simplest first."""
+
+
+def comparable(routes: Mapping[str, RouteConfig]) -> dict[str, RouteConfig]:
+    """Return the routes that one is chosen from: those of the kind, single subjects or a group, of the first one.
+
+    What is decoded from several people's responses answers another question than what is decoded from one person's.
+    """
+    pooled = next(iter(routes.values())).pooled
+    return {name: route for name, route in routes.items() if route.pooled == pooled}
 
 
 class TrainingConfig(Config):
@@ -195,6 +208,11 @@ class Study(Config):
                 raise ValueError(
                     f"training.routes.{name}: a joint loss needs something to share; the regressor's kind is "
                     f"'{route.regressor.kind}', take 'mlp', or set joint to false"
+                )
+            if route.pooled and isinstance(route.encoder, MbmConfig):
+                raise ValueError(
+                    f"training.routes.{name}: a group decoder reads several brains as one, which masked brain "
+                    "modelling does not; take an encoder of the kind 'standardise' or 'pca', or set pooled to false"
                 )
             if isinstance(route.encoder, MbmConfig) and route.encoder.alignment is not None and not self.roles.align:
                 raise ValueError(

@@ -103,7 +103,8 @@ def applicable(metrics: Sequence[str], arrays: Spaces, groups: Groups | None = N
     Parameters
     ----------
     metrics : `space.metric` names, or bare metric names, which stand for every space they apply to; one that does not
-        apply (no such space, no groups, frames too small, too few stimuli) is skipped
+        apply (no such space, no groups, frames too small, too few stimuli, a target of numbers that is called
+        `captions`) is skipped
     arrays : arrays (n, ...) by space
 
     Raises
@@ -119,7 +120,8 @@ def applicable(metrics: Sequence[str], arrays: Spaces, groups: Groups | None = N
         for candidate in [space] if space else _spaces_for(chosen, arrays):
             _check_space(chosen, candidate)
             array = in_space(arrays, candidate)
-            if array is not None and chosen.applies_to(array.shape, groups):
+            numbers_for_words = chosen.view == "words" and array is not None and array.dtype.kind in "biuf"
+            if array is not None and not numbers_for_words and chosen.applies_to(array.shape, groups):
                 names[f"{candidate}.{chosen.name}"] = None
     return list(names)
 

@@ -1,6 +1,6 @@
 """What encoders and regressors are fitted on, subject by subject, in memory or as views of files."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, Protocol, overload
@@ -45,6 +45,8 @@ class BrainRows:
     align : by target, (trial, width): what the contrastive stage aligns each trial with
     times : when each trial was shown, where stimuli are ordered in time: each was shown once, or has a place in a
         movie. What is held out are then blocks of time, without their neighbours; None where stimuli have no order
+    targets : by role, a function that returns the targets (stimulus, …) of training stimuli, for encoders that select
+        voxels by them
     """
 
     responses: Rows
@@ -53,6 +55,7 @@ class BrainRows:
     unlabelled: Rows | None = None
     align: dict[str, Array] = field(default_factory=dict)
     times: Times | None = None
+    targets: Mapping[str, Callable[[list[str]], Array]] = field(default_factory=dict)
 
 
 def in_memory(rows: BrainRows) -> BrainRows:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from core.config import nearest
 from core.errors import ModelError
 from models.decoders.rows import BrainRows, Rows, columns_of, row_blocks, voxel_blocks
-from models.encoders.settings import PcaConfig, StandardiseConfig
+from models.encoders.settings import PcaConfig, StandardiseConfig, VoxelSelection
+from models.encoders.voxel_selection import Selected, select_voxels
 from models.training.loop import Context
 from models.weights.tensor_file import LazyMapping, SpillingTensorStore, Stored, Tensors, common, prefixed
 
@@ -28,12 +29,15 @@ class Standardise:
     mean, scale : per subject, (voxel,) float32, over the training trials
     kept : per subject, (voxel,) bool, the voxels that vary and are finite in training
     weight : per subject, (kept voxel,) float32, what standardised voxels are multiplied by
+    selected : per subject, what is recorded of the selection of voxels (see `models.encoders.voxel_selection`); empty
+        where all voxels that vary are kept
     """
 
     mean: dict[str, Array]
     scale: dict[str, Array]
     kept: dict[str, Array]
     weight: dict[str, Array]
+    selected: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def subjects(self) -> list[str]:
@@ -51,22 +55,28 @@ class Standardise:
     ) -> "Standardise":
         """Fit on training trials; a window's time points are averaged.
 
-        Raises `ModelError`: no voxel varies, or voxels are to be weighted and no stimulus was repeated.
+        Raises `ModelError`: no voxel varies, voxels are to be weighted and no stimulus was repeated, or voxels are to
+        be selected from too few stimuli.
         """
-        del context
         mean, scale, kept, weight = {}, {}, {}, {}
+        selected: dict[str, dict[str, Any]] = {}
         for subject, one in rows.items():
             middle, sd = _moments(one.responses)
             keep = np.isfinite(sd) & (sd > 1e-8)
             if not keep.any():
                 raise ModelError(f"{subject}: no voxel of {len(keep)} varies in training; check the source's responses")
+            if config.voxels is not None:
+                seed = 0 if context is None else context.seed
+                chosen = _select(config.voxels, subject, one, (middle, sd, keep), seed)
+                keep[np.flatnonzero(keep)] = chosen.kept
+                selected[subject] = chosen.summary()
             mean[subject] = np.where(keep, middle, 0).astype(np.float32)
             scale[subject] = np.where(keep, sd, 1).astype(np.float32)
             kept[subject], weight[subject] = keep, np.ones(int(keep.sum()), np.float32)
             if config.reliability:
                 share = _share_of_kept(subject, one, sd, keep)
                 weight[subject] = (share**config.reliability).astype(np.float32)
-        return cls(mean, scale, kept, weight)
+        return cls(mean, scale, kept, weight, selected)
 
     def encode(self, subject: str, responses: Array) -> Array:
         """Return features, (trial, kept voxel) float32.
@@ -120,14 +130,39 @@ class Standardise:
                 f"{subject}.kept": self.kept[subject].astype(np.uint8),
                 f"{subject}.weight": self.weight[subject],
             }
-        return {"part": "encoder", "kind": "standardise", "subjects": self.subjects}, tensors
+        described = {"part": "encoder", "kind": "standardise", "subjects": self.subjects}
+        return described | ({"selected_voxels": self.selected} if self.selected else {}), tensors
 
     @classmethod
     def from_state(cls, config: dict[str, Any], tensors: Stored) -> "Standardise":
         """Return the encoder that `state` described."""
         names = ("mean", "scale", "kept", "weight")
         of = {name: {s: tensors[f"{s}.{name}"] for s in config["subjects"]} for name in names}
-        return cls(of["mean"], of["scale"], {s: kept.astype(bool) for s, kept in of["kept"].items()}, of["weight"])
+        kept = {subject: values.astype(bool) for subject, values in of["kept"].items()}
+        return cls(of["mean"], of["scale"], kept, of["weight"], config.get("selected_voxels", {}))
+
+
+def _select(
+    config: VoxelSelection, subject: str, one: BrainRows, scale: tuple[Array, Array, Array], seed: int
+) -> Selected:
+    """Select among the voxels that vary, by the means of their standardised responses to each training stimulus.
+
+    Parameters
+    ----------
+    scale : (voxel,) each, the mean and the standard deviation over trials, and which voxels vary
+    """
+    middle, sd, keep = scale
+    names = list(dict.fromkeys(one.stimuli))
+    row_of = {name: row for row, name in enumerate(names)}
+    rows = np.array([row_of[name] for name in one.stimuli])
+    total = np.zeros((len(names), int(keep.sum())), np.float32)
+    for block in row_blocks(one.responses):
+        np.add.at(total, rows[block], (mean_over_time(one.responses[block])[:, keep] - middle[keep]) / sd[keep])
+    total /= np.bincount(rows)[:, None]
+    targets = {role: values_of(names) for role, values_of in one.targets.items()}
+    first = np.array([one.stimuli.index(name) for name in names])
+    times = None if one.times is None else one.times.take(first)
+    return select_voxels(config, subject, total, targets, seed, times)
 
 
 def _moments(responses: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -222,7 +257,8 @@ class Pca:
     @classmethod
     def fit(cls, config: PcaConfig, rows: dict[str, BrainRows], context: Context | None = None) -> "Pca":
         """Fit on the training trials and, where there are some, the unlabelled rows."""
-        standardise = Standardise.fit(StandardiseConfig(reliability=config.reliability), rows, context)
+        inner = StandardiseConfig(reliability=config.reliability, voxels=config.voxels)
+        standardise = Standardise.fit(inner, rows, context)
         shelf, explained = SpillingTensorStore(None if context is None else context.scratch), {}
         for subject, one in rows.items():
             vectors, explained[subject] = _components(

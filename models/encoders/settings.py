@@ -2,10 +2,34 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from core.config import Config
 from models.training.settings import LoopConfig
+
+
+class VoxelSelection(Config):
+    """Only the voxels that the training targets predict best; chosen from training stimuli alone."""
+
+    fraction: float | list[float] = Field(0.3)
+    """Share of the voxels that vary which is kept, above 0 and up to 1; of a list, one is chosen by cross-validation
+    inside the training stimuli."""
+    by: Literal["training_correlation"] = "training_correlation"
+    """What voxels are ranked by: the correlation of their responses with leave-one-stimulus-out predictions from the
+    targets (see `models.encoders.voxel_selection`)."""
+
+    @field_validator("fraction", mode="after")
+    @classmethod
+    def _shares(cls, value: float | list[float]) -> float | list[float]:
+        shares = value if isinstance(value, list) else [value]
+        if not shares or not all(0 < share <= 1 for share in shares):
+            raise ValueError("expected a share of the voxels above 0 and up to 1, such as 0.3, or a list of them")
+        return value
+
+    @property
+    def fractions(self) -> list[float]:
+        """The candidate fractions."""
+        return self.fraction if isinstance(self.fraction, list) else [self.fraction]
 
 
 class StandardiseConfig(Config):
@@ -15,6 +39,8 @@ class StandardiseConfig(Config):
     reliability: float = Field(0.0, ge=0)
     """With r > 0, each voxel is multiplied by the r-th power of its share of signal variance, estimated from the
     training repetitions, so that a penalty shrinks noisy voxels more; 0 leaves all alike."""
+    voxels: VoxelSelection | None = None
+    """Selects voxels by the training targets; None keeps all that vary."""
 
 
 class PcaConfig(Config):
@@ -24,6 +50,8 @@ class PcaConfig(Config):
     components: PositiveInt = 100
     """At most as many as there are rows."""
     reliability: float = Field(0.0, ge=0)
+    """As for `standardise`, before the components are found."""
+    voxels: VoxelSelection | None = None
     """As for `standardise`, before the components are found."""
 
 

@@ -25,6 +25,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE as NOTE
 from mlflow.utils.time import get_current_time_millis
 
 from core.progress import report
+from core.subjects import is_group, members_of
 from models.registry.client import client, experiment, explained
 from models.registry.sets import ENCODER, ModelSet, Score, TrainedSet, model_name, role_of
 
@@ -255,6 +256,9 @@ def _facts(trained: TrainedSet, part: str, mlflow_run: str) -> Iterator[str]:
 
 
 def _subject(name: str, record: dict[str, Any]) -> str:
+    if is_group(name):
+        counts = ", ".join(_subject(member, record) for member in members_of(name))
+        return f"group decoder of {len(members_of(name))}: {counts}; it needs the responses of all to a stimulus"
     voxels = record.get("voxels", {}).get(name)
     return f"{name} ({voxels['voxels']:,} voxels)" if voxels else name
 

@@ -7,6 +7,20 @@ with ``X`` features (row, feature), ``Y`` targets (row, target), subscript c for
 ``U``, ``s`` the eigenvectors and eigenvalues of :math:`X_c X_c^T` (Saunders, Gammerman & Vovk 1998). Once the targets
 are rotated by U, a penalty for each target costs no more than one for all. `models.regressors.penalty` chooses
 them.
+
+Variance matching (`variance_matching`, e): a ridge shrinks the components of a target that the brain tells least most
+of all, so its predictions vary in few directions and resemble each other. The k-th predicted component, less its mean,
+is therefore multiplied by
+
+.. math:: g_k = \left(\frac{\mathrm{sd}(Y_k)}{\mathrm{sd}(\hat Y_k)}\right)^e
+
+with the standard deviations over the training rows of the target's component and of its leave-one-stimulus-out
+prediction. With e = 1 predictions vary as the targets do; with e = ½ half of the shrinkage is taken back, in
+logarithms. The squared error rises and the correlation falls a little; identification of one stimulus among
+others rises, as patterns differ more. Rescaling predictions to the spread of what is predicted is the oldest
+correction of regression's shrinkage ("variance matching", or scaling, of palaeoclimate reconstruction: Jones & Mann
+2004, *Reviews of Geophysics* 42, RG2002); that it helps identification from brains, and that half does better than all
+where a brain tells little, we measured (docs/training.md).
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,15 +34,15 @@ from numpy.typing import NDArray
 from core.errors import ModelError
 from models.decoders.rows import FeatureCache, RegressorRows, RowsByRole, flat_targets
 from models.regressors.basis import Basis, blocks
+from models.regressors.identification import identification_errors, mean_direction, variance_gains
 from models.regressors.penalty import (
     Centred,
-    Criterion,
     PenaltyPer,
     Spectrum,
     left_out_residuals,
     penalty_errors,
 )
-from models.regressors.settings import RidgeConfig
+from models.regressors.settings import Criterion, RidgeConfig
 from models.training.loop import Context
 from models.weights.tensor_file import LazyMapping, SpillingTensorStore, Stored, Tensors, common
 
@@ -52,7 +66,9 @@ class RidgeFit:
     weights : (row, target) in the dual form, (feature, target) in the primal form
     offset : (target,) mean of the training targets
     alphas : (1,) or (target,) chosen penalties, in units of the mean eigenvalue of the Gram matrix
-    errors : (alpha,) or (alpha, target) held-out error of each candidate over that of the training mean
+    errors : (alpha,) or (alpha, target) held-out error of each candidate over that of the training mean; by
+        identification, one minus the two-way score
+    gains : (target,) what variance matching has multiplied predictions by, which `weights` hold already; None without
     """
 
     centre: Array
@@ -61,6 +77,7 @@ class RidgeFit:
     offset: Array
     alphas: Array
     errors: Array
+    gains: Array | None = None
 
     def predict(self, features: Array) -> NDArray[np.float32]:
         """Return predictions (row, target) float32 for features (row, feature)."""
@@ -71,14 +88,15 @@ class RidgeFit:
 
     def state(self, prefix: str) -> Tensors:
         """Return tensors for `models.weights.tensor_file.save_weights`, their names led by a prefix."""
-        rows = {} if self.rows is None else {f"{prefix}.rows": self.rows}
-        return rows | {f"{prefix}.{stored}": getattr(self, name) for name, stored in STORED_AS.items()}
+        optional = {"rows": self.rows, "gains": self.gains}
+        there = {f"{prefix}.{name}": values for name, values in optional.items() if values is not None}
+        return there | {f"{prefix}.{stored}": getattr(self, name) for name, stored in STORED_AS.items()}
 
     @classmethod
     def from_state(cls, tensors: Stored, prefix: str) -> "RidgeFit":
         """Return the fit whose `state` had this prefix."""
         stored = {name: tensors[f"{prefix}.{stored}"] for name, stored in STORED_AS.items()}
-        return cls(rows=tensors.get(f"{prefix}.rows"), **stored)
+        return cls(rows=tensors.get(f"{prefix}.rows"), gains=tensors.get(f"{prefix}.gains"), **stored)
 
 
 def fit_ridge(
@@ -89,6 +107,8 @@ def fit_ridge(
     *,
     criterion: Criterion = "leave_one_stimulus_out",
     penalty_per: PenaltyPer = "role",
+    exponents: Sequence[float] = (0.0,),
+    components: Array | None = None,
 ) -> RidgeFit:
     """Fit one ridge and choose its penalties over stimuli.
 
@@ -99,6 +119,8 @@ def fit_ridge(
     stimuli : one per row
     alphas : candidate penalties, in units of the mean eigenvalue of the Gram matrix
     criterion, penalty_per : as in `RidgeConfig`
+    exponents : of variance matching, 0 for none; several are candidates of the criterion `identification`
+    components : (target, value) orthonormal, where targets are coefficients of these
 
     Raises
     ------
@@ -107,34 +129,84 @@ def fit_ridge(
         that do not vary.
     """
     _check(features, targets, stimuli, criterion)
-    return _fit(Centred.of(features), targets, stimuli, alphas, criterion, penalty_per)
+    choice = _Choice(alphas, criterion, penalty_per, exponents, components)
+    return _fit(Centred.of(features), targets, stimuli, choice)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """The candidates, and by what one is chosen; see `fit_ridge`."""
+
+    alphas: Sequence[float]
+    criterion: Criterion
+    penalty_per: PenaltyPer
+    exponents: Sequence[float] = (0.0,)
+    components: Array | None = None
+
+    @classmethod
+    def of(cls, config: RidgeConfig, basis: Basis | None) -> "_Choice":
+        vectors = None if basis is None else basis.vectors
+        return cls(config.alphas, config.criterion, config.penalty_per, config.exponents, vectors)
+
+    def errors(
+        self, spectrum: Spectrum, rotated: Array, left_out: Sequence[str], stimuli: Sequence[str], exponent: float
+    ) -> Array:
+        """Return the error of each penalty, (alpha,) or (alpha, target).
+
+        `left_out` says which rows are left out together, `stimuli` what each row is of.
+        """
+        absolute = [alpha * spectrum.values.mean() for alpha in self.alphas]
+        if self.criterion == "identification":
+            values = rotated.shape[1] if self.components is None else self.components.shape[1]
+            direction = mean_direction(self.components, values)
+            return identification_errors(
+                spectrum, rotated, left_out, absolute, stimuli=stimuli, direction=direction, exponent=exponent
+            )
+        return penalty_errors(
+            spectrum, rotated, left_out, absolute, criterion=self.criterion, penalty_per=self.penalty_per
+        )
 
 
 def _fit(
-    features: Centred,
-    targets: Array,
-    stimuli: Sequence[str],
-    alphas: Sequence[float],
-    criterion: Criterion,
-    penalty_per: PenaltyPer,
+    features: Centred, targets: Array, left_out: Sequence[str], choice: _Choice, stimuli: Sequence[str] | None = None
 ) -> RidgeFit:
     rows, spectrum = features.rows, features.spectrum
     offset = targets.mean(axis=0, dtype=np.float64)
     rotated = spectrum.rotate(targets, offset)
     unit = spectrum.values.mean()
-    candidates = np.asarray(alphas, dtype=np.float64)
-    absolute = list(candidates * unit)
-    errors = penalty_errors(spectrum, rotated, stimuli, absolute, criterion=criterion, penalty_per=penalty_per)
+    candidates = np.asarray(choice.alphas, dtype=np.float64)
+    named = left_out if stimuli is None else stimuli
+    tried = [(choice.errors(spectrum, rotated, left_out, named, exponent), exponent) for exponent in choice.exponents]
+    errors, exponent = min(tried, key=lambda pair: float(pair[0].min()))
     chosen = np.atleast_1d(candidates[errors.argmin(axis=0)])
     primal = rows.shape[1] * len(offset) <= len(rows) * (rows.shape[1] + len(offset))
+    weights = (features.primal if primal else features.dual)(rotated, chosen * unit)
+    gains = None
+    if exponent:
+        predicted = targets - _left_out(spectrum, rotated, left_out, chosen * unit)
+        gains = variance_gains(targets, predicted, exponent).astype(np.float32)
+        weights *= gains
     return RidgeFit(
         centre=features.centre.astype(np.float32),
         rows=None if primal else rows,
-        weights=(features.primal if primal else features.dual)(rotated, chosen * unit),
+        weights=weights,
         offset=offset.astype(np.float32),
         alphas=chosen,
         errors=errors,
+        gains=gains,
     )
+
+
+def _left_out(spectrum: Spectrum, rotated: Array, stimuli: Sequence[str], penalties: Array) -> Array:
+    """Return the residuals (row, target) of left-out stimuli, for one absolute λ or one a target."""
+    residuals = np.empty_like(rotated)
+    each = np.broadcast_to(penalties, rotated.shape[1:])
+    for penalty in np.unique(each):
+        columns = np.flatnonzero(each == penalty)
+        for part in blocks(len(columns)):
+            chosen = columns[part]
+            residuals[:, chosen] = left_out_residuals(spectrum, rotated[:, chosen], stimuli, float(penalty))
+    return residuals
 
 
 def left_out_predictions(features: Array, targets: Array, stimuli: Sequence[str], fit: RidgeFit) -> NDArray[np.float32]:
@@ -168,14 +240,9 @@ def left_out_predictions(features: Array, targets: Array, stimuli: Sequence[str]
             "was fitted on; held-out predictions exist for its own training rows only; pass those"
         )
     rotated = spectrum.rotate(targets, offset)
-    predictions = targets.astype(np.float32)
-    alphas = np.broadcast_to(fit.alphas, offset.shape)
-    for alpha in np.unique(alphas):
-        chosen, penalty = np.flatnonzero(alphas == alpha), alpha * spectrum.values.mean()
-        for part in blocks(len(chosen)):
-            columns = chosen[part]
-            predictions[:, columns] -= left_out_residuals(spectrum, rotated[:, columns], stimuli, penalty)
-    return predictions
+    residuals = _left_out(spectrum, rotated, stimuli, fit.alphas * spectrum.values.mean())
+    predictions = targets.astype(np.float32) - residuals.astype(np.float32)
+    return predictions if fit.gains is None else (fit.offset + (predictions - fit.offset) * fit.gains)
 
 
 def fit_columns(features: Array, targets: Array, stimuli: Sequence[str], config: RidgeConfig) -> RidgeFit:
@@ -291,10 +358,7 @@ class Ridge:
         ----------
         features : the features that the rows of all roles have: what they alone decide is worked out once a subject
         """
-        bases = {
-            role: None if config.components is None else Basis.fit_rows(data, config.components)
-            for role, (_, data) in roles.items()
-        }
+        bases = {role: basis_of(config, data) for role, (_, data) in roles.items()}
         stores = {role: SpillingTensorStore(None if context is None else context.scratch) for role in roles}
         subjects = list(next(iter(roles.values()))[1])
         for subject in subjects:
@@ -331,6 +395,9 @@ class Ridge:
             "shape": list(self.shape),
         }
         config["penalties"] = {subject: _summary(fit.alphas) for subject, fit in self.fits.items()}
+        gains = {subject: _summary(fit.gains) for subject, fit in self.fits.items() if fit.gains is not None}
+        if gains:
+            config["variance_matching"] = gains
         if self.basis is not None:
             config["components"] = len(self.basis.vectors)
             config["explained_variance"] = self.basis.explained_variance
@@ -346,6 +413,19 @@ class Ridge:
     def _targets(self, predicted: Array) -> Array:
         expanded = predicted if self.basis is None else self.basis.expand(predicted)
         return expanded.reshape(len(predicted), *self.shape)
+
+
+def basis_of(config: RidgeConfig, data: dict[str, RegressorRows]) -> Basis | None:
+    """Return the components that a ridge is regressed onto, None for the targets themselves.
+
+    Variance matching needs components: without `components` they are all that the training targets have, which change
+    neither the penalty that is chosen nor what an unmatched ridge predicts.
+    """
+    if config.components is not None:
+        return Basis.fit_rows(data, config.components)
+    if config.variance_matching is None:
+        return None
+    return Basis.fit_rows(data, sum(len(set(rows.stimuli)) for rows in data.values()))
 
 
 def _fits(tensors: Stored, subjects: list[str]) -> LazyMapping[RidgeFit]:
@@ -369,7 +449,7 @@ def _fit_subject(
         _check(features, targets, rows.stimuli, config.criterion)
         if centred is None or shared is None:
             centred = Centred.of(features)
-        fit = _fit(centred, targets, rows.left_out, config.alphas, config.criterion, config.penalty_per)
+        fit = _fit(centred, targets, rows.left_out, _Choice.of(config, basis), rows.stimuli)
         stores[role].put(fit.state(f"subjects.{subject}"))
 
 
@@ -394,9 +474,9 @@ def _check(features: Array, targets: Array, stimuli: Sequence[str], criterion: C
         raise ModelError("ridge: the features do not vary over the training stimuli; check the encoder")
 
 
-def _summary(alphas: Array) -> dict[str, float]:
+def _summary(values: Array) -> dict[str, float]:
     return {
-        "lowest": float(alphas.min()),
-        "median": float(np.median(alphas)),
-        "highest": float(alphas.max()),
+        "lowest": float(values.min()),
+        "median": float(np.median(values)),
+        "highest": float(values.max()),
     }

@@ -8,6 +8,9 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_v
 from core.config import Config, renamed
 from models.training.settings import LoopConfig
 
+Criterion = Literal["leave_one_stimulus_out", "gcv", "identification"]
+"""What a ridge's settings are chosen by."""
+
 
 class _RidgeSettings(Config):
     """What ridge and its correction have in common: candidate penalties, and how many are chosen."""
@@ -34,9 +37,15 @@ class RidgeConfig(_RidgeSettings):
     kind: Literal["ridge"] = "ridge"
     repeats: Literal["mean", "single"] = "mean"
     """Fit on the mean of a stimulus's repetitions, or on every trial."""
-    criterion: Literal["leave_one_stimulus_out", "gcv"] = "leave_one_stimulus_out"
-    """Choose penalties by leaving each stimulus out, exactly, or by generalised cross-validation, which is faster but
-    takes rows as independent: for `repeats: mean` only."""
+    criterion: Criterion = "leave_one_stimulus_out"
+    """Choose penalties by the squared error on stimuli that are left out, exactly; by generalised cross-validation,
+    which is faster but takes rows as independent: for `repeats: mean` only; or by how often the left-out stimuli are
+    identified among two from their predictions (see `models.regressors.identification`)."""
+    variance_matching: float | list[float] | None = None
+    """Exponent e of variance matching, above 0 and up to 1; ½ is recommended: a predicted component is multiplied by
+    (sd of the training targets / sd of the leave-one-stimulus-out predictions)^e (see `models.regressors.ridge`).
+    Without `components`, the components are all principal components of the training targets. A list (it may hold 0)
+    is of candidates, chosen with the penalty by `criterion: identification`. None: off."""
     components: int | float | None = None
     """Regress onto so many principal components of the training targets, or onto as many as reach this share of their
     variance: the file is smaller by about the number of values over that of components. None: onto the targets."""
@@ -49,6 +58,36 @@ class RidgeConfig(_RidgeSettings):
         if not (value is None or count or share):
             raise ValueError("expected a whole number of components from 1, or a share of variance above 0 and up to 1")
         return value
+
+    @field_validator("variance_matching", mode="after")
+    @classmethod
+    def _exponents(cls, value: float | list[float] | None) -> float | list[float] | None:
+        if isinstance(value, list):
+            if not value or not all(0 <= exponent <= 1 for exponent in value):
+                raise ValueError("expected exponents from 0 to 1, at least one of them, such as [0, 0.5, 1]")
+        elif value is not None and not 0 < value <= 1:
+            raise ValueError("expected an exponent above 0 and up to 1, such as 0.5, a list of them, or null for none")
+        return value
+
+    @property
+    def exponents(self) -> list[float]:
+        """The candidate exponents of variance matching; 0 matches nothing."""
+        value = self.variance_matching
+        return value if isinstance(value, list) else [0.0 if value is None else value]
+
+    @model_validator(mode="after")
+    def _identification_is_of_the_role(self) -> Self:
+        if self.criterion == "identification" and self.penalty_per == "target":
+            raise ValueError(
+                "criterion 'identification' scores all values of a target together, so it cannot choose a penalty for "
+                "each: use it with penalty_per 'role', or use 'leave_one_stimulus_out'"
+            )
+        if len(self.exponents) > 1 and self.criterion != "identification":
+            raise ValueError(
+                f"variance_matching lists {len(self.exponents)} exponents, which criterion '{self.criterion}' cannot "
+                "choose among; use criterion 'identification', or name one exponent"
+            )
+        return self
 
     @model_validator(mode="after")
     def _rows_are_independent(self) -> Self:

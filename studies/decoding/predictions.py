@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from core.errors import StoreError
 from core.seeds import seed_for
+from core.subjects import is_group, members_of
 from evaluation.statistics import scores
 from evaluation.statistics.ceilings import RepeatedPredictions, RepeatNoise
 from evaluation.statistics.controls import mean_prediction, shuffle_stimuli
@@ -17,7 +18,7 @@ from feature_store import Store
 from models.decoders.build import Encoder, Regressor, predict_stimuli, predict_trials
 from models.decoders.rows import Rows
 from studies.decoding.order import order_of
-from studies.decoding.training_data import training_stimuli
+from studies.decoding.training_data import seen_in_training, training_stimuli
 
 Array = NDArray[Any]
 
@@ -151,13 +152,12 @@ def stimuli_trained_on(store: Store, subjects: Sequence[str], count: int | None,
     Subjects who are not in the store are passed over.
     """
     there = set(store.names("responses"))
-    seen = {
-        str(name)
-        for subject in subjects
-        if subject in there
-        for name in store.responses(subject).trials("train")["stimulus"]
-    }
-    return set(training_stimuli(sorted(seen), count, seed))
+    stored = [subject for subject in subjects if there.issuperset(members_of(subject))]
+    drawn = set(training_stimuli(seen_in_training(store, stored), count, seed))
+    groups = [subject for subject in stored if is_group(subject)]
+    if groups == stored and groups:  # which saw the stimuli that all members have in common
+        drawn &= {str(name) for group in groups for name in store.responses(group).trials("train")["stimulus"]}
+    return drawn
 
 
 def _noise(

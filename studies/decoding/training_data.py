@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from core.config import nearest
 from core.errors import ConfigError, StoreError, StoreMissing
 from core.seeds import rng_for
+from core.subjects import group_of, is_group, members_of
 from core.times import Times
 from evaluation.diagnoses.time import first_in_time, reach_s
 from feature_store import Store
@@ -107,6 +108,16 @@ class TrainingData:
         segment, start_s, duration_s = zip(*(first[name] for name in stimuli), strict=True)
         return replace(Times.of(segment, start_s, duration_s), purge_s=purge_s)
 
+    def of(self, *, pooled: bool) -> "TrainingData":
+        """Return what a route of one kind sees: the single subjects, or the group of all of them."""
+        brains = {subject: brain for subject, brain in self.brains.items() if is_group(subject) == pooled}
+        return replace(self, brains=brains)
+
+    def with_targets(self, named: Mapping[str, str]) -> "TrainingData":
+        """Return the same with the targets of each role at hand for encoders that select voxels by them."""
+        targets = {role: self.targets[name].of_trials for role, name in named.items()}
+        return replace(self, brains={s: replace(brain, targets=targets) for s, brain in self.brains.items()})
+
     def features(self, config: RegressorConfig, encoder: Encoder) -> FeatureCache:
         """Return what regressors read: features of trials, or their means over a stimulus's repetitions."""
         means = config.repeats == "mean"
@@ -199,6 +210,24 @@ def stored_subjects(store: Store, wanted: Sequence[str] | None) -> list[str]:
     return subjects
 
 
+def decoded_subjects(subjects: Sequence[str], pooled: Collection[bool]) -> list[str]:
+    """Return what routes are trained on: single subjects, the group of all of them, or both.
+
+    Raises `ConfigError` where a group would have one member.
+
+    Parameters
+    ----------
+    pooled : of each route, whether it is a group decoder
+    """
+    return [*(subjects if False in pooled else ()), *([group_of(subjects)] if True in pooled else ())]
+
+
+def seen_in_training(store: Store, subjects: Collection[str]) -> list[str]:
+    """Return the training stimuli that any of the subjects saw, or any member of a group, in alphabetical order."""
+    members = dict.fromkeys(member for subject in subjects for member in members_of(subject))
+    return sorted({str(name) for member in members for name in store.responses(member).trials("train")["stimulus"]})
+
+
 def describe_target(store: Store, name: str) -> dict[str, str]:
     """Return a target's name, extractor and revision, as its store records them."""
     attributes = store.target(name).attributes
@@ -259,7 +288,7 @@ def read_training_data(
     if size <= RESPONSES_BYTES:
         brains = {subject: in_memory(brain) for subject, brain in brains.items()}
     data = TrainingData(brains, read)
-    return data if count is None else data.only(training_stimuli(data.stimuli, count, seed))
+    return data if count is None else data.only(training_stimuli(seen_in_training(store, subjects), count, seed))
 
 
 def with_reach(times: Times | None, responses: Rows, stimuli: list[str], targets: Iterable[Target]) -> Times | None:

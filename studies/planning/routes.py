@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from feature_store.sources.base import RecordingShape
 from models.encoders.settings import MbmConfig, PcaConfig
 from models.footprint import Footprint, of_masked_brain_model, of_perceptron
-from models.regressors.settings import RidgeConfig
+from models.regressors.settings import RegressorConfig, RidgeConfig
 from studies.planning.facts import StudyFacts
 from studies.planning.store_size import Shapes
 from studies.study import Roles, RouteConfig
@@ -96,7 +96,7 @@ def sizes_of_routes(
             weights, kept, working = (one + more * (two - one) for one, two in zip(alone, pair, strict=True))
             network = Network("train", name, kept, working, working, sum(pair[1:]) - sum(alone[1:]))
             each = pair[0] - alone[0]
-        if route.regressor.components is not None:
+        if route.regressor.components is not None or is_matched(route.regressor):
             kept_of = [(_components(route, facts, shape), prod(shape)) for shape in targets]
             shared = 4 * sum((kept + 1) * outputs + kept for kept, outputs in kept_of)
         by_subject = tuple(_of_subject(route, facts, targets, subject) for subject in facts.subjects)
@@ -146,9 +146,14 @@ def _of_subject(
 def _components(route: RouteConfig, facts: StudyFacts, shape: tuple[int, ...]) -> int:
     """Return how many values of a target a regressor predicts, at most: all, or components."""
     components, outputs, stimuli = route.regressor.components, prod(shape), facts.count("train")
-    if components is None:
+    if components is None and not is_matched(route.regressor):
         return outputs
     return min(outputs, stimuli, components if isinstance(components, int) else stimuli)
+
+
+def is_matched(regressor: RegressorConfig) -> bool:
+    """Return whether variance matching turns targets into their components, even where none are named."""
+    return isinstance(regressor, RidgeConfig) and regressor.variance_matching is not None
 
 
 def _features(route: RouteConfig, subject: RecordingShape) -> int:

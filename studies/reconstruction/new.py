@@ -21,6 +21,7 @@ from core.clips import Clip, ClipConfig, read_clip
 from core.errors import ConfigError, RegistryError
 from core.files import digest_json, read_json, write_bytes
 from core.progress import report
+from core.subjects import is_group, subject_label
 from evaluation.report.sheet import contact_sheet, sheet_png
 from feature_store import Store
 from feature_store.sources.response_file import RESPONSES, TRIALS, VOXELS, suffix_of
@@ -95,6 +96,11 @@ def reconstruct_file(study: Study, file: NewFile, chosen: ModelSet) -> NewVideos
     if nothing is not None:
         raise ConfigError(nothing)
     subject, store = subject_of(chosen, study.reconstruction.subject), Store(study.store)
+    if is_group(subject):
+        raise ConfigError(
+            f"{file.path}: holds one subject's responses, and {chosen} are a {subject_label(subject)}; it decodes "
+            "stimuli of the store, to which all responded: promote decoders of single subjects for new responses"
+        )
     require_same_targets(study, chosen)
     encoder, regressors = fetch(chosen)
     new = read_new(store, file, chosen, encoder, subject)

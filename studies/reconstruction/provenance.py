@@ -26,6 +26,7 @@ from core.config import Config, explain, nearest
 from core.errors import ConfigError, SourceError
 from core.files import canonical_json
 from core.progress import track
+from core.subjects import is_group, members_of, subject_label
 from feature_store import Store
 from models.registry.sets import ModelSet
 from studies.decoding.render import Rendered, Renderer
@@ -142,7 +143,7 @@ class Provenance(Config):
         """A line for a person, which players show."""
         if self.made_from is None:
             return f"{self.study}: stimulus {self.stimulus} as it was shown"
-        return f"{self.study}: stimulus {self.stimulus} reconstructed from {self.made_from.subject}"
+        return f"{self.study}: stimulus {self.stimulus} reconstructed from {subject_label(self.made_from.subject)}"
 
 
 def made_from(study: Study, store: Store, chosen: ModelSet, subject: str, responses: Input) -> MadeFrom:
@@ -185,6 +186,11 @@ def subject_of(chosen: ModelSet, wanted: str | None) -> str:
     """
     known = [str(subject) for subject in chosen.record["subjects"]]
     subject = wanted or known[0]
+    if subject not in known and any(is_group(name) and subject in members_of(name) for name in known):
+        raise ConfigError(
+            f"reconstruction.subject: {chosen} are a {subject_label(known[0])}, which decodes from all their responses "
+            f"together and not from {subject} alone; leave the subject out, or promote decoders of single subjects"
+        )
     if subject not in known:
         raise ConfigError(f"reconstruction.subject: {chosen} knows no '{subject}'{nearest(subject, known)}")
     return subject

@@ -15,6 +15,7 @@ import pandas as pd
 from core.code import code_digest
 from core.files import digest_file, digest_json, read_json, write_bytes, write_json
 from core.seeds import seed_for
+from core.subjects import is_group, members_of, subject_label
 from evaluation.report.gallery.cards import gallery_items
 from evaluation.report.gallery.page import DIAGNOSES, GalleryFigure, diagnosis_figures, page_digest, render_gallery
 from evaluation.report.sheet import animated_sheet, contact_sheet, sheet_png
@@ -133,8 +134,12 @@ def planned(study: Study, chosen: ModelSet) -> Planned:
 def _write(folder: Path, chosen: ModelSet, plan: Planned, judged: Judged, fps: float, more: dict[str, Any]) -> None:
     """Write a run; `more` joins the scores in `metrics.json`."""
     config, rendered = plan.record["config"], judged.reconstruction
-    named: dict[str, Any] = {"subject": plan.origin.subject, "models": str(chosen), "training": chosen.run}
+    subject = plan.origin.subject
+    named: dict[str, Any] = {"subject": subject, "models": str(chosen), "training": chosen.run}
     metrics = scores.report(config["study"], folder.name, len(judged.stimuli), **judged.report, **named) | more
+    if is_group(subject):
+        note = f"{subject_label(subject)}: every stimulus is decoded from the responses of all of them to it"
+        metrics |= {"group_decoder": members_of(subject), "notes": [note, *metrics["notes"]]}
     values = {"study": config["study"], "run": folder.name, **named, **judged.table.record(judged.stimuli)}
     columns = {"decoded": rendered.captions or "", "nearest": rendered.nearest or ""}
     captions = pd.DataFrame({"stimulus": judged.stimuli, "seen": judged.captions, **columns})
@@ -206,7 +211,7 @@ def write_pictures(
         facts=[_facts(judged, origin, index) for index in range(len(judged.stimuli))],
     )
     page = render_gallery(
-        title=f"{metrics['study']}: {origin.subject}",
+        title=f"{metrics['study']}: {subject_label(origin.subject)}",
         verdict=verdict(metrics),
         report={key: value for key, value in metrics.items() if key not in NOT_SHOWN},
         items=items,
@@ -254,4 +259,5 @@ def log_run(folder: Path, chosen: ModelSet) -> None:
         if entry["value"] is not None
     }
     pictures = [folder / name for name in (GALLERY, SHEET, GIF, DIAGNOSES, METRICS) if (folder / name).is_file()]
-    write_bytes(logged, log_reconstruction(chosen, folder.name, values, verdict(metrics), pictures).encode())
+    sentence = " ".join([f"{metrics['notes'][0]}."] * ("group_decoder" in metrics) + [verdict(metrics)])
+    write_bytes(logged, log_reconstruction(chosen, folder.name, values, sentence, pictures).encode())

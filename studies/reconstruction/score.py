@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from core.checkout import project_root
 from core.progress import report as progress
+from core.subjects import members_of
 from evaluation.config import LOW_LEVEL
 from evaluation.diagnoses.recall import Nearest, dimension_report, split_by_distance
 from evaluation.report.wording import number
@@ -95,7 +96,7 @@ def render_and_score(study: Study, store: Store, chosen: ModelSet, subject: str)
     training = stimuli_trained_on(store, regressors["z"].subjects, study.training.stimuli, study.seed)
     rois, roles, source = chosen.record["rois"], study.roles.regressed(), study.source.build(project_root())
     allowed, targets_of = study.evaluation.allow_dense_time, list(roles.values())
-    time = diagnose_time(store, [subject], targets_of, training, allowed=allowed, seed=study.seed)
+    time = diagnose_time(store, members_of(subject), targets_of, training, allowed=allowed, seed=study.seed)
     dense = bool(time["dense"])
     predictions = predict_test_roles(store, encoder, regressors, subject, rois, training, noise=True, dense=dense)
     z, stored = predictions["z"], store.target(roles["z"])

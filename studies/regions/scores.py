@@ -211,10 +211,20 @@ class _Subject:
 
 
 def ridge_route(routes: Mapping[str, RouteConfig]) -> RidgeRoute:
-    """Return a study's first route of standardised voxels and ridge, or the plain one where it has none."""
+    """Return a study's first route of standardised voxels and ridge, or the plain one where it has none.
+
+    All of a region's voxels are decoded from, by ridge as it is: a selection of voxels, variance matching and the
+    choice of the penalty by identification are left out, and group decoders passed over.
+    """
+    plain = {"variance_matching": None, "criterion": "leave_one_stimulus_out"}
     for name, route in routes.items():
         if isinstance(route.encoder, StandardiseConfig) and isinstance(route.regressor, RidgeConfig):
-            return RidgeRoute(name, route.encoder, route.regressor)
+            if route.pooled:
+                continue
+            by_identification = route.regressor.criterion == "identification"
+            changed = plain if by_identification else {"variance_matching": None}
+            encoder = route.encoder.model_copy(update={"voxels": None})
+            return RidgeRoute(name, encoder, route.regressor.model_copy(update=changed))
     return RidgeRoute(None, StandardiseConfig(), RidgeConfig())
 
 

@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 from core.checkout import project_root
 from core.errors import RegistryError
+from core.subjects import members_of
 from feature_store import Store
 from models.extractors.settings import LatentsConfig
 from models.registry.production import resolve
@@ -84,6 +85,7 @@ def require_trained_on(chosen: ModelSet, store: Store, subject: str, targets: Co
 
 
 def stored_digests(store: Store, subjects: Collection[str], targets: Collection[str]) -> dict[str, str]:
-    """Return the digest of each group: ``responses/<subject>`` and ``targets/<target>``."""
-    digests = {f"responses/{subject}": store.responses(subject).digest for subject in subjects}
+    """Return the digest of each group: ``responses/<subject>`` and ``targets/<target>``; all members' of a group."""
+    single = [member for subject in subjects for member in members_of(subject)]
+    digests = {f"responses/{subject}": store.responses(subject).digest for subject in single}
     return digests | {f"targets/{target}": store.target(target).digest for target in targets}

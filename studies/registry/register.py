@@ -42,7 +42,7 @@ def register_training(study: Study, training: TrainingRef, zenml_run: str = "") 
             record={
                 "fingerprint": training.fingerprint,
                 "stores": record["stores"],
-                "subjects": record["subjects"],
+                "subjects": load_encoder(folder / ENCODER).subjects,
                 "roles": record["settings"]["roles"],
                 "targets": record["targets"],
                 "voxels": record["voxels"],
@@ -61,7 +61,8 @@ def register_training(study: Study, training: TrainingRef, zenml_run: str = "") 
 
 def _examples(folder: Path, parts: list[str], store: Store, record: dict[str, Any]) -> tuple[Examples, Axes]:
     """Return, by part, one test trial and what the part makes of it; and the axes along which subjects differ."""
-    encoder, subject = load_encoder(folder / ENCODER), record["subjects"][0]
+    encoder = load_encoder(folder / ENCODER)
+    subject = encoder.subjects[0]
     rois = record["settings"]["training"]["rois"]
     trial = np.asarray(store.responses(subject).view("test", rois=rois)[0][:1], np.float32)
     features = np.asarray(encoder.encode(subject, trial), np.float32)

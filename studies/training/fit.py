@@ -20,6 +20,7 @@ from core.code import code_digest
 from core.errors import Brain2VideoError
 from core.files import digest_json, read_json, staged_folder, write_bytes, write_json
 from core.progress import report
+from core.subjects import is_group, members_of
 from evaluation.config import EvaluationConfig
 from evaluation.report.charts.training import curves_png, filled_in_png, route_table_png
 from evaluation.report.sheet import contact_sheet, sheet_png
@@ -45,7 +46,13 @@ from studies.decoding.predictions import (
     stimuli_trained_on,
 )
 from studies.decoding.render import renderer_of
-from studies.decoding.training_data import TrainingData, describe_target, read_training_data, stored_subjects
+from studies.decoding.training_data import (
+    TrainingData,
+    decoded_subjects,
+    describe_target,
+    read_training_data,
+    stored_subjects,
+)
 from studies.decoding.voxel_record import record_voxels
 from studies.runs import (
     CURVES,
@@ -61,7 +68,7 @@ from studies.runs import (
     place_run,
     publish_latest,
 )
-from studies.study import RouteConfig, Study
+from studies.study import RouteConfig, Study, comparable
 from studies.training.cross_validation import CrossValidation, require_folds
 from studies.training.routes import Choice, Validation, choose_route, fit_route
 
@@ -105,6 +112,7 @@ class RoleScores:
         self._order: TimeOrder | None = None
         self._subjects = 1
         self._dropped: dict[str, dict[str, int]] = {}
+        self._group_decoders: dict[str, list[str]] = {}
         self.n_test = 0
 
     def add(
@@ -122,8 +130,10 @@ class RoleScores:
         """
         first = predictions[common_stimuli({subject: own.stimuli for subject, own in predictions.items()})]
         self._groups, self._order, self.n_test = first.groups, first.order, len(first.stimuli)
-        self._subjects = len(predictions)
-        self._dropped = {subject: own.dropped for subject, own in predictions.items()}
+        self._subjects = max(self._subjects, len(predictions))
+        self._dropped |= {subject: own.dropped for subject, own in predictions.items()}
+        if any(map(is_group, predictions)):
+            self._group_decoders[route] = members_of(next(iter(predictions)))
         subjects = list(predictions.values())
         self._values[route] = scores.by_subject([self._score(own, own.predicted) for own in subjects])["row"]
         if MEAN not in self._values:
@@ -164,6 +174,7 @@ class RoleScores:
         how: dict[str, Any] = {"groups": self._groups, "order": self._order}
         routes = {name: values for name, values in self._values.items() if name != MEAN}
         rows = {**routes, **self._partial, MEAN: self._values[MEAN], **self._controls[chosen]}
+        paired, compared = as_many_subjects(routes), as_many_subjects(rows)
         controls = {
             name: {**scores.summarise(values, **how), **self._ceilings[name]} for name, values in self._controls.items()
         }
@@ -173,10 +184,11 @@ class RoleScores:
             "chosen": chosen,
             "rows": {**scores.summarise(rows, **how), **self._ceilings[chosen]},
             "baseline": baseline,
-            "differences": scores.differences(routes, baseline, **how),
+            "differences": scores.differences(paired, baseline, **how),
             "controls": controls,
-            "comparisons": scores.comparisons(rows, seed=self._seed, row=chosen, **how),
+            "comparisons": scores.comparisons(compared, seed=self._seed, row=chosen, **how),
             "notes": self._notes,
+            **({"group_decoders": self._group_decoders} if self._group_decoders else {}),
             "dropped": self._dropped,
             "regressor": self._described[chosen],
         }
@@ -211,6 +223,19 @@ class RoleScores:
             if own.noise is not None
         ]
         return {NOISE_CEILING: {name: Ceiling.mean(ceilings).entry()}} if len(ceilings) == len(subjects) else {}
+
+
+def as_many_subjects(routes: scores.Values) -> scores.Values:
+    """Return values by route with a group decoder's repeated for each subject, (subject, n), beside those of subjects.
+
+    Less a subject's values, they are what this subject's decoder lacks, so that differences are over subjects too.
+    """
+    subjects = max((len(own) for metrics in routes.values() for own in metrics.values() if own.ndim == 2), default=1)
+    alone = {route for route, metrics in routes.items() if any(own.ndim == 1 for own in metrics.values())}
+    if subjects == 1 or not alone:
+        return routes
+    repeated = scores.by_subject([{route: routes[route] for route in alone}] * subjects)
+    return {route: repeated.get(route, metrics) for route, metrics in routes.items()}
 
 
 FILLED_IN = 6
@@ -270,12 +295,14 @@ def _fit_into(
 ) -> dict[str, str]:
     """Write every part, the scores and the pictures into a folder, and return the parts' digests."""
     training, evaluation, roles = study.training, study.evaluation, study.roles.regressed()
+    first = next(iter(training.routes))
+    decoded = decoded_subjects(subjects, {route.pooled for route in training.routes.values()})
     for target in roles.values() if evaluation.folds is not None else ():  # before hours of training, not after them
         require_folds(evaluation.folds or 0, sum(len(store.target(target).stimuli(split)) for split in SPLITS))
     time = _diagnose_time(study, store, subjects)
     data = read_training_data(
         store,
-        subjects,
+        decoded,
         [*roles.values(), *training.baselines],
         align=study.roles.align,
         rois=training.rois,
@@ -285,23 +312,25 @@ def _fit_into(
     curves: dict[str, History] = {}
     context = replace(context, log=curves.__setitem__)
     choice = choose_route(training, roles, data, context, score_alone=True)
-    predict = partial(predict_role, store, rois=training.rois, trained_on=set(data.stimuli), dense=bool(time["dense"]))
     scorers = {role: RoleScores(target, study.spaces[target], evaluation, study.seed) for role, target in roles.items()}
     known = PartialControls(store, evaluation, training.rois, set(data.stimuli), study.seed)
-    first = next(iter(training.routes))
     kept, pretrained, baselines = None, {}, {}
     for done, (name, route) in enumerate(training.routes.items()):
         report("fitting and scoring routes", done, len(training.routes), name)
         fitted = fit_route(route, roles, data, context.within(name))
+        trained_on = set(data.of(pooled=route.pooled).stimuli)
+        predict = partial(
+            predict_role, store, fitted.encoder, rois=training.rois, trained_on=trained_on, dense=bool(time["dense"])
+        )
         for role, regressor in fitted.regressors.items():
-            predictions = predict(fitted.encoder, regressor)
+            predictions = predict(regressor)
             scorers[role].add(name, regressor, predictions, known.of_models(fitted.encoder, regressor, predictions))
             if name == first:
                 scorers[role].add_partial(predictions, *known.of_all_routes(regressor.target, predictions))
         for target in training.baselines if name == first else ():
             regressor = _fit_baseline(route, fitted.encoder, data, target, context.within(name))
             scorer = RoleScores(target, study.spaces[target], evaluation, study.seed)
-            predictions = predict(fitted.encoder, regressor)
+            predictions = predict(regressor)
             scorer.add(name, regressor, predictions)
             scorer.add_partial(predictions, *known.of_all_routes(target, predictions))
             baselines[target] = scorer.report(name, name) | {"chosen": None}
@@ -325,15 +354,12 @@ def _fit_into(
         "diagnoses": {"time": time},
     }
     if evaluation.folds is not None:
-        folds = CrossValidation(
-            evaluation.folds, training, evaluation, study.roles.align, study.seed, bool(time["dense"])
-        )
-        table["cross_validation"] = folds.run(store, subjects, roles, study.spaces)
+        table["cross_validation"] = _cross_validate(study, store, subjects, dense=bool(time["dense"]))
     write_json(folder / SCORES, table)
     if workers().is_main_process:  # what the others write is not kept
         write_bytes(folder / PICTURES / "routes.png", route_table_png(table))
         _write_curves(folder, curves)
-        _write_validation(study, store, choice, subjects, folder)
+        _write_validation(study, store, choice, kept.encoder.subjects, folder)
     parts: dict[str, Encoder | Regressor] = {"encoder": kept.encoder}
     parts |= {f"regressor-{role}": regressor for role, regressor in kept.regressors.items()}
     return {name: save_part(folder / name, part, route=choice.chosen) for name, part in parts.items()}
@@ -349,8 +375,28 @@ def _diagnose_time(study: Study, store: Store, subjects: list[str]) -> dict[str,
     return found
 
 
+def _cross_validate(study: Study, store: Store, subjects: list[str], *, dense: bool) -> dict[str, Any]:
+    """Return the section `cross_validation` of `scores.json`: of the routes that are comparable with the first."""
+    training, evaluation = study.training, study.evaluation
+    routes = comparable(training.routes)
+    pooled = next(iter(routes.values())).pooled
+    folds = CrossValidation(
+        evaluation.folds or 0,
+        training.model_copy(update={"routes": routes}),
+        evaluation,
+        study.roles.align,
+        study.seed,
+        dense,
+    )
+    scored = folds.run(store, decoded_subjects(subjects, {pooled}), study.roles.regressed(), study.spaces)
+    kind = "single subjects" if pooled else "a group"
+    skipped = {name: f"decodes {kind}, unlike the first route" for name in training.routes if name not in routes}
+    return scored | ({"skipped": skipped} if skipped else {})
+
+
 def _fit_baseline(route: RouteConfig, encoder: Encoder, data: TrainingData, target: str, context: Context) -> Regressor:
     """Fit a target that is there for comparison alone."""
+    data = data.of(pooled=route.pooled)
     rows = data.roles(route.regressor, data.features(route.regressor, encoder), {target: target})
     return fit_regressors(route.regressor, rows, context.within("baselines"))[target]
 

@@ -23,7 +23,7 @@ from models.decoders.build import Encoder, Regressor, fit_encoder, fit_regressor
 from models.decoders.rows import split_stimuli
 from models.training.loop import Context
 from studies.decoding.training_data import TrainingData
-from studies.study import RouteConfig, TrainingConfig
+from studies.study import RouteConfig, TrainingConfig, comparable
 
 Array = NDArray[Any]
 CRITERIA = ("correlation", "two_way", "r2")
@@ -195,6 +195,7 @@ class Choice:
 
 def fit_route(route: RouteConfig, roles: Mapping[str, str], data: TrainingData, context: Context) -> FittedRoute:
     """Fit one route on training data; `roles` names the target that is regressed for each role."""
+    data = data.of(pooled=route.pooled).with_targets(roles)
     encoder = fit_encoder(route.encoder, data.brains, context.within("encoder"))
     features = data.features(route.regressor, encoder)
     rows = data.roles(route.regressor, features, roles)
@@ -213,9 +214,9 @@ def choose_route(
     """Fit every route on part of the training stimuli, and compare them on the rest.
 
     A route is preferred to the one preferred so far where it is better by `margin` standard errors of the paired
-    difference over the held-out stimuli. Which stimuli are held out depends on the context's seed; where stimuli are
-    ordered in time they are blocks of time, and trials near to them are not trained on. Raises `ConfigError`
-    where too few stimuli are held out to compare anything on.
+    difference over the held-out stimuli; `studies.study.comparable` says which are compared. Which stimuli are held out
+    depends on the context's seed; where stimuli are ordered in time they are blocks of time, and trials near to these
+    are not trained on. Raises `ConfigError` where too few stimuli are held out to compare anything on.
 
     Parameters
     ----------
@@ -223,7 +224,8 @@ def choose_route(
     score_alone : whether to score a single route too, where there are stimuli enough: promotion compares by these
         scores
     """
-    routes, settings = training.routes, training.selection
+    routes, settings = comparable(training.routes), training.selection
+    data = data.of(pooled=next(iter(routes.values())).pooled)
     names = data.stimuli
     times = data.times_of(names)
     is_held = split_stimuli(names, settings.validation, rng_for(context.seed, "route selection"), times)

@@ -171,6 +171,7 @@ def test_the_parts_of_a_route_take_the_planned_bytes(home: Path, arrays_folder: 
     routes = {
         "ridge": {},
         "components": {"regressor": {"kind": "ridge", "components": 8}},
+        "matched": {"regressor": {"kind": "ridge", "variance_matching": 0.5}},
         "pca": {"encoder": {"kind": "pca", "components": 12}, "regressor": {"kind": "ridge", "components": 8}},
         "mlp": {"regressor": {"kind": "mlp", **network}},
         "residual": {"regressor": {"kind": "residual", **network}},

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from brain2video.cli.tables.drawing import print_line, print_notes, print_table, shown_path, table_console
+from core.subjects import group_of, subject_label
 from studies.runs import GALLERY, PICTURES
 
 REPORT_WIDTH = 150
@@ -29,6 +30,9 @@ def show_training(study: str, folder: Path, scores: Mapping[str, Any]) -> None:
     for role, scored in scores["targets"].items():
         title = f"{study}: {role} ({scored['target']}), {scores['n_test']} test stimuli"
         print_scores(title, *routes_table(scored), scored.get("comparisons"))
+        for route, members in scored.get("group_decoders", {}).items():
+            decoder = subject_label(group_of(members))
+            print_line(route, f"{decoder}: a stimulus is decoded from the responses of all of them to it")
     print_folds(scores)
     print_legend([scored["rows"] for scored in scores["targets"].values()], in_training=True)
     _print_tests(scores, *scores["targets"].values())
@@ -67,7 +71,7 @@ def show_reconstruction(study: str, folder: Path, metrics: Mapping[str, Any]) ->
     """
     from evaluation.report.verdict import verdict
 
-    print_report(f"{study}: {metrics['subject']}, {metrics['n_test']} test stimuli", metrics)
+    print_report(f"{study}: {subject_label(metrics['subject'])}, {metrics['n_test']} test stimuli", metrics)
     print_folds(metrics)
     print_line("", verdict(metrics))
     print_line("gallery", shown_path(folder, GALLERY))
