@@ -413,3 +413,13 @@ def test_stimuli_in_order_of_time_are_compared_by_blocks(write: Write, rng: np.r
     assert "block_length" not in free
     assert np.ptp(entry["ci95"]) > 1.5 * np.ptp(free["ci95"])
     assert entry["p"] > free["p"]
+
+
+def test_other_training_means_are_told(write: Write, rng: np.random.Generator) -> None:
+    predicted, truth, kind = clustered(rng)
+    everything = np.arange(100)
+    run_of_table(write, "demo/one", (predicted, truth, kind), everything, kept=True)
+    run_of_table(write, "demo/two", (predicted - 0.5, truth - 0.5, kind), everything, kept=True)
+    told = "centred by other training means in the two runs, on which their scores depend: z_centred"
+    assert told in compare_runs("demo/one", "demo/two").report["notes"]
+    assert told not in compare_runs("demo/one", "demo/one").report["notes"]
