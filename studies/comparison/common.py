@@ -13,12 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.metrics import Metric, metric, metric_names
-from evaluation.statistics.candidates import Among, restricted
+from evaluation.statistics.candidates import POWER, STIMULI, Among, restricted
 from evaluation.statistics.order import TimeOrder
+from evaluation.statistics.spaces import is_centred
 from studies.runs import Run
 
 Floats = NDArray[np.float64]
 OTHER_SETS = "as values depend on which stimuli are scored together and the runs scored others"
+
+SAME = 1e-3
+"""Up to which share powers of the same truths may differ by rounding."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,8 @@ def common_values(first: Run, second: Run, row: str, names: Sequence[str], stimu
     sizes = f"{len(scored[0])} and {len(scored[1])}, {len(together)} in common"
     orders = [_order(run, stimuli) for run in (first, second)]
     order = next((own for own in orders if own is not None), None)
-    return CommonValues(stimuli, values, order, _notes(sizes, again, left_out))
+    notes = [*_notes(sizes, again, left_out), *_other_means(first, second, [*values])]
+    return CommonValues(stimuli, values, order, notes)
 
 
 def metric_of(name: str) -> Metric | None:
@@ -140,6 +145,26 @@ def _same_classes(first: Run, second: Run, stimuli: list[str]) -> bool:
     """Say whether the runs have the same classes of stimuli, as far as both record them."""
     ours, theirs = _classes(first), _classes(second)
     return ours is None or theirs is None or all(ours[name] == theirs[name] for name in stimuli)
+
+
+def _other_means(first: Run, second: Run, names: Sequence[str]) -> list[str]:
+    """Return a note on the spaces that the runs centred by other training means, as far as both kept what tells it."""
+    spaces = [space for space in dict.fromkeys(name.rpartition(".")[0] for name in names) if is_centred(space)]
+    apart = [space for space in spaces if _differ(_powers(first, space), _powers(second, space))]
+    if not apart:
+        return []
+    return [f"centred by other training means in the two runs, on which their scores depend: {', '.join(apart)}"]
+
+
+def _powers(run: Run, space: str) -> dict[str, float]:
+    """Return each true stimulus's squared distance to the training mean, as far as the run kept it."""
+    power = run.kept.get(f"{POWER}/{space}")
+    return {} if power is None else dict(zip(map(str, run.kept[STIMULI]), power.tolist(), strict=True))
+
+
+def _differ(first: Mapping[str, float], second: Mapping[str, float]) -> bool:
+    both = [name for name in first if name in second]
+    return not np.allclose([first[name] for name in both], [second[name] for name in both], rtol=SAME)
 
 
 def _notes(sizes: str, again: list[str], left_out: Mapping[str, list[str]]) -> list[str]:

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from core.errors import ConfigError
 from core.progress import report
 from core.seeds import rng_for
+from core.times import Times
 from evaluation.metrics import metric
 from evaluation.statistics.intervals import ANY, Blocks, Span, holm, mean_interval, paired_interval, paired_p
+from evaluation.statistics.order import TimeOrder, block_length
 from evaluation.statistics.scores import per_stimulus
 from evaluation.statistics.selection import CrossFit, combined_p, cross_fit, widened
 from evaluation.statistics.spaces import centre, centred
@@ -245,7 +247,20 @@ def choose_route(
         scored[name] = validate(fitted, inner, outer, held, shown=training.sheet)
     report("scoring routes on held-out training stimuli", len(routes), len(routes))
     values = {name: validation.criterion(settings.criterion) for name, validation in scored.items()}
-    return choice_among(values, settings.margin, seed=context.seed, scored=scored)
+    blocks = blocks_in_time(values, outer.times_of(held))
+    return choice_among(values, settings.margin, seed=context.seed, scored=scored, blocks=blocks)
+
+
+def blocks_in_time(values: Mapping[str, Array], times: Times | None) -> Blocks | None:
+    """Return the block of neighbours in time that each held-out stimulus lies in, (stimulus,).
+
+    As long as the autocorrelation of any route's values asks for; None where times are not known or it asks for none.
+    """
+    if times is None or not times.known:
+        return None
+    order = TimeOrder(times.segment, times.start_s)
+    length = max(block_length(own, order) for own in values.values())
+    return order.blocks(length) if length > 1 else None
 
 
 def choice_among(

@@ -61,7 +61,7 @@ def trained(folder: Path, run: str, fingerprint: str, offset: float = 0) -> Trai
             "targets": {"z": {"name": "latents", "extractor": "latents", "revision": "2" * 64}},
             "git_commit": "3" * 40,
         },
-        validation={"z.correlation": {"value": 0.631, "ci95": [0.62, 0.643], "n": 150}},
+        validation={"z.correlation": {"value": 0.631, "ci95": [0.62, 0.643], "n": 150, "how": "on other stimuli"}},
         metrics={"z.two_way": 0.9, "z.bad": float("nan")},
         artifacts=[folder / run / "scores.json"],
     )
@@ -220,13 +220,20 @@ def test_a_version_tells_its_training(registry: tuple[Path, list[ModelSet]]) -> 
 def test_what_a_person_reads_in_the_ui(registry: tuple[Path, list[ModelSet]]) -> None:
     _, (_, two) = registry
     version = client().get_model_version("demo-regressor-z", "2")
-    for words in ("training `run2`", "| z.correlation | .631 [.620, .643] |", "150 held-out", "`responses/sub-01`"):
+    for words in (
+        "training `run2`",
+        "| z.correlation | .631 [.620, .643] |",
+        "150 held-out",
+        "`responses/sub-01`",
+        "Scores: on other",
+    ):
         assert words in version.description
     told = {
         "subjects": "sub-01",
         "target": "latents",
         "git_commit": "3" * 40,
         "validation.z.correlation": ".631 [.620, .643]",
+        "validation.how": "on other stimuli",
     }
     assert told.items() <= version.tags.items()
     run = client().get_run(two.mlflow_run)

@@ -389,3 +389,37 @@ def test_a_damaged_file_of_candidates_is_one_line(write: Write, rng: np.random.G
     (find("demo/all") / "candidates.npz").write_bytes(b"no archive")
     with pytest.raises(SourceError, match=r"candidates.npz: damaged \(.*\); make the run again"):
         compare_runs("demo/all", "demo/all")
+
+
+def test_stimuli_in_order_of_time_are_compared_by_blocks(write: Write, rng: np.random.Generator) -> None:
+    """A difference that lasts over neighbours is that of few blocks; the other order of the run's stimuli is undone."""
+    names = [f"{index:03d}" for index in range(120)]
+    slow = np.repeat(rng.normal(size=12), 10)
+    first, second = rng.normal(size=120), rng.permutation(120)
+    order = {"segment": ["run"] * 120, "start_s": np.arange(120.0).tolist()}
+    for run, values, rows in (("one", first, np.arange(120)), ("two", first + slow, second)):
+        folder = write(f"demo/{run}", scored(z__correlation=values[rows]), [names[row] for row in rows])
+        content = read_json(folder / "values.json")
+        if run == "two":
+            write_json(folder / "values.json", {**content, "order": {**order, "start_s": rows.astype(float).tolist()}})
+    timed = compare_runs("demo/one", "demo/two").report
+    entry = timed["metrics"]["z.correlation"]
+    assert entry["block_length"] > 3
+    assert entry["value"] == pytest.approx(slow.mean())
+    assert "blocks" in timed["intervals"]
+    content = read_json(folder / "values.json")
+    write_json(folder / "values.json", {name: own for name, own in content.items() if name != "order"})
+    free = compare_runs("demo/one", "demo/two").report["metrics"]["z.correlation"]
+    assert "block_length" not in free
+    assert np.ptp(entry["ci95"]) > 1.5 * np.ptp(free["ci95"])
+    assert entry["p"] > free["p"]
+
+
+def test_other_training_means_are_told(write: Write, rng: np.random.Generator) -> None:
+    predicted, truth, kind = clustered(rng)
+    everything = np.arange(100)
+    run_of_table(write, "demo/one", (predicted, truth, kind), everything, kept=True)
+    run_of_table(write, "demo/two", (predicted - 0.5, truth - 0.5, kind), everything, kept=True)
+    told = "centred by other training means in the two runs, on which their scores depend: z_centred"
+    assert told in compare_runs("demo/one", "demo/two").report["notes"]
+    assert told not in compare_runs("demo/one", "demo/one").report["notes"]

@@ -47,7 +47,16 @@ def test_a_folder_is_scored_and_a_run_is_written(home: Path, peer: Path, truth: 
     assert made.path == home / "outputs" / "evaluations" / "peer" / made.run
     assert (made.path.parent / "latest").resolve() == made.path
     there = {path.name for path in made.path.iterdir()}
-    assert there == {"metrics.json", "values.json", "manifest.json", "gallery.html", "sheet.png", "videos", "seen"}
+    assert there == {
+        "metrics.json",
+        "values.json",
+        "candidates.npz",
+        "manifest.json",
+        "gallery.html",
+        "sheet.png",
+        "videos",
+        "seen",
+    }
     metrics = made.metrics
     assert metrics["n_test"] == 8
     assert list(metrics["rows"]) == ["reconstruction", "shuffled_brain", "shuffled_frames", "still"]

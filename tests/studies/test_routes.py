@@ -1,5 +1,6 @@
 """Several routes in one study: all are scored, one is chosen on held-out training stimuli, never on the test set."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from core.checkout import project_root as home_folder
 from core.errors import ConfigError, StoreError
 from core.files import read_json
 from core.seeds import rng_for
+from core.times import Times
 from evaluation.statistics.selection import halves
 from feature_store import Store
 from models.decoders.build import load_encoder, load_regressor
@@ -31,6 +33,8 @@ from studies.training.routes import (
     CHOSEN_ON_THE_SAME,
     NOT_CHOSEN,
     Choice,
+    Validation,
+    blocks_in_time,
     choice_among,
     choose_route,
     preferred,
@@ -217,6 +221,33 @@ def test_equal_routes_gain_nothing_over_the_first_one(routes: int) -> None:
         above += low > 0
     assert abs(np.mean(gains)) < 3.3 * np.std(gains) / np.sqrt(200)
     assert above <= 0.025 * 200
+
+
+def test_neighbours_in_time_lie_in_one_half_and_make_one_block(rng: np.random.Generator) -> None:
+    """Values that change slowly are no independent ones: halves and intervals are of blocks as long as they last."""
+    n, times = 200, Times.of(["run"] * 200, np.arange(200.0))
+    slow = np.repeat(rng.normal(size=20), 10)
+    noise = rng.normal(size=(2, n))
+    assert blocks_in_time({"one": noise[0], "two": noise[1]}, None) is None
+    assert blocks_in_time({"one": noise[0]}, Times.of(["run"] * n, [np.nan] * n)) is None
+    values = {"one": noise[0], "two": noise[0] + slow}
+    blocks = blocks_in_time(values, times)
+    assert blocks is not None
+    assert len(set(blocks.tolist())) < n / 4
+    choice, free = (choice_among(values, 0.0, seed=0, blocks=own) for own in (blocks, None))
+    assert choice.apart is not None
+    for block in set(blocks.tolist()):
+        assert len(set(choice.apart.half[blocks == block].tolist())) == 1
+    widths = [np.ptp(own.summary("correlation", 0)["routes"]["two"]["difference"]["ci95"]) for own in (choice, free)]
+    assert widths[0] > 1.5 * widths[1]
+    kept = replace(choice, validation=Validation([str(index) for index in range(n)], {"z": {"correlation": slow}}))
+    record = kept.record(["sub-01"])
+    assert record is not None
+    assert record["blocks"] == blocks.tolist()
+    width = [
+        np.ptp(validation_summary(own)["z.correlation"]["ci95"]) for own in (record, {**record, "blocks": range(n)})
+    ]
+    assert width[0] > 1.5 * width[1]
 
 
 def test_how_a_score_comes_about_is_told(rng: np.random.Generator) -> None:

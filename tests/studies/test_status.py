@@ -348,6 +348,13 @@ def test_the_last_runs_in_a_line_each(study: Study) -> None:
     ]
 
 
+def test_the_score_of_a_choice_is_the_one_on_other_stimuli(study: Study) -> None:
+    training, _ = write_runs(study)
+    selection = read_json(training / "scores.json")["selection"]
+    write_json(training / "scores.json", {"selection": {**selection, "reported": {"value": 0.58, "how": "apart"}}})
+    assert "registered route pca, two-way .58 on 60 held-out training stimuli" in runs_status(study)[0].detail
+
+
 def test_what_a_run_does_not_have_is_said(study: Study) -> None:
     training, reconstruction = write_runs(study)
     selection = {"chosen": "ridge", "criterion": "correlation", "n": 0, "routes": {}}
