@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from evaluation.metrics import metric, metric_names
+from evaluation.statistics.ceilings import LABEL as CEILING
 from evaluation.statistics.scores import (
     CEILINGS,
     MEAN,
@@ -67,8 +68,7 @@ ROW_MEANINGS = {
     "time_only": "targets predicted from the run and the onset of the trials, without the brain",
     "nuisance": "targets predicted from the global signal and, where it is known, the head's motion",
     "other_brain": "another subject's models on this subject's responses",
-    NOISE_CEILING: "the true targets at the strength of the predictions, with the noise of the test responses: an "
-    "estimated upper bound",
+    NOISE_CEILING: f"{CEILING}: an estimated upper bound",
     ORACLE: "the true targets through the same generator: an upper bound",
 }
 """What each row of a reconstruction's report is, in the order in which controls are shown."""
@@ -76,8 +76,7 @@ MEANINGS_IN_TRAINING = {
     SHUFFLED: "the registered route on responses in random order",
     MEAN: "the mean of the training targets itself, not rendered. R² is measured from it, so its own R² is 0 by "
     "definition",
-    NOISE_CEILING: "the true targets at the strength of the predictions, with the noise of the test responses, not "
-    "rendered; a reconstruction renders the same",
+    NOISE_CEILING: f"{CEILING}, not rendered; a reconstruction renders the same",
 }
 """The same for the table of a training, where the row is another thing than in a reconstruction's."""
 FOLDED = ("shuffled_frames", "caption_only", "z_only", "time_only", "nuisance", "other_brain")
