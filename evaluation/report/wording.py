@@ -54,11 +54,11 @@ ROW_LABELS = {
 """Rows whose label is not their name with spaces."""
 ROW_MEANINGS = {
     RECONSTRUCTION: "made from the brain's responses to the test clips",
-    SHUFFLED: "the same models on responses in random order",
+    NEAREST: "the training clip most like the prediction: the result of recalling a training clip",
+    PRIOR: "what the generator makes from noise alone, without a caption",
     MEAN: "rendered from the mean of the training targets. It is scored as a clip, which is not that mean any more: "
     "R², which is measured from the mean, may be below 0 here and is exactly 0 in the table of a training",
-    PRIOR: "what the generator makes from noise alone, without a caption",
-    NEAREST: "the training clip most like the prediction: the result of recalling a training clip",
+    SHUFFLED: "the same models on responses in random order",
     "category": "the mean of the training targets of the true class, or without classes of the true target's cluster: "
     "the result of knowing the kind of clip and nothing else",
     "still": "the same reconstruction, its middle frame held: the result without motion",
@@ -71,7 +71,7 @@ ROW_MEANINGS = {
     NOISE_CEILING: f"{CEILING}: an estimated upper bound",
     ORACLE: "the true targets through the same generator: an upper bound",
 }
-"""What each row of a reconstruction's report is, in the order in which controls are shown."""
+"""What each row of a reconstruction's report is, in the order in which rows are shown."""
 MEANINGS_IN_TRAINING = {
     SHUFFLED: "the registered route on responses in random order",
     MEAN: "the mean of the training targets itself, not rendered. R² is measured from it, so its own R² is 0 by "
@@ -171,7 +171,7 @@ def short_label(name: str) -> str:
 
 def ordered_rows(rows: Iterable[str]) -> list[str]:
     """Sort rows as they are shown: reconstruction, other models in the given order, controls, ceilings."""
-    known = list(dict.fromkeys([*REFERENCES, *ROW_MEANINGS]))
+    known = list(dict.fromkeys([*ROW_MEANINGS, *REFERENCES]))
 
     def place(row: str) -> tuple[int, int]:
         groups: dict[Group, int] = {"model": 1, "control": 2, "ceiling": 3}
