@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from evaluation.metrics import metric, metric_names
-from evaluation.statistics.ceilings import LABEL as CEILING
 from evaluation.statistics.scores import (
     CEILINGS,
     MEAN,
@@ -19,6 +18,8 @@ from evaluation.statistics.scores import (
 )
 from evaluation.statistics.spaces import is_centred, plain
 
+CEILING = "the true targets with the noise of the test responses, at the strength of the model's predictions"
+"""What the row `noise_ceiling` is, in every table; see `evaluation.statistics.ceilings`."""
 SPACE_LABELS = {
     "pixels": "pixels",
     "frames": "frames",
