@@ -18,6 +18,8 @@ from evaluation.statistics.scores import (
 )
 from evaluation.statistics.spaces import is_centred, plain
 
+CEILING = "the true targets with the noise of the test responses, at the strength of the model's predictions"
+"""What the row `noise_ceiling` is, in every table; see `evaluation.statistics.ceilings`."""
 SPACE_LABELS = {
     "pixels": "pixels",
     "frames": "frames",
@@ -53,11 +55,11 @@ ROW_LABELS = {
 """Rows whose label is not their name with spaces."""
 ROW_MEANINGS = {
     RECONSTRUCTION: "made from the brain's responses to the test clips",
-    SHUFFLED: "the same models on responses in random order",
+    NEAREST: "the training clip most like the prediction: the result of recalling a training clip",
+    PRIOR: "what the generator makes from noise alone, without a caption",
     MEAN: "rendered from the mean of the training targets. It is scored as a clip, which is not that mean any more: "
     "R², which is measured from the mean, may be below 0 here and is exactly 0 in the table of a training",
-    PRIOR: "what the generator makes from noise alone, without a caption",
-    NEAREST: "the training clip most like the prediction: the result of recalling a training clip",
+    SHUFFLED: "the same models on responses in random order",
     "category": "the mean of the training targets of the true class, or without classes of the true target's cluster: "
     "the result of knowing the kind of clip and nothing else",
     "still": "the same reconstruction, its middle frame held: the result without motion",
@@ -67,17 +69,15 @@ ROW_MEANINGS = {
     "time_only": "targets predicted from the run and the onset of the trials, without the brain",
     "nuisance": "targets predicted from the global signal and, where it is known, the head's motion",
     "other_brain": "another subject's models on this subject's responses",
-    NOISE_CEILING: "the true targets at the strength of the predictions, with the noise of the test responses: an "
-    "estimated upper bound",
+    NOISE_CEILING: f"{CEILING}: an estimated upper bound",
     ORACLE: "the true targets through the same generator: an upper bound",
 }
-"""What each row of a reconstruction's report is, in the order in which controls are shown."""
+"""What each row of a reconstruction's report is, in the order in which rows are shown."""
 MEANINGS_IN_TRAINING = {
     SHUFFLED: "the registered route on responses in random order",
     MEAN: "the mean of the training targets itself, not rendered. R² is measured from it, so its own R² is 0 by "
     "definition",
-    NOISE_CEILING: "the true targets at the strength of the predictions, with the noise of the test responses, not "
-    "rendered; a reconstruction renders the same",
+    NOISE_CEILING: f"{CEILING}, not rendered; a reconstruction renders the same",
 }
 """The same for the table of a training, where the row is another thing than in a reconstruction's."""
 FOLDED = ("shuffled_frames", "caption_only", "z_only", "time_only", "nuisance", "other_brain")
@@ -172,7 +172,7 @@ def short_label(name: str) -> str:
 
 def ordered_rows(rows: Iterable[str]) -> list[str]:
     """Sort rows as they are shown: reconstruction, other models in the given order, controls, ceilings."""
-    known = list(dict.fromkeys([*REFERENCES, *ROW_MEANINGS]))
+    known = list(dict.fromkeys([*ROW_MEANINGS, *REFERENCES]))
 
     def place(row: str) -> tuple[int, int]:
         groups: dict[Group, int] = {"model": 1, "control": 2, "ceiling": 3}
