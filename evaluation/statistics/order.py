@@ -6,6 +6,7 @@ the shuffled brain is shifted in time instead of dealt at random: a random order
 makes unrelated series look alike.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -183,17 +184,16 @@ def shifts(order: TimeOrder, count: int, seed: int, *, length: int = 1) -> list[
 
     Parameters
     ----------
-    count : how many; fewer where there are fewer different ones
+    count : how many; fewer where there are fewer different ones. The first ones are as random as all.
     length : stimuli that a segment is shifted by at least, either way: the block length
     """
     parts = _parts(order, length)
     rng = rng_for(seed, "shifts")
     allowed = [_allowed(len(part), length) for part in parts]
     if len(parts) == 1:
-        steps = allowed[0] if len(allowed[0]) <= count else np.sort(rng.permutation(allowed[0])[:count])
-        return [_shifted(len(order), parts, [int(step)]) for step in steps]
-    drawn = {tuple(int(rng.choice(steps)) for steps in allowed) for _ in range(count)}
-    return [_shifted(len(order), parts, steps) for steps in sorted(drawn)]
+        return [_shifted(len(order), parts, [int(step)]) for step in rng.permutation(allowed[0])[:count]]
+    drawn = dict.fromkeys(tuple(int(rng.choice(steps)) for steps in allowed) for _ in range(count))
+    return [_shifted(len(order), parts, steps) for steps in drawn]
 
 
 def _parts(order: TimeOrder, length: int) -> list[Index]:
@@ -210,7 +210,7 @@ def _allowed(size: int, length: int) -> Index:
     return np.arange(least, size - least + 1) if size > 1 else np.zeros(1, np.int64)
 
 
-def _shifted(n: int, parts: list[Index], steps: "tuple[int, ...] | list[int]") -> Index:
+def _shifted(n: int, parts: list[Index], steps: Sequence[int]) -> Index:
     order = np.empty(n, np.int64)
     for rows, step in zip(parts, steps, strict=True):
         order[rows] = np.roll(rows, step)
