@@ -109,7 +109,7 @@ def test_what_ignores_the_brain_is_reported_as_not_above_the_shuffled_brain(home
 def test_the_diagnoses_and_every_stimulus_are_kept(looped: Looped) -> None:
     folder = looped.folder
     metrics, values = read_json(folder / "metrics.json"), read_json(folder / "values.json")
-    assert set(metrics["diagnoses"]) == {"dimension", "distance", "leaks"}
+    assert set(metrics["diagnoses"]) == {"dimension", "distance", "leaks", "time"}
     dimension = metrics["diagnoses"]["dimension"]["pixels"]
     assert 0 < dimension["ratio"] < 2
     assert dimension["n"] == 8
