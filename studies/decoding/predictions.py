@@ -197,7 +197,8 @@ def shuffled_scores(
 
 def longest_block(values: scores.Values, order: TimeOrder) -> int:
     """Return the longest block that the autocorrelation of any metric's values asks for, in stimuli."""
-    return max((block_length(one, order) for row in values.values() for one in row.values()), default=1)
+    found = [scores.influences_of(row, name) for row in values.values() for name in row]
+    return max((block_length(one, order) for one in found), default=1)
 
 
 def shuffled_orders(
