@@ -64,7 +64,8 @@ class Recording:
         For example ``"sub-01"``.
     values : responses per split, rows in the order of `trials`; large ones are read when they are first asked for, and
         the caller that writes them drops a split's rows from this dictionary before it asks for the next
-    trials : table per split with the columns `TRIAL_COLUMNS` (repetition counts from 0) and optionally session, run
+    trials : table per split with the columns `TRIAL_COLUMNS` (repetition counts from 0), and where they are known
+        session, task, run, ``onset_s`` and ``duration_s``: see `feature_store.times`
     voxels : table with one row per voxel in the order of the values' last axis, ROI by ROI; column ``roi`` at least
         (see `ROI_SEPARATOR` and `NO_ROI`), and what the dataset knows of these: ``hemisphere`` ("l", "r" or ""), ``i``,
         ``j``, ``k`` (voxel indices), ``x``, ``y``, ``z`` (mm), ``ncsnr_train_published``, ``ncsnr_test_published``
@@ -152,6 +153,8 @@ class Source(Protocol):
 
     def stimuli(self) -> pd.DataFrame:
         """Return the stimuli: columns `STIMULUS_COLUMNS`, and ``group`` where stimuli belong to classes.
+
+        Clips of a movie have its name in ``segment`` and their place in ``start_s``: see `feature_store.times`.
 
         ``caption`` holds a list of strings, empty where there is none.
         """
