@@ -53,6 +53,7 @@ from feature_store.sources.bids.images import (
     open_scans,
     read_series,
 )
+from feature_store.sources.bids.motion import motion_of_trials
 from feature_store.sources.splits import kept_trials
 from feature_store.sources.timeseries import (
     Events,
@@ -181,13 +182,14 @@ class Bids(Source):
         read = lru_cache(maxsize=1)(lambda run: self._read(scans[run], events[run], voxels))
         numbers = trials["index"].map({index: place for place, (index, _) in enumerate(shown)})
         where = np.column_stack([numbers, trials.groupby("index").cumcount()])
+        motion = motion_of_trials([(scan.run.confounds, scan.timing) for scan in scans], numbers, trials)
         tail = (*self._times(scans[0]), len(voxels.table))
         rows = {s: np.flatnonzero(trials["split"] == s) for s in SPLITS}
         parts: dict[Split, pd.DataFrame] = {s: trials.iloc[rows[s]] for s in SPLITS}
         kept, purged = kept_trials(parts, stimuli, self.config.split.purge_s, subject, self.layout.images / subject)
         rows["train"] = rows["train"][kept]
         values: dict[Split, Rows] = {s: RunRows(where[rows[s]], tail, read) for s in SPLITS}
-        tables = {s: trials.iloc[rows[s]][TRIALS].reset_index(drop=True) for s in SPLITS}
+        tables = {s: trials[TRIALS].join(motion).iloc[rows[s]].reset_index(drop=True) for s in SPLITS}
         return Recording(subject, values, tables, voxels.table, self._attributes(scans[0], voxels) | purged)
 
     def _check(self, scan: Scan, events: Events) -> None:
@@ -235,8 +237,7 @@ class Bids(Source):
         runs = self._runs[self._known(subject)]
         images = [present(run.image, "fetch the dataset again") for run in runs]
         beside = [path for run in runs for path in (*run.sidecars, run.events) if path is not None]
-        confounds = isinstance(self.config.response, GlmConfig) and self.config.response.confounds
-        tables = [run.confounds for run in runs if confounds and run.confounds is not None]
+        tables = [run.confounds for run in runs if run.confounds is not None]
         masks = mask_files(runs, self.config.mask, self.config.atlas, self.root)
         return list(dict.fromkeys([*images, *beside, *tables, *masks]))
 

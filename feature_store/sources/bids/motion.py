@@ -1,11 +1,10 @@
 """The head's motion during each trial, from the confounds beside a run: what the control `nuisance` predicts from."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from core.errors import SourceError
 from feature_store.sources.base import MOTION_COLUMNS
@@ -17,7 +16,7 @@ AFTER_S = 8.0
 
 
 def motion_of_trials(
-    tables: Sequence[Path | None], timings: Sequence[Timing], runs: NDArray[np.int64], trials: pd.DataFrame
+    scanned: Sequence[tuple[Path | None, Timing]], runs: Iterable[int], trials: pd.DataFrame
 ) -> pd.DataFrame:
     """Return the head's mean motion from each trial's onset until `AFTER_S` after its end, a column for each measure.
 
@@ -26,11 +25,11 @@ def motion_of_trials(
 
     Parameters
     ----------
-    tables, timings : each run's confounds, and when its volumes were taken
+    scanned : each run's confounds, and when its volumes were taken
     runs : (trial,) the run that each trial lies in
     trials : columns ``onset_s`` and ``duration_s``, which may be NaN
     """
-    known = [_read(path, timing.volumes) for path, timing in zip(tables, timings, strict=True)]
+    known = [_read(path, timing.volumes) for path, timing in scanned]
     measured = [table for table in known if table is not None]
     if not measured or len(measured) < len(known):
         return pd.DataFrame(index=trials.index)
@@ -39,8 +38,8 @@ def motion_of_trials(
     onsets = trials["onset_s"].to_numpy(np.float64)
     ends = onsets + np.nan_to_num(trials["duration_s"].to_numpy(np.float64)) + AFTER_S
     for row, run in enumerate(runs):
-        timing = timings[run]
-        during = np.flatnonzero((timing.times_s >= onsets[row]) & (timing.times_s <= ends[row]))
+        taken = scanned[run][1].times_s
+        during = np.flatnonzero((taken >= onsets[row]) & (taken <= ends[row]))
         if len(during):
             values[row] = measured[run][names].iloc[during].mean()
     return pd.DataFrame(values, columns=names, index=trials.index)
