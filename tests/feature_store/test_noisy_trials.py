@@ -10,6 +10,8 @@ from nilearn.glm.first_level import compute_regressor, glover_hrf
 from core.errors import SourceError
 from core.progress import listening
 from feature_store.reader import Responses, open_group
+from feature_store.sources.base import SPLITS, RecordingShape
+from feature_store.sources.bids import dataset
 from feature_store.sources.timeseries import (
     Events,
     GlmConfig,
@@ -141,6 +143,20 @@ def test_a_bids_dataset_refuses_drops_or_keeps(root: Path) -> None:
     assert "kept (see the column noise_gain of the trials)" in told[1]
     assert "dropped; the first is sub-01_task-movie_run-2_events.tsv line 4: its onset, 75.5 s, is 4.5 s" in noisy
     assert str(root) not in noisy
+
+
+@pytest.mark.parametrize("settings", [GLM, WINDOW], ids=["glm", "window"])
+def test_a_plan_sees_the_shape_without_a_model(
+    root: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = source(root, **settings)
+    read = RecordingShape.of(reader.responses("sub-01"))
+    monkeypatch.setattr(dataset, "trial_weights", None)
+    shape = reader.shape("sub-01")
+    assert (shape.voxels, shape.times, shape.unlabelled) == (read.voxels, read.times, read.unlabelled)
+    for split in SPLITS:
+        assert list(shape.trials[split]) == list(read.trials[split])
+        assert shape.rows(split) == read.rows(split)
 
 
 def test_a_sound_dataset_has_nothing_to_tell(root: Path) -> None:
