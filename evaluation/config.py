@@ -5,7 +5,7 @@ from pydantic import Field, field_validator
 from core.config import Config, nearest
 from evaluation.metrics import metric_names
 
-ONLY_WHERE_NAMED = ("epe_512",)
+ONLY_WHERE_NAMED = ("epe_512", "epe_512_luma")
 """Metrics that are computed only where a study names them: they take much longer than all others together."""
 LOW_LEVEL = "low_level"
 """The control that is no row but a space: targets less what luminance, contrast and motion explain."""

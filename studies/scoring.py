@@ -16,6 +16,7 @@ from core.clips import ClipConfig
 from core.progress import track
 from evaluation.config import LOW_LEVEL
 from evaluation.diagnoses.leaks import near_duplicates, shared_captions, shared_stimuli, thumbnails
+from evaluation.metrics.protocols import Looked
 from evaluation.statistics.controls_partial import Residual, low_level_features
 from evaluation.statistics.spaces import centre, centred, residual
 from feature_store import Store
@@ -77,6 +78,11 @@ def small_features(clips: Clips) -> NDArray[np.float64]:
 def load_judges(config: JudgesConfig) -> Judges:
     """Load the models that a study's `judges` name."""
     return config.build(project_root(), Combination.read)
+
+
+def looked_by(config: JudgesConfig) -> dict[str, Looked]:
+    """Return the model that makes each space's arrays, by which a report says what protocol it follows."""
+    return {space: Looked(weights, frames) for space, (weights, frames) in config.looking().items()}
 
 
 def revisions_of(config: JudgesConfig) -> dict[str, str]:

@@ -3,7 +3,7 @@
 | file | what is compared | metrics |
 |---|---|---|
 | `vectors` | targets as vectors, in any space | two_way, two_way_within_class, retrieval_N, correlation, r2 |
-| `frames` | pixels of frames | ssim, ssim_gaussian, psnr, hue, hue_pcc, epe, epe_512 |
+| `frames` | pixels of frames | ssim, ssim_gaussian, psnr, hue, hue_pcc, epe, epe_512, epe_512_luma |
 | `frames` | CLIP embeddings of frames | similarity, consistency_adjacent, consistency_all |
 | `classes` | attributes and a classifier's scores | attribute_accuracy, all_attributes, top_K_of_N, published_N_way |
 | `captions` | words, and CLIP embeddings of text and frames | bleu_4, meteor, clip_score |

@@ -6,16 +6,26 @@ from math import comb, prod
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.metrics.protocols import Protocol
 from evaluation.metrics.registry import Array, Function, PerStimulus, chance_of_others, register
 
 PUBLISHED_CLASSES = 3
 PUBLISHED_WAYS = (2, 50)
 TOP_OF_WAYS = ((1, 2), (1, 50), (5, 50))
-PROTOCOL = (
-    "MinD-Video (Chen et al. 2023), n-way top-1: success where any of the true clip's 3 top classes beats n − 1 others "
-    "drawn without replacement from the rest, frames one by one and averaged. There 100 trials are drawn, from "
-    "probabilities in half precision; here it is the expectation over all draws, ties shared. VideoMAE on Kinetics-400 "
-    "for clips, ViT-B/16 on ImageNet for frames; values of other classifiers do not compare"
+MIND_VIDEO = Protocol(
+    "MinD-Video (Chen et al. 2023)",
+    "n-way top-1: success where any of the true clip's 3 top classes beats n − 1 others drawn without replacement from "
+    "the rest, frames one by one and averaged",
+    weights={
+        "video_classes": "MCG-NJU/videomae-base-finetuned-kinetics",
+        "frame_classes": "google/vit-base-patch16-224",
+    },
+    shown={"video_classes": 6},
+    frames=6,
+    apart=(
+        "the expectation over all draws instead of 100 drawn trials, ties shared",
+        "probabilities in single precision instead of half",
+    ),
 )
 
 
@@ -173,10 +183,10 @@ for _first, _ways in TOP_OF_WAYS:
 for _ways in PUBLISHED_WAYS:
     register(
         f"published_{_ways}_way",
-        label=f"{_ways}-way as published",
+        label=f"{_ways}-way, 3 true classes (MinD-Video)",
         chance=PUBLISHED_CLASSES / (_ways + PUBLISHED_CLASSES - 1),
         span=(0.0, 1.0),
         view="classes",
         min_classes=_ways + PUBLISHED_CLASSES - 1,
-        protocol=PROTOCOL,
+        follows=MIND_VIDEO,
     )(published(_ways))

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.metrics.protocols import Protocol
 from evaluation.metrics.registry import Array, PerStimulus, register
 
 cv2.setNumThreads(1)
@@ -93,7 +94,12 @@ GAUSSIAN = _Window(partial(cv2.GaussianBlur, ksize=(2 * REACH + 1, 2 * REACH + 1
     span=(-1.0, 1.0),
     view="frames",
     min_side=SIDE,
-    protocol="MinD-Video (Chen et al. 2023): scikit-image's structural_similarity of RGB frames, averaged over frames",
+    follows=Protocol(
+        "MinD-Video (Chen et al. 2023)",
+        "scikit-image's structural_similarity of RGB frames, averaged over frames",
+        frames=6,
+        side=256,
+    ),
 )
 def ssim(prediction: Array, truth: Array, groups: Array | None = None) -> PerStimulus:  # noqa: ARG001
     """Compare each frame's local means, variances and covariance, and average over channels and frames; at most 1.
@@ -241,12 +247,14 @@ def _frame_hue(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> tup
 
 @register(
     "hue_pcc",
-    label="Hue-pcc as published",
+    label="Hue-pcc (Mind-Animator)",
     chance=None,
     span=(0.0, 1.0),
     view="frames",
-    protocol="Mind-Animator (Lu et al. 2025), which others took over: OpenCV's 8-bit hue of RGB frames that are read "
-    "as BGR, the cosine of the two hue images, averaged over frames",
+    follows=Protocol(
+        "Mind-Animator (Lu et al. 2025)",
+        "OpenCV's 8-bit hue of RGB frames that are read as BGR, the cosine of the two hue images, averaged over frames",
+    ),
 )
 def hue_pcc(prediction: Array, truth: Array, groups: Array | None = None) -> PerStimulus:  # noqa: ARG001
     """Compare hues as published: the cosine, not a correlation, of two frames' hue images, averaged over frames.
@@ -307,37 +315,61 @@ def epe(prediction: Array, truth: Array, groups: Array | None = None) -> PerStim
 
 @register(
     "epe_512",
-    label="flow error as published (pixels at 512×512)",
+    label="flow error (Mind-Animator, pixels at 512×512)",
     chance=None,
     span=(0.0, np.inf),
     view="frames",
     higher_is_better=False,
     min_frames=2,
-    protocol="as Mind-Animator (Lu et al. 2025) and NeuroClips (2024) describe it: Farneback flow "
-    "(.5, 3, 15, 3, 5, 1.2, 0) of grey frames at 512 × 512, the mean length of the difference, in pixels",
+    follows=Protocol(
+        "Mind-Animator (Lu et al. 2025)",
+        "Farneback flow (.5, 3, 15, 3, 5, 1.2, 0) of frames of 512 × 512, turned grey as BGR though they are RGB, the "
+        "mean length of the difference, in pixels",
+        frames=8,
+        side=512,
+    ),
 )
 def epe_512(prediction: Array, truth: Array, groups: Array | None = None) -> PerStimulus:  # noqa: ARG001
     """Compare motion as published: the mean end-point error of Farneback's flow at 512×512, in pixels; lower is better.
 
-    As `epe`, with every frame brought to 512 × 512 first (bilinear), whatever its proportions. It takes about a tenth
-    of a second a pair of frames, so it is computed only where a study names it. After Lu et al. (2025). For its traps
-    see `epe`: compare it with the mean predictor's row.
+    As `epe`, with every frame brought to 512 × 512 first (bilinear), whatever its proportions, and with the published
+    code's grey, .114 R + .587 G + .299 B: its frames are RGB, and are turned grey as if they were BGR. `epe_512_luma`
+    is the same of true luminance. Each takes about a tenth of a second a pair of frames, so it is computed only where
+    a study names it. After Lu et al. (2025). For its traps see `epe`: compare it with the mean predictor's row.
+    """
+    return by_clip(partial(_clip_error, PUBLISHED_SIDE, grey=cv2.COLOR_BGR2GRAY), prediction, truth)
+
+
+@register(
+    "epe_512_luma",
+    label="flow error of luminance (pixels at 512×512)",
+    chance=None,
+    span=(0.0, np.inf),
+    view="frames",
+    higher_is_better=False,
+    min_frames=2,
+)
+def epe_512_luma(prediction: Array, truth: Array, groups: Array | None = None) -> PerStimulus:  # noqa: ARG001
+    """Compare motion at 512×512 by true luminance, in pixels; lower is better.
+
+    As `epe_512`, but for the grey, which is that of RGB frames, .299 R + .587 G + .114 B (ITU-R BT.601). Not a
+    published figure, after Lu et al. (2025): compare it with the mean predictor's row.
     """
     return by_clip(partial(_clip_error, PUBLISHED_SIDE), prediction, truth)
 
 
-def _clip_error(side: int | None, predicted: Array, true: Array) -> float:
+def _clip_error(side: int | None, predicted: Array, true: Array, *, grey: int = cv2.COLOR_RGB2GRAY) -> float:
     if not np.isfinite(predicted).all():
         return float("nan")
-    a, b = (_grey_frames(bytes_clip(clip), side) for clip in (predicted, true))
+    a, b = (_grey_frames(bytes_clip(clip), side, grey) for clip in (predicted, true))
     flows = zip(pairwise(a), pairwise(b), strict=True)
     errors = [np.linalg.norm(_flow(*ours) - _flow(*true), axis=-1).mean() for ours, true in flows]
     unit = 1.0 if side else 100 / max(a[0].shape)
     return float(np.mean(errors)) * unit
 
 
-def _grey_frames(clip: NDArray[np.uint8], side: int | None) -> list[NDArray[np.uint8]]:
-    return [cv2.cvtColor(_sized(np.ascontiguousarray(frame), side), cv2.COLOR_RGB2GRAY) for frame in clip]
+def _grey_frames(clip: NDArray[np.uint8], side: int | None, grey: int) -> list[NDArray[np.uint8]]:
+    return [np.asarray(cv2.cvtColor(_sized(np.ascontiguousarray(frame), side), grey)) for frame in clip]
 
 
 def _sized(frame: NDArray[np.uint8], side: int | None) -> NDArray[np.uint8]:
@@ -397,7 +429,12 @@ def similarity(prediction: Array, truth: Array, groups: Array | None = None) -> 
     span=(-1.0, 1.0),
     view="frame_vectors",
     min_frames=2,
-    protocol="CLIP-pcc without a gate: the mean cosine of adjacent frames' CLIP embeddings, CLIP ViT-B/32 as published",
+    follows=Protocol(
+        "CLIP-pcc without a gate, by the CLIP of MinD-Video's code (Chen et al. 2023)",
+        "the mean cosine of adjacent frames' embeddings",
+        weights={"clip_frames": "openai/clip-vit-base-patch32"},
+        frames=6,
+    ),
 )
 def consistency_adjacent(prediction: Array, truth: Array, groups: Array | None = None) -> PerStimulus:  # noqa: ARG001
     """Measure how smooth the prediction is: the mean cosine of the CLIP embeddings of each frame and the next.
@@ -406,8 +443,9 @@ def consistency_adjacent(prediction: Array, truth: Array, groups: Array | None =
     clips earn less than 1: see the oracle's row. Guessing earns no fixed value.
 
     Published as "CLIP-pcc" in work after MinD-Video (2023), although it is a cosine and no correlation. Some set it to
-    0 for every clip whose similarity to the truth is below a threshold, others do not: published values as far apart as
-    .425 and .934 are of this same method and do not compare. Here nothing is set to 0.
+    0 for every clip whose similarity to the truth is below a threshold (Mind-Animator: VIFI-CLIP of at most .6), others
+    do not: published values as far apart as .425 and .934 are of this same method and do not compare. Here nothing is
+    set to 0. The published embeddings are CLIP ViT-B/32's.
     """
     unit = unit_vectors(prediction)
     return _mean_cosine(unit[:, :-1], unit[:, 1:])

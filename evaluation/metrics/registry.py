@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from core.config import nearest
 from core.errors import ConfigError
+from evaluation.metrics.protocols import Protocol
 
 Array: TypeAlias = NDArray[Any]
 PerStimulus: TypeAlias = NDArray[np.float64]
@@ -84,8 +85,8 @@ class Metric:
     higher_is_better: bool = True
     span: tuple[float, float] = (-math.inf, math.inf)
     """The smallest and the largest possible value."""
-    protocol: str = ""
-    """The published protocol that it computes exactly, so that values compare with published ones."""
+    follows: Protocol | None = None
+    """The published protocol that it computes; values compare with published ones where `Protocol.claim` says so."""
     needs_groups: bool = False
     min_side: int = 1
     """For `frames`: pixels of a frame's shorter side, at least."""
@@ -103,6 +104,11 @@ class Metric:
         Such values are never subtracted across different sets of stimuli; see `evaluation.statistics.candidates`.
         """
         return self.influence is not None
+
+    @property
+    def protocol(self) -> str:
+        """The published protocol and what it demands, in words; empty where there is none."""
+        return "" if self.follows is None else str(self.follows)
 
     @property
     def source(self) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from core.seeds import rng_for, seed_for
 from evaluation.config import EvaluationConfig
 from evaluation.metrics import Array, Groups, PerStimulus, metric
+from evaluation.metrics.protocols import Looked
 from evaluation.metrics.vectors import similarity
 from evaluation.statistics.candidates import MAX_BYTES, POWER, STIMULI, is_ratio, pack_outcomes, powers
 from evaluation.statistics.controls import shuffle_stimuli
@@ -504,7 +505,9 @@ class Table:
         seed: int,
         groups: Groups | None = None,
         order: TimeOrder | None = None,
+        looked: Mapping[str, Looked] | None = None,
     ) -> None:
+        self._looked = looked or {}
         self._truth, self._config, self._seed, self._groups = truth, config, seed, groups
         self._values: Values = {}
         self._outcomes: dict[str, NDArray[np.uint8]] = {}
@@ -597,7 +600,18 @@ class Table:
             "comparisons": comparisons(values, seed=self._seed, groups=self._groups, order=self._order),
             **how_computed([rows], order=self._order),
             "permutations": self._config.permutations,
-            "protocols": {name: metric(name).protocol for name in names if metric(name).protocol},
+            "protocols": self._protocols(names),
+        }
+
+    def _protocols(self, names: Iterable[str]) -> dict[str, str]:
+        """Return, for each metric after a published protocol, whether it was followed, and in what it was not."""
+        frames = in_space(self._truth, "frames")
+        clip = frames.shape[1:4] if frames is not None and frames.ndim == 5 else None
+        followed = {name: metric(name).follows for name in names}
+        return {
+            name: protocol.claim(name.rpartition(".")[0], clip, self._looked)
+            for name, protocol in followed.items()
+            if protocol is not None
         }
 
     def kept(self, stimuli: Sequence[str]) -> dict[str, NDArray[Any]]:

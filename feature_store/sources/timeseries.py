@@ -51,6 +51,10 @@ class Events:
     duration_s: NDArray[np.float64]
     places: list[str]
     """The file and line of each trial, for messages, such as ``"…_events.tsv line 5"``."""
+    impulse_s: float | None = None
+    """How long the events of duration 0 are taken to last in the unit of their betas: an impulse has the area of an
+    event of this length. None: the median duration of the run's other events, and nilearn's one sample where there are
+    none."""
 
 
 def detrended(series: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -182,6 +186,13 @@ FAINT = 0.01
 """A trial whose regressor is weaker than this part of the run's median has its response outside the run."""
 COLLINEAR = 1e-4
 """A trial of whose regressor less than this part is its own, in norm, has no response of its own."""
+NOISY = 3.0
+"""A trial whose beta has more than this many times the noise of the run's median trial is noisy."""
+RESPONSE_S = 10.0
+"""A response is past its peak, and most of its way back, this long after its event begins. A trial that begins later
+than this before the run's end has lost a part of its response."""
+OVERSAMPLING = 50
+"""Samples a volume on which nilearn convolves; an event of duration 0 is one of them."""
 RANK = 1e-10
 """Singular values below this part of the largest count as 0."""
 BLOCK_VOXELS = 16384
@@ -204,6 +215,10 @@ class GlmConfig(Config):
     duration_s: Annotated[FiniteFloat, Field(ge=0)] | None = None
     """How long all trials last; by default the durations of their events."""
     standardise: Standardise = "psc"
+    noisy_trials: Literal["refuse", "drop", "keep"] = "refuse"
+    """What happens to a trial whose beta has more than three times the noise of its run's median trial (`NOISY`), such
+    as one whose response the run's end cuts off: the recording is refused; the trial is dropped, and stays in the model
+    of the others; or it is kept. The trials' column ``noise_gain`` holds the ratio."""
 
 
 def check_covered(events: Events, timing: Timing) -> None:
@@ -239,7 +254,16 @@ def trial_betas(
     SourceError
         See `trial_weights` and `standardised`.
     """
-    weights = trial_weights(events, timing, config, confounds)
+    return weighted_betas(series, trial_weights(events, timing, config, confounds), config, where=where)
+
+
+def weighted_betas(
+    series: NDArray[np.float32], weights: NDArray[np.float64], config: GlmConfig, *, where: object = "the run"
+) -> NDArray[np.float32]:
+    """Return the betas (trial, voxel) of a run (time, voxel) by the weights (trial, time) of `trial_weights`.
+
+    Raises `SourceError` as `standardised` does.
+    """
     scaled = standardised(series, config.standardise, where)
     betas = np.empty((len(weights), series.shape[1]), np.float32)
     for start in range(0, series.shape[1], BLOCK_VOXELS):
@@ -258,43 +282,88 @@ def trial_weights(
     row of the pseudo-inverse of ``M [x_t, Σ_{s≠t} x_s]`` times y (Frisch–Waugh–Lovell; that row lies in M's range, so y
     need not be projected). All voxels of all trials thus cost one matrix product.
 
+    The weights of a trial whose response lies outside the run are NaN where ``noisy_trials`` is "drop".
+
     Raises
     ------
     SourceError
-        A trial's regressor is empty, or made up of the others and the nuisances.
+        A trial's regressor is empty, or made up of the others and the nuisances; or, where ``noisy_trials`` is
+        "refuse", a trial's noise is more than `NOISY` times the median (see `noise_gains`).
     """
     regressors = trial_regressors(events, timing, config)
-    _refuse_faint(regressors[:, :, 0], events)
+    own = regressors[:, :, 0]
+    faint = _faint(own)
+    if config.noisy_trials != "drop":
+        _refuse_faint(faint, events, timing)
     basis = nuisance_basis(timing, config, confounds)
     others = regressors.sum(axis=0) - regressors
     design = np.concatenate([_orthogonalised(regressors), others], axis=2)
     design -= basis @ (basis.T @ design)
-    _refuse_collinear(regressors[:, :, 0], design, events)
-    return np.asarray(np.linalg.pinv(design, rcond=RANK)[:, 0])
+    _refuse_collinear(own, design, events, ~faint)
+    weights = np.asarray(np.linalg.pinv(design, rcond=RANK)[:, 0])
+    weights[faint] = np.nan
+    if config.noisy_trials == "refuse":
+        _refuse_noisy(weights, events, timing, config)
+    return weights
+
+
+def noise_gains(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the noise of each trial's beta over that of the run's median trial, (trial,); infinite for NaN.
+
+    With noise of the same variance σ² in all volumes, independent, a beta's variance is σ² |w|², w (time,) being the
+    trial's row of `weights`: the ratio is that of the rows' norms.
+    """
+    norms = np.linalg.norm(weights, axis=1)
+    known = np.isfinite(norms)
+    return np.where(known, norms / np.median(norms[known]) if known.any() else 1.0, np.inf)
+
+
+def late_trials(events: Events, timing: Timing) -> NDArray[np.bool_]:
+    """Return which trials begin less than `RESPONSE_S` before the run's end, (trial,)."""
+    return np.asarray(events.onset_s > timing.start_s + timing.length_s - RESPONSE_S)
 
 
 def trial_regressors(events: Events, timing: Timing, config: GlmConfig) -> NDArray[np.float64]:
     """Return every trial's regressors: (trial, time, basis), the haemodynamic response first, then its derivatives.
 
+    An event of duration 0 is an impulse; among events that last, it has the area of one of them (`Events.impulse_s`),
+    so that its beta has the unit of theirs.
+
     Raises `SourceError` where a trial has no duration and the config gives none.
     """
     from nilearn.glm import first_level  # takes seconds, and only those who ingest need it
 
-    durations_s = events.duration_s if config.duration_s is None else np.full_like(events.onset_s, config.duration_s)
-    for index in np.flatnonzero(np.isnan(durations_s)):
-        raise SourceError(f"{events.places[index]}: duration is n/a; give it, or set source.response.duration_s")
+    durations_s, amplitudes = _durations(events, timing, config)
     shape, *derivatives = config.hrf.split(" + ")
     names = [f"{shape}_hrf", *(f"{shape}_{DERIVATIVES[name]}" for name in derivatives)]
     regressors = np.empty((len(events.places), timing.volumes, len(names)))
-    for trial, event in enumerate(zip(events.onset_s, durations_s, strict=True)):
+    for trial, event in enumerate(zip(events.onset_s, durations_s, amplitudes, strict=True)):
         # One kernel at a time: of several, nilearn would make the later ones orthogonal, and their sums over trials
         # would no longer be the regressors of all trials together.
         for basis, name in enumerate(names):
-            condition = (*([value] for value in event), [1.0])
             regressors[trial, :, basis] = first_level.compute_regressor(
-                condition, getattr(first_level, name), timing.times_s
+                tuple([value] for value in event),
+                getattr(first_level, name),
+                timing.times_s,
+                oversampling=OVERSAMPLING,
             )[0][:, 0]
     return regressors
+
+
+def _durations(events: Events, timing: Timing, config: GlmConfig) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return how long each trial's event lasts, and its height, (trial,) each."""
+    heights = np.ones_like(events.onset_s)
+    if config.duration_s is not None:
+        return np.full_like(events.onset_s, config.duration_s), heights
+    for index in np.flatnonzero(np.isnan(events.duration_s)):
+        raise SourceError(f"{events.places[index]}: duration is n/a; give it, or set source.response.duration_s")
+    lasting = events.duration_s > 0
+    typical_s = events.impulse_s
+    if typical_s is None and lasting.any():
+        typical_s = float(np.median(events.duration_s[lasting]))
+    if typical_s is not None:
+        heights[~lasting] = typical_s * OVERSAMPLING / timing.tr_s
+    return events.duration_s, heights
 
 
 def nuisance_basis(timing: Timing, config: GlmConfig, confounds: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -317,19 +386,63 @@ def _orthogonalised(regressors: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(q * np.diagonal(r, axis1=1, axis2=2)[:, None])
 
 
-def _refuse_faint(own: NDArray[np.float64], events: Events) -> None:
+def _faint(own: NDArray[np.float64]) -> NDArray[np.bool_]:
     norms = np.linalg.norm(own, axis=1)
-    for index in np.flatnonzero(norms <= FAINT * np.median(norms)):
+    return np.asarray(norms <= FAINT * np.median(norms))
+
+
+def _refuse_faint(faint: NDArray[np.bool_], events: Events, timing: Timing) -> None:
+    late = late_trials(events, timing)
+    for index in np.flatnonzero(faint):
+        onset = f"onset {events.onset_s[index]:g} s"
+        if late[index]:
+            raise SourceError(
+                f"{events.places[index]}: the run ends before the response to this event ({onset}) begins, so it "
+                "cannot be estimated; remove the event, name its value in source.ignore, or set "
+                "source.response.noisy_trials to drop"
+            )
         raise SourceError(
-            f"{events.places[index]}: the run ends before the response to this event (onset "
-            f"{events.onset_s[index]:g} s) begins, so it cannot be estimated; remove the event or name its "
-            "value in source.ignore"
+            f"{events.places[index]}: this event ({onset}) lasts {events.duration_s[index]:g} s, too short beside the "
+            f"run's median of {np.median(events.duration_s):g} s for a response of its own; set "
+            "source.response.duration_s, the length of all trials, or remove the event"
         )
 
 
-def _refuse_collinear(own: NDArray[np.float64], design: NDArray[np.float64], events: Events) -> None:
+def _refuse_noisy(weights: NDArray[np.float64], events: Events, timing: Timing, config: GlmConfig) -> None:
+    gains = noise_gains(weights)
+    noisy = np.flatnonzero(gains > NOISY)
+    if not len(noisy):
+        return
+    index = int(noisy[0])
+    more = f", as {len(noisy) - 1} more of this run have too much" if len(noisy) > 1 else ""
+    raise SourceError(
+        f"{events.places[index]}: the response to this event would have {gains[index]:.1f} times the noise of the "
+        f"run's median trial (at most {NOISY:g} is expected): {why_noisy(index, events, timing, config)}{more}; set "
+        "source.response.noisy_trials to drop or to keep, or remove the event"
+    )
+
+
+def why_noisy(index: int, events: Events, timing: Timing, config: GlmConfig) -> str:
+    """Return the likely reason why a trial's beta has more noise than the others of its run."""
+    onset_s, duration_s = events.onset_s[index], events.duration_s[index]
+    if late_trials(events, timing)[index]:
+        left_s = timing.start_s + timing.length_s - onset_s
+        return f"its onset, {onset_s:g} s, is {left_s:.3g} s before the run's end"
+    usual_s = float(np.median(events.duration_s))
+    if config.duration_s is None and 0 < duration_s < usual_s / 2:
+        return (
+            f"it lasts {duration_s:g} s, the run's median event {usual_s:g} s (source.response.duration_s gives all "
+            "trials one length)"
+        )
+    return f"at {onset_s:g} s, little of its regressor differs from the other events, the confounds and the drifts"
+
+
+def _refuse_collinear(
+    own: NDArray[np.float64], design: NDArray[np.float64], events: Events, looked_at: NDArray[np.bool_]
+) -> None:
     """Look at what the others' regressors leave of each trial's, after the nuisances were taken out of both."""
-    for index, columns in enumerate(design):
+    for index in np.flatnonzero(looked_at):
+        columns = design[index]
         rest, norm = columns[:, 1:], np.linalg.norm(own[index])
         fitted = rest @ np.linalg.lstsq(rest, columns[:, 0], rcond=RANK)[0]
         if np.linalg.norm(columns[:, 0] - fitted) <= COLLINEAR * norm:

@@ -1,7 +1,7 @@
 """Settings of the models that look at clips; imports no torch.
 
 judges:
-  clip: {weights: openai/clip-vit-large-patch14}
+  clip: {weights: openai/clip-vit-base-patch32}
   frames: {weights: google/vit-base-patch16-224}
   videos: {weights: MCG-NJU/videomae-base-finetuned-kinetics}
 """
@@ -107,6 +107,19 @@ class JudgesConfig(Config):
             self.frames.build(root) if self.frames else None,
             self.videos.build(root) if self.videos else None,
         )
+
+    def looking(self) -> dict[str, tuple[str, int | None]]:
+        """Return the model that makes each space's arrays, and how many frames of a clip it is shown, where set."""
+        made: dict[str, tuple[str, int | None]] = {}
+        if self.small_world is not None:
+            made["video_classes"] = made["video_attributes"] = (self.small_world, None)
+        if self.clip is not None:
+            made |= dict.fromkeys(("clip_frames", "clip", "caption_clip", "text"), (self.clip.weights, None))
+        if self.frames is not None:
+            made["frame_classes"] = (self.frames.weights, None)
+        if self.videos is not None:
+            made["video_classes"] = (self.videos.weights, self.videos.frames)
+        return made
 
     def revisions(self, root: Path) -> dict[str, str]:
         """Return what changes whenever a judge may give other values: the digests of their weights, by name."""

@@ -12,10 +12,14 @@ Generalised cross-validation (``gcv``, Golub, Heath & Wahba 1979) replaces every
 diagonal. Then all penalties and targets together are one (penalty, row) by (row, target) product with the squares of R.
 It knows of no repetitions, so it is for stimuli that have one row each.
 
+A grid whose best candidate is at an end is extended by `search_penalties`, by the grid's own step; what is at an end
+all the same is counted (`Search.ends`). As λ grows without bound, predictions become the training mean: a target whose
+error is least there holds no signal that these features predict.
+
 `Centred` holds what a subject's features alone decide, computed once for all that is predicted from them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -63,20 +67,39 @@ class Spectrum:
         return rotated
 
     def kept(self, penalty: float) -> Array:
-        """Return the share ``λ / (s + λ)`` (row,) that a penalty leaves of each eigenvector in the residuals."""
-        return np.asarray(penalty / (self.values + penalty))
+        """Return the share ``λ / (s + λ)`` (row,) that a penalty leaves of each eigenvector in the residuals.
+
+        It is 1 for an infinite penalty: then predictions are the training mean.
+        """
+        return np.ones_like(self.values) if np.isinf(penalty) else np.asarray(penalty / (self.values + penalty))
+
+
+FLAT = 1e-3
+"""Errors, over that of the training mean, that differ by less than this are as good as equal at a grid's end."""
+MORE = 20
+"""Candidates by which a grid grows at either end, at most."""
+LEAST, GREATEST = 1e-3, 1e12
+"""No grid grows beyond these, in units of the mean eigenvalue. The Gram matrix is a product in float32, whose rounding
+moves eigenvalues that are 0, as some are where features are fewer than rows: with 100 rows, 10 features and λ = 1e-5
+an error is off by .004, at 1e-4 by .0004; weights are computed in float32, too."""
+END_NAMES = ("lower_end", "upper_end", "no_signal")
+"""What `Search.ends` counts, in this order."""
+Evaluate = Callable[[Array, Array | None], Array]
+"""Errors of some candidates, (candidate,) in units of the mean eigenvalue, over that of the targets' mean: (candidate,)
+of all target values together, or (candidate, target) of some of these, by index, or of all (None)."""
 
 
 def penalty_errors(
     spectrum: Spectrum,
     rotated: Array,
     stimuli: Sequence[str],
-    penalties: Sequence[float],
     *,
     criterion: Criterion = "leave_one_stimulus_out",
     penalty_per: PenaltyPer = "role",
-) -> Array:
-    """Return each penalty's squared error on held-out stimuli over that of the targets' mean.
+) -> Evaluate:
+    """Return the function of a penalty's squared error on held-out stimuli over that of the targets' mean.
+
+    What all candidates need is computed once. An infinite candidate is the training mean.
 
     Parameters
     ----------
@@ -85,28 +108,46 @@ def penalty_errors(
         Centred targets, rotated by the spectrum.
     stimuli : one per row
         Rows of the same stimulus are left out together; of a `LeftOut`, rows of the same label, with those beside it.
-    penalties : absolute values of λ, above 0
     criterion, penalty_per : as in `RidgeConfig`
-
-    Returns
-    -------
-    errors : (penalty,) over all targets, or (penalty, target)
     """
+    unit = spectrum.values.mean()
     if penalty_per == "target":
-        spread = np.einsum("rt,rt->t", rotated, rotated)
-        if criterion == "gcv":
-            errors = np.empty((len(penalties), rotated.shape[1]), rotated.dtype)
-            for part in blocks(rotated.shape[1]):
-                errors[:, part] = gcv_errors(spectrum, rotated[:, part] ** 2, penalties)
-        else:
-            errors = left_out_errors_per_target(spectrum, rotated, stimuli, penalties)
-    else:
-        squares = np.einsum("rt,rt->r", rotated, rotated, dtype=np.float64)
-        spread = squares.sum()
-        if criterion == "gcv":
+
+        def of_targets(candidates: Array, targets: Array | None) -> Array:
+            if targets is None:
+                return _errors_per_target(spectrum, rotated, stimuli, list(candidates * unit), criterion)
+            penalties = list(candidates * unit)
+            parts = (rotated[:, targets[part]] for part in blocks(len(targets)))
+            return np.hstack([_errors_per_target(spectrum, part, stimuli, penalties, criterion) for part in parts])
+
+        return of_targets
+    squares = np.einsum("rt,rt->r", rotated, rotated, dtype=np.float64)
+    outer = rotated @ rotated.T if criterion == "leave_one_stimulus_out" else None
+    spread = float(squares.sum())
+
+    def of_all(candidates: Array, targets: Array | None) -> Array:
+        del targets
+        penalties = list(candidates * unit)
+        if outer is None:
             errors = gcv_errors(spectrum, squares[:, None], penalties)[:, 0]
         else:
-            errors = left_out_errors(spectrum, rotated @ rotated.T, stimuli, penalties)
+            errors = left_out_errors(spectrum, outer, stimuli, penalties)
+        return np.asarray(errors / (spread if spread > 0 else 1))
+
+    return of_all
+
+
+def _errors_per_target(
+    spectrum: Spectrum, rotated: Array, stimuli: Sequence[str], penalties: Sequence[float], criterion: Criterion
+) -> Array:
+    """Return each target's error by absolute λ, (penalty, target), over that of its mean."""
+    spread = np.einsum("rt,rt->t", rotated, rotated)
+    if criterion == "gcv":
+        errors = np.empty((len(penalties), rotated.shape[1]), rotated.dtype)
+        for part in blocks(rotated.shape[1]):
+            errors[:, part] = gcv_errors(spectrum, rotated[:, part] ** 2, penalties)
+    else:
+        errors = left_out_errors_per_target(spectrum, rotated, stimuli, penalties)
     return np.asarray(errors / np.where(spread > 0, spread, 1))
 
 
@@ -204,6 +245,151 @@ def _rows_by_size(stimuli: Sequence[str]) -> list[tuple[Array, int]]:
         (np.array([together for count, together in groups if (len(together), count) == (size, scored)]), scored)
         for size, scored in sizes
     ]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search of penalties found.
+
+    Attributes
+    ----------
+    candidates : (candidate,) those of the grid in its order, then those it grew by, in units of the mean eigenvalue
+    errors : (candidate,) or (candidate, target), NaN where a candidate was tried for other targets alone
+    chosen : (1,) or (target,), of `candidates`
+    ends : (3,) how many choices are at the lower end, at the upper end, and at the upper end with the training mean as
+        good a prediction (`END_NAMES`); of a single candidate, which is no choice, none
+    """
+
+    candidates: Array
+    errors: Array
+    chosen: Array
+    ends: Array
+
+
+def search_penalties(
+    evaluate: Evaluate, alphas: Sequence[float], *, grow: bool = True, squared: bool = True
+) -> Search:
+    """Choose the candidate of least error, for all target values or for each, and extend the grid where that is an end.
+
+    Where the best candidate is the smallest (largest), smaller (larger) ones are tried in the ratio of the grid's two
+    outermost, for the targets concerned: until the error has risen by `FLAT`, or is that of the training mean and
+    changes no more, or the candidate is `LEAST` (`GREATEST`), or `MORE` were tried. One that is not better by `FLAT`
+    than the grid's own best is not taken. A target whose error falls up to the largest candidate, and no lower than the
+    training mean's within `FLAT`, holds no signal that the features predict.
+
+    A single candidate is a fixed penalty, and stays. The first of equally good candidates is chosen.
+
+    Parameters
+    ----------
+    evaluate : see `Evaluate`
+    alphas : candidates, above 0
+    grow : whether to extend the grid; its ends are counted in any case
+    squared : whether errors are squared ones, for which alone the training mean is the limit of large penalties, so that
+        others are neither compared with it nor extend the grid
+    """
+    candidates = np.asarray(alphas, dtype=np.float64)
+    errors = evaluate(candidates, None)
+    grid = _Grid(evaluate, candidates, errors if errors.ndim == 2 else errors[:, None], shared=errors.ndim == 1)
+    ends = np.zeros(len(END_NAMES), np.int64)
+    if len(np.unique(candidates)) > 1:
+        ends[:] = grid.extend(MORE if grow else 0) if squared else grid.at_ends()
+    best = np.nanargmin(grid.errors, axis=0)
+    found = grid.errors[:, 0] if grid.shared else grid.errors
+    return Search(grid.candidates, found, grid.candidates[best], ends)
+
+
+class _Grid:
+    """Candidates (candidate,) and their errors (candidate, target), one target where all share a choice."""
+
+    def __init__(self, evaluate: Evaluate, candidates: Array, errors: Array, *, shared: bool) -> None:
+        self._evaluate, self.candidates, self.errors, self.shared = evaluate, candidates, errors, shared
+
+    def at_ends(self) -> tuple[int, int, int]:
+        """Return how many targets are at an end, by `END_NAMES`."""
+        return len(self._at_end(largest=False)), len(self._at_end(largest=True)), 0
+
+    def extend(self, count: int) -> tuple[int, int, int]:
+        """Extend both ends by at most `count` candidates; return how many targets are at an end, by `END_NAMES`."""
+        lower, upper = self._at_end(largest=False), self._at_end(largest=True)
+        lower, _ = self._grow(lower, np.full(len(lower), np.inf), LEAST, count, largest=False)
+        mean = self._try(np.inf, upper) if len(upper) else np.empty(0)
+        upper, mean = self._grow(upper, mean, GREATEST, count, largest=True)
+        blind = int((np.abs(self._best(upper) - mean) <= FLAT).sum())
+        return len(lower), len(upper) - blind, blind
+
+    def _at_end(self, *, largest: bool) -> Array:
+        """Return the targets whose best candidate is the largest, or the smallest, and better than all others."""
+        at = self.candidates == (self.candidates.max() if largest else self.candidates.min())
+        return np.flatnonzero(self.errors[at].min(axis=0) < self.errors[~at].min(axis=0))
+
+    def _grow(self, targets: Array, mean: Array, bound: float, count: int, *, largest: bool) -> tuple[Array, Array]:
+        """Try candidates from an end to a bound; return the targets for which it is an end still, and their means.
+
+        `mean` (target,) is the error at an infinite penalty, where the grid grows towards it.
+        """
+        last, before_last = np.unique(self.candidates)[:: -1 if largest else 1][:2]
+        ratio, nearer = last / before_last, min if largest else max
+        done: list[tuple[Array, Array]] = []
+        first = lowest = before = self._best(targets)
+        for _ in range(count):
+            if not len(targets) or nearer(last, bound) == bound:
+                break
+            last = nearer(last * ratio, bound)
+            errors = self._try(last, targets)
+            self._append(last, targets, np.where(errors < first - FLAT, errors, np.nan))
+            lowest = np.minimum(lowest, errors)
+            settled = (np.abs(errors - mean) <= FLAT) & (np.abs(errors - before) <= FLAT)
+            done.append((targets[settled], mean[settled]))
+            going = (errors <= lowest + FLAT) & ~settled
+            targets, mean, first, lowest, before = (part[going] for part in (targets, mean, first, lowest, errors))
+        parts = [*done, (targets, mean)]
+        return np.concatenate([part for part, _ in parts]), np.concatenate([part for _, part in parts])
+
+    def _best(self, targets: Array) -> Array:
+        return np.asarray(np.nanmin(self.errors[:, targets], axis=0)) if len(targets) else np.empty(0)
+
+    def _try(self, candidate: float, targets: Array) -> Array:
+        """Return one candidate's error for some targets, (target,)."""
+        return np.atleast_1d(self._evaluate(np.array([candidate]), targets)[0])
+
+    def _append(self, candidate: float, targets: Array, errors: Array) -> None:
+        """Add a candidate where it is to be chosen from: for the targets for which its error is no NaN."""
+        if np.isnan(errors).all():
+            return
+        added = np.full((1, self.errors.shape[1]), np.nan, self.errors.dtype)
+        added[0, targets] = errors
+        self.candidates = np.append(self.candidates, candidate)
+        self.errors = np.concatenate([self.errors, added])
+
+
+def summary(alphas: Array, ends: Array) -> dict[str, float]:
+    """Return the penalties that were chosen, (1,) or (target,), in a few numbers, with how many are at an end."""
+    counts = {name: int(count) for name, count in zip(END_NAMES, ends, strict=True)}
+    lowest, median, highest = float(alphas.min()), float(np.median(alphas)), float(alphas.max())
+    return {"lowest": lowest, "median": median, "highest": highest, "choices": len(alphas), **counts}
+
+
+def note_on_ends(summarised: Mapping[str, float]) -> str:
+    """Return a clause on the penalties of a `summary` that are at an end of their candidates; empty where none is."""
+    said = {
+        "lower_end": f"at the lower end of the candidates, {summarised['lowest']:.2g}",
+        "upper_end": f"at the upper end of the candidates, {summarised['highest']:.2g}",
+        "no_signal": "so large that predictions are the training mean, which predicts best: no signal",
+    }
+    there = [name for name in END_NAMES if summarised.get(name)]
+    if summarised.get("choices") == 1:
+        return "".join(f"the penalty is {said[name]}" for name in there)
+    parts = [f"{summarised[name]:.0f} are {said[name]}" for name in there]
+    return f"of {summarised['choices']:.0f} penalties {'; '.join(parts)}" if parts else ""
+
+
+def penalty_notes(described: Mapping[str, Any]) -> dict[str, str]:
+    """Return, by subject, a clause on penalties at an end of their candidates, of what a regressor's `state` describes.
+
+    Regressors without penalties, and those of earlier versions, have none.
+    """
+    notes = {subject: note_on_ends(summarised) for subject, summarised in described.get("penalties", {}).items()}
+    return {subject: note for subject, note in notes.items() if note}
 
 
 PROJECTED = 2**25

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from models.decoders.rows import RegressorRows, flat_targets
 from models.regressors.basis import Basis
 from models.regressors.mlp import NetworkInputs, Perceptron, load_network, network_state, scale_of, train_perceptron
+from models.regressors.penalty import summary
 from models.regressors.ridge import RidgeFit, fit_ridge, left_out_predictions
 from models.regressors.settings import ResidualConfig
 from models.training.loop import Context
@@ -62,7 +63,7 @@ class Residual:
         for subject, one in data.items():
             features, wanted, left_out = one.features, codes[subject], one.left_out
             ridges[subject] = ridge = fit_ridge(
-                features, wanted, left_out, config.alphas, penalty_per=config.penalty_per
+                features, wanted, left_out, config.alphas, penalty_per=config.penalty_per, grow=config.grow
             )
             guess = left_out_predictions(features, wanted, left_out, ridge)
             scales[subject] = scale_of(features)
@@ -111,6 +112,7 @@ class Residual:
             "config": self.config.model_dump(mode="json"),
             "scales": self.scales,
             "factor": self.factor,
+            "penalties": {subject: summary(ridge.alphas, ridge.ends) for subject, ridge in self.ridges.items()},
             "features": {subject: len(ridge.centre) for subject, ridge in self.ridges.items()},
             "components": len(self.basis.vectors),
             "explained_variance": self.basis.explained_variance,

@@ -24,7 +24,7 @@ where a brain tells little, we measured (docs/training.md).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,9 +38,12 @@ from models.regressors.identification import identification_errors, mean_directi
 from models.regressors.penalty import (
     Centred,
     PenaltyPer,
+    Search,
     Spectrum,
     left_out_residuals,
     penalty_errors,
+    search_penalties,
+    summary,
 )
 from models.regressors.settings import Criterion, RidgeConfig
 from models.training.loop import Context
@@ -53,6 +56,8 @@ RANK = 1e-10
 
 STORED_AS = {"centre": "centre", "weights": "weights", "offset": "offset", "alphas": "penalties", "errors": "errors"}
 """The names of a fit's tensors on disk."""
+ADDED = ("candidates", "ends")
+"""Tensors that fits of earlier versions lack."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +71,10 @@ class RidgeFit:
     weights : (row, target) in the dual form, (feature, target) in the primal form
     offset : (target,) mean of the training targets
     alphas : (1,) or (target,) chosen penalties, in units of the mean eigenvalue of the Gram matrix
-    errors : (alpha,) or (alpha, target) held-out error of each candidate over that of the training mean; by
+    errors : (candidate,) or (candidate, target) held-out error of each candidate over that of the training mean; by
         identification, one minus the two-way score
     gains : (target,) what variance matching has multiplied predictions by, which `weights` hold already; None without
+    candidates, ends : see `models.regressors.penalty.Search`
     """
 
     centre: Array
@@ -78,6 +84,8 @@ class RidgeFit:
     alphas: Array
     errors: Array
     gains: Array | None = None
+    candidates: Array = field(default_factory=lambda: np.empty(0))
+    ends: Array = field(default_factory=lambda: np.zeros(3, np.int64))
 
     def predict(self, features: Array) -> NDArray[np.float32]:
         """Return predictions (row, target) float32 for features (row, feature)."""
@@ -90,13 +98,15 @@ class RidgeFit:
         """Return tensors for `models.weights.tensor_file.save_weights`, their names led by a prefix."""
         optional = {"rows": self.rows, "gains": self.gains}
         there = {f"{prefix}.{name}": values for name, values in optional.items() if values is not None}
-        return there | {f"{prefix}.{stored}": getattr(self, name) for name, stored in STORED_AS.items()}
+        named = STORED_AS | {name: name for name in ADDED}
+        return there | {f"{prefix}.{stored}": getattr(self, name) for name, stored in named.items()}
 
     @classmethod
     def from_state(cls, tensors: Stored, prefix: str) -> "RidgeFit":
         """Return the fit whose `state` had this prefix."""
         stored = {name: tensors[f"{prefix}.{stored}"] for name, stored in STORED_AS.items()}
-        return cls(rows=tensors.get(f"{prefix}.rows"), gains=tensors.get(f"{prefix}.gains"), **stored)
+        added = {name: tensors[f"{prefix}.{name}"] for name in ADDED if f"{prefix}.{name}" in tensors}
+        return cls(rows=tensors.get(f"{prefix}.rows"), gains=tensors.get(f"{prefix}.gains"), **stored, **added)
 
 
 def fit_ridge(
@@ -109,6 +119,7 @@ def fit_ridge(
     penalty_per: PenaltyPer = "role",
     exponents: Sequence[float] = (0.0,),
     components: Array | None = None,
+    grow: bool = True,
 ) -> RidgeFit:
     """Fit one ridge and choose its penalties over stimuli.
 
@@ -118,7 +129,7 @@ def fit_ridge(
     targets : (row, target)
     stimuli : one per row
     alphas : candidate penalties, in units of the mean eigenvalue of the Gram matrix
-    criterion, penalty_per : as in `RidgeConfig`
+    criterion, penalty_per, grow : as in `RidgeConfig`
     exponents : of variance matching, 0 for none; several are candidates of the criterion `identification`
     components : (target, value) orthonormal, where targets are coefficients of these
 
@@ -129,7 +140,7 @@ def fit_ridge(
         that do not vary.
     """
     _check(features, targets, stimuli, criterion)
-    choice = _Choice(alphas, criterion, penalty_per, exponents, components)
+    choice = _Choice(alphas, criterion, penalty_per, exponents, components, grow)
     return _fit(Centred.of(features), targets, stimuli, choice)
 
 
@@ -142,29 +153,34 @@ class _Choice:
     penalty_per: PenaltyPer
     exponents: Sequence[float] = (0.0,)
     components: Array | None = None
+    grow: bool = True
 
     @classmethod
     def of(cls, config: RidgeConfig, basis: Basis | None) -> "_Choice":
         vectors = None if basis is None else basis.vectors
-        return cls(config.alphas, config.criterion, config.penalty_per, config.exponents, vectors)
+        return cls(config.alphas, config.criterion, config.penalty_per, config.exponents, vectors, config.grow)
 
-    def errors(
-        self, spectrum: Spectrum, rotated: Array, left_out: Sequence[str], stimuli: Sequence[str], exponent: float
-    ) -> Array:
-        """Return the error of each penalty, (alpha,) or (alpha, target).
+    def search(
+        self, spectrum: Spectrum, rotated: Array, left_out: Sequence[str], stimuli: Sequence[str]
+    ) -> tuple[Search, float]:
+        """Return the penalties that were chosen, and the exponent of variance matching.
 
         `left_out` says which rows are left out together, `stimuli` what each row is of.
         """
-        absolute = [alpha * spectrum.values.mean() for alpha in self.alphas]
-        if self.criterion == "identification":
-            values = rotated.shape[1] if self.components is None else self.components.shape[1]
-            direction = mean_direction(self.components, values)
-            return identification_errors(
-                spectrum, rotated, left_out, absolute, stimuli=stimuli, direction=direction, exponent=exponent
+        if self.criterion != "identification":
+            errors = penalty_errors(
+                spectrum, rotated, left_out, criterion=self.criterion, penalty_per=self.penalty_per
             )
-        return penalty_errors(
-            spectrum, rotated, left_out, absolute, criterion=self.criterion, penalty_per=self.penalty_per
-        )
+            return search_penalties(errors, self.alphas, grow=self.grow), self.exponents[0]
+        values = rotated.shape[1] if self.components is None else self.components.shape[1]
+        direction, absolute = mean_direction(self.components, values), np.asarray(self.alphas) * spectrum.values.mean()
+        tried = []
+        for exponent in self.exponents:
+            missed = identification_errors(
+                spectrum, rotated, left_out, list(absolute), stimuli=stimuli, direction=direction, exponent=exponent
+            )
+            tried.append((search_penalties(lambda *_, found=missed: found, self.alphas, squared=False), exponent))
+        return min(tried, key=lambda pair: float(pair[0].errors.min()))
 
 
 def _fit(
@@ -174,11 +190,8 @@ def _fit(
     offset = targets.mean(axis=0, dtype=np.float64)
     rotated = spectrum.rotate(targets, offset)
     unit = spectrum.values.mean()
-    candidates = np.asarray(choice.alphas, dtype=np.float64)
-    named = left_out if stimuli is None else stimuli
-    tried = [(choice.errors(spectrum, rotated, left_out, named, exponent), exponent) for exponent in choice.exponents]
-    errors, exponent = min(tried, key=lambda pair: float(pair[0].min()))
-    chosen = np.atleast_1d(candidates[errors.argmin(axis=0)])
+    found, exponent = choice.search(spectrum, rotated, left_out, left_out if stimuli is None else stimuli)
+    chosen = found.chosen
     primal = rows.shape[1] * len(offset) <= len(rows) * (rows.shape[1] + len(offset))
     weights = (features.primal if primal else features.dual)(rotated, chosen * unit)
     gains = None
@@ -192,8 +205,10 @@ def _fit(
         weights=weights,
         offset=offset.astype(np.float32),
         alphas=chosen,
-        errors=errors,
+        errors=found.errors,
         gains=gains,
+        candidates=found.candidates,
+        ends=found.ends,
     )
 
 
@@ -276,27 +291,36 @@ def fit_columns(features: Array, targets: Array, stimuli: Sequence[str], config:
     finite = np.isfinite(features).all() and np.isfinite(targets).all()
     if not shared or not finite or len(stimuli) < 3 or (features == features[:1]).all():
         return fit_ridge(
-            features, targets, stimuli, config.alphas, criterion=config.criterion, penalty_per=config.penalty_per
+            features,
+            targets,
+            stimuli,
+            config.alphas,
+            criterion=config.criterion,
+            penalty_per=config.penalty_per,
+            grow=config.grow,
         )
     centre, offset = features.mean(axis=0, dtype=np.float64), targets.mean(axis=0, dtype=np.float64)
     rows = (features - centre).astype(np.float32)
     aimed = (targets - offset).astype(np.float32)
     values, vectors = _thin(rows)
     turned = vectors.T @ aimed
-    candidates = np.asarray(config.alphas, dtype=np.float64)
     unit = values.sum() / len(rows)
-    spread = float(np.square(aimed, dtype=np.float64).sum())
-    errors = np.array([_press_error(values, vectors, aimed, turned, alpha * unit) for alpha in candidates])
-    errors /= spread if spread > 0 else 1
-    chosen = candidates[[errors.argmin()]]
-    inner = turned / (values + chosen * unit).astype(np.float32)[:, None]
+    spread = float(np.square(aimed, dtype=np.float64).sum()) or 1.0
+
+    def errors(candidates: Array, _: Array | None) -> Array:
+        return np.array([_press_error(values, vectors, aimed, turned, one * unit) for one in candidates]) / spread
+
+    found = search_penalties(errors, config.alphas, grow=config.grow)
+    inner = turned / (values + found.chosen * unit).astype(np.float32)[:, None]
     return RidgeFit(
         centre=centre.astype(np.float32),
         rows=None,
         weights=np.asarray(rows.T @ (vectors @ inner)),
         offset=offset.astype(np.float32),
-        alphas=chosen,
-        errors=errors,
+        alphas=found.chosen,
+        errors=found.errors,
+        candidates=found.candidates,
+        ends=found.ends,
     )
 
 
@@ -394,7 +418,7 @@ class Ridge:
             "target": self.target,
             "shape": list(self.shape),
         }
-        config["penalties"] = {subject: _summary(fit.alphas) for subject, fit in self.fits.items()}
+        config["penalties"] = {subject: summary(fit.alphas, fit.ends) for subject, fit in self.fits.items()}
         gains = {subject: _summary(fit.gains) for subject, fit in self.fits.items() if fit.gains is not None}
         if gains:
             config["variance_matching"] = gains

@@ -16,7 +16,9 @@ class _RidgeSettings(Config):
     """What ridge and its correction have in common: candidate penalties, and how many are chosen."""
 
     alphas: list[PositiveFloat] = Field(default_factory=lambda: [10.0 ** (k / 2) for k in range(-8, 9)], min_length=1)
-    """Candidate penalties, in units of the mean eigenvalue of the features' Gram matrix."""
+    """Candidate penalties, in units of the mean eigenvalue of the features' Gram matrix; a single one is fixed."""
+    grow: bool = True
+    """Try candidates beyond the smallest or the largest one, by the same step, while they are better."""
     penalty_per: Literal["role", "target"] = "role"
     """One penalty for all values of a role's target, or one for each value (with `components`, for each component)."""
 

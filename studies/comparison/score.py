@@ -55,7 +55,7 @@ from studies.comparison.videos import (
     videos_in,
 )
 from studies.runs import GALLERY, SEEN, SHEET, VIDEOS
-from studies.scoring import Viewer, load_judges
+from studies.scoring import Viewer, load_judges, looked_by
 
 Array = NDArray[Any]
 Embed = Callable[[Clips], Array]
@@ -147,7 +147,7 @@ def score_pairs(
     viewer = Viewer(looking)
     config = EvaluationConfig(metrics=metrics) if metrics else EvaluationConfig()
     truth = _views(_truth(viewer, seen, captions), known)
-    table = Table(truth, config, seed=seed)
+    table = Table(truth, config, seed=seed, looked=looked_by(judges))
     like = _add_rows(table, viewer, made, captions, known)
     frames = _add_partial(table, viewer, (made, seen), paired.stimuli, known, clusters=config.clusters, seed=seed)
     scored = table.values[RECONSTRUCTION]

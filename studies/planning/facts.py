@@ -26,6 +26,7 @@ from feature_store.sources.base import (
     Split,
     declared_trials,
 )
+from feature_store.sources.bids.dataset import Bids
 from feature_store.sources.bold_moments.dataset import BoldMomentsConfig
 from feature_store.sources.settings import SourceConfig
 from simulation.world import SimulationConfig
@@ -107,7 +108,7 @@ def _shape(config: SourceConfig, source: Source, subject: str) -> RecordingShape
         if published is not None:
             source.response_files(subject)  # raises where they are not here; they are gigabytes to read
             return published.subjects[0]
-    return RecordingShape.of(source.responses(subject))
+    return source.shape(subject) if isinstance(source, Bids) else RecordingShape.of(source.responses(subject))
 
 
 def _from_store(store: Path) -> StudyFacts | None:

@@ -51,6 +51,7 @@ from studies.scoring import (
     find_leaks,
     fit_low_level,
     load_judges,
+    looked_by,
     views_of_targets,
 )
 from studies.stores.clip_reading import read_clips
@@ -128,7 +129,9 @@ def render_and_score(study: Study, store: Store, chosen: ModelSet, subject: str)
         notes += missing
     viewer = Viewer(load_judges(study.judges), targets, known, low_level)
     truth = viewer.truth(seen, captions)
-    table = Table(truth, study.evaluation, seed=study.seed, groups=z.groups, order=z.order)
+    table = Table(
+        truth, study.evaluation, seed=study.seed, groups=z.groups, order=z.order, looked=looked_by(study.judges)
+    )
     ours: Rendered | None = None
     for row, rendered in rows.rendered():
         progress(f"scoring the row {row}", 0, 1)

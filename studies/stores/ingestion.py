@@ -24,6 +24,8 @@ def write_responses(store: Path, recording: Recording, source: str, compression:
     recording : is emptied split by split, so that a whole brain's splits are never in memory together
     source : the source's kind, an attribute of the group
     """
+    for note in recording.attributes.get("notes", ()):
+        report(f"{recording.subject}: {note}", 1, 1)
     attributes = {**recording.attributes, "subject": recording.subject, "source": source}
     name = f"responses/{recording.subject}"
     with GroupWriter(store, name, encoding_type="responses", fingerprint=fingerprint, **attributes) as group:

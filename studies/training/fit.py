@@ -33,6 +33,7 @@ from feature_store import Store
 from feature_store.sources.base import SPLITS
 from models.decoders.build import Encoder, Regressor, fit_regressors, save_part
 from models.encoders.mbm import Mbm
+from models.regressors.penalty import penalty_notes
 from models.training.checkpoints import Checkpoints
 from models.training.distributed import workers
 from models.training.loop import Context, History
@@ -141,6 +142,8 @@ class RoleScores:
         self._controls[route] = {SHUFFLED: self._shuffled(subjects), **self._rows(predictions, by_models or {})}
         self._ceilings[route] = self._ceiling(subjects)
         self._described[route] = regressor.state()[0]
+        for subject, note in penalty_notes(self._described[route]).items():
+            report(f"{route}, {self._target}, {subject}: {note}", 1, 1)
 
     def add_partial(
         self, predictions: dict[str, Predictions], rows: Mapping[str, Sequence[Array]], notes: Sequence[str]
@@ -191,6 +194,7 @@ class RoleScores:
             **({"group_decoders": self._group_decoders} if self._group_decoders else {}),
             "dropped": self._dropped,
             "regressor": self._described[chosen],
+            "penalties": {route: notes for route, own in self._described.items() if (notes := penalty_notes(own))},
         }
 
     def how_computed(self, reports: Iterable[dict[str, Any]]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from core.seeds import rng_for
 from evaluation.metrics import metric
 from evaluation.metrics.frames import FLOOR
 
-FRAME_METRICS = ("ssim", "ssim_gaussian", "psnr", "hue", "hue_pcc", "epe", "epe_512")
+FRAME_METRICS = ("ssim", "ssim_gaussian", "psnr", "hue", "hue_pcc", "epe", "epe_512", "epe_512_luma")
 
 
 @pytest.fixture(scope="module")
@@ -108,13 +108,14 @@ def test_flow_error_is_the_difference_of_known_motions(ours, true, error):
     assert value == pytest.approx(100 * error / 128, abs=0.35)
 
 
-def test_epe_512_is_opencvs_flow_as_published(clips):
+@pytest.mark.parametrize(("name", "grey"), [("epe_512", cv2.COLOR_BGR2GRAY), ("epe_512_luma", cv2.COLOR_RGB2GRAY)])
+def test_epe_512_is_opencvs_flow_as_published_and_of_luminance(clips, name, grey):
     def flow(clip):
-        grey = [cv2.cvtColor(cv2.resize(frame, (512, 512)), cv2.COLOR_RGB2GRAY) for frame in clip]
-        return cv2.calcOpticalFlowFarneback(grey[0], grey[1], None, 0.5, 3, 15, 3, 5, 1.2, 0)
+        shown = [cv2.cvtColor(cv2.resize(frame, (512, 512)), grey) for frame in clip]
+        return cv2.calcOpticalFlowFarneback(shown[0], shown[1], None, 0.5, 3, 15, 3, 5, 1.2, 0)
 
     wanted = [np.mean(np.linalg.norm(flow(t) - flow(p), axis=-1)) for p, t in zip(*clips, strict=True)]
-    np.testing.assert_allclose(metric("epe_512").per_stimulus(*clips), wanted, rtol=1e-6)
+    np.testing.assert_allclose(metric(name).per_stimulus(*clips), wanted, rtol=1e-6)
 
 
 def test_flow_error_is_the_same_share_of_a_larger_frame():

@@ -23,5 +23,5 @@ def test_each_reason_is_one_line_with_what_is_needed_and_found() -> None:
         "skipped two_way_within_class: needs classes of stimuli, which a folder does not have",
         "skipped latents.two_way: needs the space 'latents'",
         "skipped top_1_of_2: needs a classifier (--video-classifier, --frame-classifier or --judge)",
-        "skipped epe_512: computed only where it is named",
+        "skipped epe_512, epe_512_luma: computed only where it is named",
     ]

@@ -110,9 +110,10 @@ def test_pretraining_works_with_what_is_traced(rng: np.random.Generator) -> None
 def test_the_published_models_have_the_weights_that_the_hub_shows() -> None:
     """Every architecture in `models/published`, built without values, against the bytes of its files."""
     files = {name: sum(sizes.values()) for name, sizes in json.loads((PUBLISHED / "files.json").read_text()).items()}
-    zeroscope, clip, blip, vit, mae = (
+    zeroscope, clip, small, blip, vit, mae = (
         "cerspense/zeroscope_v2_576w",
         "openai/clip-vit-large-patch14",
+        "openai/clip-vit-base-patch32",
         "Salesforce/blip-image-captioning-base",
         "google/vit-base-patch16-224",
         "MCG-NJU/videomae-base-finetuned-kinetics",
@@ -122,6 +123,7 @@ def test_the_published_models_have_the_weights_that_the_hub_shows() -> None:
     assert half.weights == pytest.approx(files[zeroscope], rel=1e-3)
     judges = {
         clip: ClipFramesConfig(weights=clip, batch=1),
+        small: ClipFramesConfig(weights=small, batch=1),
         vit: FrameClassifierConfig(weights=vit, batch=1),
         mae: VideoClassifierConfig(weights=mae, batch=1),
     }

@@ -89,8 +89,8 @@ def save_blip(folder: Path) -> None:
 
 
 def save_clip(folder: Path) -> None:
-    """Save what `openai/clip-vit-large-patch14` consists of: patches of 14 on 224 pixels."""
-    vision = {**SMALL, "image_size": 224, "patch_size": 14, "projection_dim": 12}
+    """Save what OpenAI's CLIPs consist of: patches of 14 or 32, as the folder's name has it, on 224 pixels."""
+    vision = {**SMALL, "image_size": 224, "patch_size": int(folder.name[-2:]), "projection_dim": 12}
     text = {**SMALL, "vocab_size": 50, "max_position_embeddings": 77}
     text |= {"vocab_size": 600, "eos_token_id": 599, "projection_dim": 12}
     CLIPModel(CLIPConfig(vision_config=vision, text_config=text, projection_dim=12)).save_pretrained(folder)
@@ -128,7 +128,8 @@ def study(home: Path, size: tuple[int, int, int]) -> Study:
     weights = home / DOWNLOADED
     save_zeroscope(weights / "cerspense" / "zeroscope_v2_576w")
     save_blip(weights / "Salesforce" / "blip-image-captioning-base")
-    save_clip(weights / "openai" / "clip-vit-large-patch14")
+    for name in ("clip-vit-large-patch14", "clip-vit-base-patch32"):
+        save_clip(weights / "openai" / name)
     save_judges(weights)
     counts: dict[str, Any] = {"train": 6, "test": 2, "train_repeats": 1, "test_repeats": 2}
     quick = "{ridge: {}, mlp: {regressor: {kind: mlp, hidden: 8, steps: 4}}}"  # a head of components at the true size
@@ -155,6 +156,8 @@ def test_the_study_runs_from_recordings_to_videos(study: Study, home: Path, size
     looked_at = read_json(folder / "metrics.json")["rows"]["oracle"]
     assert {"video_classes.published_50_way", "frame_classes.published_2_way"} <= set(looked_at)
     assert {"clip_frames.similarity", "caption_clip.clip_score", "frames.ssim_gaussian"} <= set(looked_at)
+    protocols = read_json(folder / "metrics.json")["protocols"]
+    assert protocols["clip_frames.consistency_adjacent"].endswith("except: 24 frames a clip instead of 6")
     captions = pd.read_csv(folder / "captions.csv", keep_default_na=False)
     assert len(captions) == 2
     assert set(" ".join(captions["decoded"]).split()) <= {*WORDS, "[", "]"}
@@ -171,10 +174,11 @@ def test_the_weights_it_names_are_those_that_are_downloaded(home: Path) -> None:
         "cerspense/zeroscope_v2_576w",
         "Salesforce/blip-image-captioning-base",
         "openai/clip-vit-large-patch14",
+        "openai/clip-vit-base-patch32",
         "google/vit-base-patch16-224",
         "MCG-NJU/videomae-base-finetuned-kinetics",
     }
     assert "unet/*.safetensors" in wanted["cerspense/zeroscope_v2_576w"]
     assert "tokenizer.json" in wanted["Salesforce/blip-image-captioning-base"]
-    assert "tokenizer.json" in wanted["openai/clip-vit-large-patch14"], "captions are held against what was seen"
+    assert "tokenizer.json" in wanted["openai/clip-vit-base-patch32"], "captions are held against what was seen"
     assert "tokenizer.json" not in wanted["google/vit-base-patch16-224"]

@@ -44,6 +44,8 @@ def show_training(study: str, folder: Path, scores: Mapping[str, Any]) -> None:
         if "explained_variance" in regressor:
             held = f"{regressor['components']} components hold {regressor['explained_variance']:.3f}"
             print_line(role, f"{held} of the training variance of {scored['target']}")
+        for subject, note in scored.get("penalties", {}).get(scored["chosen"], {}).items():
+            print_line(role, f"{subject}: {note}")
     selection = scores["selection"]
     grounds = f", by {selection['criterion']} of {selection['n']} held-out training stimuli" if selection["n"] else ""
     print_line("registered route", f"{selection['chosen']}{grounds}")

@@ -8,6 +8,7 @@ neuroimaging experiments.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,10 +21,13 @@ from pydantic import Field
 from core.clips import Clip, ClipConfig, read_clip
 from core.config import nearest
 from core.errors import SourceError, SourceMissing
+from core.progress import track
 from feature_store.sources.base import (
+    MOTION_COLUMNS,
     SPLITS,
     STIMULUS_COLUMNS,
     Recording,
+    RecordingShape,
     Rows,
     Source,
     Split,
@@ -54,16 +58,19 @@ from feature_store.sources.bids.images import (
     read_series,
 )
 from feature_store.sources.bids.motion import motion_of_trials
+from feature_store.sources.bids.trials import NOISE_GAIN, RunModel, events_of_runs, trial_notes
 from feature_store.sources.splits import kept_trials
 from feature_store.sources.timeseries import (
+    NOISY,
     Events,
     GlmConfig,
     WindowConfig,
     check_covered,
     first_volumes,
-    trial_betas,
     trial_regressors,
+    trial_weights,
     trial_windows,
+    weighted_betas,
     window_volumes,
 )
 from feature_store.sources.tsv import hint
@@ -115,6 +122,15 @@ class BidsConfig(EventsConfig):
     def build(self, root: Path) -> "Bids":
         """Return the source; relative paths start at `root`."""
         return Bids(self, root)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a subject was shown: its trials, with the ``scan`` and the ``row`` in it of each, and the runs of these."""
+
+    trials: pd.DataFrame
+    scans: list[Scan]
+    events: list[Events]
 
 
 class Bids(Source):
@@ -169,43 +185,91 @@ class Bids(Source):
         return dict(zip(trials["stimulus"], trials["value"], strict=True))
 
     def responses(self, subject: str) -> Recording:
-        """Return one subject's responses: (trial, voxel) or (trial, time, voxel) float32, by session, run and onset."""
-        stimuli, trials = self.stimuli(), self._trials[self._known(subject)]
-        check_trials(trials, stimuli, self.layout.images / subject)
-        runs = self._runs[subject]
-        shown = [(index, run) for index, run in enumerate(runs) if (trials["index"] == index).any()]
-        scans = open_scans([run for _, run in shown])
-        events = [_events(trials[trials["index"] == index]) for index, _ in shown]
+        """Return one subject's responses: (trial, voxel) or (trial, time, voxel) float32, by session, run and onset.
+
+        The trials of a GLM have the column `NOISE_GAIN`; what was noticed of them is in the attribute ``notes``.
+        """
+        shown = self._shown(subject)
+        models = self._models(shown.scans, shown.events)
+        attributes = {"notes": notes} if models and (notes := trial_notes(models)) else {}
+        trials = shown.trials
+        if models:
+            trials = self._usable(trials.assign(**{NOISE_GAIN: np.concatenate([model.gains for model in models])}))
+            check_trials(trials, self.stimuli(), self.layout.images / subject)
+        parts, purged = self._parts(trials, subject)
+        voxels = find_voxels(shown.scans, self.config.mask, self.config.atlas, self.root)
+
+        def read_run(run: int) -> NDArray[np.float32]:
+            return self._read(shown.scans[run], shown.events[run], models[run : run + 1], voxels)
+
+        read, tail = lru_cache(maxsize=1)(read_run), (*self._times(shown.scans[0]), len(voxels.table))
+        values: dict[Split, Rows] = {
+            split: RunRows(part[["scan", "row"]].to_numpy(np.int64), tail, read) for split, part in parts.items()
+        }
+        attributes |= self._attributes(shown.scans[0], voxels) | purged
+        return Recording(subject, values, _tables(parts), voxels.table, attributes)
+
+    def shape(self, subject: str) -> RecordingShape:
+        """Return what `responses` holds, without modelling its trials: those that may be dropped are counted."""
+        shown = self._shown(subject)
+        trials = shown.trials if isinstance(self.config.response, WindowConfig) else shown.trials.assign(noise_gain=1.0)
+        voxels = find_voxels(shown.scans, self.config.mask, self.config.atlas, self.root).table
+        times = next(iter(self._times(shown.scans[0])), None)
+        return RecordingShape(subject, _tables(self._parts(trials, subject)[0]), len(voxels), voxels, times)
+
+    def _shown(self, subject: str) -> "Shown":
+        """Open a subject's runs and check its events."""
+        trials, runs = self._trials[self._known(subject)], self._runs[subject]
+        check_trials(trials, self.stimuli(), self.layout.images / subject)
+        shown = [index for index in range(len(runs)) if (trials["index"] == index).any()]
+        scans, events = open_scans([runs[index] for index in shown]), events_of_runs(trials, shown)
         for scan, happened in zip(scans, events, strict=True):
             self._check(scan, happened)
-        voxels = find_voxels(scans, self.config.mask, self.config.atlas, self.root)
-        read = lru_cache(maxsize=1)(lambda run: self._read(scans[run], events[run], voxels))
-        numbers = trials["index"].map({index: place for place, (index, _) in enumerate(shown)})
-        where = np.column_stack([numbers, trials.groupby("index").cumcount()])
-        motion = motion_of_trials([(scan.run.confounds, scan.timing) for scan in scans], numbers, trials)
-        tail = (*self._times(scans[0]), len(voxels.table))
-        rows = {s: np.flatnonzero(trials["split"] == s) for s in SPLITS}
-        parts: dict[Split, pd.DataFrame] = {s: trials.iloc[rows[s]] for s in SPLITS}
-        kept, purged = kept_trials(parts, stimuli, self.config.split.purge_s, subject, self.layout.images / subject)
-        rows["train"] = rows["train"][kept]
-        values: dict[Split, Rows] = {s: RunRows(where[rows[s]], tail, read) for s in SPLITS}
-        tables = {s: trials[TRIALS].join(motion).iloc[rows[s]].reset_index(drop=True) for s in SPLITS}
-        return Recording(subject, values, tables, voxels.table, self._attributes(scans[0], voxels) | purged)
+        scan_of = {index: scan for scan, index in enumerate(shown)}
+        trials = trials.assign(scan=trials["index"].map(scan_of), row=trials.groupby("index").cumcount())
+        motion = motion_of_trials([(scan.run.confounds, scan.timing) for scan in scans], trials["scan"], trials)
+        return Shown(trials.join(motion), scans, events)
+
+    def _parts(self, trials: pd.DataFrame, subject: str) -> tuple[dict[Split, pd.DataFrame], dict[str, Any]]:
+        """Return the trials of either split, without those that the split purges, and what to remember of these."""
+        parts: dict[Split, pd.DataFrame] = {split: trials[trials["split"] == split] for split in SPLITS}
+        purge_s, where = self.config.split.purge_s, self.layout.images / subject
+        kept, purged = kept_trials(parts, self.stimuli(), purge_s, subject, where)
+        return {**parts, "train": parts["train"][kept]}, purged
+
+    def _usable(self, trials: pd.DataFrame) -> pd.DataFrame:
+        """Return the trials without those that the config drops."""
+        response = self.config.response
+        drops = isinstance(response, GlmConfig) and response.noisy_trials == "drop"
+        return trials[trials[NOISE_GAIN] <= NOISY] if drops else trials
 
     def _check(self, scan: Scan, events: Events) -> None:
         response = self.config.response
         if isinstance(response, WindowConfig):
             first_volumes(events, scan.timing, response)
-            return
-        check_covered(events, scan.timing)
-        self._confounds(scan, response)
+        else:
+            check_covered(events, scan.timing)
 
-    def _read(self, scan: Scan, events: Events, voxels: Voxels) -> NDArray[np.float32]:
-        response, image = self.config.response, scan.run.image
-        series = read_series(image, voxels)
+    def _models(self, scans: Sequence[Scan], events: Sequence[Events]) -> list[RunModel]:
+        """Return how each run's trials are estimated, before any image is read; nothing for windows."""
+        response = self.config.response
         if isinstance(response, WindowConfig):
-            return trial_windows(series, events, scan.timing, response, where=image)
-        return trial_betas(series, events, scan.timing, response, self._confounds(scan, response), where=image)
+            return []
+        models = []
+        for scan, happened in track(list(zip(scans, events, strict=True)), "modelling runs"):
+            confounds = self._confounds(scan, response)
+            weights = trial_weights(happened, scan.timing, response, confounds)
+            models.append(RunModel(happened, scan.timing, response, weights))
+        return models
+
+    def _read(self, scan: Scan, events: Events, models: Sequence[RunModel], voxels: Voxels) -> NDArray[np.float32]:
+        """Return a run's responses by its window, or by its model where there is one."""
+        image = scan.run.image
+        series = read_series(image, voxels)
+        if models:
+            return weighted_betas(series, models[0].weights, models[0].config, where=image)
+        assert isinstance(self.config.response, WindowConfig)
+        return trial_windows(series, events, scan.timing, self.config.response, where=image)
 
     def _confounds(self, scan: Scan, response: GlmConfig) -> NDArray[np.float64]:
         volumes, run = scan.timing.volumes, scan.run
@@ -296,7 +360,7 @@ class RunRows:
         return values
 
 
-def _events(trials: pd.DataFrame) -> Events:
-    return Events(
-        trials["onset_s"].to_numpy(np.float64), trials["duration_s"].to_numpy(np.float64), trials["place"].tolist()
-    )
+def _tables(parts: dict[Split, pd.DataFrame]) -> dict[Split, pd.DataFrame]:
+    """Return the columns of trials that a store keeps."""
+    columns = [name for name in (*TRIALS, NOISE_GAIN, *MOTION_COLUMNS) if name in parts["train"]]
+    return {split: part[columns].reset_index(drop=True) for split, part in parts.items()}
