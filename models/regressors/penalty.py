@@ -284,8 +284,8 @@ def search_penalties(
     evaluate : see `Evaluate`
     alphas : candidates, above 0
     grow : whether to extend the grid; its ends are counted in any case
-    squared : whether errors are squared ones, for which alone the training mean is the limit of large penalties, so that
-        others are neither compared with it nor extend the grid
+    squared : whether errors are squared ones, for which alone the training mean is the limit of large penalties, so
+        that others are neither compared with it nor extend the grid
     """
     candidates = np.asarray(alphas, dtype=np.float64)
     errors = evaluate(candidates, None)
