@@ -266,9 +266,7 @@ class Search:
     ends: Array
 
 
-def search_penalties(
-    evaluate: Evaluate, alphas: Sequence[float], *, grow: bool = True, squared: bool = True
-) -> Search:
+def search_penalties(evaluate: Evaluate, alphas: Sequence[float], *, grow: bool = True, squared: bool = True) -> Search:
     """Choose the candidate of least error, for all target values or for each, and extend the grid where that is an end.
 
     Where the best candidate is the smallest (largest), smaller (larger) ones are tried in the ratio of the grid's two
