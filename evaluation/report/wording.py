@@ -16,7 +16,7 @@ from evaluation.statistics.scores import (
     REFERENCES,
     SHUFFLED,
 )
-from evaluation.statistics.spaces import is_centred, plain
+from evaluation.statistics.spaces import is_centred, is_residual, plain
 
 CEILING = "the true targets with the noise of the test responses, at the strength of the model's predictions"
 """What the row `noise_ceiling` is, in every table; see `evaluation.statistics.ceilings`."""
@@ -38,12 +38,11 @@ SPACE_LABELS = {
 """Spaces in words, in the order in which they are shown."""
 CENTRED_MEANS = "Centred: less the training mean, so that what all clips have in common earns nothing."
 """What `space_label` means by "centred"."""
-RESIDUAL = "_residual"
 RESIDUAL_MEANS = (
     "Beyond low-level features: less what luminance, contrast and motion of the same clip explain, by a regression on "
     "training clips."
 )
-"""What `space_label` means by these words, of spaces whose names end in `RESIDUAL`."""
+"""What `space_label` means by these words, of spaces that are `is_residual`."""
 ROW_LABELS = {
     "category": "true category",
     "still": "still frame",
@@ -136,19 +135,10 @@ def folded(row: str) -> bool:
 
 def space_label(space: str) -> str:
     """Return a space's name in words: "latents", "centred latents", "latents beyond low-level features"."""
-    base = _base(space)
+    base = plain(space)
     name = SPACE_LABELS.get(base, base)
     name = f"{name} beyond low-level features" if is_residual(space) else name
     return f"centred {name}" if is_centred(space) else name
-
-
-def is_residual(space: str) -> bool:
-    """Return whether a space is one less what low-level features of the same clips explain."""
-    return plain(space).endswith(RESIDUAL) or space.endswith(RESIDUAL)
-
-
-def _base(space: str) -> str:
-    return plain(space).removesuffix(RESIDUAL)
 
 
 def spaces_explained(names: Iterable[str]) -> list[str]:
@@ -187,7 +177,7 @@ def ordered_metrics(names: Iterable[str]) -> list[str]:
 
     def place(name: str) -> tuple[int, str, bool, bool, int, str]:
         space, _, short = name.rpartition(".")
-        base = _base(space)
+        base = plain(space)
         of_space = spaces.index(base) if base in spaces else len(spaces)
         of_metric = known.index(short) if short in known else len(known)
         return of_space, base, is_residual(space), is_centred(space), of_metric, short

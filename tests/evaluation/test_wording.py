@@ -4,6 +4,7 @@ import pytest
 
 from evaluation.report.wording import (
     FOLDED,
+    RESIDUAL_MEANS,
     ROW_MEANINGS,
     adjusted_p,
     comparisons_words,
@@ -19,6 +20,7 @@ from evaluation.report.wording import (
     row_label,
     row_meaning,
     short_label,
+    spaces_explained,
 )
 from evaluation.statistics.scores import REFERENCES, ROWS
 
@@ -56,6 +58,7 @@ def test_figures_and_names():
     assert metric_label("pixels.new_one") == "pixels, new one"
     assert short_label("latents_centred.two_way") == "centred latents two-way"
     assert metric_label("latents_centred.retrieval_50") == "centred latents, 50-way retrieval"
+    assert short_label("latents_residual.two_way") == "latents beyond low-level features two-way"
     assert row_label("noise_ceiling") == "noise ceiling"
     assert row_label("caption_only") == "caption alone"
 
@@ -127,6 +130,15 @@ def test_order():
         "frames.psnr",
         "clip.two_way",
     ]
+
+
+def test_spaces_are_explained_where_they_occur():
+    assert spaces_explained(["pixels.two_way", "latents.two_way"]) == []
+    (centred,) = spaces_explained(["latents_centred.r2", "latents.two_way"])
+    assert centred.startswith("Centred: less the training mean")
+    assert spaces_explained(["latents_residual.r2", "z_centred.r2"]) == [centred, RESIDUAL_MEANS]
+    names = ["latents_residual.two_way", "latents_centred.two_way", "latents.two_way"]
+    assert ordered_metrics(names) == names[::-1]
 
 
 def test_every_row_belongs_to_a_group_and_is_explained():
