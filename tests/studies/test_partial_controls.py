@@ -12,6 +12,8 @@ from core.files import read_json
 from evaluation.statistics.scores import CATEGORY, NUISANCE, OTHER_BRAIN, TIME_ONLY
 from feature_store import Store
 from studies.decoding.control_predictions import beside_the_brain, global_signal, other_brain
+from studies.decoding.render import RoleArrays
+from studies.reconstruction.score import Partial
 from studies.study import load_study
 from studies.training.fit import fit
 
@@ -101,6 +103,12 @@ def test_a_run_without_onsets_is_a_note_and_nan_voxels_are_passed_over(home: Pat
     assert known.notes[0] == "time_only knows the run alone: onsets are not known, or not of every trial"
     read, _ = responses.values("train")
     np.testing.assert_allclose(global_signal(responses, "train")[:, 0], np.nanmean(read, axis=1), atol=1e-5)
+
+
+def test_controls_of_targets_go_through_the_generator_only_where_a_study_asks() -> None:
+    roles: dict[str, RoleArrays] = {row: {"z": np.zeros((1, 2))} for row in (CATEGORY, NUISANCE, OTHER_BRAIN)}
+    assert Partial(roles).direct == [CATEGORY, NUISANCE], "another brain's predictions are rendered like one's own"
+    assert Partial(roles, render=True).direct == []
 
 
 def parcels(folder: Path, rng: np.random.Generator, *, named: bool) -> Path:
