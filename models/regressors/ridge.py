@@ -168,9 +168,7 @@ class _Choice:
         `left_out` says which rows are left out together, `stimuli` what each row is of.
         """
         if self.criterion != "identification":
-            errors = penalty_errors(
-                spectrum, rotated, left_out, criterion=self.criterion, penalty_per=self.penalty_per
-            )
+            errors = penalty_errors(spectrum, rotated, left_out, criterion=self.criterion, penalty_per=self.penalty_per)
             return search_penalties(errors, self.alphas, grow=self.grow), self.exponents[0]
         values = rotated.shape[1] if self.components is None else self.components.shape[1]
         direction, absolute = mean_direction(self.components, values), np.asarray(self.alphas) * spectrum.values.mean()

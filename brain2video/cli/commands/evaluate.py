@@ -79,7 +79,7 @@ def evaluate(
     ] = None,
     metrics: Annotated[
         str | None,
-        typer.Option("--metrics", help="Names, joined by commas; all but epe_512 and epe_512_luma by default.", metavar="NAME,…"),
+        typer.Option("--metrics", help="Names, joined by commas; all but epe_512… by default.", metavar="NAME,…"),
     ] = None,
     frames: Annotated[int | None, typer.Option("--frames", min=1, help="Frames of a clip; the truth's.")] = None,
     height: Annotated[int | None, typer.Option("--height", min=1, help="Pixels; the truth's.")] = None,
