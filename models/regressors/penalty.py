@@ -282,8 +282,8 @@ def search_penalties(evaluate: Evaluate, alphas: Sequence[float], *, grow: bool 
     evaluate : see `Evaluate`
     alphas : candidates, above 0
     grow : whether to extend the grid; its ends are counted in any case
-    squared : whether errors are squared ones, for which alone the training mean is the limit of large penalties, so
-        that others are neither compared with it nor extend the grid
+    squared : whether errors are squared ones; for these alone the training mean is the limit of large penalties, so
+        that a grid of others is not extended, and none of its choices counts as no signal
     """
     candidates = np.asarray(alphas, dtype=np.float64)
     errors = evaluate(candidates, None)
