@@ -254,6 +254,10 @@ def _note(report: Mapping[str, Any], counts: Mapping[str, tuple[int, int]], foun
     near = f"{count} of {of} {where}" if count else f"none of {of} {where}"
     if report["purged"]:
         near += f"; {report['purged']} training trials were purged"
+    if count and report["reach_s"] > within:
+        near += (
+            f"; responses and targets stay correlated for {report['reach_s']:.0f} s: set source.split.purge_s to that"
+        )
     if not many_near(counts, within) or found is None:
         return near
     words = (
