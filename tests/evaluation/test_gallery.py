@@ -349,6 +349,11 @@ def test_trials_that_are_near_in_time_are_reported(whole):
     assert unknown == {"found": False, "text": "Onsets are not known."}
 
 
+def test_an_axis_ends_at_1_where_a_bound_is_1_but_for_rounding():
+    entry = {"value": 0.99, "ci95": [0.9, 1.0 + 1e-12], "chance": 0.5, "higher_is_better": True}
+    assert panels({"reconstruction": {"pixels.two_way": entry}})[0].ends[1] == "1.00"
+
+
 def test_a_panel_without_values_can_be_drawn(whole):
     nothing = {"value": None, "ci95": [None, None], "chance": None, "higher_is_better": False}
     panel = panels({"reconstruction": {"x.new": nothing}})[0]

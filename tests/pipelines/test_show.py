@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from brain2video.cli.commands.study import show_training_run
-from brain2video.cli.tables.scores import print_report, print_scores, show_reconstruction
+from brain2video.cli.tables.scores import FIRST, print_report, print_scores, show_reconstruction
 from evaluation.report.wording import FOLDED, row_label
 from studies.study import load_study
 from studies.training.fit import fit
@@ -39,7 +39,7 @@ def compared(value: float, low: float, high: float, p: float) -> dict[str, Any]:
     return {"value": value, "ci95": [low, high], "higher_is_better": True, "p": p / 5, "p_adjusted": p}
 
 
-NAMES = ("pixels.two_way", "latents_centred.r2")
+NAMES = ("pixels.two_way", "latents_centred.r2", "text_residual.two_way_within_class")
 NEAR = "30 of 48 test trials are near"
 TIME = {"count": 30, "of": 48, "within_s": 12.0, "dense": True, "allowed": True, "note": NEAR}
 
@@ -48,7 +48,7 @@ TIME = {"count": 30, "of": 48, "within_s": 12.0, "dense": True, "allowed": True,
 def metrics() -> dict[str, Any]:
     """A report of every row, of which the reconstruction is above all but the oracle and one control."""
     rows = {row: {name: entry(0.9 if row == "reconstruction" else 0.5) for name in NAMES} for row in
-            ("reconstruction", "shuffled_brain", "mean_predictor", "noise_ceiling", "oracle", *FOLDED)}  # fmt: skip
+            ("reconstruction", *FIRST, "noise_ceiling", "oracle", *FOLDED)}  # fmt: skip
     tests = {row: {name: compared(0.4, 0.3, 0.5, 0.013) for name in NAMES} for row in rows if row != "reconstruction"}
     tests["oracle"] = {name: compared(-0.1, -0.2, -0.05, 0.002) for name in NAMES}
     tests["time_only"] = {name: compared(0.01, -0.1, 0.1, 0.77) for name in NAMES}
@@ -72,7 +72,7 @@ def test_a_report_has_adjusted_p_values_and_folds_secondary_controls(
     assert ".77" in more
     assert all(row_label(row).split()[0] in more for row in FOLDED)
     words = " ".join(shown.split())
-    assert "tests 20 paired tests against 10 rows; p is adjusted by Holm over the metrics of each row." in words
+    assert "tests 36 paired tests against 12 rows; p is adjusted by Holm over the metrics of each row." in words
     assert "intervals Intervals are of a jackknife." in words
     assert "dense in time 30 of 48 test trials are near" in words
     assert "mean predictor rendered from the mean of the training targets" in words
@@ -91,7 +91,7 @@ def test_a_report_written_before_still_reads(metrics: dict[str, Any], capsys: py
     words = " ".join(capsys.readouterr().out.split())
     assert "above the shuffled brain and the mean predictor (adjusted p = .013)" in words
     assert "more control" not in words
-    assert "tests 4 paired tests against 2 rows" in words
+    assert "tests 6 paired tests against 2 rows" in words
 
 
 def test_the_two_tables_agree_in_words(capsys: pytest.CaptureFixture[str], metrics: dict[str, Any]) -> None:

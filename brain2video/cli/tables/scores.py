@@ -122,9 +122,8 @@ def _report_table(title: str, metrics: Mapping[str, Any], shown: Sequence[str], 
     from evaluation.statistics.scores import RECONSTRUCTION
 
     rows = {row: metrics["rows"].get(row, {}) for row in shown}
-    wide = len(shown) > len(NARROW)
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 2), pad_edge=False)
-    table.add_column("", no_wrap=wide)
+    table.add_column("")
     for row in shown:
         table.add_column("\n".join(row_label(row).split()[:2]), justify="right", no_wrap=True)
         if row in tested:

@@ -45,6 +45,8 @@ MARKERS = {
     "other_brain": "M-1.5-5.5h3v4h4v3h-4v4h-3v-4h-4v-3h4z",
 }
 """Every row's shape about the origin; rows of models have a ring."""
+ROUNDING = 1e-9
+"""By how much a bound may lie beyond the end of its range."""
 Rows = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 MAX_FIRST = 6
@@ -229,6 +231,6 @@ def _range(entries: Mapping[str, Mapping[str, Any]]) -> tuple[float, float]:
     known = [value for value in drawn if value is not None] or [0.0, 1.0]
     low, high = min(known), max(known)
     margin = 0.08 * (high - low) or 0.5
-    if low >= -1.0 and high <= 1.0:
-        return max(low - margin, 0.0 if low >= 0.0 else -1.0), min(high + margin, 1.0)
+    if low >= -1.0 - ROUNDING and high <= 1.0 + ROUNDING:
+        return max(low - margin, 0.0 if low >= -ROUNDING else -1.0), min(high + margin, 1.0)
     return low - margin, high + margin
