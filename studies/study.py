@@ -1,7 +1,7 @@
 """A study: one YAML, composed of the configs of what it uses, that every pipeline takes."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -81,15 +81,6 @@ class SelectionConfig(Config):
     margin: float = Field(1.0, ge=0)
     """Standard errors of the paired difference by which a route must be better than every one named before it; after
     Breiman's one-standard-error rule, so name the simplest first."""
-
-
-def comparable(routes: Mapping[str, RouteConfig]) -> dict[str, RouteConfig]:
-    """Return the routes that one is chosen from: those of the kind, single subjects or a group, of the first one.
-
-    What is decoded from several people's responses answers another question than what is decoded from one person's.
-    """
-    pooled = next(iter(routes.values())).pooled
-    return {name: route for name, route in routes.items() if route.pooled == pooled}
 
 
 class TrainingConfig(Config):

@@ -140,6 +140,7 @@ def _of_subject(
         rows = facts.count("train") if regressor.repeats == "mean" else subject.rows("train")
         for kept in (_components(route, facts, shape) for shape in targets):
             values += features + min(features * kept, rows * (features + kept))  # weights, or rows and dual weights
+            values += 4 * len(regressor.alphas)  # candidates and their errors, in double precision
     return 4 * values
 
 

@@ -69,9 +69,9 @@ from studies.runs import (
     place_run,
     publish_latest,
 )
-from studies.study import RouteConfig, Study, comparable
+from studies.study import RouteConfig, Study
 from studies.training.cross_validation import CrossValidation, require_folds
-from studies.training.routes import Choice, Validation, choose_route, fit_route
+from studies.training.routes import Choice, Validation, choose_route, comparable, fit_route
 
 Array = NDArray[Any]
 

@@ -25,7 +25,7 @@ from models.decoders.build import Encoder, Regressor, fit_encoder, fit_regressor
 from models.decoders.rows import split_stimuli
 from models.training.loop import Context
 from studies.decoding.training_data import TrainingData
-from studies.study import RouteConfig, TrainingConfig, comparable
+from studies.study import RouteConfig, TrainingConfig
 
 Array = NDArray[Any]
 CRITERIA = ("correlation", "two_way", "r2")
@@ -205,6 +205,15 @@ def fit_route(route: RouteConfig, roles: Mapping[str, str], data: TrainingData, 
     return FittedRoute(encoder, regressors)
 
 
+def comparable(routes: Mapping[str, RouteConfig]) -> dict[str, RouteConfig]:
+    """Return the routes that one is chosen from: those of the kind, single subjects or a group, of the first one.
+
+    What is decoded from several people's responses answers another question than what is decoded from one person's.
+    """
+    pooled = next(iter(routes.values())).pooled
+    return {name: route for name, route in routes.items() if route.pooled == pooled}
+
+
 def choose_route(
     training: TrainingConfig,
     roles: Mapping[str, str],
@@ -216,7 +225,7 @@ def choose_route(
     """Fit every route on part of the training stimuli, and compare them on the rest.
 
     A route is preferred to the one preferred so far where it is better by `margin` standard errors of the paired
-    difference over the held-out stimuli; `studies.study.comparable` says which are compared. Which stimuli are held out
+    difference over the held-out stimuli; `comparable` says which are compared. Which stimuli are held out
     depends on the context's seed; where stimuli are ordered in time they are blocks of time, and trials near to these
     are not trained on. Raises `ConfigError` where too few stimuli are held out to compare anything on.
 

@@ -51,7 +51,7 @@ def test_every_row_that_can_be_had_is_there_and_the_others_are_named(looped: Loo
     assert "no still and shuffled_frames: clips have one frame" in said
     assert "no time_only: the trials of sub-01 have no run, and clips no movie" in said
     assert "nuisance knows the global signal alone: the trials have no motion confounds" in said
-    assert "skipped epe_512: computed only where it is named" in said
+    assert "skipped epe_512, epe_512_luma: computed only where it is named" in said
     assert any(note.startswith("skipped similarity") and note.endswith(": needs judges.clip") for note in said)
     two_way = {row: entries["pixels.two_way"]["value"] for row, entries in metrics["rows"].items()}
     assert two_way[MEAN] == pytest.approx(0.5)

@@ -92,7 +92,9 @@ def test_the_route_that_is_better_on_held_out_stimuli_is_the_one_that_is_registe
     assert kept["reported"]["values"] == kept["values"]
 
     assert (role["routes"], role["chosen"], role["baseline"]) == (["ridge", "mlp", "blind"], "mlp", "ridge")
-    assert set(role["rows"]) == {"ridge", "mlp", "blind", "mean_predictor", "shuffled_brain", "noise_ceiling"}
+    controls = {"category", "nuisance", "mean_predictor", "shuffled_brain"}
+    assert set(role["rows"]) == {"ridge", "mlp", "blind", *controls, "noise_ceiling"}
+    assert set(role["comparisons"]) == {*controls}
     for row in ("ridge", "mlp", "blind", "mean_predictor", "shuffled_brain"):
         entry = role["rows"][row]["bent.two_way"]
         assert entry["ci95"][0] <= entry["value"] <= entry["ci95"][1]
