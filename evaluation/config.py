@@ -67,3 +67,8 @@ class EvaluationConfig(Config):
                 raise ValueError(f"unknown control '{name}'{nearest(name, known)}")
         chosen = {control for name in names for control in WORDS_FOR_CONTROLS.get(name, (name,))}
         return tuple(control for control in WORDS_FOR_CONTROLS["all"] if control in chosen)
+
+    def controls_left_out(self) -> list[str]:
+        """Return a note on the controls that are not computed because the study does not name them."""
+        others = [control for control in WORDS_FOR_CONTROLS["all"] if control not in self.controls]
+        return [f"not computed: {', '.join(others)}; name them in evaluation.controls"] if others else []

@@ -155,7 +155,7 @@ def render_and_score(study: Study, store: Store, chosen: ModelSet, subject: str)
         report={
             **report,
             "diagnoses": {"leaks": leaks, "time": time, **diagnoses},
-            "notes": [*rows.notes, *notes, *why],
+            "notes": [*rows.notes, *notes, *study.evaluation.controls_left_out(), *why],
         },
         predicted=z.predicted - z.mean,
         truth=z.truth - z.mean,

@@ -46,6 +46,8 @@ def test_settings_name_controls_one_by_one_or_together() -> None:
     assert EvaluationConfig(controls=()).controls == ()
     assert EvaluationConfig(controls=("z_only", "default")).controls == (*DEFAULT_CONTROLS, "z_only")
     assert EvaluationConfig(controls=("all",)).controls == (*DEFAULT_CONTROLS, *CONTROLS_BY_NAME)
+    assert EvaluationConfig(controls=("all",)).controls_left_out() == []
+    assert EvaluationConfig(controls=()).controls_left_out()[0].startswith("not computed: category, time_only, ")
     with pytest.raises(ValueError, match="unknown control 'nuissance'; did you mean 'nuisance'"):
         EvaluationConfig(controls=("nuissance",))
     with pytest.raises(ValueError, match="greater than or equal to 2"):

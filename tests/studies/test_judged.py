@@ -49,6 +49,7 @@ def test_every_row_that_can_be_had_is_there_and_the_others_are_named(looped: Loo
     words = f"{number(ceiling['value'])} [{number(ceiling['ci95'][0])}, {number(ceiling['ci95'][1])}] (z)"
     assert any(note.startswith("noise ceiling:") and words in note for note in said), "one thing in both tables"
     assert "no still and shuffled_frames: clips have one frame" in said
+    assert "not computed: other_brain, caption_only, z_only; name them in evaluation.controls" in said
     assert "no time_only: the trials of sub-01 have no run, and clips no movie" in said
     assert "nuisance knows the global signal alone: the trials have no motion confounds" in said
     assert "skipped epe_512, epe_512_luma: computed only where it is named" in said
