@@ -214,7 +214,7 @@ def is_above(one: Entry, other: Entry) -> bool | None:
 
 
 def adjusted_p(compared: Entry) -> float | None:
-    """Return a comparison's p after Holm's correction; as it is in a report that has no other."""
+    """Return a comparison's adjusted p; as it is in a report that has no other."""
     p: float | None = compared.get("p_adjusted", compared.get("p"))
     return p
 
@@ -241,7 +241,7 @@ def outcome(compared: Entry | None) -> Outcome | None:
 def comparisons_words(report: Mapping[str, Any]) -> str:
     """Return how many tests a report holds and how their p-values were adjusted; empty where it holds none.
 
-    For example "177 paired tests against 7 rows; p is adjusted by Holm over the metrics of each row."
+    For example "177 paired tests against 7 rows; p is adjusted over the metrics of each row."
     """
     tested = (report.get("comparisons") or {}).values()
     counts = [sum(one.get("p") is not None for one in of_row.values()) for of_row in tested]
@@ -250,7 +250,7 @@ def comparisons_words(report: Mapping[str, Any]) -> str:
         return ""
     total, rows = sum(counts), len(counts)
     tests, against = "test" if total == 1 else "tests", "row" if rows == 1 else "rows"
-    return f"{total} paired {tests} against {rows} {against}; p is adjusted by Holm over the metrics of each row."
+    return f"{total} paired {tests} against {rows} {against}; p is adjusted over the metrics of each row."
 
 
 SMALL = 0.1

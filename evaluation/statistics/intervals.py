@@ -256,6 +256,44 @@ def holm(p: Mapping[str, float]) -> dict[str, float]:
     return adjusted
 
 
+def adjusted_by_orders(observed: Mapping[str, float], nulls: Mapping[str, Floats]) -> dict[str, float]:
+    """Adjust tests by `reordered_p` that share their orders, with no loss where the tests go together.
+
+    The step-down maximum of Westfall and Young (1993, *Resampling-Based Multiple Testing*, algorithm 2.8): each score's
+    distance from the middle of its orders, in their standard deviations, is compared with the largest among the
+    metrics that are no further away, order by order. It bounds the chance of any false positive, as Holm's method
+    does, but no p is multiplied: with few orders, as of shifts of one film, a multiplied one could never be small.
+
+    Parameters
+    ----------
+    observed : the score of each metric
+    nulls : (order,) of each metric, the score in the same other orders
+
+    Returns
+    -------
+    dict
+        The adjusted p of each metric, never below its `reordered_p`; NaN where a score is NaN or there is no order.
+    """
+    scores = {name: np.append(nulls[name], value) for name, value in observed.items()}
+    adjusted = dict.fromkeys(observed, math.nan)
+    away = {}
+    for name, own in scores.items():
+        if len(own) > 1 and np.isfinite(own).all():
+            spread = float(own.std())
+            distance = np.abs(own - own.mean())
+            away[name] = distance / spread if spread > TIE * max(1.0, float(distance.max())) else np.zeros(len(own))
+    largest = np.zeros(len(next(iter(away.values()), [])))
+    steps = {}
+    for name in sorted(away, key=lambda name: float(away[name][-1])):  # the least far away first
+        largest = np.maximum(largest, away[name])
+        steps[name] = float((largest >= away[name][-1] - TIE * max(1.0, float(largest.max()))).mean())
+    highest = 0.0
+    for name in reversed(steps):
+        highest = max(highest, steps[name])
+        adjusted[name] = highest
+    return adjusted
+
+
 def scheme(subjects: int = 1, *, in_time: bool = False) -> str:
     """Return one sentence that names how a report's intervals are computed, for its key `intervals`."""
     what = "blocks of neighbours in time" if in_time else "test stimuli"

@@ -15,7 +15,16 @@ from evaluation.metrics.protocols import Looked
 from evaluation.metrics.vectors import similarity
 from evaluation.statistics.candidates import MAX_BYTES, POWER, STIMULI, is_ratio, pack_outcomes, powers
 from evaluation.statistics.controls import shuffle_stimuli
-from evaluation.statistics.intervals import Blocks, holm, mean_interval, paired_interval, paired_p, reordered_p, scheme
+from evaluation.statistics.intervals import (
+    Blocks,
+    adjusted_by_orders,
+    holm,
+    mean_interval,
+    paired_interval,
+    paired_p,
+    reordered_p,
+    scheme,
+)
 from evaluation.statistics.order import TimeOrder, block_length, shifts
 from evaluation.statistics.spaces import Spaces, applicable, chance_of, in_space
 
@@ -418,15 +427,17 @@ def comparisons(
         ``{control: {"pixels.two_way": {"value", "ci95", "higher_is_better", "p", "p_adjusted"}}}`` for the rows of
         `CONTROLS` and `CEILINGS` that exist, in that order. `p` is two-sided: of flipped signs (`intervals.paired_p`),
         and against the shuffled brain, of the orders (`intervals.reordered_p`), where the score in each is known.
-        `p_adjusted` is Holm's over the metrics of one row.
+        `p_adjusted` is adjusted over the metrics of one row: by the orders that those tests share
+        (`intervals.adjusted_by_orders`), of the others by Holm's method, and where a row has both, times two.
     """
     ours, found = values.get(row, {}), {}
     for control in (control for control in (*CONTROLS, *CEILINGS) if control in values):
         against = values[control]
         time = _time_of_differences(ours, against, order)
-        found[control] = _adjusted(
-            {name: _compared(name, ours, against, seed, groups, time) for name in ours if name in against}
-        )
+        compared = {name: _compared(name, ours, against, seed, groups, time) for name in ours if name in against}
+        nulls = against.null if isinstance(against, ScoredRow) else {}
+        together = {name: _counted_mean(name, ours, groups) for name in compared if name in nulls}
+        found[control] = _adjusted(compared, adjusted_by_orders(together, nulls))
     return found
 
 
@@ -441,13 +452,21 @@ def _compared(
     entry, blocks = _difference(name, ours, theirs, groups, time)
     mask = metric(name).counted(ours[name].shape[-1], groups)
     if isinstance(theirs, ScoredRow) and name in theirs.null:
-        return {**entry, "p": reordered_p(float(ours[name][..., mask].mean()), theirs.null[name])}
+        return {**entry, "p": reordered_p(_counted_mean(name, ours, groups), theirs.null[name])}
     p = paired_p(ours[name][..., mask], theirs[name][..., mask], seed=seed, blocks=blocks)
     return {**entry, "p": p}
 
 
-def _adjusted(compared: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    adjusted = holm({name: entry["p"] for name, entry in compared.items()})
+def _counted_mean(name: str, scored: Mapping[str, PerStimulus], groups: Groups | None) -> float:
+    mask = metric(name).counted(scored[name].shape[-1], groups)
+    return float(scored[name][..., mask].mean())
+
+
+def _adjusted(compared: dict[str, dict[str, Any]], by_orders: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """Return comparisons with `p_adjusted`; `by_orders` holds those that are adjusted already, among themselves."""
+    others = holm({name: entry["p"] for name, entry in compared.items() if name not in by_orders})
+    families = bool(by_orders) + bool(others)
+    adjusted = {name: min(1.0, families * p) if math.isfinite(p) else p for name, p in {**others, **by_orders}.items()}
     return {
         name: {**entry, "p": _number(entry["p"]), "p_adjusted": _number(adjusted[name])}
         for name, entry in compared.items()

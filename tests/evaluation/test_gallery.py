@@ -325,7 +325,7 @@ def test_many_rows_are_grouped_and_the_secondary_ones_folded(whole):
     assert all(row_label(row) in first for row in ROW_MEANINGS if row not in FOLDED)
     drawn = {mark.row for panel in panels(rows, tested) for mark in panel.marks}
     assert drawn == set(ROW_MEANINGS) - set(FOLDED)
-    assert f"{len(tested)} paired tests against {len(tested)} rows; p is adjusted by Holm" in page.words
+    assert f"{len(tested)} paired tests against {len(tested)} rows; p is adjusted over the metrics" in page.words
     assert "Means over the test clips. Intervals are Student's t over clips. The" in page.words
 
 

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from core.seeds import rng_for
-from evaluation.statistics.intervals import SHARE, half_width, holm, mean_interval, paired_interval, paired_p
+from evaluation.statistics.intervals import (
+    SHARE,
+    adjusted_by_orders,
+    half_width,
+    holm,
+    mean_interval,
+    paired_interval,
+    paired_p,
+    reordered_p,
+)
 
 
 @pytest.mark.parametrize("n", [5, 9, 13])
@@ -164,3 +173,31 @@ def test_holm_is_between_the_value_and_bonferroni_and_keeps_the_order(values: li
     order = np.argsort(values, kind="stable")
     assert (np.diff(found[order]) >= -1e-12).all()
     assert (found >= stats.false_discovery_control(values) - 1e-9).all(), "it is stricter than the false discovery rate"
+
+
+def test_tests_that_share_their_orders_are_adjusted_without_a_factor(rng: np.random.Generator) -> None:
+    """Fifty copies of one test are one test; a strong effect among them keeps the least p that the orders allow."""
+    null = rng.normal(size=59)
+    copies = {f"m{k}": null * (k + 1) for k in range(50)}
+    observed = {name: 1.4 * (k + 1) for k, name in enumerate(copies)}
+    once = reordered_p(1.4, null)
+    assert adjusted_by_orders(observed, copies) == pytest.approx(dict.fromkeys(copies, once))
+    nulls = {f"m{k}": rng.normal(size=59) for k in range(50)}
+    found = adjusted_by_orders({name: 9.0 if name == "m7" else 0.0 for name in nulls}, nulls)
+    assert found["m7"] == pytest.approx(1 / 60)
+    assert min(p for name, p in found.items() if name != "m7") > 0.5
+    assert np.isnan(adjusted_by_orders({"x": np.nan}, {"x": null})["x"])
+    assert adjusted_by_orders({"x": 0.5}, {"x": np.full(9, 0.5)}) == {"x": 1.0}
+
+
+def test_any_false_positive_is_as_rare_as_stated(rng: np.random.Generator) -> None:
+    """Twenty metrics that go together in part, of which none knows anything: one or more below .05 in 5 % of runs."""
+    mixed = rng.normal(size=(20, 20))
+    found = []
+    for _ in range(400):
+        scores = rng.normal(size=(100, 20)) @ mixed
+        names = [f"m{k}" for k in range(20)]
+        observed, nulls = zip(names, scores[-1], strict=True), zip(names, scores[:-1].T, strict=True)
+        adjusted = adjusted_by_orders(dict(observed), dict(nulls))
+        found.append(min(adjusted.values()) <= 0.05)
+    assert 0.02 <= np.mean(found) <= 0.08

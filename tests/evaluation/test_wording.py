@@ -103,7 +103,7 @@ def test_an_old_report_without_adjusted_p_has_its_own():
 def test_the_number_of_tests_is_stated():
     two = {"pixels.two_way": {"p": 0.1}, "frames.ssim": {"p": 0.2}}
     report = {"comparisons": {"shuffled_brain": two, "prior": {"pixels.two_way": {"p": 0.1}, "x": {"p": None}}}}
-    adjusted = "p is adjusted by Holm over the metrics of each row."
+    adjusted = "p is adjusted over the metrics of each row."
     assert comparisons_words(report) == f"3 paired tests against 2 rows; {adjusted}"
     one = {"comparisons": {"prior": {"x": {"p": 0.1}}, "oracle": {}}}
     assert comparisons_words(one) == f"1 paired test against 1 row; {adjusted}"

@@ -72,7 +72,7 @@ def test_a_report_has_adjusted_p_values_and_folds_secondary_controls(
     assert ".77" in more
     assert all(row_label(row).split()[0] in more for row in FOLDED)
     words = " ".join(shown.split())
-    assert "tests 36 paired tests against 12 rows; p is adjusted by Holm over the metrics of each row." in words
+    assert "tests 36 paired tests against 12 rows; p is adjusted over the metrics of each row." in words
     assert "intervals Intervals are of a jackknife." in words
     assert "dense in time 30 of 48 test trials are near" in words
     assert "mean predictor rendered from the mean of the training targets" in words

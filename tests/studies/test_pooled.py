@@ -25,9 +25,9 @@ from studies.reconstruction.run import reconstruct
 from studies.registry.production import require_trained_on, resolve_production
 from studies.registry.promote import promote_run
 from studies.registry.register import register_training
-from studies.study import Study, TrainingConfig, comparable, load_study
+from studies.study import Study, TrainingConfig, load_study
 from studies.training.fit import fit
-from studies.training.routes import choose_route
+from studies.training.routes import choose_route, comparable
 
 from ..conftest import write_arrays
 from .conftest import write_study
