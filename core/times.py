@@ -96,11 +96,6 @@ class Times:
             seconds.append(rows[one + step])
         return np.concatenate(firsts), np.concatenate(seconds)
 
-    @property
-    def extent_s(self) -> float:
-        """How long all segments last together, from the first row's start to the last one's end."""
-        return float(sum(self._bounds(segment)[1] for segment in np.unique(self.segment)))
-
     def blocks(self, length_s: float) -> Index:
         """Return a number for the block of time that each row begins in, (row,); no block reaches over two segments.
 

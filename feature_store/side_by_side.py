@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from core.errors import StoreError
 from feature_store.rows import Index, RowView, take_rows
+from feature_store.times import RUN_COLUMNS
 
 
 class SideBySide(RowView):
@@ -113,9 +114,9 @@ def _agreed(tables: Mapping[str, pd.DataFrame], rows: Mapping[str, list[Index]])
         return {}
     taken = [table.iloc[[int(own[0]) for own in rows[name]]].reset_index(drop=True) for name, table in tables.items()]
     first, *others = taken
-    shared = [str(name) for name in first if name not in ("stimulus", "repetition", "trial")]
-    return {
-        name: first[name]
-        for name in shared
-        if all(name in other and first[name].equals(other[name]) for other in others)
-    }
+    columns = [str(name) for name in first if name not in ("stimulus", "repetition", "trial")]
+    agreed = [name for name in columns if all(name in other and first[name].equals(other[name]) for other in others)]
+    if any(name in table for name in RUN_COLUMNS if name not in agreed for table in taken):
+        of_runs = (*RUN_COLUMNS, "onset_s", "duration_s")  # which mean something together alone
+        agreed = [name for name in agreed if name not in of_runs]
+    return {name: first[name] for name in agreed}

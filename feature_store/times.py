@@ -17,8 +17,6 @@ from core.times import Times, with_spacing
 RUN_COLUMNS = {"session": "ses", "task": "task", "run": "run"}
 """Columns of trials that together name a run, and the entity of BIDS that each is."""
 UNKNOWN = ("", "n/a", "nan", "None")
-TRIAL_TIME = ("run", "onset_s", "duration_s")
-"""Columns of trials that say when they were shown, in seconds from the run's start."""
 PLACE = ("segment", "start_s", "duration_s")
 """Columns of stimuli that say where in which movie or episode they lie, in seconds."""
 
@@ -80,6 +78,20 @@ def _durations(table: pd.DataFrame) -> NDArray[np.float64] | None:
     if "duration_s" not in table:
         return None
     return np.asarray(pd.to_numeric(table["duration_s"], errors="coerce").to_numpy(np.float64))
+
+
+def without_time(trials: pd.DataFrame, stimuli: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return which trials have neither a run and an onset nor a place in a movie, (trial,).
+
+    Parameters
+    ----------
+    stimuli : the table of all stimuli, for their places
+    """
+    known = np.zeros(len(trials), dtype=bool)
+    for times in (trial_times(trials), places(stimuli, [str(name) for name in trials["stimulus"]])):
+        if times is not None:
+            known |= np.isfinite(times.start_s)
+    return ~known
 
 
 def near_test(

@@ -36,11 +36,6 @@ Floats = NDArray[np.float64]
 Index = NDArray[np.int64]
 Entry = dict[str, Any]
 
-SCHEME = (
-    "jackknife over test stimuli (over blocks of them where they are ordered in time), of the log of the pooled "
-    "variance ratio and of the mean, with Student's t"
-)
-"""How the interval of `prediction_ceiling` is computed."""
 LEVEL = 0.95
 MIN_REPEATED = 0.5
 """The share of the test stimuli that must be shown more than once; the others take the noise of these."""

@@ -6,7 +6,6 @@ shares its noise, its drift and the tail of its haemodynamic response, and a cli
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -18,7 +17,7 @@ from core.config import Config, nearest
 from core.errors import SourceError
 from core.progress import report
 from feature_store.sources.base import Split
-from feature_store.times import near_test, places, run_labels, trial_times
+from feature_store.times import near_test, places, run_labels, trial_times, without_time
 
 By = Literal["task", "stimulus", "column", "run", "segment", "block"]
 OF_TIME: tuple[By, ...] = ("run", "segment", "block")
@@ -160,9 +159,12 @@ def kept_trials(
     if not purge_s:
         return np.ones(count, dtype=bool), {}
     near = near_test(trials["train"], trials["test"], stimuli, purge_s)
-    if near is None:
+    unknown = sum(int(without_time(table, stimuli).sum()) for table in trials.values())
+    if near is None or unknown:
+        found = f"; {unknown} of {sum(map(len, trials.values()))} trials of {subject} have none" if unknown else ""
         raise SourceError(
-            f"{where}: source.split.purge_s is {purge_s:g}, which needs {NEEDS['block']}; add them, or remove purge_s"
+            f"{where}: source.split.purge_s is {purge_s:g}, which needs {NEEDS['block']}, for every trial{found}; add "
+            "them, or remove purge_s"
         )
     dropped = int(near.sum())
     if dropped == count:
@@ -172,9 +174,3 @@ def kept_trials(
         )
     report(f"{subject}: {dropped} of {count} training trials lie within {purge_s:g} s of a test trial: purged", 1, 1)
     return ~near, {"purge": {"purge_s": purge_s, "dropped": dropped, "of": count}}
-
-
-def require_rest(split: SplitConfig, splits: Sequence[Split], where: Path) -> None:
-    """Raise `SourceError` where a split leaves no stimulus for training."""
-    if all(one == "test" for one in splits):
-        raise SourceError(f"{where}: source.split.test names every {split.by}, so none is left for training")

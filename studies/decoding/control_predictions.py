@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from core.config import nearest
-from core.errors import StoreError
+from core.errors import ModelError, StoreError
+from core.progress import report
 from evaluation.config import EvaluationConfig
 from evaluation.statistics.controls_partial import (
     category_prediction,
@@ -303,11 +304,17 @@ def partial_roles(
     }
     if OTHER_BRAIN in wanted:
         other, note = other_brain(store, subject, regressors["z"].subjects)
+        try:
+            by_other = {
+                role: predict_by_other(store, encoder, regressors[role], subject, other, own.stimuli, rois)
+                for role, own in predictions.items()
+                if other is not None
+            }
+        except ModelError as error:  # such as a voxel that only one of the two subjects has
+            by_other, note = {}, f"no {OTHER_BRAIN}: {error}"
         notes.append(note)
-        for role, made in of_roles.items() if other is not None else ():
-            made[OTHER_BRAIN] = predict_by_other(
-                store, encoder, regressors[role], subject, other or "", predictions[role].stimuli, rois
-            )
+        for role, predicted in by_other.items():
+            of_roles[role][OTHER_BRAIN] = predicted
     return {row: {role: made[row] for role, made in of_roles.items()} for row in of_roles["z"]}, notes
 
 
@@ -370,5 +377,9 @@ class PartialControls:
             if other is None:
                 return {}
             stimuli = own.stimuli
-            rows.append(predict_by_other(self._store, encoder, regressor, subject, other, stimuli, self._rois))
+            try:
+                rows.append(predict_by_other(self._store, encoder, regressor, subject, other, stimuli, self._rois))
+            except ModelError as error:  # such as a voxel that only one of the two subjects has
+                report(f"no {OTHER_BRAIN} of {subject}: {error}", 1, 1)
+                return {}
         return {OTHER_BRAIN: rows}

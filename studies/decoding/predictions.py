@@ -1,6 +1,6 @@
 """Predictions of fitted models for the test stimuli, beside the truth."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -193,6 +193,11 @@ def shuffled_scores(
     length = 1 if order is None else longest_block(score(predicted), order)
     orders = shuffled_orders(len(predicted), permutations, seed, order, length)
     return scores.average([score(predicted[own]) for own in orders])
+
+
+def common_order(orders: Iterable[TimeOrder | None]) -> TimeOrder | None:
+    """Return the first order in time that is known of several subjects who saw the same stimuli, None without one."""
+    return next((order for order in orders if order is not None), None)
 
 
 def longest_block(values: scores.Values, order: TimeOrder) -> int:

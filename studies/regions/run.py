@@ -18,6 +18,7 @@ from evaluation.statistics import scores
 from feature_store import Store
 from models.encoders.linear import Standardise
 from models.training.loop import Context
+from studies.decoding.order import diagnose_time, refuse_dense
 from studies.decoding.predictions import stimuli_trained_on
 from studies.decoding.training_data import read_training_data, stored_subjects
 from studies.regions.scores import (
@@ -75,10 +76,15 @@ def decode_regions(study: Study, *, require: bool = True) -> RegionsRef:
     folder, fresh = place_run(study.outputs / REGIONS, REGIONS_RECORD, record["fingerprint"], "regions", inputs)
     if not fresh:
         training, route = study.training, ridge_route(study.training.routes)
+        roles, allowed = study.roles.regressed(), study.evaluation.allow_dense_time
+        trained_on = stimuli_trained_on(store, subjects, training.stimuli, study.seed)
+        time = diagnose_time(store, subjects, list(roles.values()), trained_on, allowed=allowed, seed=study.seed)
+        refuse_dense(time, study.study)
+        record |= {"diagnoses": {"time": time}}
         data = read_training_data(
             store,
             subjects,
-            list(study.roles.regressed().values()),
+            list(roles.values()),
             rois=training.rois,
             count=training.stimuli,
             seed=study.seed,
@@ -89,9 +95,10 @@ def decode_regions(study: Study, *, require: bool = True) -> RegionsRef:
             data=data,
             encoder=Standardise.fit(route.encoder, data.brains, Context(study.seed)),
             regressor=route.regressor,
-            trained_on=stimuli_trained_on(store, subjects, training.stimuli, study.seed),
+            trained_on=trained_on,
             permutations=study.evaluation.permutations,
             seed=study.seed,
+            dense=bool(time["dense"]),
         )
         try:
             _write(folder, study.study, study.regions, decoding, record)
@@ -189,6 +196,7 @@ def regions_made_from(study: Study, store: Store, subjects: list[str]) -> dict[s
             "rois": study.training.rois,
             "stimuli": study.training.stimuli,
             "permutations": study.evaluation.permutations,
+            "allow_dense_time": study.evaluation.allow_dense_time,
             "regions": study.regions.model_dump(mode="json"),
             "route": {
                 "name": route.name,

@@ -30,7 +30,7 @@ from models.encoders.settings import StandardiseConfig
 from models.regressors.basis import Basis
 from models.regressors.ridge import Ridge, fit_columns
 from models.regressors.settings import RidgeConfig
-from studies.decoding.predictions import common_stimuli, predict_test, shuffled_scores
+from studies.decoding.predictions import common_order, common_stimuli, predict_test, shuffled_scores
 from studies.decoding.training_data import TrainingData
 from studies.study import RegionsConfig, RouteConfig
 
@@ -238,6 +238,7 @@ class Decoding:
     encoder : fitted on `data`
     trained_on : the training stimuli, whose targets' mean is the control
     permutations : of the test stimuli, for the shuffled brain
+    dense : whether trials are dense in time; see `studies.decoding.order.order_of`
     """
 
     store: Store
@@ -248,6 +249,7 @@ class Decoding:
     trained_on: set[str]
     permutations: int
     seed: int
+    dense: bool = False
 
 
 class RoleDecoder:
@@ -276,7 +278,10 @@ class RoleDecoder:
         fits = {s: fit_columns(own.features, values[s], own.left_out, self._config) for s, own in rows.items()}
         ridge = Ridge(target, next(iter(rows.values())).shape, fits, self._basis)
         store, rois, trained_on = decoding.store, decoding.rois, decoding.trained_on
-        self._whole = {s: predict_test(store, decoding.encoder, ridge, s, rois, trained_on) for s in rows}
+        self._whole = {
+            s: predict_test(store, decoding.encoder, ridge, s, rois, trained_on, dense=decoding.dense) for s in rows
+        }
+        self._order = common_order(own.order for own in self._whole.values())
         self._first = self._whole[common_stimuli({s: own.stimuli for s, own in self._whole.items()})]
         self._truth = centre(self._first.truth, self._first.mean)
         self._subjects = {
@@ -299,11 +304,11 @@ class RoleDecoder:
         """Return the scores of all voxels together, and of the same predictions dealt to other stimuli."""
         predicted = {s: own.predicted for s, own in self._whole.items()}
         values = {ALL_VOXELS: self._scored(predicted), SHUFFLED: self._shuffled(predicted)}
-        return scores.summarise(values, order=self._first.order)
+        return scores.summarise(values, order=self._order)
 
     def how_computed(self, rows: scores.Rows) -> dict[str, Any]:
         """Return the keys of a role's part that name its intervals; see `scores.how_computed`."""
-        return scores.how_computed([rows], subjects=len(self._whole), order=self._first.order)
+        return scores.how_computed([rows], subjects=len(self._whole), order=self._order)
 
     def region(self, region: Region) -> dict[str, Any]:
         """Return a ROI's scores: of its voxels alone, of all but these, and what is lost without it.
@@ -316,7 +321,7 @@ class RoleDecoder:
         """
         alone = self._scored({s: self._predict(s, rows) for s, rows in region.voxels.items()})
         others = {s: outside(rows, self._subjects[s].same) for s, rows in region.voxels.items()}
-        rows, order = {"alone": alone}, self._first.order
+        rows, order = {"alone": alone}, self._order
         if not all(map(len, others.values())):
             return {**scores.summarise(rows, order=order), "without": None, "lost": None}
         rows["without"] = self._scored({s: self._predict(s, rest) for s, rest in others.items()})

@@ -27,7 +27,7 @@ from models.decoders.build import predict_stimuli
 from models.decoders.rows import BrainRows, deal_folds
 from models.training.loop import Context
 from studies.decoding.order import fold_times, order_of, part_of
-from studies.decoding.predictions import common_stimuli, shuffled_orders
+from studies.decoding.predictions import common_order, common_stimuli, longest_block, shuffled_orders
 from studies.decoding.training_data import Target, TrainingData, with_reach
 from studies.study import TrainingConfig
 from studies.training.routes import choose_route, fit_route
@@ -89,16 +89,19 @@ class CrossValidation:
                 [scores.average(parts[place : place + repeats]) for place in range(0, len(parts), repeats)]
             )
             chosen = [route for _, routes in scored for route in routes]
-            rows = scores.summarise(values, groups=first.groups, order=first.order)
+            order = common_order(own.order for own in trials.values())
+            rows = scores.summarise(values, groups=first.groups, order=order)
             targets[role] = {
                 "target": target,
                 "rows": rows,
-                **scores.how_computed([rows], subjects=len(trials), order=first.order),
-                **self._routes(values, chosen, first),
+                **scores.how_computed([rows], subjects=len(trials), order=order),
+                **self._routes(values, chosen, first.groups, order),
             }
         return {"folds": self.folds, "repeats": repeats, "n": n, "targets": targets}
 
-    def _routes(self, values: scores.Values, chosen: list[str], trials: "_Trials") -> dict[str, Any]:
+    def _routes(
+        self, values: scores.Values, chosen: list[str], groups: list[str] | None, order: TimeOrder | None
+    ) -> dict[str, Any]:
         """Return how often each route was chosen, and how it differs from the first; nothing of a single route."""
         routes = list(self.training.routes)
         if len(routes) == 1:
@@ -106,7 +109,7 @@ class CrossValidation:
         return {
             "chosen": {name: chosen.count(name) for name in routes},
             "baseline": routes[0],
-            "differences": scores.differences(values, routes[0], groups=trials.groups, order=trials.order),
+            "differences": scores.differences(values, routes[0], groups=groups, order=order),
         }
 
     def _repeat(self, role: str, trials: "_Trials", repeat: int) -> tuple[scores.Values, list[str]]:
@@ -127,7 +130,8 @@ class CrossValidation:
             chosen.append(best)
         listed = rows if len(routes) > 1 else {name: rows[name] for name in (CHOSEN, MEAN)}
         values = self._score(trials, {**listed, ORACLE: trials.truth}, rows[MEAN])
-        shuffled = rows[CHOSEN][self._shuffled_within(fold_of, repeat, trials.order)]
+        length = 1 if trials.order is None else longest_block({CHOSEN: values[CHOSEN]}, trials.order)
+        shuffled = rows[CHOSEN][self._shuffled_within(fold_of, repeat, trials.order, length)]
         values |= self._score(trials, {SHUFFLED: shuffled}, rows[MEAN])
         order = [CHOSEN, *(routes if len(routes) > 1 else ()), MEAN, SHUFFLED, ORACLE]
         return {row: values[row] for row in order}, chosen
@@ -139,17 +143,19 @@ class CrossValidation:
         truth = {space: trials.truth, centred(space): centre(trials.truth, mean)}
         return scores.per_stimulus(spaces, truth, metrics=self.evaluation.metrics, groups=trials.groups)
 
-    def _shuffled_within(self, fold_of: Array, repeat: int, order: TimeOrder | None) -> Array:
+    def _shuffled_within(self, fold_of: Array, repeat: int, order: TimeOrder | None, length: int) -> Array:
         """Return an order shuffled within folds: elsewhere a fold's model would meet responses it was trained on.
 
-        Where stimuli are ordered in time, each fold's are shifted in a circle instead, which keeps autocorrelation.
+        Where stimuli are ordered in time, each fold's are shifted in a circle instead, which keeps autocorrelation, by
+        `length` stimuli at least.
         """
         # More stimuli stay in place than in a shuffle of all, so this control errs on the high side.
         places = np.arange(len(fold_of))
         for fold in np.unique(fold_of):
             here = np.flatnonzero(fold_of == fold)
             seed = seed_for(self.seed, "shuffled folds", repeat, int(fold))
-            places[here] = here[shuffled_orders(len(here), 1, seed, None if order is None else part_of(order, here))[0]]
+            within = None if order is None else part_of(order, here)
+            places[here] = here[shuffled_orders(len(here), 1, seed, within, length)[0]]
         return places
 
     def _fit_fold(

@@ -41,6 +41,7 @@ from studies.decoding.control_predictions import PartialControls
 from studies.decoding.order import diagnose_time, refuse_dense
 from studies.decoding.predictions import (
     Predictions,
+    common_order,
     common_stimuli,
     predict_test,
     shuffled_scores,
@@ -130,7 +131,8 @@ class RoleScores:
         by_models : by row, every subject's predictions by such a control, (stimulus, …)
         """
         first = predictions[common_stimuli({subject: own.stimuli for subject, own in predictions.items()})]
-        self._groups, self._order, self.n_test = first.groups, first.order, len(first.stimuli)
+        self._groups, self.n_test = first.groups, len(first.stimuli)
+        self._order = common_order([self._order, *(own.order for own in predictions.values())])
         self._subjects = max(self._subjects, len(predictions))
         self._dropped |= {subject: own.dropped for subject, own in predictions.items()}
         if any(map(is_group, predictions)):

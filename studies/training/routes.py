@@ -124,10 +124,10 @@ class Choice:
             for name, values in self.values.items()
             if name != first
         }
-        adjusted = holm({name: entry["p"] for name, entry in compared.items()})
+        adjusted = holm({name: np.nan if entry["p"] is None else entry["p"] for name, entry in compared.items()})
         rows = {
             name: {"value": float(values.mean())}
-            | ({"difference": {**compared[name], "p_adjusted": adjusted[name]}} if name in compared else {})
+            | ({"difference": {**compared[name], "p_adjusted": _finite(adjusted[name])}} if name in compared else {})
             for name, values in self.values.items()
         }
         reported = self._reported(first, criterion, seed) if self.values else None

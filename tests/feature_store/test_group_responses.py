@@ -129,7 +129,11 @@ def test_what_all_trials_agree_in_is_kept() -> None:
         "a": trials_of(["x", "y"], onset_s=[0.0, 3.0], run=[1, 1]),
         "b": trials_of(["x", "y"], onset_s=[0.0, 3.0], run=[1, 2]),
     }
-    assert list(common_trials(tables, "here")[0]) == ["stimulus", "repetition", "onset_s"]
+    assert list(common_trials(tables, "here")[0]) == ["stimulus", "repetition"], "an onset in no run says nothing"
+    tables["b"] = trials_of(["x", "y"], onset_s=[0.0, 3.0], run=[1, 1])
+    assert list(common_trials(tables, "here")[0]) == ["stimulus", "repetition", "onset_s", "run"]
+    tables["a"]["session"], tables["b"]["session"] = ["1", "2"], ["1", "1"]
+    assert list(common_trials(tables, "here")[0]) == ["stimulus", "repetition"], "runs of other sessions are others"
 
 
 def test_what_cannot_be_read_together_is_refused(

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from core.errors import SourceError
 from feature_store.sources.arrays import Arrays, ArraysConfig
-from feature_store.sources.base import declared_trials
+from feature_store.sources.base import Split, declared_trials
 from feature_store.sources.bold_moments.events import event_files, presentations, with_times
-from feature_store.sources.splits import SplitConfig
+from feature_store.sources.splits import SplitConfig, kept_trials
 from feature_store.times import places, run_labels, trial_times
 
 from .faults.bids import WINDOW, source, write_bids
@@ -188,3 +188,13 @@ def test_the_real_events_of_bold_moments_time_every_trial(shared_data: Path) -> 
     assert events.loc[events["stim_file"] == "test/1001.mp4", "onset"].tolist() == [one["onset_s"]]
     runs = {split: set(run_labels(timed[split]) if timed[split] is not None else []) for split in timed}
     assert not runs["train"] & runs["test"], "training and test clips were shown in different runs"
+
+
+def test_a_trial_without_a_time_cannot_be_purged_by_it() -> None:
+    train = pd.DataFrame({"stimulus": ["a", "b"], "run": ["1", "1"], "onset_s": [4.0, np.nan]})
+    trials: dict[Split, pd.DataFrame] = {"train": train, "test": train.assign(stimulus="x", onset_s=40.0)}
+    stimuli = pd.DataFrame({"stimulus": ["a", "b", "x"]})
+    with pytest.raises(SourceError, match=r"purge_s is 12, .* for every trial; 1 of 4 trials of sub-01 have none"):
+        kept_trials(trials, stimuli, 12.0, "sub-01", "trials.csv")
+    trials["train"] = train.fillna(35.0)
+    assert kept_trials(trials, stimuli, 12.0, "sub-01", "trials.csv")[0].tolist() == [True, False]

@@ -11,6 +11,7 @@ from core.errors import ConfigError
 from core.files import read_json
 from studies.decoding.order import diagnose_time, order_of
 from studies.decoding.training_data import read_training_data
+from studies.regions.run import decode_regions
 from studies.study import Study, load_study
 from studies.training.fit import fit
 from tests.conftest import write_arrays
@@ -38,7 +39,9 @@ def rows_of(scores: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def test_random_clips_of_one_run_are_refused_before_the_work(home: Path, tmp_path: Path) -> None:
+def test_random_clips_of_one_run_are_refused_before_the_work(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study = study_of(home, arrays(write_walks(tmp_path / "walks", 0), **RANDOM))
     make_stores(study)
     with pytest.raises(ConfigError, match="100 of 100 test trials lie within 12 s of a training trial") as raised:
@@ -48,6 +51,9 @@ def test_random_clips_of_one_run_are_refused_before_the_work(home: Path, tmp_pat
     assert "cannot be told from autocorrelation" in line
     assert "evaluation.allow_dense_time" in line
     assert not list((study.outputs / "training").glob("*")), "nothing was begun"
+    monkeypatch.setattr("studies.regions.run.why_no_regions", lambda *_: None)
+    with pytest.raises(ConfigError, match="cannot be told from autocorrelation"):
+        decode_regions(study)
 
 
 def test_allowed_they_are_flagged_and_identified_by_nothing_but_autocorrelation(home: Path, tmp_path: Path) -> None:
