@@ -28,7 +28,7 @@ from evaluation.statistics import scores
 from evaluation.statistics.ceilings import Ceiling, prediction_ceiling
 from evaluation.statistics.order import TimeOrder
 from evaluation.statistics.scores import MEAN, NOISE_CEILING, SHUFFLED
-from evaluation.statistics.spaces import centre, centred
+from evaluation.statistics.spaces import centre, centred, is_centred
 from feature_store import Store
 from feature_store.sources.base import SPLITS
 from models.decoders.build import Encoder, Regressor, fit_regressors, save_part
@@ -93,6 +93,9 @@ def predict_role(
     }
 
 
+CENTRED_APART = "trained on other stimuli than the first route, so its centred scores are not subtracted"
+
+
 class RoleScores:
     """Scores every route's predictions of one target; the predictions themselves are not kept.
 
@@ -115,6 +118,8 @@ class RoleScores:
         self._subjects = 1
         self._dropped: dict[str, dict[str, int]] = {}
         self._group_decoders: dict[str, list[str]] = {}
+        self._mean: Array | None = None
+        self._centred_apart: list[str] = []
         self.n_test = 0
 
     def add(
@@ -135,6 +140,9 @@ class RoleScores:
         self._order = common_order([self._order, *(own.order for own in predictions.values())])
         self._subjects = max(self._subjects, len(predictions))
         self._dropped |= {subject: own.dropped for subject, own in predictions.items()}
+        self._mean = first.mean[0] if self._mean is None else self._mean
+        if not np.array_equal(first.mean[0], self._mean):
+            self._centred_apart.append(route)
         if any(map(is_group, predictions)):
             self._group_decoders[route] = members_of(next(iter(predictions)))
         subjects = list(predictions.values())
@@ -189,10 +197,10 @@ class RoleScores:
             "chosen": chosen,
             "rows": {**scores.summarise(rows, **how), **self._ceilings[chosen]},
             "baseline": baseline,
-            "differences": scores.differences(paired, baseline, **how),
+            "differences": self._differences(scores.differences(paired, baseline, **how)),
             "controls": controls,
             "comparisons": scores.comparisons(compared, seed=self._seed, row=chosen, **how),
-            "notes": self._notes,
+            "notes": [*self._notes, *(f"{route}: {CENTRED_APART}" for route in self._centred_apart)],
             **({"group_decoders": self._group_decoders} if self._group_decoders else {}),
             "dropped": self._dropped,
             "regressor": self._described[chosen],
@@ -203,6 +211,17 @@ class RoleScores:
         """Return the keys of `scores.json` that name its intervals; see `scores.how_computed`."""
         rows = [report["rows"] for report in reports]
         return scores.how_computed(rows, subjects=self._subjects, order=self._order)
+
+    def _differences(self, of_all: scores.Rows) -> scores.Rows:
+        """Return differences without those of scores that are centred on the means of other training stimuli."""
+        return {
+            route: {
+                name: entry
+                for name, entry in entries.items()
+                if route not in self._centred_apart or not is_centred(name.rpartition(".")[0])
+            }
+            for route, entries in of_all.items()
+        }
 
     def _score(self, own: Predictions, rows: Array) -> scores.Values:
         """Score one subject's rows, (stimulus, …), as they are and less the training mean."""

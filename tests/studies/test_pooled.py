@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from brain2video.cli.tables.scores import show_training
@@ -91,6 +92,19 @@ def test_a_group_decoder_is_ridge_on_all_voxels_and_is_reported_beside_single_su
     n = len(r)
     two_way = (np.diag(r)[:, None] > r).sum() / (n * (n - 1))
     assert rows["pooled"] == pytest.approx(two_way, abs=0.02)
+
+
+def test_scores_centred_on_other_training_means_are_not_subtracted(home: Path, source: Path) -> None:
+    folder = source / "sub-02"
+    trials = pd.read_csv(folder / "trials.csv")
+    kept = ~trials["stimulus_id"].isin(["s000", "s001", "s002"]).to_numpy()
+    trials[kept].to_csv(folder / "trials.csv", index=False)
+    np.save(folder / "responses.npy", np.load(folder / "responses.npy")[kept])
+    study = study_of(home, source, SINGLE_FIRST)
+    make_stores(study)
+    role = read_json(home_folder() / fit(study).folder / "scores.json")["targets"]["z"]
+    assert set(role["differences"]["pooled"]) == {"pixels.two_way", "pixels.correlation"}
+    assert any(note.startswith("pooled: trained on other stimuli than the first route") for note in role["notes"])
 
 
 def test_a_group_is_registered_reconstructed_and_reproduced_as_a_group(home: Path, source: Path) -> None:
