@@ -166,7 +166,8 @@ def regions() -> None:
     parser.add_argument("--targets", type=int, default=999, help="components of the targets")
     parser.add_argument("--voxels", type=int, nargs="+", default=[150, 4000])
     given = parser.parse_args()
-    from models.regressors.ridge import fit_columns, fit_ridge
+    from models.regressors.ridge import fit_ridge
+    from models.regressors.ridge_columns import fit_columns
     from models.regressors.settings import RidgeConfig
 
     rng, config = np.random.default_rng(0), RidgeConfig(criterion="leave_one_stimulus_out")

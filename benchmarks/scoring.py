@@ -36,7 +36,8 @@ def measure(n: int, size: tuple[int, int, int], *, slow: bool) -> None:
 
     from evaluation.config import ONLY_WHERE_NAMED, EvaluationConfig
     from evaluation.metrics import metric
-    from evaluation.statistics.scores import Table, per_stimulus
+    from evaluation.statistics.scores import per_stimulus
+    from evaluation.statistics.table import Table
 
     rng = np.random.default_rng(0)
     truth = spaces(rng, n, size)

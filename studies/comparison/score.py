@@ -29,17 +29,9 @@ from evaluation.statistics.controls_partial import (
     low_level_features,
     shuffle_frames,
 )
-from evaluation.statistics.scores import (
-    CATEGORY,
-    MEAN,
-    NEAREST,
-    RECONSTRUCTION,
-    SHUFFLED_FRAMES,
-    STILL,
-    Table,
-    Values,
-)
+from evaluation.statistics.scores import CATEGORY, MEAN, NEAREST, RECONSTRUCTION, SHUFFLED_FRAMES, STILL, Values
 from evaluation.statistics.spaces import NEEDS_OF_A_FOLDER, centre, centred, residual, why_skipped
+from evaluation.statistics.table import Table
 from models.classifiers.judges import resized
 from models.classifiers.settings import JudgesConfig
 from studies.comparison.videos import (

@@ -32,9 +32,9 @@ from evaluation.statistics.scores import (
     STILL,
     TIME_ONLY,
     Z_ONLY,
-    Table,
 )
 from evaluation.statistics.spaces import NEEDS_OF_A_STUDY, centred, why_skipped
+from evaluation.statistics.table import Table
 from feature_store import Store
 from feature_store.reader import Targets
 from models.extractors.settings import ExtractorConfig, LatentsConfig, PixelsConfig

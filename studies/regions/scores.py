@@ -28,7 +28,8 @@ from models.decoders.rows import RegressorRows, flat_targets
 from models.encoders.linear import Standardise
 from models.encoders.settings import StandardiseConfig
 from models.regressors.basis import Basis
-from models.regressors.ridge import Ridge, fit_columns
+from models.regressors.ridge import Ridge
+from models.regressors.ridge_columns import fit_columns
 from models.regressors.settings import RidgeConfig
 from studies.decoding.predictions import common_order, common_stimuli, predict_test, shuffled_scores
 from studies.decoding.training_data import TrainingData

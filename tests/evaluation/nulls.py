@@ -12,7 +12,8 @@ from scipy.signal import lfilter
 from core.seeds import rng_for
 from evaluation.config import EvaluationConfig
 from evaluation.statistics.order import TimeOrder
-from evaluation.statistics.scores import RECONSTRUCTION, SHUFFLED, Table, Values, by_subject, per_stimulus, summarise
+from evaluation.statistics.scores import RECONSTRUCTION, SHUFFLED, Values, by_subject, per_stimulus, summarise
+from evaluation.statistics.table import Table
 
 FEATURES = 20
 SPACE = "z_centred"

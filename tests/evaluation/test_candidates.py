@@ -7,9 +7,9 @@ from core.seeds import rng_for
 from evaluation.config import EvaluationConfig
 from evaluation.metrics import metric, metric_names
 from evaluation.metrics.vectors import similarity
-from evaluation.statistics import scores
 from evaluation.statistics.candidates import kept_bytes, pack_outcomes, powers, read_kept, restricted, unpack_outcomes
-from evaluation.statistics.scores import RECONSTRUCTION, Table
+from evaluation.statistics.scores import RECONSTRUCTION
+from evaluation.statistics.table import Table
 
 from .test_metrics import drawn
 
@@ -93,7 +93,7 @@ def test_two_bits_a_pair_are_kept_and_the_same_arrays_give_the_same_bytes(rng: n
 
 
 def test_what_is_kept_is_bounded(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scores, "MAX_BYTES", 500)
+    monkeypatch.setattr("evaluation.statistics.table.MAX_BYTES", 500)
     truth = {"one": rng.normal(size=(40, 5)), "two": rng.normal(size=(40, 5))}
     table = Table(truth, EvaluationConfig(metrics=("two_way", "correlation"), permutations=1), seed=0)
     table.add(RECONSTRUCTION, truth)

@@ -43,7 +43,7 @@ class Shown:
 
 
 def correlation(predicted: np.ndarray, truth: np.ndarray) -> float:
-    """The mean correlation over stimuli; `test_correlations_are_those_of_the_metric` holds it against the metric."""
+    """The mean correlation over stimuli; `test_correlations_are_those_of_the_metric` compares it with the metric."""
     a, b = (x - x.mean(axis=1, keepdims=True) for x in (predicted.astype("f8"), truth.astype("f8")))
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return float(np.mean((a * b).sum(axis=1) / lengths))

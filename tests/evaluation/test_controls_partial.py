@@ -24,15 +24,8 @@ from evaluation.statistics.controls_partial import (
     time_features,
 )
 from evaluation.statistics.intervals import paired_p
-from evaluation.statistics.scores import (
-    CONTROLS,
-    PARTIAL,
-    RECONSTRUCTION,
-    REFERENCES,
-    SHUFFLED_FRAMES,
-    STILL,
-    Table,
-)
+from evaluation.statistics.scores import CONTROLS, PARTIAL, RECONSTRUCTION, REFERENCES, SHUFFLED_FRAMES, STILL
+from evaluation.statistics.table import Table
 
 
 def test_every_control_of_the_settings_is_a_row_or_the_space_of_residuals() -> None:

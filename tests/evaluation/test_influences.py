@@ -8,12 +8,12 @@ from evaluation.metrics import metric, metric_names
 from evaluation.statistics.scores import (
     RECONSTRUCTION,
     Similarities,
-    Table,
     by_subject,
     influences_of,
     per_stimulus,
     summarise,
 )
+from evaluation.statistics.table import Table
 
 JOINT = ["two_way", "two_way_within_class", "retrieval_10", "r2"]
 
@@ -72,7 +72,7 @@ def test_they_are_the_values_where_other_stimuli_do_not_matter_or_too_few_remain
 
 
 def test_metrics_that_depend_on_other_candidates_have_them():
-    """Whoever adds a metric of the correlations with all truths must say what leaving a stimulus out does."""
+    """A metric of the correlations with all truths has to state what leaving a stimulus out does."""
     of_all = {name for name in metric_names() if metric(name).of_similarity is not None} - {"correlation"}
     assert {name for name in metric_names() if metric(name).influence is not None} == of_all | {"r2"}
 

@@ -6,7 +6,8 @@ import pytest
 from core.seeds import rng_for
 from evaluation.config import EvaluationConfig
 from evaluation.statistics.intervals import paired_p, reordered_p
-from evaluation.statistics.scores import FEW_BLOCKS, MEAN, RECONSTRUCTION, SHUFFLED, Table, comparisons, summarise
+from evaluation.statistics.scores import FEW_BLOCKS, MEAN, RECONSTRUCTION, SHUFFLED, comparisons, summarise
+from evaluation.statistics.table import Table
 
 from .nulls import (
     CORRELATION,

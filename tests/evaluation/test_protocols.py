@@ -7,7 +7,8 @@ import pytest
 from evaluation.config import EvaluationConfig
 from evaluation.metrics import metric, metric_names
 from evaluation.metrics.protocols import Looked, Protocol, is_model, named
-from evaluation.statistics.scores import RECONSTRUCTION, Table
+from evaluation.statistics.scores import RECONSTRUCTION
+from evaluation.statistics.table import Table
 
 SMALL, B32, MAE = "models/small_world/clip", "openai/clip-vit-base-patch32", "MCG-NJU/videomae-base-finetuned-kinetics"
 CLIP = "clip_frames.consistency_adjacent"

@@ -11,12 +11,12 @@ from evaluation.statistics.scores import (
     PRIOR,
     RECONSTRUCTION,
     SHUFFLED,
-    Table,
     by_subject,
     comparisons,
     report,
     summarise,
 )
+from evaluation.statistics.table import Table
 
 N = 30
 CONFIG = EvaluationConfig(metrics=("two_way", "correlation", "psnr"), permutations=10, frame_permutations=2)

@@ -1,4 +1,4 @@
-"""What a request for BOLD Moments means, held against the published listing; clips, held against what was published."""
+"""What a request for BOLD Moments means, checked against the published listing; clips, against what was published."""
 
 from pathlib import Path
 from typing import Any

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from models.regressors.penalty import END_NAMES, note_on_ends, penalty_notes, search_penalties, summary
-from models.regressors.ridge import Ridge, RidgeFit, fit_columns, fit_ridge
+from models.regressors.ridge import Ridge, RidgeFit, fit_ridge
+from models.regressors.ridge_columns import fit_columns
 from models.regressors.settings import RidgeConfig
 
 from .nonlinear import TrainingRows

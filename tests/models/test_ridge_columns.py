@@ -5,7 +5,8 @@ import pytest
 
 from core.errors import ModelError
 from models.regressors.basis import Basis
-from models.regressors.ridge import fit_columns, fit_ridge
+from models.regressors.ridge import fit_ridge
+from models.regressors.ridge_columns import fit_columns
 from models.regressors.settings import RidgeConfig
 
 

@@ -17,7 +17,7 @@ from evaluation.metrics import metric
 from evaluation.report.charts.differences import difference_chart
 from evaluation.report.wording import difference
 from evaluation.statistics.candidates import kept_bytes
-from evaluation.statistics.scores import Table
+from evaluation.statistics.table import Table
 from studies.comparison.compare import compare_runs, compare_values
 from studies.runs import Run, file_digests, find, read_run
 

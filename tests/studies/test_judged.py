@@ -1,4 +1,4 @@
-"""A reconstruction beside all that it is held against, from recordings whose answer is known."""
+"""A reconstruction beside all that it is compared with, from recordings whose answer is known."""
 
 from pathlib import Path
 

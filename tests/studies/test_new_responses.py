@@ -1,4 +1,4 @@
-"""Responses that were never stored are read in every form, and held against what training recorded."""
+"""Responses that were never stored are read in every form, and checked against what training recorded."""
 
 import hashlib
 from pathlib import Path

@@ -180,5 +180,5 @@ def test_the_weights_it_names_are_those_that_are_downloaded(home: Path) -> None:
     }
     assert "unet/*.safetensors" in wanted["cerspense/zeroscope_v2_576w"]
     assert "tokenizer.json" in wanted["Salesforce/blip-image-captioning-base"]
-    assert "tokenizer.json" in wanted["openai/clip-vit-base-patch32"], "captions are held against what was seen"
+    assert "tokenizer.json" in wanted["openai/clip-vit-base-patch32"], "captions are compared with what was seen"
     assert "tokenizer.json" not in wanted["google/vit-base-patch16-224"]

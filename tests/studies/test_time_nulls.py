@@ -6,8 +6,9 @@ import pytest
 from core.times import Times
 from evaluation.config import EvaluationConfig
 from evaluation.statistics.order import TimeOrder
-from evaluation.statistics.scores import RECONSTRUCTION, SHUFFLED, Table
+from evaluation.statistics.scores import RECONSTRUCTION, SHUFFLED
 from evaluation.statistics.spaces import centre
+from evaluation.statistics.table import Table
 from models.decoders.build import predict_stimuli
 from models.decoders.rows import BrainRows
 from models.training.loop import Context

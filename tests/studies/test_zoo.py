@@ -131,7 +131,7 @@ def test_captions_are_read_attribute_by_attribute() -> None:
 
 
 def test_the_shipped_models_are_what_the_demo_and_the_card_say() -> None:
-    """The promises of the card, held against the scores that lie beside the weights."""
+    """The promises of the card, compared with the scores that lie beside the weights."""
     assert sum(file.stat().st_size for file in SHIPPED.rglob("*.safetensors")) < 25e6
     study = load_study(CHECKOUT / "configs" / "demo.yaml")
     assert isinstance(study.generator, TextToVideoConfig)

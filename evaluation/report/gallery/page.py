@@ -40,7 +40,8 @@ from evaluation.report.wording import (
     spaces_explained,
     trend_words,
 )
-from evaluation.statistics.scores import RECONSTRUCTION, SHUFFLED, Table
+from evaluation.statistics.scores import RECONSTRUCTION, SHUFFLED
+from evaluation.statistics.table import Table
 
 __all__ = ["GalleryFigure", "GalleryItem", "page_digest", "render_gallery"]
 
