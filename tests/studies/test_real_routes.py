@@ -1,5 +1,6 @@
 """What routes gain on real brains: through the project's own functions, everything chosen in the training folds."""
 
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from studies.study import Study, TrainingConfig, load_study
 from studies.training.cross_validation import CrossValidation
 from studies.training.fit import fit
 
-from . import real_routes
 from .routes_source import make_stores
+
+BENCHMARK = runpy.run_path(str(Path(__file__).resolve().parents[2] / "benchmarks" / "routes.py"))
+"""The studies and routes of the table in docs/training.md."""
 
 CENTRED = "pixels_centred.two_way"
 WITHIN = "pixels.two_way_within_class"
@@ -28,7 +31,7 @@ def load(home: Path, content: dict[str, Any], routes: dict[str, Any]) -> Study:
 
 def folds(home: Path, content: dict[str, Any], route: str, count: int, repeats: int, metric: str) -> float:
     """Cross-validate one route; nothing of a fold is seen before it is predicted."""
-    study = load(home, content, {route: real_routes.ROUTES[route]})
+    study = load(home, content, {"route": BENCHMARK["ROUTES"][route]})
     store = make_stores(study)
     evaluation = EvaluationConfig(metrics=(metric,), fold_repeats=repeats)
     training = TrainingConfig(routes=study.training.routes)
@@ -40,20 +43,26 @@ def folds(home: Path, content: dict[str, Any], route: str, count: int, repeats: 
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(("route", "least"), [("matched", 0.86), ("selected", 0.88)])
+@pytest.mark.parametrize(("route", "least"), [("variance matching", 0.86), ("fraction chosen, matched", 0.88)])
 def test_digits_within_their_class(home: Path, shared_data: Path, route: str, least: float) -> None:
-    assert folds(home, real_routes.digits(shared_data), route, 10, 10, WITHIN) > least
+    assert folds(home, BENCHMARK["digits"](shared_data), route, 10, 10, WITHIN) > least
 
 
 @pytest.mark.full
 def test_bars(home: Path, shared_data: Path) -> None:
-    assert folds(home, real_routes.bars(shared_data), "matched", 6, 4, CENTRED) >= 0.71
+    assert folds(home, BENCHMARK["bars"](shared_data), "variance matching", 6, 4, CENTRED) >= 0.71
 
 
 @pytest.mark.full
 def test_captions_of_clips_from_one_person_and_from_five(home: Path, shared_data: Path) -> None:
-    routes = {name: real_routes.ROUTES[name] for name in ("ridge", "matched")} | real_routes.POOLED
-    study = load(home, real_routes.tsne(shared_data), routes)
+    single, group = BENCHMARK["ROUTES"], BENCHMARK["GROUP"]
+    routes = {
+        "ridge": single["ridge"],
+        "matched": single["variance matching"],
+        "pooled": group["pooled"],
+        "pooled_matched": group["pooled, variance matching"],
+    }
+    study = load(home, BENCHMARK["captions"](shared_data), routes)
     make_stores(study)
     role = read_json(home_folder() / fit(study).folder / "scores.json")["targets"]["b"]
     values = {name: role["rows"][name]["captions_centred.two_way"]["value"] for name in routes}
