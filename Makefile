@@ -16,6 +16,8 @@ export TMPDIR := $(CURDIR)/.state/tmp
 export PIP_CACHE_DIR ?= $(CURDIR)/.state/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH
+# Bytecode is kept: without it, every command compiles all modules of the project again.
+unexport PYTHONDONTWRITEBYTECODE
 $(shell mkdir -p $(CURDIR)/.state/tmp)
 
 .PHONY: demo test test-servers test-full lint bench setup clean
@@ -30,10 +32,10 @@ test test-servers test-full: export OMP_NUM_THREADS := 1
 test test-servers test-full: export MKL_NUM_THREADS := 1
 test test-servers test-full: export OPENBLAS_NUM_THREADS := 1
 
-test: lint              ## lint, types, layers, tests that need no browser and no server
+test: lint              ## lint, types, layers, tests that need no browser, no server and no group of processes
 	$(PYTEST) -m "not full and not servers"
 
-test-servers: $(READY)  ## tests with Chromium, PostgreSQL, MariaDB, S3, MLflow's and ZenML's servers, dask clusters
+test-servers: $(READY)  ## tests with Chromium, databases, S3, MLflow's and ZenML's servers, clusters, groups of processes
 	$(PYTEST) -m "servers and not full"
 
 test-full: lint         ## every test, the long counts too
@@ -56,7 +58,8 @@ $(READY): pyproject.toml constraints.txt
 	@echo "setting up $(VENV) with $(PYTHON); the first time takes some minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt setuptools
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --no-build-isolation --editable ".[dev]"
+	$(BIN)/python -m compileall -q -j $(THREADS) $(VENV)/lib >/dev/null || true  # pip compiles on one core
 	echo "import core.environment" > $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz_brain2video.pth
 	touch $@
 

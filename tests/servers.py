@@ -315,7 +315,7 @@ def as_administrator(uri: str, method: str, path: str, content: dict[str, str], 
         return error.code
 
 
-@pytest.fixture(scope="session", params=["sqlite", "team"])
+@pytest.fixture(scope="session", params=[pytest.param("sqlite", marks=pytest.mark.full), "team"])
 def tracking(request: pytest.FixtureRequest) -> Tracking:
     """Each of the two servers."""
     server: Tracking = request.getfixturevalue(f"{request.param}_server")

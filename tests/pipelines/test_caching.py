@@ -47,6 +47,8 @@ print(json.dumps({name: step.run_metadata["up_to_date"] for name, step in run.st
 """
 Again = Callable[..., set[str]]
 
+pytestmark = pytest.mark.servers
+
 
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:

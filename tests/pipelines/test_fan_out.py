@@ -95,7 +95,7 @@ def test_a_whole_run_ends_before_training_and_names_who_failed(here: Here, cli_h
     "how",
     [
         pytest.param([], id="here", marks=pytest.mark.full),
-        pytest.param(["--executor", "processes", "--workers", "1"], id="processes"),
+        pytest.param(["--executor", "processes", "--workers", "1"], id="processes", marks=pytest.mark.servers),
     ],
 )
 def test_ctrl_c_ends_a_mapped_step_in_the_middle(how: list[str], cli_home: Path, environment: dict[str, str]) -> None:

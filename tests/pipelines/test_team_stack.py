@@ -229,6 +229,7 @@ def test_the_stores_go_to_the_bucket_and_come_back_bit_for_bit(lab: Lab) -> None
     lab.run("brain2video", "verify", "-c", "configs/demo.yaml")
 
 
+@pytest.mark.full
 def test_a_promotion_on_the_teams_server_takes_effect(lab: Lab) -> None:
     first = lab.manifest()["models"]
     assert set(first["versions"]) == set(PARTS)

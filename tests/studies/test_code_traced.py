@@ -31,6 +31,7 @@ from .test_simulated import CONFIG, TINY
 
 NO_WORK = {"studies.study", "core.environment"}
 """Settings are in every fingerprint by their values; any import asks what answers the old import paths."""
+OURS = f"{CODE_ROOT}/"
 IMPORTED = 12
 """Fewer modules than any stage runs: a trace of fewer would have missed its stage."""
 
@@ -41,14 +42,28 @@ class Trace:
     def __init__(self, *roots: Callable[..., Any]) -> None:
         self._roots, self._under_way = {root.__code__ for root in roots}, 0
         self._seen: set[CodeType] = set()
+        self._elsewhere: set[CodeType] = set()
 
-    def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
-        del argument
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> Callable[..., Any] | None:
+        """Take note of a call; only of the roots is the return reported, too."""
+        del event, argument
         running = frame.f_code
-        if running in self._roots and event in ("call", "return"):
-            self._under_way += 1 if event == "call" else -1
-        if event == "call" and self._under_way and running not in self._seen and not _is_setting(frame):
+        if running in self._elsewhere:
+            return None
+        if not running.co_filename.startswith(OURS):
+            self._elsewhere.add(running)
+            return None
+        root = running in self._roots
+        self._under_way += root
+        if self._under_way and running not in self._seen and not _is_setting(frame):
             self._seen.add(running)
+        frame.f_trace_lines = False
+        return self._ended if root else None
+
+    def _ended(self, frame: FrameType, event: str, argument: Any) -> Callable[..., Any]:
+        del frame, argument
+        self._under_way -= event == "return"
+        return self._ended
 
     @property
     def modules(self) -> dict[str, set[str]]:
@@ -85,13 +100,13 @@ def followed(root: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, *beside:
 
     monkeypatch.setattr(code, "modules_reached", record)
     trace = Trace(root, *beside)
-    threading.setprofile(trace)
-    sys.setprofile(trace)
+    threading.settrace(trace)
+    sys.settrace(trace)
     try:
         yield
     finally:
-        sys.setprofile(None)
-        threading.setprofile(None)
+        sys.settrace(None)
+        threading.settrace(None)  # type: ignore[arg-type]
         monkeypatch.setattr(code, "modules_reached", reach)
     assert digested, "the stage took no digest of its code"
     assert len(trace.modules) > IMPORTED

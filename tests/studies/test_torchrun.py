@@ -124,6 +124,7 @@ def _ranks(of: int) -> dict[int, psutil.Process]:
     return found
 
 
+@pytest.mark.servers
 def test_two_processes_have_the_curves_of_one(whole: SimpleNamespace, study: Study) -> None:
     alone = _contents(home_folder() / fit(study).folder)
     named = ("encoder/mbm", "encoder/align", "z/perceptron")
@@ -141,6 +142,7 @@ def test_two_processes_have_the_curves_of_one(whole: SimpleNamespace, study: Stu
     assert found == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.servers
 def test_two_nodes_make_one_training_of_which_the_first_alone_reports(whole: SimpleNamespace) -> None:
     one, other = whole.references
     assert one == other
@@ -152,6 +154,7 @@ def test_two_nodes_make_one_training_of_which_the_first_alone_reports(whole: Sim
     assert not whole.logs, "they are removed"
 
 
+@pytest.mark.servers
 def test_a_killed_process_ends_all_with_one_line_and_the_next_run_goes_on_to_the_same_bytes(
     whole: SimpleNamespace, study: Study
 ) -> None:
@@ -230,6 +233,7 @@ def test_an_interrupted_launcher_waits_until_torchrun_has_ended(
     assert not started[0].is_running()
 
 
+@pytest.mark.servers
 def test_nodes_with_another_study_are_refused_in_the_words_of_the_process_that_saw_it(
     study: Study, config: Path
 ) -> None:

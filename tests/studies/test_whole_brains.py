@@ -90,6 +90,7 @@ def train_on_many(many: tuple[Path, Path], route: str, kept: int) -> Any:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
 
 
+@pytest.mark.servers
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is limited by Linux's means")
 @pytest.mark.parametrize("route", ["ridge", pytest.param("pca", marks=pytest.mark.full)])
 def test_many_subjects_take_no_more_memory_than_one(many: tuple[Path, Path], route: str) -> None:
@@ -98,6 +99,7 @@ def test_many_subjects_take_no_more_memory_than_one(many: tuple[Path, Path], rou
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.servers
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is limited by Linux's means")
 def test_the_same_does_not_fit_into_memory_as_a_whole(many: tuple[Path, Path]) -> None:
     done = train_on_many(many, "ridge", kept=2**40)
