@@ -19,7 +19,7 @@ os.environ["ZENML_LOGGING_VERBOSITY"] = "CRITICAL"
 
 TESTS = Path(__file__).resolve().parent
 SERVERS = {"browser", "bucket", "mariadb", "postgres", "s3", "sqlite_server", "team_server", "tracking", "zenml_server"}
-"""Fixtures that start a server or a browser; tests that start one, or a group of processes, have the marker `servers`."""
+"""Fixtures that start a server or a browser; tests that start one by themselves, or processes, are marked `servers`."""
 SLOW = ("pipelines", "studies", "models")
 """Folders of the longest tests, which come first, so that processes that share the files end at the same time."""
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -209,7 +209,9 @@ def test_production_of_other_data_is_replaced(trainings: Trainings, monkeypatch:
     assert resolve("small", study.parts) == blind
 
 
-@pytest.mark.parametrize("pairs", [pytest.param(3, marks=pytest.mark.servers), pytest.param(50, marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    "pairs", [pytest.param(3, marks=pytest.mark.servers), pytest.param(50, marks=pytest.mark.full)]
+)
 def test_two_at_once_leave_one_whole_set(trainings: Trainings, pairs: int) -> None:
     study, one = trainings["good"]
     _, other = trainings["blind"]

@@ -51,7 +51,9 @@ def result_of(runs: Path) -> dict[str, Any]:
     return {"digests": record["digests"], "files": files, "scores": {**scores, "run": ""}}
 
 
-@pytest.mark.parametrize("kills", [pytest.param(2, marks=pytest.mark.servers), pytest.param(10, marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    "kills", [pytest.param(2, marks=pytest.mark.servers), pytest.param(10, marks=pytest.mark.full)]
+)
 def test_a_killed_training_goes_on_to_the_same_bytes(
     home: Path, tmp_path: Path, rng: np.random.Generator, kills: int
 ) -> None:
