@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from models.classifiers.attributes import AttributeClassifier
-from models.classifiers.vision import ClipFrames, FrameClassifier, VideoClassifier
+
+if TYPE_CHECKING:  # transformers is imported where a study names such a model
+    from models.classifiers.vision import ClipFrames, FrameClassifier, VideoClassifier
 
 Array = NDArray[Any]
 Clips = NDArray[np.uint8]
@@ -27,9 +29,9 @@ class Judges:
 
     read_caption: Callable[[str], Any]
     small_world: AttributeClassifier | None = None
-    clip: ClipFrames | None = None
-    frames: FrameClassifier | None = None
-    videos: VideoClassifier | None = None
+    clip: "ClipFrames | None" = None
+    frames: "FrameClassifier | None" = None
+    videos: "VideoClassifier | None" = None
 
     def of_clips(self, clips: Clips) -> dict[str, Array]:
         """Return what the models give for clips (n, frame, height, width, 3) uint8, by space."""
