@@ -10,7 +10,7 @@ from feature_store.chunks import Compression
 from feature_store.noise_ceiling import agreement, missing_values, ncsnr
 from feature_store.rows import ChunkedRows
 from feature_store.schema import UNLABELLED
-from feature_store.sources.base import ROI_SEPARATOR, SPLITS, Recording, Rows
+from feature_store.sources.base import ROI_SEPARATOR, SPLITS, Recording, RecordingShape, Rows
 from feature_store.writer import GroupWriter
 
 
@@ -24,6 +24,7 @@ def write_responses(store: Path, recording: Recording, source: str, compression:
     recording : is emptied split by split, so that a whole brain's splits are never in memory together
     source : the source's kind, an attribute of the group
     """
+    report(RecordingShape.of(recording).summary(), 1, 1)
     for note in recording.attributes.get("notes", ()):
         report(f"{recording.subject}: {note}", 1, 1)
     attributes = {**recording.attributes, "subject": recording.subject, "source": source}

@@ -15,7 +15,8 @@ from core.clips import ClipConfig, write_clip
 from core.errors import SourceError, SourceMissing
 from feature_store.sources.bids import dataset
 from feature_store.sources.bids.dataset import BidsConfig, RunRows
-from feature_store.sources.bids.files import Layout, inherited, stimulus_name
+from feature_store.sources.bids.events import stimulus_name
+from feature_store.sources.bids.files import Layout, inherited
 from feature_store.sources.settings import SourceConfig
 from feature_store.sources.timeseries import WindowConfig, volumes_in_window
 
@@ -82,7 +83,7 @@ def test_a_window_holds_its_length_in_volumes(stop_s: float, tr_s: float, volume
 def test_a_window_without_a_volume_is_refused_before_an_image_is_read(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("feature_store.sources.bids.images.read_values", None)
+    monkeypatch.setattr("feature_store.sources.bids.voxels.read_values", None)
     short = source(root, mask="none", response=ADDRESS | {"stop_s": 4.9})
     for read in (short.shape, short.responses):
         with pytest.raises(SourceError, match="the window from 4 s to 4.9 s holds no volume of 2 s; make it longer"):
