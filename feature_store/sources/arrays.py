@@ -134,6 +134,12 @@ class Arrays:
             if name not in set(stimuli[column]):
                 known = sorted(set(map(str, stimuli[column])))
                 raise SourceError(f"{where}: source.split.test names '{name}', not in {column}{nearest(name, known)}")
+        for row in np.flatnonzero(missing(stimuli[column]) & ~stimuli[column].isin(split.test)):
+            if split.column:
+                found = stimuli[column].iloc[row]
+                raise SourceError(
+                    f"{where} row {row + 1}: {column} is '{found}'; the split is by this column, so give it a value"
+                )
         return ["test" if name in split.test else "train" for name in stimuli[column]]
 
     def _trials(self, subject: str) -> pd.DataFrame:

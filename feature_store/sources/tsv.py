@@ -78,13 +78,17 @@ def read_tsv(path: Path, required: list[str]) -> pd.DataFrame:
         raise SourceError(f"{path}: rows have more fields than the header names; remove tabs at their end") from error
     except (ValueError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
+        if quote := re.search(r"EOF inside string starting at row (\d+)", reason):
+            raise _open_quote(path, int(quote[1])) from error
         raise SourceError(f"{path}: not a tab-separated table ({reason}); save it as UTF-8 TSV") from error
     table = stripped(table)
     table.columns = table.columns.str.strip()
+    with path.open(encoding="utf-8-sig") as file:  # of two columns of one name pandas calls the second otherwise
+        names = [name.strip().strip('"') for name in file.readline().split("\t")]
+    for name in (name for name in names if names.count(name) > 1):
+        raise SourceError(f"{path}: has the column '{name}' twice; name one otherwise, or remove it")
     for line in np.flatnonzero(table.apply(lambda column: column.str.contains("\n", regex=False)).any(axis=1)):
-        raise SourceError(
-            f"{path} line {line + 2}: a quote is opened and not closed in this line; close it, or remove it"
-        )
+        raise _open_quote(path, int(line) + 1)
     table = table[(table != "").any(axis=1)]
     for column in required:
         if column not in table.columns:
@@ -92,6 +96,11 @@ def read_tsv(path: Path, required: list[str]) -> pd.DataFrame:
             known = "; it is separated by commas, BIDS has tabs" if commas else hint(column, list(table.columns))
             raise SourceError(f"{path}: lacks the column '{column}'{known}")
     return table
+
+
+def _open_quote(path: Path, row: int) -> SourceError:
+    """Return the error of a quote that is opened in a row and not closed there; the header is row 0."""
+    return SourceError(f"{path} line {row + 1}: a quote is opened and not closed in this line; close it, or remove it")
 
 
 def with_places(table: pd.DataFrame, path: Path) -> pd.DataFrame:

@@ -102,8 +102,8 @@ def _confound(column: "pd.Series[Any]", path: Path) -> NDArray[np.float64]:
         numbers[0] = 0
     for row in np.flatnonzero(np.isnan(numbers)):
         raise SourceError(
-            f"{_place(column, path, row)} is '{column.iloc[row]}', no number; only the first row may lack one; drop this "
-            "confound"
+            f"{_place(column, path, row)} is '{column.iloc[row]}', no number; only the first row may lack one; drop "
+            "this confound"
         )
     return numbers
 

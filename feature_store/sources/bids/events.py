@@ -14,7 +14,7 @@ import pandas as pd
 
 from core.config import Config
 from core.errors import SourceError, SourceMissing
-from feature_store.cells import SPELLINGS
+from feature_store.cells import is_missing, missing
 from feature_store.sources.base import NAME, check_inside, present
 from feature_store.sources.bids.files import Run
 from feature_store.sources.splits import OF_TIME, SplitConfig, in_test
@@ -26,6 +26,8 @@ MISSING = "n/a"
 FAULTS = {
     "value": "stands for {a} and {b}; rename one",
     "split": "is for {a} and {b}; each belongs into one split; fix source.split",
+    "segment": "is of {a} and of {b}; a clip is of one movie; fix source.segment_column",
+    "start_s": "begins at {a} and at {b}; a clip has one place in its movie; fix source.start_column",
 }
 """What is wrong with a stimulus that has two values in one of these columns."""
 FILE_COLUMN = "stim_file"
@@ -92,7 +94,7 @@ def check_splits(trials: pd.DataFrame, config: EventsConfig, where: Path) -> Non
             what = f"value in the column '{config.split.column}'" if by == "column" else by
             raise SourceError(f"{where}: source.split.test names '{value}', no {what} here{hint(value, known)}")
     first = trials.drop_duplicates("stimulus").set_index("stimulus")
-    for column, fault in FAULTS.items():
+    for column, fault in ((column, fault) for column, fault in FAULTS.items() if column in trials):
         other = trials[first.loc[trials["stimulus"], column].to_numpy() != trials[column].to_numpy()]
         if len(other):
             trial = other.iloc[0]
@@ -173,7 +175,13 @@ def _among(values: "pd.Series[str]", names: Sequence[str]) -> "pd.Series[bool]":
 def _keys(table: pd.DataFrame, run: Run, config: EventsConfig) -> "pd.Series[str] | str":
     """Return what `SplitConfig.test` is compared with, of each event."""
     if config.split.column:
-        return table[config.split.column]
+        keys = table[config.split.column]
+        for row in np.flatnonzero(missing(keys) & ~keys.isin(config.split.test)):
+            raise SourceError(
+                f"{table['place'].iloc[row]}: {keys.name} is '{keys.iloc[row]}'; the split is by this column, so "
+                "give it a value"
+            )
+        return keys
     return run.task if config.split.by == "task" else table[config.stimulus_column]
 
 
@@ -213,7 +221,7 @@ def _line(place: str) -> str:
 
 def _named(value: str, place: str, config: EventsConfig) -> str:
     column = config.stimulus_column
-    if value.lower() in SPELLINGS:
+    if is_missing(value):
         raise SourceError(
             f"{place}: {column} is '{value}'; name the stimulus there, or put '{value}' into source.ignore if this "
             "event shows none"
