@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from core.digests import INPUTS
-from core.errors import SourceError, SourceMissing
+from core.errors import SourceError
 from feature_store.sources.base import Source
 
 ENDS = 1 << 16
@@ -35,7 +35,7 @@ def check_copies(source: Source, subject: str) -> None:
 def _recordings(source: Source, subject: str) -> list[Path]:
     try:
         return source.recordings(subject)
-    except SourceMissing:  # a subject that is not here is no copy; its own ingest reports it
+    except SourceError:  # what is wrong with another subject is reported by its own ingest
         return []
 
 
