@@ -139,12 +139,12 @@ class RecordingShape:
 
 
 def _count_shown(split: Split, trials: pd.DataFrame) -> str:
-    """Return such as ``"100 train trials of 50 stimuli, each shown 2 times"``."""
+    """Return such as ``"100 train trials (50 stimuli, 2 repetitions each)"``."""
     counts = trials.groupby("stimulus").size()
     low, high = int(counts.min()), int(counts.max())
-    often = "once" if high == 1 else f"{high} times" if low == high else f"{low} to {high} times"
+    often = "1 repetition" if high == 1 else f"{high} repetitions" if low == high else f"{low} to {high} repetitions"
     stimuli = f"{len(counts):,} stimulus" if len(counts) == 1 else f"{len(counts):,} stimuli"
-    return f"{len(trials):,} {split} trial{'s' * (len(trials) != 1)} of {stimuli}, each shown {often}"
+    return f"{len(trials):,} {split} trial{'s' * (len(trials) != 1)} ({stimuli}, {often} each)"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+import pandas as pd
 import pytest
 from pydantic import ValidationError
 
@@ -282,11 +283,11 @@ def test_what_was_ingested_is_one_line(root: Path, tmp_path: Path) -> None:
     with listening(lambda what, *_: told.append(what)):
         write_responses(tmp_path / "features.zarr", recording, "bids", "none", "0" * 64)
     assert told[0] == (
-        "sub-01: 4 train trials of 2 stimuli, each shown 2 times; 2 test trials of 1 stimulus, each shown 2 times; "
+        "sub-01: 4 train trials (2 stimuli, 2 repetitions each); 2 test trials (1 stimulus, 2 repetitions each); "
         "20 voxels; each window holds 3 volumes, averaged"
     )
     regions = source(root, **GLM).shape("sub-01").summary()
-    assert regions.endswith("each shown 2 times; 20 voxels in 2 regions")
+    assert regions.endswith("2 repetitions each); 20 voxels in 2 regions")
     kept = source(root, mask="none", response={"kind": "window", "average": False, "stop_s": 5.5})
     assert kept.shape("sub-01").summary().endswith("each window holds 1 volume, kept")
 
@@ -311,6 +312,20 @@ def test_a_run_that_is_a_copy_of_another_is_refused(root: Path) -> None:
     (root / IMAGE).write_bytes((root / IMAGE.replace("run-2", "run-1")).read_bytes())
     with pytest.raises(SourceError, match="run-2_bold.nii.gz: holds the same bytes as .*run-1_bold.nii.gz: sub-01"):
         check_copies(source(root), "sub-01")
+
+
+def test_trials_that_are_copies_are_told(tmp_path: Path, rng: np.random.Generator) -> None:
+    folder = write_arrays(tmp_path / "recordings", rng, train=4, test=2)
+    trials, responses = pd.read_csv(folder / "sub-01/trials.csv"), np.load(folder / "sub-01/responses.npy")
+    first, second = trials.index[trials["stimulus_id"] == "s000"]
+    responses[second] = responses[first]
+    responses[trials["stimulus_id"] == "s001"] = 0
+    np.save(folder / "sub-01/responses.npy", responses)
+    told: list[str] = []
+    with listening(lambda what, *_: told.append(what)):
+        write_responses(tmp_path / "features.zarr", Arrays(folder).responses("sub-01"), "arrays", "none", "0" * 64)
+    assert "sub-01: 1 of 8 train trials are copies, bit for bit, of an" in "\n".join(told)
+    assert "test trials are copies" not in "\n".join(told)
 
 
 def test_the_shape_counts_what_is_read(root: Path) -> None:
