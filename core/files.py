@@ -87,8 +87,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON file, with or without the mark of its byte order in front."""
+    return json.loads(path.read_text(encoding="utf-8-sig"))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ Allen et al. (2022), A massive 7T fMRI dataset; the same estimate that BOLD Mome
 are estimated apart: voxels may be chosen by the training estimate, never by the test one.
 """
 
+import hashlib
 import math
 from typing import Any, Protocol
 
@@ -22,6 +23,8 @@ from feature_store.rows import group_by_name
 
 Floats = NDArray[np.float32]
 BLOCK_BYTES = 64 * 2**20
+COMPARED_VOXELS = 256
+"""Two trials that are equal in so many voxels are copies of one measurement."""
 
 
 class Trials(Protocol):
@@ -72,6 +75,24 @@ def missing_values(trials: Trials) -> NDArray[np.int64]:
         bad = ~np.isfinite(trials.take(np.arange(first, min(first + step, trials.shape[0])), slice(None)))
         count += bad.reshape(len(bad), -1, trials.shape[-1]).any(axis=1).sum(axis=0)
     return count
+
+
+def copied_trials(trials: Trials, stimuli: list[str]) -> int:
+    """Return how many trials are equal, bit for bit, to an earlier trial of their stimulus; measured ones never are.
+
+    Trials that hold one value in all voxels, such as 0, do not count. The first `COMPARED_VOXELS` are compared.
+    """
+    seen, copies = set[tuple[str, bytes]](), 0
+    step = max(1, BLOCK_BYTES // (4 * int(np.prod(trials.shape[1:], dtype=np.int64))))
+    for first in range(0, trials.shape[0], step):
+        rows = np.arange(first, min(first + step, trials.shape[0]))
+        for row, values in zip(rows, trials.take(rows, slice(0, COMPARED_VOXELS)), strict=True):
+            known = values[np.isfinite(values)]
+            if known.size and (known != known[0]).any():
+                key = (stimuli[row], hashlib.sha256(values.tobytes()).digest())
+                copies += key in seen
+                seen.add(key)
+    return copies
 
 
 def noise_ceiling(ratio: NDArray[Any], repeats: int) -> NDArray[np.float64]:

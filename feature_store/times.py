@@ -13,10 +13,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from core.times import Times, with_spacing
+from feature_store.cells import is_missing
 
 RUN_COLUMNS = {"session": "ses", "task": "task", "run": "run"}
 """Columns of trials that together name a run, and the entity of BIDS that each is."""
-UNKNOWN = ("", "n/a", "nan", "None")
 PLACE = ("segment", "start_s", "duration_s")
 """Columns of stimuli that say where in which movie or episode they lie, in seconds."""
 
@@ -36,7 +36,7 @@ def run_labels(trials: pd.DataFrame) -> NDArray[np.str_] | None:
 
 def _texts(column: "pd.Series", entity: str) -> list[str]:
     texts = [str(value).removeprefix(f"{entity}-") for value in column]
-    return ["" if text in UNKNOWN else f"{entity}-{text}" for text in texts]
+    return ["" if is_missing(text) else f"{entity}-{text}" for text in texts]
 
 
 def trial_times(trials: pd.DataFrame) -> Times | None:
@@ -60,7 +60,7 @@ def places(stimuli: pd.DataFrame, names: Sequence[str] | None = None) -> Times |
     """
     if "segment" not in stimuli or "start_s" not in stimuli:
         return None
-    segments = [("" if str(value) in UNKNOWN else str(value)) for value in stimuli["segment"]]
+    segments = [("" if is_missing(value) else str(value)) for value in stimuli["segment"]]
     starts = pd.to_numeric(stimuli["start_s"], errors="coerce").to_numpy(np.float64)
     starts = np.where(np.array(segments, dtype=np.str_) == "", np.nan, starts)
     if not np.isfinite(starts).any():

@@ -20,7 +20,9 @@ from pydantic import Field, model_validator
 from core.clips import Clip, ClipConfig, read_clip
 from core.config import Config, nearest
 from core.errors import SourceError, SourceMissing
+from feature_store.cells import NAMELESS, is_missing, missing
 from feature_store.sources.base import (
+    NO_ROI,
     SPLITS,
     Recording,
     Rows,
@@ -86,7 +88,7 @@ class Arrays:
         """Return the folders that hold a `responses.npy`, or those that the config names."""
         if not self.path.is_dir():
             raise SourceMissing(f"{self.path}: no such folder; set source.path to the folder with stimuli.csv")
-        there = sorted(file.parent.name for file in self.path.glob("*/responses.npy"))
+        there = sorted(file.parent.name for file in self.path.glob("[!.]*/responses.npy"))
         for name in self._wanted or []:
             if name not in there:
                 raise SourceMissing(f"{self.path}/{name}: has no responses.npy{nearest(name, there)}")
@@ -104,12 +106,12 @@ class Arrays:
             raise SourceMissing(f"{self.path}: no such folder; set source.path to the folder with stimuli.csv")
         where = self.path / "stimuli.csv"
         table = _with_seconds(_read_named(where, *([] if self._split else ["split"])), where)
+        table = _with_groups(table, where).assign(file=_without_missing(table, "file", ""))
         if self._split is not None:
             table["split"] = self._splits(table, self._split, where)
         check_stimuli(table, where)
         captions = table["caption"] if "caption" in table else [""] * len(table)
-        table["caption"] = pd.Series([[text] if text else [] for text in captions], dtype=object)
-        table = table.assign(file=table.get("file", ""))
+        table["caption"] = pd.Series([[] if is_missing(text) else [text] for text in captions], dtype=object)
         for name in table["file"]:
             check_inside(name, "file", "stimuli", where)
         return table[[name for name in ("stimulus", "split", "caption", "group", *PLACE, "file") if name in table]]
@@ -132,6 +134,12 @@ class Arrays:
             if name not in set(stimuli[column]):
                 known = sorted(set(map(str, stimuli[column])))
                 raise SourceError(f"{where}: source.split.test names '{name}', not in {column}{nearest(name, known)}")
+        for row in np.flatnonzero(missing(stimuli[column]) & ~stimuli[column].isin(split.test)):
+            if split.column:
+                found = stimuli[column].iloc[row]
+                raise SourceError(
+                    f"{where} row {row + 1}: {column} is '{found}'; the split is by this column, so give it a value"
+                )
         return ["test" if name in split.test else "train" for name in stimuli[column]]
 
     def _trials(self, subject: str) -> pd.DataFrame:
@@ -170,6 +178,10 @@ class Arrays:
         voxels = self._voxels(folder, values.shape[-1])
         return Recording(subject, rows, tables, voxels, purged, unlabelled=_unlabelled(folder, values.shape))
 
+    def recordings(self, subject: str) -> list[Path]:
+        """Return the file of one subject's responses."""
+        return [self.path / subject / "responses.npy"]
+
     def response_files(self, subject: str) -> list[Path]:
         """Return the files of one subject, and the stimulus table."""
         folder = self.path / subject
@@ -186,7 +198,7 @@ class Arrays:
         """Return the stimulus table, the clips and the embeddings made elsewhere."""
         named = [self.path / "stimuli" / name for name in self.stimuli()["file"] if name]
         tables = [self.path / "stimuli.csv", *self._split_files()]
-        return [*tables, *named, *sorted((self.path / "targets").glob("*.npy"))]
+        return [*tables, *named, *sorted((self.path / "targets").glob("[!.]*.npy"))]
 
     def clip(self, stimulus: str, config: ClipConfig) -> Clip | None:
         """Return a stimulus's clip, or None where `stimuli.csv` names no file."""
@@ -214,6 +226,7 @@ class Arrays:
         if not where.is_file():
             return pd.DataFrame({"roi": ["all"] * count})
         voxels = read_csv(where, ["roi"])
+        voxels = voxels.assign(roi=_without_missing(voxels, "roi", NO_ROI))
         check_kept(voxels, where)
         if len(voxels) != count:
             raise SourceError(f"{where}: has {len(voxels)} rows; responses.npy has {count} voxels; they must be equal")
@@ -266,9 +279,33 @@ def _with_seconds(table: pd.DataFrame, where: Path) -> pd.DataFrame:
     return table.assign(**{name: numbers_or_nan(table[name], where) for name in SECONDS if name in table})
 
 
+def _without_missing(table: pd.DataFrame, column: str, instead: str) -> "pd.Series[str] | str":
+    """Return a column of text with `instead` where a value is missing, and `instead` alone where there is no column."""
+    return table[column].mask(missing(table[column]), instead) if column in table else instead
+
+
+def _with_groups(table: pd.DataFrame, where: Path) -> pd.DataFrame:
+    """Return a table of stimuli whose classes are known for all or, without a column ``group``, for none."""
+    if "group" not in table:
+        return table
+    lacking = missing(table["group"])
+    if lacking.all():
+        return table.drop(columns="group")
+    for row in np.flatnonzero(lacking):
+        raise SourceError(
+            f"{where} row {row + 1}: group is '{table['group'].iloc[row]}'; name every stimulus's class, or none"
+        )
+    return table
+
+
 def _read_named(where: Path, *columns: str) -> pd.DataFrame:
     """Read a table of `stimulus_id` and other columns; the first is called stimulus from here on."""
     table = read_csv(where, ["stimulus_id", *columns])
     if "stimulus" in table:
         raise SourceError(f"{where}: has both stimulus and stimulus_id; keep one, under the name stimulus_id")
+    for row in np.flatnonzero(table["stimulus_id"].str.lower().isin(NAMELESS)):
+        raise SourceError(
+            f"{where} row {row + 1}: stimulus_id is '{table['stimulus_id'].iloc[row]}'; name the stimulus, or remove "
+            "the row"
+        )
     return table.rename(columns={"stimulus_id": "stimulus"})

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from core.clips import Clip, ClipConfig
 from core.config import nearest
 from core.errors import SourceError, SourceMissing
+from feature_store.cells import missing, stripped, swallowed_row
 from feature_store.schema import fault_of_columns
+from feature_store.times import run_labels
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -33,12 +35,12 @@ ROI_SEPARATOR = "+"
 """Between the names of a voxel's regions, where it lies in several: ``"lLOC+lEBA"``."""
 NO_ROI = "none"
 """The ROI of a voxel that lies in no region."""
+WINDOW_VOLUMES = "volumes_in_window"
+"""The attribute that says how many volumes of BOLD each trial's window holds, where trials are windows."""
 
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """A stimulus's name becomes a file's name."""
-NO_NUMBER = ("", "n/a", "na", "nan")
-"""How tables write a number that is missing."""
 
 
 class Rows(Protocol):
@@ -97,6 +99,8 @@ class RecordingShape:
     """Volumes of a trial's window, None for betas."""
     unlabelled: int = 0
     """Rows without a stimulus."""
+    window: int | None = None
+    """Volumes that each trial's window holds, whether they are kept (`times`) or averaged; None for betas."""
 
     @classmethod
     def of(cls, recording: Recording) -> "RecordingShape":
@@ -104,7 +108,8 @@ class RecordingShape:
         shape = recording.values["train"].shape
         rows = 0 if recording.unlabelled is None else recording.unlabelled.shape[0]
         times = shape[1] if len(shape) == 3 else None
-        return cls(recording.subject, recording.trials, shape[-1], recording.voxels, times, rows)
+        window = recording.attributes.get(WINDOW_VOLUMES, times)
+        return cls(recording.subject, recording.trials, shape[-1], recording.voxels, times, rows, window)
 
     @classmethod
     def declared(
@@ -113,11 +118,33 @@ class RecordingShape:
         """Return a shape whose voxels are known by number alone, with a table of the columns that most have."""
         roi = pd.Series(["lIPS1-2-3"] * voxels, dtype=object)
         table = pd.DataFrame({"roi": roi, "hemisphere": "l", "index": np.arange(voxels)})
-        return cls(subject, trials, voxels, table, times, unlabelled)
+        return cls(subject, trials, voxels, table, times, unlabelled, times)
 
     def rows(self, split: Split) -> int:
         """Trials of a split."""
         return len(self.trials[split])
+
+    def summary(self) -> str:
+        """Return one line: trials, stimuli and repetitions of either split, voxels, regions, volumes of a window."""
+        parts = [_count_shown(split, self.trials[split]) for split in SPLITS]
+        regions = {name for roi in self.table["roi"].astype(str).unique() for name in roi.split(ROI_SEPARATOR)}
+        named = regions - {NO_ROI, ""}
+        parts.append(f"{self.voxels:,} voxels" + (f" in {len(named)} regions" if len(named) > 1 else ""))
+        if self.window is not None:
+            how = "kept" if self.times is not None else "averaged"
+            parts.append(f"each window holds {self.window} volume{'s' * (self.window != 1)}, {how}")
+        if self.unlabelled:
+            parts.append(f"{self.unlabelled:,} rows without a stimulus")
+        return f"{self.subject}: {'; '.join(parts)}"
+
+
+def _count_shown(split: Split, trials: pd.DataFrame) -> str:
+    """Return such as ``"100 train trials (50 stimuli, 2 repetitions each)"``."""
+    counts = trials.groupby("stimulus").size()
+    low, high = int(counts.min()), int(counts.max())
+    often = "1 repetition" if high == 1 else f"{high} repetitions" if low == high else f"{low} to {high} repetitions"
+    stimuli = f"{len(counts):,} stimulus" if len(counts) == 1 else f"{len(counts):,} stimuli"
+    return f"{len(trials):,} {split} trial{'s' * (len(trials) != 1)} ({stimuli}, {often} each)"
 
 
 @dataclass(frozen=True)
@@ -168,6 +195,10 @@ class Source(Protocol):
         """Return every file that `responses` reads for a subject; a store's fingerprint covers them."""
         ...
 
+    def recordings(self, subject: str) -> list[Path]:
+        """Return those of a subject's `response_files` by which a copy is known: what was measured."""
+        ...
+
     def stimulus_files(self) -> list[Path]:
         """Return every file that `stimuli` and `clip` read; a store's fingerprint covers them."""
         ...
@@ -212,15 +243,16 @@ def check_inside(name: str, column: str, folder: str, where: object) -> None:
 
 
 def read_csv(path: Path, required: Sequence[str]) -> pd.DataFrame:
-    """Read a CSV file as text columns; a cell that is absent at a row's end is empty.
+    """Read a CSV file as text columns; a cell that is absent at a row's end is empty, blanks around cells are none.
 
-    Raises `SourceError` where it is absent, cannot be parsed, or lacks a column, or a column has no name or another's.
+    Raises `SourceError` where it is absent, cannot be parsed, or lacks a column, a column has no name or another's, or
+    a quote is not closed.
     """
     if not path.is_file():
         raise SourceMissing(f"{path}: no such table; expected a CSV file with the columns {', '.join(required)}")
     try:
         # The header is read as a row: pandas would make up names, and an index where rows are longer than the header.
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False, header=None, encoding="utf-8-sig").fillna("")
+        rows = stripped(pd.read_csv(path, dtype=str, keep_default_na=False, header=None, encoding="utf-8-sig"))
     except (ValueError, UnicodeDecodeError) as error:
         raise SourceError(f"{path}: not a CSV table ({str(error).splitlines()[0]}); save it as UTF-8 CSV") from error
     table, names = rows.iloc[1:].reset_index(drop=True), rows.iloc[0].tolist()
@@ -231,7 +263,12 @@ def read_csv(path: Path, required: Sequence[str]) -> pd.DataFrame:
     table.columns = pd.Index(names)
     for column in required:
         if column not in names:
-            raise SourceError(f"{path}: lacks the column '{column}'{nearest(column, names)}")
+            other = next((f"; '{mark}' stands between its columns" for mark in ";\t" if mark in names[0]), None)
+            raise SourceError(f"{path}: lacks the column '{column}'{other or nearest(column, names)}")
+    if (row := swallowed_row(table)) is not None:
+        raise SourceError(
+            f"{path} row {row + 1}: a quote is opened and not closed, so that it takes in the next rows; close it"
+        )
     return table
 
 
@@ -253,10 +290,10 @@ def whole_numbers(column: pd.Series, where: Path) -> pd.Series:
 
 
 def numbers_or_nan(column: pd.Series, where: Path) -> pd.Series:
-    """Return a column of text as numbers, NaN where it is empty or n/a, or raise `SourceError` for any other."""
-    missing = column.str.strip().str.lower().isin(NO_NUMBER)
-    numbers = pd.to_numeric(column.mask(missing), errors="coerce").astype("float64")
-    for row in np.flatnonzero(~np.isfinite(numbers) & ~missing):
+    """Return a column of text as numbers, NaN where one is missing, or raise `SourceError` for any other."""
+    lacking = missing(column)
+    numbers = pd.to_numeric(column.mask(lacking), errors="coerce").astype("float64")
+    for row in np.flatnonzero(~np.isfinite(numbers) & ~lacking):
         raise SourceError(
             f"{where} row {row + 1}: {column.name} '{column.iloc[row]}' is no number; fix it, or leave it empty"
         )
@@ -311,7 +348,24 @@ def check_trials(trials: pd.DataFrame, stimuli: pd.DataFrame, where: Path) -> No
         raise SourceError(
             f"{where}: stimulus '{name}' has repetition {repetition} twice; number the repetitions 0, 1, …"
         )
+    _check_presentations(trials, where)
     for split in SPLITS:
         seen = set(stimuli.loc[stimuli["split"] == split, "stimulus"])
         if not trials["stimulus"].isin(seen).any():
             raise SourceError(f"{where}: no trial shows a {split} stimulus; a subject needs trials of both splits")
+
+
+def _check_presentations(trials: pd.DataFrame, where: Path) -> None:
+    """Raise `SourceError` where two rows are one presentation: of one stimulus, at one onset of one run."""
+    labels = run_labels(trials)
+    if labels is None or "onset_s" not in trials:
+        return
+    onsets = pd.to_numeric(trials["onset_s"], errors="coerce").round(3).to_numpy()
+    shown = pd.DataFrame({"run": labels, "onset": onsets, "stimulus": trials["stimulus"].to_numpy()})
+    known = shown[(shown["run"] != "") & np.isfinite(onsets)]
+    for row in known.index[known.duplicated()]:
+        first = known.index[(known == known.loc[row]).all(axis=1)][0]
+        raise SourceError(
+            f"{where} row {row + 1}: repeats row {first + 1}: stimulus '{shown['stimulus'][row]}' at {onsets[row]:g} s "
+            f"of {shown['run'][row]}; remove one, or name the session where runs are counted anew"
+        )

@@ -98,6 +98,10 @@ class Digits69(Source):
         del subject
         return self.stimulus_files()
 
+    def recordings(self, subject: str) -> list[Path]:
+        """Return the one file."""
+        return self.response_files(subject)
+
     def stimulus_files(self) -> list[Path]:
         """Return the one file."""
         return [self.path]

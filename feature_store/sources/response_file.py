@@ -41,7 +41,7 @@ class VoxelTable:
 def find_responses(path: Path) -> Path:
     """Return the file that holds the values; raises `SourceError` where there is none of a kind that is read."""
     if path.is_dir():
-        within = sorted(file.parent.name for file in path.glob(f"*/{RESPONSES}"))
+        within = sorted(file.parent.name for file in path.glob(f"[!.]*/{RESPONSES}"))
         advice = f"name a subject's folder, such as {path / within[0]}" if within else "name the file itself"
         return present(path / RESPONSES, advice)
     present(path, f"name a .npy file, a folder with {RESPONSES}, or a NIfTI image")

@@ -7,10 +7,10 @@ import pandas as pd
 from core.errors import SourceError
 from core.progress import report
 from feature_store.chunks import Compression
-from feature_store.noise_ceiling import agreement, missing_values, ncsnr
+from feature_store.noise_ceiling import agreement, copied_trials, missing_values, ncsnr
 from feature_store.rows import ChunkedRows
 from feature_store.schema import UNLABELLED
-from feature_store.sources.base import ROI_SEPARATOR, SPLITS, Recording, Rows
+from feature_store.sources.base import ROI_SEPARATOR, SPLITS, Recording, RecordingShape, Rows
 from feature_store.writer import GroupWriter
 
 
@@ -24,6 +24,7 @@ def write_responses(store: Path, recording: Recording, source: str, compression:
     recording : is emptied split by split, so that a whole brain's splits are never in memory together
     source : the source's kind, an attribute of the group
     """
+    report(RecordingShape.of(recording).summary(), 1, 1)
     for note in recording.attributes.get("notes", ()):
         report(f"{recording.subject}: {note}", 1, 1)
     attributes = {**recording.attributes, "subject": recording.subject, "source": source}
@@ -36,6 +37,13 @@ def write_responses(store: Path, recording: Recording, source: str, compression:
             rows, stimuli = group.rows(f"{split}/betas"), list(recording.trials[split]["stimulus"])
             missing[split] = _count_missing(recording, split, rows)
             voxels = voxels.assign(**{f"ncsnr_{split}": ncsnr(rows, stimuli)})
+            if copies := copied_trials(rows, stimuli):
+                report(
+                    f"{recording.subject}: {copies:,} of {len(stimuli):,} {split} trials are copies, bit for bit, of "
+                    "an earlier trial of their stimulus: repetitions without noise of their own",
+                    1,
+                    1,
+                )
         if recording.unlabelled is not None:
             _write_betas(group, UNLABELLED, recording.unlabelled, "row", compression)
             missing["unlabelled"] = _count_missing(recording, "unlabelled", group.rows(UNLABELLED))

@@ -30,6 +30,7 @@ from feature_store.noise_ceiling import noise_ceiling
 from feature_store.reader import Group, Responses, open_group
 from feature_store.schema import ENCODING_VERSION, UNLABELLED
 from feature_store.sources.base import ROI_SEPARATOR, SPLITS, Source
+from feature_store.sources.copies import check_copies
 from feature_store.sources.settings import SourceConfig
 from feature_store.writer import is_published
 from simulation.write import is_there, simulate
@@ -95,7 +96,7 @@ def ingest(study: Study, subject: str, executor: ExecutorConfig = IN_PROCESS) ->
     Raises
     ------
     SourceError
-        The recordings are not what the source declares, or a test stimulus is also in training.
+        The recordings are not what the source declares, copies of another's, or a test stimulus is also in training.
     ServerError
         Workers cannot be had, do not see the study's folder, or died of this subject too often.
     """
@@ -125,6 +126,7 @@ def _ingest_subject(task: IngestionTask, subject: str) -> GroupRef:
         report(f"responses/{subject} is up to date", 1, 1)
     else:
         report(f"ingesting {subject}", 0, 1)
+        check_copies(source, subject)
         write_responses(task.store, source.responses(subject), task.source.kind, task.storage.compression, fingerprint)
         report(f"ingesting {subject}", 1, 1)
     responses = open_group(group)

@@ -12,9 +12,16 @@ from feature_store import Store, chunks
 from feature_store.writer import GroupWriter
 
 from .conftest import write_responses
-from .faults import Fault, arrays, bids, bold_moments, bold_moments_rest, store
+from .faults import Fault, arrays, bids, bids_doubles, bold_moments, bold_moments_rest, store
 
-FAULTS: list[Fault] = [*bold_moments.FAULTS, *bold_moments_rest.FAULTS, *bids.FAULTS, *arrays.FAULTS, *store.FAULTS]
+FAULTS: list[Fault] = [
+    *bold_moments.FAULTS,
+    *bold_moments_rest.FAULTS,
+    *bids.FAULTS,
+    *bids_doubles.FAULTS,
+    *arrays.FAULTS,
+    *store.FAULTS,
+]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)

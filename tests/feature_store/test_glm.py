@@ -9,7 +9,7 @@ import pytest
 from nilearn.glm.first_level import FirstLevelModel, compute_regressor, make_first_level_design_matrix
 
 from core.errors import SourceError
-from feature_store.sources.bids.files import read_confounds
+from feature_store.sources.bids.confounds import read_confounds
 from feature_store.sources.timeseries import (
     Events,
     GlmConfig,

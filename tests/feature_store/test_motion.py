@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from feature_store.sources.bids.motion import AFTER_S, motion_of_trials
+from feature_store.sources.bids.confounds import AFTER_S, motion_of_trials
 from feature_store.sources.timeseries import Timing
 
 from .faults.bids import CONFOUNDS, GLM, PREPROCESSED, TR_S, WINDOW, source, write_bids, write_table

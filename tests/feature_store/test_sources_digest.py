@@ -5,10 +5,10 @@ import pytest
 from core.code import modules_reached
 from feature_store.sources.arrays import ArraysConfig
 from feature_store.sources.bids.dataset import BidsConfig
-from feature_store.sources.bids.files import SplitConfig
 from feature_store.sources.bold_moments.dataset import BoldMomentsConfig
 from feature_store.sources.digits69 import Digits69Config
 from feature_store.sources.settings import SourceConfig
+from feature_store.sources.splits import SplitConfig
 
 SOURCES = "feature_store.sources."
 SHARED = {"base", "splits", "tsv"}

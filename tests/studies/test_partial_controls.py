@@ -114,8 +114,9 @@ def test_controls_of_targets_go_through_the_generator_only_where_a_study_asks() 
 def parcels(folder: Path, rng: np.random.Generator, *, named: bool) -> Path:
     """Two people whose 60 parcels respond alike, each with a name of its own or not."""
     source = write_arrays(folder, rng, subjects=("sub-01", "sub-02"))
-    for name in ("responses.npy", "trials.csv"):
-        (source / "sub-02" / name).write_bytes((source / "sub-01" / name).read_bytes())
+    (source / "sub-02" / "trials.csv").write_bytes((source / "sub-01" / "trials.csv").read_bytes())
+    responses = np.load(source / "sub-01" / "responses.npy")
+    np.save(source / "sub-02" / "responses.npy", responses * np.float32(1.001))
     for subject in ("sub-01", "sub-02"):
         table = pd.DataFrame({"roi": [f"parcel {index}" if named else "V1" for index in range(60)]})
         table.to_csv(source / subject / "voxels.csv", index=False)

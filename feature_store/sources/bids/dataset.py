@@ -11,21 +11,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from core.clips import Clip, ClipConfig, read_clip
 from core.config import nearest
 from core.errors import SourceError, SourceMissing
 from core.progress import track
+from feature_store.cells import missing
 from feature_store.sources.base import (
     MOTION_COLUMNS,
     SPLITS,
     STIMULUS_COLUMNS,
+    WINDOW_VOLUMES,
     Recording,
     RecordingShape,
     Rows,
@@ -36,29 +38,12 @@ from feature_store.sources.base import (
     present,
     stays_inside,
 )
-from feature_store.sources.bids.files import (
-    FILE_COLUMN,
-    MISSING,
-    EventsConfig,
-    Layout,
-    Run,
-    bare,
-    check_splits,
-    read_confounds,
-    read_nuisance,
-    read_trials,
-)
-from feature_store.sources.bids.images import (
-    AtlasConfig,
-    Scan,
-    Voxels,
-    find_voxels,
-    mask_files,
-    open_scans,
-    read_series,
-)
-from feature_store.sources.bids.motion import motion_of_trials
+from feature_store.sources.bids.confounds import motion_of_trials, read_confounds
+from feature_store.sources.bids.events import FILE_COLUMN, EventsConfig, check_splits, read_nuisance, read_trials
+from feature_store.sources.bids.files import NONE, Layout, Run, bare
+from feature_store.sources.bids.images import Scan, open_scans
 from feature_store.sources.bids.trials import NOISE_GAIN, RunModel, events_of_runs, trial_notes
+from feature_store.sources.bids.voxels import AtlasConfig, Voxels, find_voxels, mask_files, read_series
 from feature_store.sources.splits import kept_trials
 from feature_store.sources.timeseries import (
     NOISY,
@@ -70,8 +55,8 @@ from feature_store.sources.timeseries import (
     trial_regressors,
     trial_weights,
     trial_windows,
+    volumes_in_window,
     weighted_betas,
-    window_volumes,
 )
 from feature_store.sources.tsv import hint
 from feature_store.times import PLACE
@@ -96,15 +81,43 @@ class BidsConfig(EventsConfig):
     derivatives: str | None = None
     """The folder of preprocessed runs inside `path`, such as ``derivatives/fmriprep``; the raw runs by default."""
     space: str | None = None
-    """Which preprocessed images: their ``space-``."""
+    """Which preprocessed images: their ``space-``; ``none`` for those without."""
     desc: str | None = None
-    """Which preprocessed images: their ``desc-``."""
+    """Which preprocessed images: their ``desc-``; ``none`` for those without."""
+    entities: dict[str, list[str]] = Field(default_factory=dict)
+    """Which images by any other entity, such as ``{rec: moco, res: "2", echo: none}``: a label, ``none`` for images
+    without it, or several. Several of ``acq``, ``ce`` or ``dir`` are runs of their own."""
     stimuli: str | None = None
     """The folder of the clips, where it is not ``stimuli`` inside `path`."""
     mask: str | None = None
     """A NIfTI file, or ``none`` for every voxel that varies; by default the runs' own masks, else a computed one."""
     atlas: AtlasConfig | None = None
     response: ResponseConfig = GlmConfig()
+
+    @field_validator("entities", mode="before")
+    @classmethod
+    def _labels_are_text(cls, entities: Any) -> Any:
+        if not isinstance(entities, dict):
+            return entities
+        return {name: _labels(str(name), labels) for name, labels in entities.items()}
+
+    @model_validator(mode="after")
+    def _one_setting_an_entity(self) -> Self:
+        if "sub" in self.entities:
+            raise ValueError("entities: 'sub' is chosen by source.subjects; name the subjects there")
+        for entity, labels in self._own_settings.items():
+            if labels and entity in self.entities:
+                raise ValueError(f"entities: '{entity}' is chosen twice, here and by a setting of its own; keep one")
+        return self
+
+    @property
+    def _own_settings(self) -> dict[str, list[str] | None]:
+        """The labels of those entities that have a setting of their own."""
+        tasks = [self.task] if isinstance(self.task, str) else self.task
+        single = {"space": self.space, "desc": self.desc}
+        return {"task": tasks, "ses": self.sessions} | {
+            name: [label] if label else None for name, label in single.items()
+        }
 
     @property
     def named_subjects(self) -> list[str] | None:
@@ -113,15 +126,24 @@ class BidsConfig(EventsConfig):
 
     def layout(self, path: Path) -> Layout:
         """Return which files of the dataset at `path` are meant."""
-        tasks = [self.task] if isinstance(self.task, str) else self.task
-        single = {"space": self.space, "desc": self.desc}
-        asked = {"task": tasks, "ses": self.sessions} | {name: label and [label] for name, label in single.items()}
+        asked = self._own_settings | self.entities
         wanted = {entity: bare(labels, entity) for entity, labels in asked.items() if labels}
         return Layout(path, path / self.derivatives if self.derivatives else path, wanted)
 
     def build(self, root: Path) -> "Bids":
         """Return the source; relative paths start at `root`."""
         return Bids(self, root)
+
+
+def _labels(entity: str, labels: Any) -> list[str]:
+    """Return one entity's labels, one or several, as text; raises `ValueError` for anything else."""
+    several = labels if isinstance(labels, list) else [labels]
+    if not several or not all(isinstance(label, str | int) and not isinstance(label, bool) for label in several):
+        raise ValueError(
+            f"entities: {entity} is {labels!r}; expected a label in quotes, '{NONE}' for images without it, or a list "
+            "of these"
+        )
+    return [str(label) for label in several]
 
 
 @dataclass(frozen=True)
@@ -165,7 +187,7 @@ class Bids(Source):
         table = trials.drop_duplicates("stimulus").sort_values("stimulus")
         stimuli = pd.concat([table[table["split"] == split] for split in SPLITS], ignore_index=True)
         check_stimuli(stimuli, self.path)
-        texts = trials[~trials["caption"].isin(["", MISSING])].groupby("stimulus")["caption"].unique()
+        texts = trials[~missing(trials["caption"])].groupby("stimulus")["caption"].unique()
         captions = [list(texts.get(stimulus, [])) for stimulus in stimuli["stimulus"]]
         place = PLACE if {"segment", "start_s"} <= set(stimuli) else ()
         return stimuli.assign(caption=pd.Series(captions, dtype=object))[[*STIMULUS_COLUMNS, *place]]
@@ -191,7 +213,8 @@ class Bids(Source):
         """
         shown = self._shown(subject)
         models = self._models(shown.scans, shown.events)
-        attributes = {"notes": notes} if models and (notes := trial_notes(models)) else {}
+        notes = [*self._unread(subject), *trial_notes(models)]
+        attributes: dict[str, Any] = {"notes": notes} if notes else {}
         trials = shown.trials
         if models:
             trials = self._usable(trials.assign(**{NOISE_GAIN: np.concatenate([model.gains for model in models])}))
@@ -214,8 +237,9 @@ class Bids(Source):
         shown = self._shown(subject)
         trials = shown.trials if isinstance(self.config.response, WindowConfig) else shown.trials.assign(noise_gain=1.0)
         voxels = find_voxels(shown.scans, self.config.mask, self.config.atlas, self.root).table
-        times = next(iter(self._times(shown.scans[0])), None)
-        return RecordingShape(subject, _tables(self._parts(trials, subject)[0]), len(voxels), voxels, times)
+        scan, tables = shown.scans[0], _tables(self._parts(trials, subject)[0])
+        times = next(iter(self._times(scan)), None)
+        return RecordingShape(subject, tables, len(voxels), voxels, times, window=self._window(scan))
 
     def _shown(self, subject: str) -> "Shown":
         """Open a subject's runs and check its events."""
@@ -229,6 +253,14 @@ class Bids(Source):
         trials = trials.assign(scan=trials["index"].map(scan_of), row=trials.groupby("index").cumcount())
         motion = motion_of_trials([(scan.run.confounds, scan.timing) for scan in scans], trials["scan"], trials)
         return Shown(trials.join(motion), scans, events)
+
+    def _unread(self, subject: str) -> list[str]:
+        """Return a line on events that no image belongs to, such as those of a run that was not preprocessed."""
+        files = self.layout.unread_events(subject, self._runs[subject])
+        if not files:
+            return []
+        tables = "1 table of events belongs" if len(files) == 1 else f"{len(files)} tables of events belong"
+        return [f"{tables} to no image that is read, such as {files[0].name}"]
 
     def _parts(self, trials: pd.DataFrame, subject: str) -> tuple[dict[Split, pd.DataFrame], dict[str, Any]]:
         """Return the trials of either split, without those that the split purges, and what to remember of these."""
@@ -280,13 +312,18 @@ class Bids(Source):
         check_covered(aside, scan.timing)
         return np.column_stack([measured, trial_regressors(aside, scan.timing, response).sum(axis=0)])
 
-    def _times(self, scan: Scan) -> tuple[int, ...]:
+    def _window(self, scan: Scan) -> int | None:
+        """Return how many volumes a trial's window holds, None for betas."""
         response = self.config.response
-        if isinstance(response, WindowConfig) and not response.average:
-            return (window_volumes(response, scan.timing),)
-        return ()
+        return volumes_in_window(response, scan.timing.tr_s) if isinstance(response, WindowConfig) else None
+
+    def _times(self, scan: Scan) -> tuple[int, ...]:
+        response, window = self.config.response, self._window(scan)
+        kept = isinstance(response, WindowConfig) and not response.average
+        return (window,) if kept and window is not None else ()
 
     def _attributes(self, scan: Scan, voxels: Voxels) -> dict[str, Any]:
+        window = self._window(scan)
         return {
             "space": scan.run.entities.get("space", "individual"),
             "tr_s": scan.timing.tr_s,
@@ -294,7 +331,12 @@ class Bids(Source):
             "affine": scan.grid.affine.tolist(),
             "mask": voxels.origin,
             "response": self.config.response.model_dump(mode="json"),
+            **({} if window is None else {WINDOW_VOLUMES: window}),
         }
+
+    def recordings(self, subject: str) -> list[Path]:
+        """Return a subject's images."""
+        return [run.image for run in self._runs[self._known(subject)]]
 
     def response_files(self, subject: str) -> list[Path]:
         """Return a subject's images, sidecars, events, confounds, masks, and the atlas."""

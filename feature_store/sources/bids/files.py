@@ -1,34 +1,37 @@
 """Finds a BIDS folder's files: its runs in their order, and for each its events, sidecars, confounds and brain mask.
 
 File names are read as the Brain Imaging Data Structure has them (Gorgolewski et al. 2016): ``sub-01_task-movie_bold``
-is a row of entities and a suffix. Events and sidecars may lie above the run, by the inheritance principle. Reads the
-tables of events (which trials show which stimulus, in which split, with which caption) and of confounds, too.
+is a row of entities and a suffix. Events and sidecars may lie above the run, by the inheritance principle.
+
+Subject, session, task and the run's number make a run. Files that differ in other entities alone, such as ``rec`` or
+``echo``, are of one run: taken for several, each would be counted as a repetition.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
-from typing import Any
+from itertools import pairwise
+from pathlib import Path
 
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
-
-from core.config import Config, nearest
+from core.config import nearest
 from core.errors import SourceError, SourceMissing
-from feature_store.sources.base import NAME, check_inside, present
-from feature_store.sources.splits import OF_TIME, SplitConfig, in_test
-from feature_store.sources.timeseries import Events
-from feature_store.sources.tsv import entities_of, hint, natural, read_tsv
+from feature_store.sources.tsv import entities_of, label_of, natural, visible
 
-DERIVED = {"space", "res", "den", "cohort", "desc", "label"}
+DERIVED = {"space", "res", "den", "cohort", "desc", "label", "hemi", "seg"}
 """Entities that preprocessing adds to a run's name."""
-ALTERNATIVES = DERIVED | {"echo", "part"}
-"""Entities in which images of one and the same run differ."""
+ACQUIRED = ("acq", "ce", "dir")
+"""Entities in which one run's files differ, unless several of their labels are asked for: then each is a run."""
+RUN = ("sub", "ses", "task", "run")
+"""Entities that make a run."""
+NONE = "none"
+"""The label that asks for the files whose names lack an entity."""
+SETTINGS = {"task": "source.task", "ses": "source.sessions", "space": "source.space", "desc": "source.desc"}
+"""The settings that choose by an entity; `source.entities` chooses by any other."""
 CONFOUNDS = ("_timeseries.tsv", "_regressors.tsv")
 """How confound tables end; fMRIPrep used the second until version 20.1."""
+
+Named = dict[Path, dict[str, str]]
+"""Files, each with its entities."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Run:
     confounds: Path | None
     mask: Path | None
     """The brain mask beside the image."""
+    variant: str = ""
+    """What tells it from other runs of its task and number, such as ``"_dir-AP"``; see `ACQUIRED`."""
 
     @property
     def session(self) -> str:
@@ -63,13 +68,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Layout:
-    """A raw BIDS folder and which of its images are meant; labels are without ``ses-`` and the like."""
+    """A raw BIDS folder and which of its images are meant; labels are as `label_of` writes them."""
 
     root: Path
     images: Path
     """The folder of the images: `root`, or one of preprocessed runs."""
     wanted: dict[str, list[str]]
-    """Per entity the labels that are meant; an entity that is absent here may have any."""
+    """Per entity the labels that are meant, `NONE` for its absence; an entity that is absent here may have any."""
 
     def subjects(self) -> list[str]:
         """Return the subjects that have a folder, as ``sub-01``; raises `SourceMissing` where there is none."""
@@ -84,35 +89,136 @@ class Layout:
     def runs(self, subject: str) -> list[Run]:
         """Return a subject's runs, ordered by session, task and the run's number.
 
-        Raises `SourceError` where there is no run, none of a label that is wanted, or two images of one run.
+        Raises `SourceError` where there is no run, none of a label that is wanted, two images of one run, a run without
+        an image of the labels that are wanted, or a file that lies in another's folder.
         """
-        folders = sorted([self.images / subject / "func", *(self.images / subject).glob("ses-*/func")])
-        images = [path for folder in folders for path in folder.glob("*_bold.nii*") if is_nifti(path)]
+        where = self.images / subject
+        folders = self._folders(self.images, subject)
+        images = [path for folder in folders for path in visible(folder.glob("*_bold.nii*")) if _is_image(path)]
         if not images:
-            others = [path for folder in folders for path in sorted(folder.glob("*.nii")) if is_cifti(path)]
+            others = [path for folder in folders for path in visible(folder.glob("*.nii")) if is_cifti(path)]
             found = f"found {others[0].name}, a CIFTI file, which is not read" if others else "no BOLD run"
-            raise SourceMissing(f"{self.images / subject}: {found}; expected func/{subject}_task-…_bold.nii.gz")
+            raise SourceMissing(f"{where}: {found}; expected func/{subject}_task-…_bold.nii.gz")
         named = {path: entities_of(path) for path in images}
-        for entity, labels in self.wanted.items():
-            named = _chosen(named, entity, labels, self.images / subject)
-        _check_one_image_each(named)
-        return sorted((self._run(path, names) for path, names in named.items()), key=_order)
+        for path, entities in named.items():
+            _check_folder(path, entities, subject)
+        for entity in (*RUN, *ACQUIRED):
+            named = self._chosen(named, entity, where)
+        whole = named
+        for entity in (entity for entity in self.wanted if entity not in (*RUN, *ACQUIRED)):
+            named = self._chosen(named, entity, where)
+        self._check_none_lost(whole, named)
+        self._check_one_image_each(named)
+        return sorted((self._run(path, entities) for path, entities in named.items()), key=_order)
+
+    def unread_events(self, subject: str, runs: Iterable[Run]) -> list[Path]:
+        """Return the tables of events in a subject's own folders that are of wanted runs and apply to no image."""
+        used = {run.events for run in runs}
+        tables = [file for folder in self._folders(self.root, subject) for file in visible(folder.glob("*_events.tsv"))]
+        others = {file: entities_of(file) for file in tables if file not in used}
+        return [
+            file
+            for file, entities in others.items()
+            if all(entities[entity] in labels for entity, labels in self.wanted.items() if entity in entities)
+            and not any(entities.items() <= run.entities.items() for run in runs)
+        ]
+
+    def _folders(self, root: Path, subject: str) -> list[Path]:
+        return sorted([root / subject / "func", *(root / subject).glob("ses-*/func")])
 
     def _run(self, image: Path, entities: dict[str, str]) -> Run:
         folder = self.root / image.parent.relative_to(self.images)
         raw = {name: label for name, label in entities.items() if name not in DERIVED}
+        # Tables and masks of several echoes, or of magnitude and phase, are one, and so lack these entities.
+        joint = [{name: label for name, label in of.items() if name not in ("echo", "part")} for of in (raw, entities)]
         events = inherited(self.root, folder, "events.tsv", raw)
+        _check_nearest(events, image)
         sidecars = inherited(self.root, folder, "bold.json", raw)
         if self.images != self.root:
             sidecars += inherited(self.images, image.parent, "bold.json", entities)
+        tables = [names | {"desc": "confounds"} for names in (raw, joint[0])]
+        masks = [names | {"desc": "brain"} for names in (entities, joint[1])]
         return Run(
             image=image,
             entities=entities,
             events=events[-1] if events else None,
             sidecars=tuple(sidecars),
-            confounds=_beside(image, raw | {"desc": "confounds"}, lambda path: path.name.endswith(CONFOUNDS)),
-            mask=_beside(image, entities | {"desc": "brain"}, _is_mask),
+            confounds=_beside(image, tables, lambda path: path.name.endswith(CONFOUNDS)),
+            mask=_beside(image, masks, _is_mask),
+            variant="".join(f"_{name}-{entities.get(name, NONE)}" for name in self._kinds()),
         )
+
+    def _kinds(self) -> list[str]:
+        """Return the entities of `ACQUIRED` whose labels are runs of their own: several are asked for by name."""
+        return [name for name in ACQUIRED if len(self.wanted.get(name, [])) > 1]
+
+    def _key(self, entities: dict[str, str]) -> tuple[str, ...]:
+        own = [entities.get(name, NONE) for name in (*RUN[:-1], *self._kinds())]
+        return (*own, entities.get("run", "1"))
+
+    def _chosen(self, named: Named, entity: str, where: Path) -> Named:
+        """Return the files that have one of the wanted labels of an entity."""
+        labels = self.wanted.get(entity)
+        if labels is None:
+            return named
+        there = sorted({names[entity] for names in named.values() if entity in names}, key=natural)
+        for label in labels:
+            if label not in there and label != NONE:
+                known = nearest(label, there) or f"; no file's name has {entity}-"
+                raise SourceMissing(f"{where}: no BOLD run with {entity}-{label}{known}")
+        chosen = {path: names for path, names in named.items() if names.get(entity, NONE) in labels}
+        if not chosen:
+            raise SourceMissing(f"{where}: no BOLD run without {entity}-{nearest(NONE, there)}; fix {_setting(entity)}")
+        return chosen
+
+    def _check_none_lost(self, whole: Named, chosen: Named) -> None:
+        """Raise `SourceError` where a run is there, but none of its images has the labels that are wanted."""
+        kept = {self._key(names) for names in chosen.values()}
+        for path, names in sorted(whole.items()):
+            if self._key(names) in kept:
+                continue
+            lacking = [
+                f"{_setting(entity)} {' or '.join(labels)}"
+                for entity, labels in self.wanted.items()
+                if entity not in (*RUN, *ACQUIRED) and names.get(entity, NONE) not in labels
+            ]
+            raise SourceError(
+                f"{path}: of this run no image has {' and '.join(lacking)}, as of other runs; preprocess it alike, or "
+                "leave the run out with source.task, source.sessions or source.entities.run"
+            )
+
+    def _check_one_image_each(self, named: Named) -> None:
+        seen: dict[tuple[str, ...], Path] = {}
+        for path, names in sorted(named.items()):
+            first = seen.setdefault(self._key(names), path)
+            if first == path:
+                continue
+            other, differing = named[first], []
+            for entity in sorted(names.keys() | other.keys()):
+                if names.get(entity, NONE) != other.get(entity, NONE) and entity != "run":
+                    differing.append(_choice(entity, other, names))
+            choose = f"choose with {', or with '.join(differing)}" if differing else "move one away"
+            raise SourceError(f"{path}: is of the same run as {first.name}; one image a run is expected; {choose}")
+
+
+def _setting(entity: str) -> str:
+    return SETTINGS.get(entity, f"source.entities.{entity}")
+
+
+def _choice(entity: str, one: dict[str, str], other: dict[str, str]) -> str:
+    labels = [names.get(entity, NONE) for names in (one, other)]
+    several = f", or [{', '.join(labels)}] where these are runs of their own" if entity in ACQUIRED else ""
+    return f"{_setting(entity)}: {labels[0]} or {labels[1]}{several}"
+
+
+def _check_folder(path: Path, entities: dict[str, str], subject: str) -> None:
+    """Raise `SourceError` where an image's name says another subject or session than its folder."""
+    session = path.parent.parent.name
+    folders = {"sub": subject} | ({"ses": session} if session != subject else {})
+    for entity, folder in folders.items():
+        if f"{entity}-{entities.get(entity)}" != folder:
+            found = f"{entity}-{entities[entity]}" if entity in entities else f"no {entity}-"
+            raise SourceError(f"{path}: its name has {found}, its folder is {folder}; rename it, or move it away")
 
 
 def inherited(root: Path, folder: Path, ending: str, entities: dict[str, str]) -> list[Path]:
@@ -120,19 +226,43 @@ def inherited(root: Path, folder: Path, ending: str, entities: dict[str, str]) -
 
     A file applies if it lies in the run's folder or above it, up to `root`, and each of its entities is one of the
     run's. The ending is suffix and extension, for example ``"events.tsv"``.
+
+    Raises `SourceError` where two files of one folder have the same entities, such as ``run-1`` and ``run-01``.
     """
     levels = [folder, *(parent for parent in folder.parents if parent == root or root in parent.parents)]
     found: list[Path] = []
     for level in reversed(levels):
-        here = [path for path in level.glob(f"*{ending}") if path.name.split("_")[-1] == ending]
+        here = visible(path for path in level.glob(f"*{ending}") if path.name.split("_")[-1] == ending)
         applies = {path: names for path in here if (names := entities_of(path)).items() <= entities.items()}
-        found += sorted(applies, key=lambda path: len(applies[path]))
+        ordered = sorted(applies, key=lambda path: len(applies[path]))
+        for path, after in pairwise(ordered):
+            if applies[path] == applies[after]:
+                raise SourceError(f"{after}: applies to the same runs as {path.name}; move one of them away")
+        found += ordered
     return found
+
+
+def _check_nearest(events: list[Path], image: Path) -> None:
+    """Raise `SourceError` where two tables of one folder apply to a run, and neither is the more special one."""
+    if len(events) > 1 and events[-1].parent == events[-2].parent:
+        more, less = (entities_of(path).items() for path in (events[-1], events[-2]))
+        if not less <= more:
+            raise SourceError(
+                f"{events[-1]}: applies to {image.name}, as does {events[-2].name}; move one of them away, or name the "
+                "run's entities in it"
+            )
 
 
 def is_nifti(path: Path) -> bool:
     """Return whether a name is that of a NIfTI file; CIFTI's ``.dtseries.nii`` is another format."""
     return path.name.split(".")[1:] in (["nii"], ["nii", "gz"])
+
+
+def _is_image(path: Path) -> bool:
+    """Return whether a name that ends as a BOLD image's is one; raises `SourceError` for one with a dot too many."""
+    if not is_nifti(path) and path.name.endswith((".nii", ".nii.gz")):
+        raise SourceError(f"{path}: its name has a dot before its ending; BIDS has none in its entities; rename it")
+    return is_nifti(path)
 
 
 def is_cifti(path: Path) -> bool:
@@ -141,252 +271,29 @@ def is_cifti(path: Path) -> bool:
 
 
 def bare(labels: Iterable[str], entity: str) -> list[str]:
-    """Return labels without their entity: ``sub-01`` and ``01`` are the same."""
-    return [label.removeprefix(f"{entity}-") for label in labels]
+    """Return labels as `label_of` writes them: ``sub-01`` and ``01`` are the same, and so are ``run-01`` and ``1``."""
+    return [label_of(entity, label) for label in labels]
 
 
 def _order(run: Run) -> tuple[list[str | int], list[str | int], int, str]:
     return natural(run.session), natural(run.task), run.number, run.image.name
 
 
-def _chosen(
-    named: dict[Path, dict[str, str]], entity: str, labels: list[str], where: Path
-) -> dict[Path, dict[str, str]]:
-    there = sorted({names[entity] for names in named.values() if entity in names}, key=natural)
-    for label in labels:
-        if label not in there:
-            known = nearest(label, there) or f"; no file's name has {entity}-"
-            raise SourceMissing(f"{where}: no BOLD run with {entity}-{label}{known}")
-    return {path: names for path, names in named.items() if names.get(entity) in labels}
-
-
-def _check_one_image_each(named: dict[Path, dict[str, str]]) -> None:
-    seen: dict[tuple[tuple[str, str], ...], Path] = {}
-    for path, names in sorted(named.items()):
-        key = tuple(sorted(item for item in names.items() if item[0] not in ALTERNATIVES))
-        if key in seen:
-            raise SourceError(
-                f"{path}: is of the same run as {seen[key].name}; one image a run is expected; choose with "
-                "source.space and source.desc, or move one away"
-            )
-        seen[key] = path
-
-
 def _is_mask(path: Path) -> bool:
     return is_nifti(path) and path.name.split(".")[0].endswith("_mask")
 
 
-def _beside(image: Path, entities: dict[str, str], fits: Callable[[Path], bool]) -> Path | None:
-    """Return the file in the image's folder that has these entities, for example the run's mask."""
-    there = sorted(image.parent.glob(f"*_desc-{entities['desc']}_*"))
-    return next((path for path in there if fits(path) and entities_of(path) == entities), None)
+def _beside(image: Path, wanted: list[dict[str, str]], fits: Callable[[Path], bool]) -> Path | None:
+    """Return the file in the image's folder that has the first of these entities that any has, such as the run's mask.
 
-
-MISSING = "n/a"
-"""How BIDS writes a missing value."""
-KEYS = {"task": "task", "stimulus": "value"}
-"""Which column of the trials `SplitConfig.test` is compared with; a stimulus may also be named as in the store."""
-FAULTS = {
-    "value": "stands for {a} and {b}; rename one",
-    "split": "is for {a} and {b}; each belongs into one split; fix source.split",
-}
-"""What is wrong with a stimulus that has two values in one of these columns."""
-TIMES = ("onset", "duration")
-FILE_COLUMN = "stim_file"
-"""The column that BIDS reserves for files below ``stimuli/``."""
-
-
-class EventsConfig(Config):
-    """The part of a `BidsConfig` that is about events."""
-
-    stimulus_column: str = FILE_COLUMN
-    """The column that names the stimulus."""
-    ignore: tuple[str, ...] = (MISSING,)
-    """Values of that column that are no stimulus and evoke nothing of interest, such as that of rest."""
-    nuisance: tuple[str, ...] = ()
-    """Values that are no stimulus but evoke a response, such as an oddball's: a GLM models these events together."""
-    caption_column: str | None = None
-    """A column that describes the stimulus in words."""
-    segment_column: str | None = None
-    """A column that names the movie or episode that the stimulus is a clip of."""
-    start_column: str | None = None
-    """A column of when in that movie the clip begins, in seconds."""
-    split: SplitConfig
-
-    @property
-    def columns(self) -> list[str]:
-        """The columns that must be there."""
-        named = ["onset", "duration", self.stimulus_column, self.caption_column, self.split.column]
-        named += [self.segment_column, self.start_column]
-        return list(dict.fromkeys(name for name in named if name is not None))
-
-
-def read_trials(runs: list[Run], config: EventsConfig) -> pd.DataFrame:
-    """Read the trials of a subject's runs: one row per trial, in the order of runs and onsets.
-
-    Columns are stimulus, repetition, session, task, run, onset_s, duration_s (NaN where the events have none), value
-    (of the stimulus column), split, caption, place (for messages), index (of the run), and segment and start_s where
-    the config names their columns.
-
-    Raises
-    ------
-    SourceMissing, SourceError
-        A table is absent, lacks a column, or holds what cannot be an onset, a duration or a stimulus.
+    Raises `SourceError` where two files have them.
     """
-    tables = [_read_run(run, config).assign(index=index) for index, run in enumerate(runs)]
-    trials = pd.concat(tables, ignore_index=True)
-    if trials.empty:
-        raise SourceError(f"{runs[0].events}: no event shows a stimulus, here and in all runs; fix source.ignore")
-    if config.split.by in OF_TIME:
-        trials["split"] = np.where(in_test(config.split, trials, runs[0].image.parent), "test", "train")
-    trials["repetition"] = trials.groupby("stimulus").cumcount()
-    return trials
-
-
-def check_splits(trials: pd.DataFrame, config: EventsConfig, where: Path) -> None:
-    """Raise `SourceError` where a name stands for two stimuli, a stimulus is in both splits, or a split is empty."""
-    by = config.split.by
-    known = sorted(set(trials["key"]) | set(trials["stimulus"] if by == "stimulus" else []), key=natural)
-    for value in config.split.test if by not in OF_TIME else ():
-        if value not in known:
-            what = f"value in the column '{config.split.column}'" if by == "column" else by
-            raise SourceError(f"{where}: source.split.test names '{value}', no {what} here{hint(value, known)}")
-    first = trials.drop_duplicates("stimulus").set_index("stimulus")
-    for column, fault in FAULTS.items():
-        other = trials[first.loc[trials["stimulus"], column].to_numpy() != trials[column].to_numpy()]
-        if len(other):
-            trial = other.iloc[0]
-            before = first.loc[trial["stimulus"]]
-            found = fault.format(a=f"{before[column]} in {before['place']}", b=f"{trial[column]} in {trial['place']}")
-            raise SourceError(f"{where}: stimulus '{trial['stimulus']}' {found}")
-
-
-def stimulus_name(value: str, column: str) -> str:
-    """Return a stimulus's name, which may name a file: the stem of a stimulus file, else the value itself.
-
-    Other characters than letters, digits, '.', '_' and '-' become '_'; empty where nothing is left.
-    """
-    text = PurePosixPath(value).stem if column == FILE_COLUMN else value
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._-")
-    return name if NAME.fullmatch(name) else ""
-
-
-def read_nuisance(run: Run, config: EventsConfig) -> Events:
-    """Return the events of a run that are no stimulus but evoke a response; see `EventsConfig.nuisance`."""
-    table = _read_events(run, config)
-    table = table[table[config.stimulus_column].isin(config.nuisance)]
-    times = [np.asarray(_seconds(table, name), dtype=np.float64) for name in TIMES]
-    return Events(times[0], times[1], table["place"].tolist())
-
-
-def _read_events(run: Run, config: EventsConfig) -> pd.DataFrame:
-    """Read a run's events as text, with the place of each for messages."""
-    if run.events is None:
-        raise SourceMissing(
-            f"{run.image}: no events.tsv applies to this run; expected one in the raw dataset, beside it or above; "
-            "add it, or name the tasks that have events in source.task"
-        )
-    table = read_tsv(present(run.events, "fetch the dataset again"), config.columns)
-    table["place"] = [f"{run.events} line {row + 2}" for row in table.index]
-    return table
-
-
-def _read_run(run: Run, config: EventsConfig) -> pd.DataFrame:
-    table = _read_events(run, config)
-    aside = [*config.ignore, *config.nuisance]
-    table = table[~table[config.stimulus_column].isin(aside)].reset_index(drop=True)
-    values = table[config.stimulus_column]
-    trials = pd.DataFrame(
-        {
-            "stimulus": [_named(*row, config) for row in zip(values, table["place"], strict=True)],
-            "session": run.session,
-            "task": run.task,
-            "run": run.number,
-            "onset_s": _seconds(table, "onset"),
-            "duration_s": _seconds(table, "duration"),
-            "value": values,
-            "caption": table[config.caption_column] if config.caption_column else MISSING,
-            "place": table["place"],
-        }
-    )
-    if config.segment_column:
-        trials["segment"] = table[config.segment_column]
-    if config.start_column:
-        trials["start_s"] = _seconds(table, config.start_column)
-    trials["key"] = table[config.split.column] if config.split.column else trials[KEYS.get(config.split.by, "value")]
-    test = trials["key"].isin(config.split.test)
-    if config.split.by == "stimulus":
-        test |= trials["stimulus"].isin(config.split.test)
-    trials["split"] = np.where(test, "test", "train")
-    return trials.sort_values("onset_s", kind="stable", ignore_index=True)
-
-
-def _named(value: str, place: str, config: EventsConfig) -> str:
-    column = config.stimulus_column
-    if value in ("", MISSING):
-        raise SourceError(
-            f"{place}: {column} is '{value}'; name the stimulus there, or put '{value}' into source.ignore if this "
-            "event shows none"
-        )
-    if column == FILE_COLUMN:
-        check_inside(value, column, "stimuli", place)
-    name = stimulus_name(value, column)
-    if not name:
-        raise SourceError(f"{place}: {column} '{value}' makes no name for a stimulus; use letters and digits in it")
-    return name
-
-
-def _seconds(table: pd.DataFrame, column: str) -> "pd.Series[float]":
-    """Return a column in seconds; a duration, but no onset, may be missing."""
-    seconds = pd.to_numeric(table[column], errors="coerce").astype("float64")
-    missing = (column == "duration") & (table[column] == MISSING)
-    wrong = ~np.isfinite(seconds) & ~missing | (column == "duration") & (seconds < 0)
-    for row in np.flatnonzero(wrong):
-        raise SourceError(
-            f"{table['place'].iloc[row]}: {column} '{table[column].iloc[row]}' is no time; expected seconds, as in 12.5"
-        )
-    return seconds
-
-
-def read_confounds(path: Path | None, patterns: Sequence[str], *, volumes: int, image: Path) -> NDArray[np.float64]:
-    """Read those columns of a run's confounds whose names match a pattern: (volumes, confound).
-
-    A missing value in the first row is 0, as derivatives have none there. The image is for messages.
-
-    Raises
-    ------
-    SourceMissing, SourceError
-        There is no table, it lacks a column or rows, or a value is no number.
-    """
-    if not patterns:
-        return np.zeros((volumes, 0))
-    if path is None:
-        raise SourceMissing(
-            f"{image}: no *_desc-confounds_timeseries.tsv beside it, and source.response.confounds asks for "
-            f"'{patterns[0]}'; set source.derivatives to fMRIPrep's output, or drop the confounds"
-        )
-    table = read_tsv(present(path, "run fMRIPrep again"), [])
-    columns: dict[str, None] = {}
-    for pattern in patterns:
-        matching = [name for name in table.columns if fnmatchcase(name, pattern)]
-        if not matching:
-            raise SourceError(f"{path}: no confound matches '{pattern}'{hint(pattern, list(table.columns))}")
-        columns.update(dict.fromkeys(matching))
-    if len(table) != volumes:
-        raise SourceError(
-            f"{path}: has {len(table)} rows, {image.name} has {volumes} volumes; they must be equal; take both "
-            "from one run of the preprocessing"
-        )
-    return np.column_stack([_confound(table[name], path) for name in columns])
-
-
-def _confound(column: "pd.Series[Any]", path: Path) -> NDArray[np.float64]:
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, copy=True)
-    if np.isnan(numbers[0]):
-        numbers[0] = 0
-    for row in np.flatnonzero(~np.isfinite(numbers)):
-        raise SourceError(
-            f"{path} line {row + 2}: {column.name} is '{column.iloc[row]}', no number; only the first row may lack "
-            "one; drop this confound"
-        )
-    return numbers
+    there = visible(image.parent.glob(f"*_desc-{wanted[0]['desc']}_*"))
+    named = {path: entities_of(path) for path in there if fits(path)}
+    for entities in wanted:
+        same = [path for path, names in named.items() if names == entities]
+        if len(same) > 1:
+            raise SourceError(f"{same[1]}: is of the same run as {same[0].name}; one is expected; move one away")
+        if same:
+            return same[0]
+    return None

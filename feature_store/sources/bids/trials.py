@@ -63,8 +63,10 @@ def _events(trials: pd.DataFrame, impulse_s: float | None) -> Events:
 
 
 def trial_notes(models: Sequence[RunModel]) -> list[str]:
-    """Return a line for each thing by which a subject's trials differ: impulses, late onsets, noise; often none."""
-    notes = [_impulses(models), _late(models), _noisy(models)]
+    """Return a line for each thing by which a subject's trials or runs differ: impulses, late onsets, noise."""
+    if not models:
+        return []
+    notes = [_impulses(models), _late(models), _unlike(models), _noisy(models)]
     return [note for note in notes if note]
 
 
@@ -88,6 +90,22 @@ def _late(models: Sequence[RunModel]) -> str:
     return (
         f"{len(gains)} of {sum(len(model.gains) for model in models)} events begin less than {RESPONSE_S:g} s before "
         f"their run's end, which cuts their responses off{noise}"
+    )
+
+
+def _unlike(models: Sequence[RunModel]) -> str:
+    norms = np.array([np.nanmedian(np.linalg.norm(model.weights, axis=1)) for model in models])
+    ratio = norms.max() / norms.min()
+    if not ratio > NOISY:
+        return ""
+    model = models[int(norms.argmax())]
+    lasting = " and ".join(
+        f"{np.median(models[int(index)].events.duration_s):g} s" for index in (norms.argmin(), norms.argmax())
+    )
+    place = model.events.places[0].rpartition("/")[2].rpartition(" line ")[0]
+    return (
+        f"betas of the runs differ in noise by up to {ratio:.1f} times, most of it in {place}; the median events "
+        f"of the runs with least and most last {lasting} (source.response.duration_s gives all trials one length)"
     )
 
 

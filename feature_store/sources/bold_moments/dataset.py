@@ -156,6 +156,10 @@ class BoldMoments(Source):
         recording = self._reader.responses(subject)
         return replace(recording, trials=with_times(recording.trials, self.path, subject))
 
+    def recordings(self, subject: str) -> list[Path]:
+        """Return the first file of a subject's responses, which is that of its first region."""
+        return self._reader.files(subject)[:1]
+
     def response_files(self, subject: str) -> list[Path]:
         """Return every file that `responses` reads for a subject: responses first, in the order of the voxels."""
         return [*self._reader.files(subject), *event_files(self.path, subject)]

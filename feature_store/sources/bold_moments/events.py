@@ -10,7 +10,7 @@ import pandas as pd
 
 from core.progress import report
 from feature_store.sources.base import SPLITS, Split
-from feature_store.sources.tsv import entities_of, natural, read_tsv
+from feature_store.sources.tsv import durations, entities_of, natural, read_tsv, seconds, visible, with_places
 
 EVENTS = "ses-*/func/*_task-{split}_run-*_events.tsv"
 COLUMNS = ["session", "task", "run", "onset_s", "duration_s"]
@@ -19,18 +19,18 @@ COLUMNS = ["session", "task", "run", "onset_s", "duration_s"]
 
 def event_files(path: Path, subject: str) -> list[Path]:
     """Return a subject's raw events of both splits, none where the raw dataset is not here."""
-    files = [file for split in SPLITS for file in (path / subject).glob(EVENTS.format(split=split)) if file.is_file()]
-    return sorted(files, key=lambda file: natural(file.name))
+    files = [file for split in SPLITS for file in visible((path / subject).glob(EVENTS.format(split=split)))]
+    return sorted(filter(Path.is_file, files), key=lambda file: natural(file.name))
 
 
 def presentations(files: list[Path]) -> pd.DataFrame:
     """Return every presentation of a clip, in order: stimulus, session, task, run, onset_s and duration_s.
 
-    Raises `SourceError` where a table cannot be read or lacks a column.
+    Raises `SourceError` where a table cannot be read, lacks a column, or has an onset or a duration that is no time.
     """
     tables = []
     for file in files:
-        entities, table = entities_of(file), read_tsv(file, ["onset", "duration", "stim_file"])
+        entities, table = entities_of(file), with_places(read_tsv(file, ["onset", "duration", "stim_file"]), file)
         table = table[table["stim_file"].str.endswith(".mp4")]
         tables.append(
             pd.DataFrame(
@@ -39,8 +39,8 @@ def presentations(files: list[Path]) -> pd.DataFrame:
                     "session": entities.get("ses", ""),
                     "task": entities.get("task", ""),
                     "run": int(entities.get("run", "1")),
-                    "onset_s": pd.to_numeric(table["onset"], errors="coerce").astype("float64"),
-                    "duration_s": pd.to_numeric(table["duration"], errors="coerce").astype("float64"),
+                    "onset_s": seconds(table, "onset"),
+                    "duration_s": durations(table),
                 }
             )
         )

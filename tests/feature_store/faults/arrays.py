@@ -21,6 +21,11 @@ def edit(name: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[
     return apply
 
 
+def rewritten(change: Callable[[str], str]) -> Damage:
+    """Change the text of the table of stimuli."""
+    return lambda folder: (folder / "stimuli.csv").write_text(change((folder / "stimuli.csv").read_text()))
+
+
 def save(name: str, values: np.ndarray) -> Callable[[Path], None]:
     return lambda folder: np.save(folder / name, values)
 
@@ -158,6 +163,38 @@ CASES: list[tuple[str, Damage, str]] = [
     ("voxel's index", voxel("k", "2.5"), "voxels.csv row 2: k '2.5' is not a whole number"),
     ("voxel without an index", voxel("k", ""), "voxels.csv row 2: k '' is not a whole number"),
     ("voxels", edit("sub-01/voxels.csv", lambda t: t.head(2)), "has 2 rows; responses.npy has 60 voxels"),
+    *(
+        (f"class {value!r}", edit("stimuli.csv", lambda t, v=value: t.assign(group=[v, *["a"] * (len(t) - 1)])), line)
+        for value, line in {"n/a": "row 1: group is 'n/a'; name every", "": "row 1: group is ''; name every"}.items()
+    ),
+    *(
+        (f"nameless stimulus {value!r}", edit("stimuli.csv", lambda t, v=value: t.replace("s001", v)), line)
+        for value, line in {"": "row 2: stimulus_id is ''", "N/A": "row 2: stimulus_id is 'N/A'; name the sti"}.items()
+    ),
+    *(
+        (f"repetition {value!r}", repetition(value), rf"trials.csv row \d+: repetition '{value}' is not a whole number")
+        for value in ("NA", "1,0", "1 x", "")
+    ),
+    (
+        "onset's comma",
+        edit("sub-01/trials.csv", lambda t: t.assign(onset_s="4,5")),
+        "row 1: onset_s '4,5' is no number",
+    ),
+    (
+        "a presentation twice",
+        edit("sub-01/trials.csv", lambda t: t.assign(run=1, onset_s=0.0)),
+        r"trials.csv row \d+: repeats row \d+: stimulus 's\d+' at 0 s of run-1; remove one, or name the session",
+    ),
+    (
+        "open quote",
+        rewritten(lambda read: read.replace("picture s001", '"picture s001').replace("picture s003", '"picture s003"')),
+        "stimuli.csv row 2: a quote is opened and not closed, so that it takes in the next rows; close it",
+    ),
+    (
+        "semicolons",
+        rewritten(lambda read: read.replace(",", ";")),
+        "stimuli.csv: lacks the column 'stimulus_id'; ';' stands between its columns",
+    ),
     ("binary csv", lambda f: (f / "stimuli.csv").write_bytes(b"\xff\xfe\x00"), "not a CSV table"),
     ("embeddings", save("targets/patches.npy", np.zeros((3, 2))), r"shape \(3, 2\); expected 48 rows"),
 ]

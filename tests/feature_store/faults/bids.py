@@ -234,7 +234,7 @@ IMAGES = [
     fault("atlas's names", cell(0, "name", "V1+V2", "atlas.tsv"), "atlas.tsv: region 'V1.V2'.*rename it", **GLM),
     fault("centred", centred(IMAGE), r"run-2_bold.nii.gz: already centred: in 20 of 20 voxels .* zscore or none"),
     fault("centred for the GLM", centred(PREP_IMAGE), r"run-2_space-T1w_desc-preproc_bold.nii.gz: already cen", **GLM),
-    fault("no signal", image(IMAGE, lambda v: v * 0), r"the mask \(voxels that vary in every run\) holds no voxel"),
+    fault("no signal", image(IMAGE, lambda v: v * 0), "run-2_bold.nii.gz: no voxel varies: its 40 volumes are alike"),
 ]
 
 TABLES = [
@@ -287,7 +287,10 @@ TABLES = [
     ),
     fault("no test stimulus", both(*(without_x(run) for run in SHOWN)), "split.test names 'x', no stimulus here"),
     fault(
-        "one onset", table(EVENTS, lambda t: t.assign(onset="9")), "line 2: this event's regressor is made up of", **GLM
+        "one onset in a model",
+        table(EVENTS, lambda t: t.assign(onset="9")),
+        "line 2: this event's regressor is made up of",
+        **GLM | {"same_onset": "allow"},
     ),
     fault("no confounds", gone(CONFOUNDS), r"run-2.*: no \*_desc-confounds_timeseries.tsv beside it", **GLM),
     fault("confound", table(CONFOUNDS, lambda t: t.rename(columns={"csf": "cfs"})), "'csf'; did you mean 'cfs'", **GLM),
