@@ -2,13 +2,12 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import av
 import numpy as np
@@ -18,12 +17,15 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from core.config import Config
 from core.errors import SourceError, SourceMissing
+from core.media import Media
+from core.pictures import IMAGE_SUFFIXES, is_picture, opened_picture
+from core.videos import opened_container, opened_video, video_stream
 
 Clip = NDArray[np.uint8]
 """A clip: (frame, height, width, 3), RGB, 0 to 255."""
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
-"""Still images; everything else, moving GIF and WebP too, is read as a video."""
+SIGNATURE_BYTES = 32
+"""How many of a file's first bytes say what it is."""
 Fit = Literal["stretch", "crop", "pad"]
 FITS: dict[Fit, Callable[..., Image.Image]] = {
     "stretch": Image.Image.resize,
@@ -51,82 +53,60 @@ class ClipConfig(Config):
         return self.frames / self.window_s
 
 
+@dataclass(frozen=True)
+class VideoInfo:
+    """A video on disk, a file or a folder of frames, not read yet; sizes in pixels, as it is shown."""
+
+    path: Path
+    frames: int
+    height: int
+    width: int
+    duration_s: float | None
+    """None where it is not known: of one frame, or of a folder of frames."""
+    transparent: bool = False
+    """Whether its first frame has transparent pixels, which are laid on `core.media.BACKGROUND`."""
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Media]:
+    """Open a video or an image, by its first bytes and not by its name: what all reading and probing goes through."""
+    if not path.exists():
+        raise SourceMissing(f"{path}: no such clip; expected a video or an image; check source.path")
+    if path.is_dir():
+        raise SourceError(f"{path}: is a folder; name a video or an image")
+    with path.open("rb") as file:
+        start = file.read(SIGNATURE_BYTES)
+    if not start:
+        raise SourceError(f"{path}: empty, nothing that can be decoded; copy the file again")
+    with opened_picture(path) if is_picture(start) else opened_video(path) as media:
+        yield media
+
+
 def read_clip(path: Path, config: ClipConfig) -> Clip:
     """Read a video or a still image, sampled by time over the config's window.
 
     Frame k shows the instant ``start_s + (k + 1/2) · window_s / frames``, counted from the file's first frame; a clip
-    that ends within the window holds its last frame. A rotation that the file asks for is applied, and pixels that are
-    not square are taken into account. A still image is a clip of one frame, repeated.
+    that ends within the window holds its last frame. The pixels are those that a player shows: a rotation that the file
+    asks for is applied, pixels that are not square are taken into account, transparent ones are laid on
+    `core.media.BACKGROUND`, and deep ones are scaled to 8 bits. A still image is a clip of one frame, repeated.
 
     Raises
     ------
     SourceMissing, SourceError
-        The file is absent, holds no frame that can be decoded, or ends before the window begins.
+        The file is absent, holds no frame that can be decoded, is cut short or damaged, or ends before the window
+        begins.
     """
-    if not path.exists():
-        raise SourceMissing(f"{path}: no such clip; expected a video or an image; check source.path")
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        return np.repeat(_fitted(_read_image(path), config)[None], config.frames, axis=0)
     wanted = config.start_s + (np.arange(config.frames) + 0.5) * config.window_s / config.frames
-    return np.stack([_fitted(frame, config) for frame in _read_video(path, wanted.tolist(), config.start_s)])
-
-
-def _read_image(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except OSError as error:
-        raise SourceError(f"{path}: not an image that can be decoded ({error}); replace the file") from error
-
-
-def _read_video(path: Path, wanted_s: list[float], start_s: float) -> list[Image.Image]:
-    """Return what a video shows at the wanted instants, ascending; other frames are decoded, but not converted."""
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            shape = float(stream.sample_aspect_ratio or 1)
-            chosen = list(_shown(container.decode(stream), wanted_s, start_s, path))
-            pictures = {id(frame): _picture(frame, shape) for frame in chosen}
-    except (av.FFmpegError, IndexError, ValueError) as error:
-        if isinstance(error, SourceError):
-            raise
-        raise SourceError(f"{path}: not a video that can be decoded ({error}); replace the file") from error
-    return [pictures[id(frame)] for frame in chosen]
-
-
-def _shown(frames: Iterable[Any], wanted_s: list[float], start_s: float, path: Path) -> Iterator[Any]:
-    """Yield for each wanted instant the frame that is on screen then."""
-    current, first, time = None, None, 0.0
-    waiting = iter(wanted_s)
-    instant = next(waiting, None)
-    for frame in frames:
-        moment = float(frame.time or 0.0)
-        first = moment if first is None else first
-        while current is not None and instant is not None and instant < moment - first:
-            yield current
-            instant = next(waiting, None)
-        if instant is None:
-            return
-        current, time = frame, moment - first
-    if current is None:
-        raise SourceError(f"{path}: holds no video frame; replace the file")
-    if start_s > time:
-        raise SourceError(
-            f"{path}: its last frame is at {time:g} s, the window begins at {start_s:g} s; fix clips.start_s"
-        )
-    yield from (current for _ in chain([instant], waiting))
-
-
-def _picture(frame: Any, shape: float) -> Image.Image:
-    """Return a decoded frame upright and with square pixels."""
-    picture = Image.fromarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
-    if shape == 1:
-        return picture
-    wide = round(frame.rotation / 90) % 2 == 0
-    width, height = picture.size
-    size = (round(width * shape), height) if wide else (width, round(height * shape))
-    return picture.resize(size, Image.Resampling.BOX)
+    with _opened(path) as media:
+        still = len(media.times_s) == 1 and media.duration_s is None
+        if config.start_s > media.times_s[-1] and not still:
+            raise SourceError(
+                f"{path}: its last frame is at {media.times_s[-1]:g} s, the window begins at {config.start_s:g} s; "
+                "fix clips.start_s"
+            )
+        places, counts = np.unique(np.searchsorted(media.times_s, wanted, side="right") - 1, return_counts=True)
+        frames = [_fitted(picture, config) for picture in media.pictures(places.tolist())]
+    return np.repeat(np.stack(frames), counts, axis=0)
 
 
 def _fitted(picture: Image.Image, config: ClipConfig) -> NDArray[np.uint8]:
@@ -137,43 +117,19 @@ def _fitted(picture: Image.Image, config: ClipConfig) -> NDArray[np.uint8]:
 
 
 def read_frames(path: Path) -> Iterator[Clip]:
-    """Yield every frame of a video as it is stored, (height, width, 3) uint8; raises `SourceError` where it is none."""
-    with _opened(path) as container:
-        for frame in container.decode(container.streams.video[0]):
-            yield frame.to_ndarray(format="rgb24")
+    """Yield every frame of a video as it is shown, (height, width, 3) uint8; raises as `read_clip` does."""
+    with _opened(path) as media:
+        for picture in media.pictures(range(len(media.times_s))):
+            yield np.asarray(picture)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Return the tags of a video file, such as `title` and `comment`; raises as `read_frames` does."""
-    with _opened(path) as container:
-        return dict(container.metadata)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+    """Return the tags of a video file, such as `title` and `comment`; raises as `read_clip` does."""
     if not path.exists():
         raise SourceMissing(f"{path}: no such video; check its name")
-    try:
-        with av.open(str(path), metadata_errors="replace") as container:
-            if not container.streams.video:
-                raise SourceError(f"{path}: holds no video; name an mp4 of a reconstruction")
-            yield container
-    except (av.FFmpegError, OSError) as error:
-        if isinstance(error, SourceError):
-            raise
-        raise SourceError(f"{path}: not a video that can be read ({error.strerror}); check its name") from error
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """A video on disk, a file or a folder of frames, not read yet; sizes in pixels."""
-
-    path: Path
-    frames: int
-    height: int
-    width: int
-    duration_s: float | None
-    """None where it is not known: of one frame, or of a folder of frames."""
+    with opened_container(path) as container:
+        video_stream(container, path)
+        return dict(container.metadata)
 
 
 def video_files(path: Path) -> list[Path]:
@@ -185,34 +141,19 @@ def video_files(path: Path) -> list[Path]:
 
 
 def probe_video(path: Path) -> VideoInfo:
-    """Return a video's frames, size and duration; only images are decoded. Raises `SourceError` for anything else."""
-    try:
-        if path.is_dir():
-            files = video_files(path)
-            first = probe_video(files[0])
-            return VideoInfo(path, len(files), first.height, first.width, None)
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            with Image.open(path) as image:
-                return VideoInfo(path, 1, image.height, image.width, None)
-        return _probe_container(path)
-    except (av.FFmpegError, OSError, IndexError, ValueError) as error:
-        if isinstance(error, SourceError):
-            raise
-        raise SourceError(f"{path}: not a video that can be decoded ({error}); replace the file") from error
+    """Return a video's frames, size and duration, as `read_clip` finds them; only its first frame is decoded.
 
-
-def _probe_container(path: Path) -> VideoInfo:
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        base = float(stream.time_base or 1)
-        packets = [packet for packet in container.demux(stream) if packet.pts is not None and packet.size]
-        shown = sorted((packet.pts * base, (packet.duration or 0) * base) for packet in packets)
-        if not shown:
-            raise SourceError(f"{path}: holds no video frame; replace the file")
-        (first, _), (last, length) = shown[0], shown[-1]
-        still = len(shown) == 1
-        duration = None if still else last - first + (length or (last - first) / (len(shown) - 1))
-        return VideoInfo(path, len(shown), stream.height, stream.width, duration)
+    Raises `SourceError` where it cannot be decoded from the first frame on, or is cut short.
+    """
+    if path.is_dir():
+        files = video_files(path)
+        if not files:
+            raise SourceError(f"{path}: a folder without images; expected frames such as 0001.png")
+        first = probe_video(files[0])
+        return replace(first, path=path, frames=len(files), duration_s=None)
+    with _opened(path) as media:
+        width, height = media.size
+        return VideoInfo(path, len(media.times_s), height, width, media.duration_s, media.transparent)
 
 
 def write_clip(
