@@ -146,6 +146,15 @@ def promote_run(
     return decision
 
 
+def resolve_promoted(study: Study, run: str | None = None) -> ModelSet:
+    """Return the set that is in production once `promote_run` has been called; nothing is changed.
+
+    Raises `RegistryError` as `compare_with_production`, and where the rules refuse the run and production is no set.
+    """
+    decision = compare_with_production(study, run)
+    return decision.candidate if decision.accepted else resolve(study.study, study.parts)
+
+
 def roll_back(study: Study) -> ModelSet:
     """Return to the set that was in production before; the one that is there now becomes `previous`.
 

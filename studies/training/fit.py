@@ -465,7 +465,7 @@ def _held_out(study: Study, store: Store, validation: Validation) -> bytes | Non
     values, names = store.target(study.roles.z or "").values("train")
     row_of = {name: row for row, name in enumerate(names)}
     truth = values[np.array([row_of[name] for name in validation.shown_stimuli])].astype(np.float32)
-    return sheet_png(contact_sheet(renderer.decoder.decode(truth), rendered.clips, labels=HELD_OUT))
+    return sheet_png(contact_sheet(renderer.decode(truth), rendered.clips, labels=HELD_OUT))
 
 
 def training_made_from(study: Study, store: Store, subjects: list[str]) -> dict[str, Any]:
