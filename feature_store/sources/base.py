@@ -33,6 +33,8 @@ ROI_SEPARATOR = "+"
 """Between the names of a voxel's regions, where it lies in several: ``"lLOC+lEBA"``."""
 NO_ROI = "none"
 """The ROI of a voxel that lies in no region."""
+WINDOW_VOLUMES = "volumes_in_window"
+"""The attribute that says how many volumes of BOLD each trial's window holds, where trials are windows."""
 
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -97,6 +99,8 @@ class RecordingShape:
     """Volumes of a trial's window, None for betas."""
     unlabelled: int = 0
     """Rows without a stimulus."""
+    window: int | None = None
+    """Volumes that each trial's window holds, whether they are kept (`times`) or averaged; None for betas."""
 
     @classmethod
     def of(cls, recording: Recording) -> "RecordingShape":
@@ -104,7 +108,8 @@ class RecordingShape:
         shape = recording.values["train"].shape
         rows = 0 if recording.unlabelled is None else recording.unlabelled.shape[0]
         times = shape[1] if len(shape) == 3 else None
-        return cls(recording.subject, recording.trials, shape[-1], recording.voxels, times, rows)
+        window = recording.attributes.get(WINDOW_VOLUMES, times)
+        return cls(recording.subject, recording.trials, shape[-1], recording.voxels, times, rows, window)
 
     @classmethod
     def declared(
@@ -113,7 +118,7 @@ class RecordingShape:
         """Return a shape whose voxels are known by number alone, with a table of the columns that most have."""
         roi = pd.Series(["lIPS1-2-3"] * voxels, dtype=object)
         table = pd.DataFrame({"roi": roi, "hemisphere": "l", "index": np.arange(voxels)})
-        return cls(subject, trials, voxels, table, times, unlabelled)
+        return cls(subject, trials, voxels, table, times, unlabelled, times)
 
     def rows(self, split: Split) -> int:
         """Trials of a split."""

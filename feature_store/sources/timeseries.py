@@ -131,13 +131,16 @@ class WindowConfig(Config):
         return self
 
 
-def window_volumes(config: WindowConfig, timing: Timing) -> int:
-    """Return the volumes of every window; raises `SourceError` where it is shorter than half a repetition time."""
-    count = round((config.stop_s - config.start_s) / timing.tr_s)
+def volumes_in_window(config: WindowConfig, tr_s: float) -> int:
+    """Return how many volumes every window holds: its length in repetition times of `tr_s` seconds, to the nearest.
+
+    Raises `SourceError` where the window is so short that it holds none.
+    """
+    count = round((config.stop_s - config.start_s) / tr_s)
     if count < 1:
         raise SourceError(
             f"source.response: the window from {config.start_s:g} s to {config.stop_s:g} s holds no volume of "
-            f"{timing.tr_s:g} s; make it longer"
+            f"{tr_s:g} s; make it longer"
         )
     return count
 
@@ -149,7 +152,7 @@ def first_volumes(events: Events, timing: Timing, config: WindowConfig) -> NDArr
     """
     delay_s = events.onset_s + config.start_s - timing.start_s
     first = np.ceil((delay_s - ROUNDING_S) / timing.tr_s).astype(np.int64)
-    inside = (delay_s >= -ROUNDING_S) & (first + window_volumes(config, timing) <= timing.volumes)
+    inside = (delay_s >= -ROUNDING_S) & (first + volumes_in_window(config, timing.tr_s) <= timing.volumes)
     window = f"the window of {config.start_s:g} to {config.stop_s:g} s after its onset, {{onset:g}} s,"
     refuse_outside(inside, events, timing, window)
     return first
@@ -163,7 +166,7 @@ def trial_windows(
     Raises `SourceError` as `first_volumes` and `standardised` do; `where` the series was read from is for messages.
     """
     scaled = standardised(detrended(series) if config.detrend else series, config.standardise, where)
-    steps = np.arange(window_volumes(config, timing))
+    steps = np.arange(volumes_in_window(config, timing.tr_s))
     shape = (len(events.places), *(() if config.average else steps.shape), series.shape[1])
     cut = np.empty(shape, np.float32)
     for trial, first in enumerate(first_volumes(events, timing, config)):

@@ -20,6 +20,7 @@ from feature_store.schema import MANIFEST, UNLABELLED
 from feature_store.sources.base import (
     SPLITS,
     STIMULUS_COLUMNS,
+    WINDOW_VOLUMES,
     Declares,
     RecordingShape,
     Source,
@@ -128,10 +129,12 @@ def _from_store(store: Path) -> StudyFacts | None:
 def _stored(group: object) -> RecordingShape:
     assert isinstance(group, Responses)
     shape = group.rows("train/betas").shape
+    times = shape[1] if len(shape) == 3 else None
     rest = len(group.rows(UNLABELLED)) if group.has(UNLABELLED) else 0
     table = group.voxels.drop(columns=[f"ncsnr_{split}" for split in SPLITS], errors="ignore")
     trials = {split: group.trials(split) for split in SPLITS}
-    return RecordingShape(group.subject, trials, shape[-1], table, shape[1] if len(shape) == 3 else None, rest)
+    window = group.attributes.get(WINDOW_VOLUMES, times)
+    return RecordingShape(group.subject, trials, shape[-1], table, times, rest, window)
 
 
 def _declared(config: SourceConfig, simulation: SimulationConfig | None) -> StudyFacts | None:

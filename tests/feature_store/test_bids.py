@@ -17,6 +17,7 @@ from feature_store.sources.bids import dataset
 from feature_store.sources.bids.dataset import BidsConfig, RunRows
 from feature_store.sources.bids.files import Layout, inherited, stimulus_name
 from feature_store.sources.settings import SourceConfig
+from feature_store.sources.timeseries import WindowConfig, volumes_in_window
 
 from .faults.bids import (
     AFFINE,
@@ -71,6 +72,21 @@ def test_windows_hold_the_volumes_after_each_onset(root: Path) -> None:
     averaged = source(root, mask="none", response=ADDRESS).responses("sub-01")
     np.testing.assert_array_equal(rows(averaged, "train"), train.mean(axis=1))
     assert rows(averaged, "test")[:, 0].tolist() == [10_030, 20_006]
+
+
+@pytest.mark.parametrize(("stop_s", "tr_s", "volumes"), [(10, 2, 3), (10, 0.8, 8), (10, 4, 2), (5, 1.75, 1)])
+def test_a_window_holds_its_length_in_volumes(stop_s: float, tr_s: float, volumes: int) -> None:
+    assert volumes_in_window(WindowConfig(start_s=4, stop_s=stop_s), tr_s) == volumes
+
+
+def test_a_window_without_a_volume_is_refused_before_an_image_is_read(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("feature_store.sources.bids.images.read_values", None)
+    short = source(root, mask="none", response=ADDRESS | {"stop_s": 4.9})
+    for read in (short.shape, short.responses):
+        with pytest.raises(SourceError, match="the window from 4 s to 4.9 s holds no volume of 2 s; make it longer"):
+            read("sub-01")
 
 
 def test_trials_say_when_and_where(root: Path) -> None:

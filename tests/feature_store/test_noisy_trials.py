@@ -154,6 +154,7 @@ def test_a_plan_sees_the_shape_without_a_model(
     monkeypatch.setattr(dataset, "trial_weights", None)
     shape = reader.shape("sub-01")
     assert (shape.voxels, shape.times, shape.unlabelled) == (read.voxels, read.times, read.unlabelled)
+    assert shape.window == read.window == (None if settings is GLM else 3)
     for split in SPLITS:
         assert list(shape.trials[split]) == list(read.trials[split])
         assert shape.rows(split) == read.rows(split)

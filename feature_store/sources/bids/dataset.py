@@ -26,6 +26,7 @@ from feature_store.sources.base import (
     MOTION_COLUMNS,
     SPLITS,
     STIMULUS_COLUMNS,
+    WINDOW_VOLUMES,
     Recording,
     RecordingShape,
     Rows,
@@ -70,8 +71,8 @@ from feature_store.sources.timeseries import (
     trial_regressors,
     trial_weights,
     trial_windows,
+    volumes_in_window,
     weighted_betas,
-    window_volumes,
 )
 from feature_store.sources.tsv import hint
 from feature_store.times import PLACE
@@ -214,8 +215,9 @@ class Bids(Source):
         shown = self._shown(subject)
         trials = shown.trials if isinstance(self.config.response, WindowConfig) else shown.trials.assign(noise_gain=1.0)
         voxels = find_voxels(shown.scans, self.config.mask, self.config.atlas, self.root).table
-        times = next(iter(self._times(shown.scans[0])), None)
-        return RecordingShape(subject, _tables(self._parts(trials, subject)[0]), len(voxels), voxels, times)
+        scan, tables = shown.scans[0], _tables(self._parts(trials, subject)[0])
+        times = next(iter(self._times(scan)), None)
+        return RecordingShape(subject, tables, len(voxels), voxels, times, window=self._window(scan))
 
     def _shown(self, subject: str) -> "Shown":
         """Open a subject's runs and check its events."""
@@ -280,13 +282,18 @@ class Bids(Source):
         check_covered(aside, scan.timing)
         return np.column_stack([measured, trial_regressors(aside, scan.timing, response).sum(axis=0)])
 
-    def _times(self, scan: Scan) -> tuple[int, ...]:
+    def _window(self, scan: Scan) -> int | None:
+        """Return how many volumes a trial's window holds, None for betas."""
         response = self.config.response
-        if isinstance(response, WindowConfig) and not response.average:
-            return (window_volumes(response, scan.timing),)
-        return ()
+        return volumes_in_window(response, scan.timing.tr_s) if isinstance(response, WindowConfig) else None
+
+    def _times(self, scan: Scan) -> tuple[int, ...]:
+        response, window = self.config.response, self._window(scan)
+        kept = isinstance(response, WindowConfig) and not response.average
+        return (window,) if kept and window is not None else ()
 
     def _attributes(self, scan: Scan, voxels: Voxels) -> dict[str, Any]:
+        window = self._window(scan)
         return {
             "space": scan.run.entities.get("space", "individual"),
             "tr_s": scan.timing.tr_s,
@@ -294,6 +301,7 @@ class Bids(Source):
             "affine": scan.grid.affine.tolist(),
             "mask": voxels.origin,
             "response": self.config.response.model_dump(mode="json"),
+            **({} if window is None else {WINDOW_VOLUMES: window}),
         }
 
     def response_files(self, subject: str) -> list[Path]:
