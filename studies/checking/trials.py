@@ -1,0 +1,127 @@
+"""Checks that what subjects were shown can be trained on and scored; no response is read."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from core.config import nearest
+from core.errors import ConfigError, SourceError, StoreError
+from core.subjects import group_of, is_group, members_of, subject_label
+from feature_store.reader import voxels_in
+from feature_store.sources.base import SPLITS, Split
+from studies.decoding.predictions import MIN_STIMULI
+from studies.decoding.training_data import decoded_subjects, training_stimuli
+
+MIN_TRAINING = 2
+"""Training stimuli that a decoder of a subject, or of a group, needs: of one alone nothing can be learnt."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The stimulus of every trial of each subject.
+
+    Attributes
+    ----------
+    trials : by subject and split, names of stimuli
+    """
+
+    trials: Mapping[str, Mapping[Split, Sequence[str]]]
+
+    @classmethod
+    def of(cls, tables: Mapping[str, Mapping[Split, pd.DataFrame]]) -> "Shown":
+        """Return what is shown in tables of trials, which have the column ``stimulus``."""
+        return cls({s: {split: list(own[split]["stimulus"]) for split in SPLITS} for s, own in tables.items()})
+
+    @property
+    def subjects(self) -> list[str]:
+        """The single subjects."""
+        return list(self.trials)
+
+    def seen(self, subject: str, split: Split) -> set[str]:
+        """Return the stimuli of a split that a subject saw, or that all members of a group saw."""
+        return set.intersection(*(set(self.trials[member][split]) for member in members_of(subject)))
+
+    def training(self) -> list[str]:
+        """Return the training stimuli that any subject saw, in alphabetical order."""
+        return sorted(set().union(*(set(own["train"]) for own in self.trials.values())))
+
+
+def faults_of_trials(shown: Shown, pooled: Collection[bool], count: int | None, seed: int) -> Iterator[str]:
+    """Yield what of the trials cannot be trained on or scored, a line each.
+
+    Parameters
+    ----------
+    pooled : of each route, whether it is a group decoder
+    count, seed : see `training_stimuli`
+    """
+    try:
+        decoded = decoded_subjects(shown.subjects, pooled)
+        drawn = set(training_stimuli(shown.training(), count, seed))
+    except ConfigError as error:
+        yield str(error)
+        return
+    for subject in decoded:
+        yield from _faults_of_subject(shown, subject, drawn, of="" if count is None else f" of the {count} drawn")
+    single = [subject for subject in decoded if not is_group(subject)]
+    for other in single[1:]:
+        differing = sorted(shown.seen(single[0], "test") ^ shown.seen(other, "test"))
+        if differing:
+            yield (
+                f"{single[0]} and {other} saw different test stimuli ({len(differing)} differ, such as "
+                f"'{differing[0]}'); scores are averaged over subjects who saw the same: name them in source.subjects"
+            )
+
+
+def _faults_of_subject(shown: Shown, subject: str, drawn: set[str], of: str) -> Iterator[str]:
+    train, test, who = shown.seen(subject, "train"), shown.seen(subject, "test"), subject_label(subject)
+    if both := sorted(train & test):
+        yield f"{who}: stimulus '{both[0]}' is in training and in test; each stimulus belongs into one split"
+    if len(train & drawn) < MIN_TRAINING:
+        yield (
+            f"{who}: saw {_counted(len(train & drawn), 'training stimulus', 'training stimuli')}{of}; at least "
+            f"{MIN_TRAINING} are needed to train on; move some into training, or leave the subject out"
+        )
+    if len(test) < MIN_STIMULI:
+        yield (
+            f"{who}: saw {_counted(len(test), 'test stimulus', 'test stimuli')}; at least {MIN_STIMULI} are needed to "
+            "score anything; put more into the test set"
+        )
+
+
+def _counted(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
+
+
+def faults_of_regions(regions: Iterable[object], rois: Sequence[str] | None, subject: str) -> Iterator[str]:
+    """Yield a fault where a subject lacks a region that training is to be restricted to.
+
+    Parameters
+    ----------
+    regions : of each voxel; see `voxels_in`
+    """
+    if rois is not None:
+        try:
+            voxels_in(regions, rois, f"training.rois, {subject}")
+        except StoreError as error:
+            yield str(error)
+
+
+def faults_of_subject(subjects: Sequence[str], pooled: bool, wanted: str | None) -> Iterator[str]:
+    """Yield a fault where the subject that is to be reconstructed from is none of those that are decoded.
+
+    Parameters
+    ----------
+    pooled : whether the registered route is a group decoder
+    """
+    known = [group_of(subjects)] if pooled and len(subjects) > 1 else list(subjects)
+    if wanted is not None and wanted not in known:
+        yield f"reconstruction.subject: '{wanted}' is not decoded{nearest(wanted, known)}"
+
+
+def require(faults: Iterable[str]) -> None:
+    """Raise `SourceError` with the first fault, if any, and the number of the others."""
+    found = list(faults)
+    if found:
+        more = f" (and {len(found) - 1} more: 'brain2video check' lists all)" if len(found) > 1 else ""
+        raise SourceError(found[0] + more)
