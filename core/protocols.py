@@ -2,6 +2,7 @@
 
 import dis
 from collections.abc import Callable, Iterable
+from inspect import get_annotations
 from typing import Any, Generic, Protocol
 
 from core.errors import ModelError
@@ -12,7 +13,7 @@ NO_MEMBERS = (object, Protocol, Generic)
 def members_of_protocol(protocol: type) -> list[str]:
     """Return the names of a protocol's attributes and methods, those of its bases first; private ones aside."""
     bases = [base for base in reversed(protocol.__mro__) if base not in NO_MEMBERS]
-    names = dict.fromkeys(name for base in bases for name in (*base.__dict__.get("__annotations__", {}), *vars(base)))
+    names = dict.fromkeys(name for base in bases for name in (*get_annotations(base), *vars(base)))
     return [name for name in names if not name.startswith("_")]
 
 
@@ -22,7 +23,7 @@ def lacking(kind: type, protocols: Iterable[type], methods: Iterable[str] = ()) 
     An attribute counts where the class, or a base of it, has it, annotates it, or sets it in ``__init__``.
     """
     bases = [base for base in kind.__mro__ if base is not object]
-    known = {name for base in bases for name in (*vars(base), *base.__dict__.get("__annotations__", {}))}
+    known = {name for base in bases for name in (*vars(base), *get_annotations(base))}
     known |= {name for base in bases if (init := vars(base).get("__init__")) for name in _set_in(init)}
     wanted = dict.fromkeys([*methods, *(name for protocol in protocols for name in members_of_protocol(protocol))])
     return [name for name in wanted if name not in known]

@@ -12,9 +12,7 @@ from studies.registry.promote import resolve_promoted
 
 
 @step(enable_cache=False, output_materializers=ReferenceMaterializer)
-def resolve_models(
-    study: StudyJson, run: str | None = None, promoted: bool = False
-) -> Annotated[ModelSet, "resolved"]:
+def resolve_models(study: StudyJson, run: str | None = None, promoted: bool = False) -> Annotated[ModelSet, "resolved"]:
     """Return the versions, as what follows is handed them.
 
     With `promoted`, those that will be in production once the training run has been promoted where the rules let it.

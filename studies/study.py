@@ -175,8 +175,8 @@ class Study(Config):
         for name, target in self.targets.items():
             if isinstance(target, LatentsConfig) and (target.frames, target.height, target.width) != size:
                 raise ValueError(
-                    f"targets.{name}: reads clips of {target.frames} × {target.height} × {target.width} (frames, height, "
-                    f"width), and clips gives {' × '.join(map(str, size))}; make them equal"
+                    f"targets.{name}: reads clips of {target.frames} × {target.height} × {target.width} (frames, "
+                    f"height, width), and clips gives {' × '.join(map(str, size))}; make them equal"
                 )
             if isinstance(target, PixelsConfig) and size[0] % target.frames:
                 raise ValueError(
@@ -200,8 +200,8 @@ class Study(Config):
         for name in self.training.baselines:
             if name in self.roles.regressed():
                 raise ValueError(
-                    f"training.baselines: a target with the name of the role '{name}' cannot be told from it in scores; "
-                    "rename the target"
+                    f"training.baselines: a target with the name of the role '{name}' cannot be told from it in "
+                    "scores; rename the target"
                 )
         return self
 
@@ -229,8 +229,10 @@ class Study(Config):
             if space:
                 require_space(name)
             if space and space not in known:
-                raise ValueError(f"evaluation.metrics: '{name}' is of the space '{space}', which the study lacks"
-                                 f"{nearest(space, known)}")
+                raise ValueError(
+                    f"evaluation.metrics: '{name}' is of the space '{space}', which the study lacks"
+                    f"{nearest(space, known)}"
+                )
         return self
 
     @model_validator(mode="after")

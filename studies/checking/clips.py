@@ -99,6 +99,6 @@ def faults_of_stimuli(stimuli: pd.DataFrame, *, clips: Sequence[str], captions: 
         missing = stimuli["stimulus"][lacks]
         if len(missing) and wanted:
             yield (
-                f"{', '.join(wanted)}: needs a {what} of every stimulus, and {len(missing)} of {len(stimuli)} have none, "
-                f"such as '{missing.iloc[0]}'; add them to the source"
+                f"{', '.join(wanted)}: needs a {what} of every stimulus, and {len(missing)} of {len(stimuli)} have "
+                f"none, such as '{missing.iloc[0]}'; add them to the source"
             )

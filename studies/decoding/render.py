@@ -155,8 +155,8 @@ def without_caption(study: str, stimuli: Sequence[str], captions: Sequence[Seque
     """Return, in one line, which training stimuli have no caption for the captioner `nearest` to answer with."""
     missing = [name for name, own in zip(stimuli, captions, strict=True) if not own]
     return (
-        f"{study}: captioner: answers with the nearest training caption, and {len(missing)} training stimuli have none, "
-        f"such as '{missing[0]}'; add captions to the source, or take captioner.kind: blip with a target 'blip'"
+        f"{study}: captioner: answers with the nearest training caption, and {len(missing)} training stimuli have "
+        f"none, such as '{missing[0]}'; add captions to the source, or take captioner.kind: blip with a target 'blip'"
     )
 
 

@@ -33,7 +33,8 @@ from studies.study import RouteConfig, Study, TrainingConfig
 from studies.training.cross_validation import require_folds
 from studies.training.routes import require_held_out
 
-Result, Arguments = TypeVar("Result"), ParamSpec("Arguments")
+Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
 NOT_MADE = "not simulated yet: numbers of voxels and captions are about what the simulation will make"
 STORED = "the recordings are not here; what the store holds of them is used"
 
@@ -114,7 +115,8 @@ def _ready(study: Study) -> Checked:
         ]
         _check_stimuli(checked, study, facts.stimuli)
     frames, height, width = study.frame
-    checked.facts.append(("clips are read at", f"{frames} frames of {width} × {height}, over {study.clips.window_s:g} s"))
+    size = f"{frames} frames of {width} × {height} over {study.clips.window_s:g} s"
+    checked.facts.append(("clips are read at", size))
     _check_targets(checked, study, facts)
     checked.problems += faults_of_weights(named_weights(study), project_root())
     if study.generator is not None and not checked.problems:
@@ -156,9 +158,7 @@ def _source_files(config: SourceConfig) -> list[Path]:
     return []
 
 
-def _check_trials(
-    checked: Checked, facts: StudyFacts, training: TrainingConfig, seed: int, *, regions: bool
-) -> None:
+def _check_trials(checked: Checked, facts: StudyFacts, training: TrainingConfig, seed: int, *, regions: bool) -> None:
     """Check what subjects were shown, and, where `regions` are known, that they have those that training is of."""
     shown = Shown.of({subject.subject: subject.trials for subject in facts.subjects})
     pooled = {route.pooled for route in training.routes.values()}
@@ -299,4 +299,3 @@ def _stages(study: Study) -> str:
 
 def _place(checked: Checked, what: str) -> int:
     return next((index for index, (name, _) in enumerate(checked.facts) if name == what), len(checked.facts))
-
