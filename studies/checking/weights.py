@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from models.weights.locate import DOWNLOADED
+from models.weights.tensor_file import TENSORS
 from studies.stores.download import Named
 
 
@@ -24,3 +25,9 @@ def faults_of_weights(named: Iterable[Named], root: Path) -> Iterator[str]:
         missing = [file for file in needed if not any(folder.glob(file.replace("/*.json", "/config.json")))]
         if missing:
             yield f"weights '{weights}': {folder} has no {', '.join(missing)}; fetch them again, or name others"
+
+
+def faults_of_folder(key: str, folder: Path) -> Iterator[str]:
+    """Yield a fault where a folder that a setting names holds no model of this project."""
+    if not (folder / TENSORS).is_file():
+        yield f"{key}: {folder} holds no {TENSORS}; name the folder of a model that this project trained"

@@ -24,9 +24,10 @@ from models.registry.client import is_set_up, require_experiment
 from models.registry.production import aliased, versions_text
 from studies.checking.clips import faults_of_stimuli, look_at_clips
 from studies.checking.trials import Shown, faults_of_regions, faults_of_subject, faults_of_trials, require
-from studies.checking.weights import faults_of_weights, folder_of
+from studies.checking.weights import faults_of_folder, faults_of_weights, folder_of
 from studies.planning.facts import LOOKED_AT, StudyFacts, facts_of_store, find_facts, shape_of
 from studies.registry.production import require_own_autoencoder
+from studies.registry.promote import require_comparable
 from studies.stores.download import named_weights, published_weights
 from studies.stores.extraction import Given
 from studies.study import RouteConfig, Study, TrainingConfig
@@ -61,7 +62,7 @@ class Checked:
         try:
             return work(*arguments, **named)
         except Brain2VideoError as error:
-            self.problems.append(str(error))
+            self.problems += [str(error)] * (str(error) not in self.problems)  # such as a server that does not answer
             return None
 
 
@@ -119,9 +120,12 @@ def _ready(study: Study) -> Checked:
     checked.facts.append(("clips are read at", size))
     _check_targets(checked, study, facts)
     checked.problems += faults_of_weights(named_weights(study), project_root())
+    if study.judges.small_world is not None:
+        checked.problems += faults_of_folder("judges.small_world", project_root() / study.judges.small_world)
     if study.generator is not None and not checked.problems:
         checked.problems += _faults_of_generator(study.study, study.generator, study.targets, study.roles.regressed())
     checked.attempt(require_experiment, study.study)
+    checked.attempt(require_comparable, study.study, study.parts)
     return checked
 
 

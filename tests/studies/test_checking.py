@@ -13,10 +13,12 @@ from mlflow import MlflowClient
 
 from core.errors import Brain2VideoError, ConfigError, RegistryError, SourceError
 from models.registry.client import client, experiment, require_experiment
+from models.registry.sets import model_name
 from studies.checking.clips import look_at_clips
 from studies.reconstruction.run import reconstruct
 from studies.registry.production import resolve_production
 from studies.status.check import check, require_ready
+from studies.stores.responses import ingest
 from studies.stores.targets import extract
 from studies.study import Study, load_study
 from studies.training.fit import fit
@@ -126,6 +128,45 @@ def test_what_a_study_alone_shows_is_refused_when_it_is_read(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         load_study(write_study(home, arrays_folder, **changed))
+
+
+@pytest.mark.parametrize("file", ["responses.npy", "unlabelled.npy"])
+def test_responses_beyond_what_the_store_holds_are_refused_with_their_place(
+    home: Path, arrays_folder: Path, study: Study, file: str
+) -> None:
+    values = np.load(arrays_folder / "sub-01" / "responses.npy").astype(np.float64)
+    values[:, 4], values[1, 7] = np.inf, -1e39
+    np.save(arrays_folder / "sub-01" / file, values)
+    with pytest.raises(
+        SourceError, match=r"sub-01, .* \d+ \(the first is 0\), voxel 7: holds -1e\+39, more than float32"
+    ):
+        ingest(study, "sub-01")
+    assert not (study.store / "responses" / "sub-01").exists()
+
+
+def test_half_a_production_set_of_two_trainings_and_a_judge_that_is_absent_are_found(
+    home: Path, looped: Looped
+) -> None:
+    study = looped.study
+    name, other = model_name(study.study, "encoder"), "20990101-000000-abcdef"
+    found = resolve_production(study)
+    judged = study.model_copy(update={"judges": study.judges.model_copy(update={"small_world": "models/none"})})
+    assert ["judges.small_world: " in one for one in problems(judged)] == [True]
+    connection = client()
+    made = {}
+    for part in study.parts:
+        named = model_name(study.study, part)
+        source = connection.get_model_version(named, str(found.versions[part]))
+        tags = {**source.tags, "training_run": other}
+        made[part] = connection.create_model_version(named, source.source, source.run_id, tags=tags).version
+    connection.set_registered_model_alias(name, "production", made["encoder"])
+    try:
+        assert ["do not make one set" in one for one in problems(study)] == [True]
+    finally:
+        connection.set_registered_model_alias(name, "production", str(found.versions["encoder"]))
+        for part, version in made.items():
+            connection.delete_model_version(model_name(study.study, part), version)
+    assert problems(study) == []
 
 
 def two_subjects(tmp_path: Path, rng: np.random.Generator, **sizes: Any) -> Path:
