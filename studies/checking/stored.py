@@ -1,5 +1,6 @@
 """Checks that what a store holds can be trained on and scored, before hours of fitting."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -17,13 +18,15 @@ from studies.study import TrainingConfig
 def faults_of_store(store: Store, subjects: Sequence[str], training: TrainingConfig, seed: int) -> Iterator[str]:
     """Yield what of the stored trials, voxels and responses cannot be trained on or scored, a line each."""
     stored = {subject: store.responses(subject) for subject in subjects}
-    shown = Shown.of({s: {split: own.trials(split) for split in SPLITS} for s, own in stored.items()})
-    routes = training.routes.values()
-    faults = list(faults_of_trials(shown, {route.pooled for route in routes}, training.stimuli, seed))
+    tables = {s: {split: own.trials(split) for split in SPLITS} for s, own in stored.items()}
+    shown = Shown.of(tables, {s: math.prod(own.rows("train/betas").shape[1:-1]) for s, own in stored.items()})
+    faults = list(faults_of_trials(shown, training.routes, training.stimuli, seed))
     for subject, own in stored.items():
         faults += faults_of_regions(own.voxels["roi"], training.rois, subject)
     yield from faults
-    takes_all = any(isinstance(route.encoder, MbmConfig) or route.encoder.voxels is None for route in routes)
+    takes_all = any(
+        isinstance(route.encoder, MbmConfig) or route.encoder.voxels is None for route in training.routes.values()
+    )
     if takes_all and not faults:  # a route that selects voxels may leave out those that are missing
         for own in stored.values():
             yield from _faults_of_values(own, training.rois)

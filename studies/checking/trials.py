@@ -1,6 +1,6 @@
 """Checks that what subjects were shown can be trained on and scored; no response is read."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -10,8 +10,10 @@ from core.errors import ConfigError, SourceError, StoreError
 from core.subjects import group_of, is_group, members_of, subject_label
 from feature_store.reader import voxels_in
 from feature_store.sources.base import SPLITS, Split
+from models.encoders.settings import MbmConfig
 from studies.decoding.predictions import MIN_STIMULI
 from studies.decoding.training_data import decoded_subjects, training_stimuli
+from studies.study import RouteConfig
 
 MIN_TRAINING = 2
 """Training stimuli that a decoder of a subject, or of a group, needs: of one alone nothing can be learnt."""
@@ -24,14 +26,17 @@ class Shown:
     Attributes
     ----------
     trials : by subject and split, names of stimuli
+    times : by subject, the time points of each response; 1 for betas
     """
 
     trials: Mapping[str, Mapping[Split, Sequence[str]]]
+    times: Mapping[str, int]
 
     @classmethod
-    def of(cls, tables: Mapping[str, Mapping[Split, pd.DataFrame]]) -> "Shown":
+    def of(cls, tables: Mapping[str, Mapping[Split, pd.DataFrame]], times: Mapping[str, int]) -> "Shown":
         """Return what is shown in tables of trials, which have the column ``stimulus``."""
-        return cls({s: {split: list(own[split]["stimulus"]) for split in SPLITS} for s, own in tables.items()})
+        trials = {s: {split: list(own[split]["stimulus"]) for split in SPLITS} for s, own in tables.items()}
+        return cls(trials, times)
 
     @property
     def subjects(self) -> list[str]:
@@ -47,16 +52,16 @@ class Shown:
         return sorted(set().union(*(set(own["train"]) for own in self.trials.values())))
 
 
-def faults_of_trials(shown: Shown, pooled: Collection[bool], count: int | None, seed: int) -> Iterator[str]:
+def faults_of_trials(shown: Shown, routes: Mapping[str, RouteConfig], count: int | None, seed: int) -> Iterator[str]:
     """Yield what of the trials cannot be trained on or scored, a line each.
 
     Parameters
     ----------
-    pooled : of each route, whether it is a group decoder
+    routes : by name, those that are trained
     count, seed : see `training_stimuli`
     """
     try:
-        decoded = decoded_subjects(shown.subjects, pooled)
+        decoded = decoded_subjects(shown.subjects, {route.pooled for route in routes.values()})
         drawn = set(training_stimuli(shown.training(), count, seed))
     except ConfigError as error:
         yield str(error)
@@ -71,6 +76,21 @@ def faults_of_trials(shown: Shown, pooled: Collection[bool], count: int | None, 
                 f"{single[0]} and {other} saw different test stimuli ({len(differing)} differ, such as "
                 f"'{differing[0]}'); scores are averaged over subjects who saw the same: name them in source.subjects"
             )
+
+    for name, route in routes.items():
+        yield from (f"training.routes.{name}: {fault}" for fault in _faults_of_encoder(shown, route, drawn))
+
+
+def _faults_of_encoder(shown: Shown, route: RouteConfig, drawn: set[str]) -> Iterator[str]:
+    """Yield what an encoder asks of trials and these do not have."""
+    times = sorted(set(shown.times.values()))
+    if isinstance(route.encoder, MbmConfig) and len(times) > 1:
+        yield f"mbm: subjects with {times} time points; one network needs one number"
+    if route.encoder.reliability:
+        for subject, own in shown.trials.items() if not route.pooled else ():
+            seen = [name for name in own["train"] if name in drawn]
+            if len(seen) == len(set(seen)):
+                yield f"{subject}: no training stimulus was repeated, so voxels cannot be weighted by reliability"
 
 
 def _faults_of_subject(shown: Shown, subject: str, drawn: set[str], of: str) -> Iterator[str]:

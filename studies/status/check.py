@@ -164,9 +164,9 @@ def _source_files(config: SourceConfig) -> list[Path]:
 
 def _check_trials(checked: Checked, facts: StudyFacts, training: TrainingConfig, seed: int, *, regions: bool) -> None:
     """Check what subjects were shown, and, where `regions` are known, that they have those that training is of."""
-    shown = Shown.of({subject.subject: subject.trials for subject in facts.subjects})
-    pooled = {route.pooled for route in training.routes.values()}
-    faults = list(faults_of_trials(shown, pooled, training.stimuli, seed))
+    tables = {subject.subject: subject.trials for subject in facts.subjects}
+    shown = Shown.of(tables, {subject.subject: subject.times or 1 for subject in facts.subjects})
+    faults = list(faults_of_trials(shown, training.routes, training.stimuli, seed))
     for subject in facts.subjects:
         if regions:
             faults += faults_of_regions(subject.table["roi"], training.rois, subject.subject)

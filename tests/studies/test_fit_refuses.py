@@ -140,5 +140,5 @@ def test_stores_of_other_times_are_one_line(home: Path, tmp_path: Path, rng: np.
     np.save(source / "sub-02" / "responses.npy", np.stack([responses, responses], axis=1))
     study = study_of(home, source, {"mbm": SHORT_MBM})
     assert Store(make_stores(study).path).names("responses") == ["sub-01", "sub-02"]
-    with pytest.raises(ModelError, match=r"mbm: subjects with \[1, 2\] time points; one network needs one number"):
+    with pytest.raises(SourceError, match=r"mbm: subjects with \[1, 2\] time points; one network needs one number"):
         fit(study)
