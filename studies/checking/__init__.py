@@ -1,1 +1,1 @@
-"""What is checked before anything is fitted or rendered: functions that return faults, a line each, and read little."""
+"""What is checked before anything is fitted or rendered: functions that return faults, as errors, and read little."""

@@ -61,30 +61,29 @@ def clip_files(files: Sequence[Path]) -> list[Path]:
     return [file for file in files if file.suffix.lower() not in TABLES]
 
 
-def look_at_clips(files: Sequence[Path], config: ClipConfig) -> tuple[ClipFiles | None, list[str]]:
-    """Open some of the clips; return what they are, None where there are none, and a line for each that is at fault.
+def look_at_clips(files: Sequence[Path], config: ClipConfig) -> tuple[ClipFiles | None, list[SourceError]]:
+    """Open some of the clips; return what they are, None where there are none, and a fault for each that has one.
 
     Parameters
     ----------
     files : of all stimuli, tables among them
     config : the part of each clip that is used
     """
-    clips, probed, faults = clip_files(files), list[VideoInfo](), list[str]()
+    clips, probed, faults = clip_files(files), list[VideoInfo](), list[SourceError]()
     for at in np.unique(np.linspace(0, len(clips) - 1, min(PROBED, len(clips))).astype(np.int64)):
         try:
             info = probe_video(clips[at])
         except SourceError as error:
-            faults.append(str(error))
+            faults.append(error)
             continue
         probed.append(info)
         if info.duration_s is not None and info.duration_s <= config.start_s:
-            faults.append(
-                f"{info.path}: is {info.duration_s:.3g} s long, and clips.start_s is {config.start_s:g}; begin earlier"
-            )
+            length = f"is {info.duration_s:.3g} s long, and clips.start_s is {config.start_s:g}"
+            faults.append(SourceError(f"{info.path}: {length}; begin earlier"))
     return (ClipFiles(len(clips), probed) if probed else None), faults
 
 
-def faults_of_stimuli(stimuli: pd.DataFrame, *, clips: Sequence[str], captions: Sequence[str]) -> Iterator[str]:
+def faults_of_stimuli(stimuli: pd.DataFrame, *, clips: Sequence[str], captions: Sequence[str]) -> Iterator[SourceError]:
     """Yield a fault where a stimulus has no clip, or no caption, and a target is made of it.
 
     Parameters
@@ -98,7 +97,7 @@ def faults_of_stimuli(stimuli: pd.DataFrame, *, clips: Sequence[str], captions: 
     for what, lacks, wanted in needs:
         missing = stimuli["stimulus"][lacks]
         if len(missing) and wanted:
-            yield (
+            yield SourceError(
                 f"{', '.join(wanted)}: needs a {what} of every stimulus, and {len(missing)} of {len(stimuli)} have "
                 f"none, such as '{missing.iloc[0]}'; add them to the source"
             )

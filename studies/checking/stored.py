@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from core.errors import Brain2VideoError, ModelError
 from feature_store import Store
 from feature_store.reader import Responses
 from feature_store.sources.base import SPLITS
@@ -15,8 +16,10 @@ from studies.checking.trials import Shown, faults_of_regions, faults_of_trials
 from studies.study import TrainingConfig
 
 
-def faults_of_store(store: Store, subjects: Sequence[str], training: TrainingConfig, seed: int) -> Iterator[str]:
-    """Yield what of the stored trials, voxels and responses cannot be trained on or scored, a line each."""
+def faults_of_store(
+    store: Store, subjects: Sequence[str], training: TrainingConfig, seed: int
+) -> Iterator[Brain2VideoError]:
+    """Yield what of the stored trials, voxels and responses cannot be trained on or scored."""
     stored = {subject: store.responses(subject) for subject in subjects}
     tables = {s: {split: own.trials(split) for split in SPLITS} for s, own in stored.items()}
     shown = Shown.of(tables, {s: math.prod(own.rows("train/betas").shape[1:-1]) for s, own in stored.items()})
@@ -32,7 +35,7 @@ def faults_of_store(store: Store, subjects: Sequence[str], training: TrainingCon
             yield from _faults_of_values(own, training.rois)
 
 
-def _faults_of_values(own: Responses, rois: list[str] | None) -> Iterator[str]:
+def _faults_of_values(own: Responses, rois: list[str] | None) -> Iterator[Brain2VideoError]:
     """Yield a fault where voxels that training would keep hold NaN in the test set, which nothing can be made of."""
     if not own.attributes.get("nan_voxels", {}).get("test"):
         return
@@ -42,4 +45,4 @@ def _faults_of_values(own: Responses, rois: list[str] | None) -> Iterator[str]:
         missing |= ~np.isfinite(mean_over_time(test[rows])).all(axis=0)
     bad = int((missing & scale_of(own.view("train", rois=rois)[0])[2]).sum())
     if bad:
-        yield f"{own.subject}: {bad} voxels hold NaN that had none in training; remove or fill them"
+        yield ModelError(f"{own.subject}: {bad} voxels hold NaN that had none in training; remove or fill them")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from core.config import nearest
-from core.errors import ConfigError, SourceError, StoreError
+from core.errors import Brain2VideoError, ConfigError, ModelError, SourceError, StoreError
 from core.subjects import group_of, is_group, members_of, subject_label
 from feature_store.reader import voxels_in
 from feature_store.sources.base import SPLITS, Split
@@ -52,8 +52,10 @@ class Shown:
         return sorted(set().union(*(set(own["train"]) for own in self.trials.values())))
 
 
-def faults_of_trials(shown: Shown, routes: Mapping[str, RouteConfig], count: int | None, seed: int) -> Iterator[str]:
-    """Yield what of the trials cannot be trained on or scored, a line each.
+def faults_of_trials(
+    shown: Shown, routes: Mapping[str, RouteConfig], count: int | None, seed: int
+) -> Iterator[Brain2VideoError]:
+    """Yield what of the trials cannot be trained on or scored.
 
     Parameters
     ----------
@@ -64,7 +66,7 @@ def faults_of_trials(shown: Shown, routes: Mapping[str, RouteConfig], count: int
         decoded = decoded_subjects(shown.subjects, {route.pooled for route in routes.values()})
         drawn = set(training_stimuli(shown.training(), count, seed))
     except ConfigError as error:
-        yield str(error)
+        yield error
         return
     for subject in decoded:
         yield from _faults_of_subject(shown, subject, drawn, of="" if count is None else f" of the {count} drawn")
@@ -72,13 +74,12 @@ def faults_of_trials(shown: Shown, routes: Mapping[str, RouteConfig], count: int
     for other in single[1:]:
         differing = sorted(shown.seen(single[0], "test") ^ shown.seen(other, "test"))
         if differing:
-            yield (
+            yield StoreError(
                 f"{single[0]} and {other} saw different test stimuli ({len(differing)} differ, such as "
                 f"'{differing[0]}'); scores are averaged over subjects who saw the same: name them in source.subjects"
             )
-
     for name, route in routes.items():
-        yield from (f"training.routes.{name}: {fault}" for fault in _faults_of_encoder(shown, route, drawn))
+        yield from (ModelError(f"{name}: {fault}") for fault in _faults_of_encoder(shown, route, drawn))
 
 
 def _faults_of_encoder(shown: Shown, route: RouteConfig, drawn: set[str]) -> Iterator[str]:
@@ -93,17 +94,19 @@ def _faults_of_encoder(shown: Shown, route: RouteConfig, drawn: set[str]) -> Ite
                 yield f"{subject}: no training stimulus was repeated, so voxels cannot be weighted by reliability"
 
 
-def _faults_of_subject(shown: Shown, subject: str, drawn: set[str], of: str) -> Iterator[str]:
+def _faults_of_subject(shown: Shown, subject: str, drawn: set[str], of: str) -> Iterator[Brain2VideoError]:
     train, test, who = shown.seen(subject, "train"), shown.seen(subject, "test"), subject_label(subject)
     if both := sorted(train & test):
-        yield f"{who}: stimulus '{both[0]}' is in training and in test; each stimulus belongs into one split"
+        yield SourceError(
+            f"{who}: stimulus '{both[0]}' is in training and in test; each stimulus belongs into one split"
+        )
     if len(train & drawn) < MIN_TRAINING:
-        yield (
+        yield SourceError(
             f"{who}: saw {_counted(len(train & drawn), 'training stimulus', 'training stimuli')}{of}; at least "
             f"{MIN_TRAINING} are needed to train on; move some into training, or leave the subject out"
         )
     if len(test) < MIN_STIMULI:
-        yield (
+        yield SourceError(
             f"{who}: saw {_counted(len(test), 'test stimulus', 'test stimuli')}; at least {MIN_STIMULI} are needed to "
             "score anything; put more into the test set"
         )
@@ -113,7 +116,9 @@ def _counted(count: int, one: str, several: str) -> str:
     return f"{count} {one if count == 1 else several}"
 
 
-def faults_of_regions(regions: Iterable[object], rois: Sequence[str] | None, subject: str) -> Iterator[str]:
+def faults_of_regions(
+    regions: Iterable[object], rois: Sequence[str] | None, subject: str
+) -> Iterator[Brain2VideoError]:
     """Yield a fault where a subject lacks a region that training is to be restricted to.
 
     Parameters
@@ -124,10 +129,10 @@ def faults_of_regions(regions: Iterable[object], rois: Sequence[str] | None, sub
         try:
             voxels_in(regions, rois, f"training.rois, {subject}")
         except StoreError as error:
-            yield str(error)
+            yield error
 
 
-def faults_of_subject(subjects: Sequence[str], pooled: bool, wanted: str | None) -> Iterator[str]:
+def faults_of_subject(subjects: Sequence[str], pooled: bool, wanted: str | None) -> Iterator[Brain2VideoError]:
     """Yield a fault where the subject that is to be reconstructed from is none of those that are decoded.
 
     Parameters
@@ -136,12 +141,12 @@ def faults_of_subject(subjects: Sequence[str], pooled: bool, wanted: str | None)
     """
     known = [group_of(subjects)] if pooled and len(subjects) > 1 else list(subjects)
     if wanted is not None and wanted not in known:
-        yield f"reconstruction.subject: '{wanted}' is not decoded{nearest(wanted, known)}"
+        yield ConfigError(f"reconstruction.subject: '{wanted}' is not decoded{nearest(wanted, known)}")
 
 
-def require(faults: Iterable[str]) -> None:
-    """Raise `SourceError` with the first fault, if any, and the number of the others."""
+def require(faults: Iterable[Brain2VideoError]) -> None:
+    """Raise the first fault, if any, with the number of the others."""
     found = list(faults)
     if found:
         more = f" (and {len(found) - 1} more: 'brain2video check' lists all)" if len(found) > 1 else ""
-        raise SourceError(found[0] + more)
+        raise type(found[0])(f"{found[0]}{more}")

@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 import pandas as pd
 
 from core.checkout import project_root
-from core.errors import Brain2VideoError, SourceMissing
+from core.errors import Brain2VideoError, ModelError, SourceMissing
 from core.subjects import group_of
 from feature_store import versioning
 from feature_store.sources.base import SPLITS, Declares, RecordingShape
@@ -46,12 +46,12 @@ class Checked:
 
     Attributes
     ----------
-    problems : one line each; with none of them the study can run
+    problems : errors, a line each; with none of them the study can run
     facts : what will be used, as (what, in words)
     notes : what is no fault and good to know
     """
 
-    problems: list[str] = field(default_factory=list)
+    problems: list[Brain2VideoError] = field(default_factory=list)
     facts: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -62,7 +62,8 @@ class Checked:
         try:
             return work(*arguments, **named)
         except Brain2VideoError as error:
-            self.problems += [str(error)] * (str(error) not in self.problems)  # such as a server that does not answer
+            if str(error) not in map(str, self.problems):  # such as that of a server which is asked twice
+                self.problems.append(error)
             return None
 
 
@@ -91,7 +92,7 @@ def check(study: Study, config: str) -> Checked:
 
 
 def require_ready(study: Study) -> None:
-    """Raise `SourceError` with the first fault of a study, before anything of it is made."""
+    """Raise the first fault of a study, before anything of it is made."""
     require(_ready(study).problems)
 
 
@@ -142,10 +143,10 @@ def _look(study: Study, checked: Checked) -> StudyFacts | None:
         if (stored := facts_of_store(study.store)) is not None:
             checked.notes.append(STORED)
             return stored
-        checked.problems.append(str(error))
+        checked.problems.append(error)
         return None
     except Brain2VideoError as error:
-        checked.problems.append(str(error))
+        checked.problems.append(error)
         return None
     shapes = [checked.attempt(shape_of, config, source, subject) for subject in subjects]
     checked.attempt(source.stimulus_files)
@@ -210,7 +211,7 @@ def _shape_of_given(source: SourceConfig, file: str, stimuli: list[str]) -> tupl
 
 def _faults_of_generator(
     study: str, generator: GeneratorConfig, targets: Mapping[str, ExtractorConfig], roles: Mapping[str, str]
-) -> Iterator[str]:
+) -> Iterator[Brain2VideoError]:
     """Yield where a generator and the targets that it is given do not fit each other."""
     root, z, b = project_root(), targets[roles["z"]], targets[roles["b"]]
     if folder_of(generator.weights, root) is None:
@@ -219,11 +220,11 @@ def _faults_of_generator(
         try:
             require_own_autoencoder(study, generator.weights, z)
         except Brain2VideoError as error:
-            yield str(error)
+            yield error
     if generator.conditioning == "states" and isinstance(b, TextConfig):
         ours, theirs = b.shape(root), TextConfig(weights=generator.weights).shape(root)
         if ours != theirs:
-            yield (
+            yield ModelError(
                 f"generator: is conditioned on states of {' × '.join(map(str, theirs))}, and roles.b predicts "
                 f"{' × '.join(map(str, ours))}; name the same weights for both"
             )

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from core.checkout import project_root as home_folder
-from core.errors import Brain2VideoError, ConfigError, ModelError, SourceError
+from core.errors import Brain2VideoError, ConfigError, ModelError
 from core.files import read_json
 from feature_store import Store
 from models.decoders.build import load_encoder
@@ -78,7 +78,7 @@ def test_voxels_that_are_nan_in_the_test_set_alone_are_one_line(
     damage(arrays_folder, "test", rows=[3], voxels=slice(2, 4), value=float("nan"))
     study = study_of(home, arrays_folder, named)
     make_stores(study)
-    with pytest.raises(SourceError, match="sub-01: 2 voxels hold NaN that had none in training; remove or fill them"):
+    with pytest.raises(ModelError, match="sub-01: 2 voxels hold NaN that had none in training; remove or fill them"):
         fit(study)
     assert not left_of(study), "it is found before anything is fitted"
 
@@ -140,5 +140,5 @@ def test_stores_of_other_times_are_one_line(home: Path, tmp_path: Path, rng: np.
     np.save(source / "sub-02" / "responses.npy", np.stack([responses, responses], axis=1))
     study = study_of(home, source, {"mbm": SHORT_MBM})
     assert Store(make_stores(study).path).names("responses") == ["sub-01", "sub-02"]
-    with pytest.raises(SourceError, match=r"mbm: subjects with \[1, 2\] time points; one network needs one number"):
+    with pytest.raises(ModelError, match=r"mbm: subjects with \[1, 2\] time points; one network needs one number"):
         fit(study)

@@ -17,6 +17,8 @@ def check(study: StudyOptions) -> None:
     if not checked.problems:
         show_facts(chosen.study, checked.facts)
         print_notes(checked.notes)
-    show_findings(checked.problems, f"{chosen.study}: nothing that can be known beforehand stops it")
+    show_findings(
+        [str(problem) for problem in checked.problems], f"{chosen.study}: nothing that can be known beforehand stops it"
+    )
     if checked.problems:
         raise typer.Exit(2)
