@@ -3,11 +3,11 @@
 Nothing is started, fetched or written; recordings are looked at by their tables and headers, clips by some of them.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeAlias, TypeVar
 
 import pandas as pd
 
@@ -17,7 +17,7 @@ from core.subjects import group_of
 from feature_store import versioning
 from feature_store.sources.base import SPLITS, Declares, RecordingShape
 from feature_store.sources.settings import SourceConfig
-from models.captioners.settings import NearestCaptionerConfig
+from models.captioners.settings import CaptionerConfig, NearestCaptionerConfig
 from models.extractors.settings import ExtractorConfig, GivenConfig, LatentsConfig, TextConfig
 from models.generator.settings import GeneratorConfig
 from models.registry.client import is_set_up, require_experiment
@@ -34,6 +34,7 @@ from studies.study import RouteConfig, Study, TrainingConfig
 from studies.training.cross_validation import require_folds
 from studies.training.routes import require_held_out
 
+Targets: TypeAlias = Mapping[str, ExtractorConfig]
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
 NOT_MADE = "not simulated yet: numbers of voxels and captions are about what the simulation will make"
@@ -82,10 +83,10 @@ def check(study: Study, config: str) -> Checked:
         checked.facts.insert(_place(checked, "clips are read at"), ("clips", str(clips)))
     checked.facts += [
         *((f"route {name}", _route(route)) for name, route in study.training.routes.items()),
-        ("rendered by", _generator(study)),
-        *_weights(study, config),
-        ("registry", _registry(study)),
-        ("DVC", _stages(study)),
+        ("rendered by", _rendered_by(study.why_nothing_to_render(), study.generator, study.captioner_of_b())),
+        *_weights([weights for weights, _ in named_weights(study)], list(published_weights(study)), config),
+        ("registry", _registry(study.study, study.parts)),
+        ("DVC", _stages(study.store, list(study.targets), study.source)),
         ("memory", f"'brain2video plan -c {config}' shows whether networks fit a GPU"),
     ]
     return checked
@@ -99,7 +100,9 @@ def require_ready(study: Study) -> None:
 def _ready(study: Study) -> Checked:
     """Return what can be known without opening clips: it takes as long as reading the tables does."""
     checked = Checked()
-    facts = _look(study, checked)
+    to_simulate = study.simulation is not None and not (project_root() / study.source.path).is_dir()
+    facts = find_facts(study) if to_simulate else _look(checked, study.source, study.store)
+    checked.notes += [NOT_MADE] * to_simulate
     training, pooled = study.training, {route.pooled for route in study.training.routes.values()}
     if facts is not None:
         tables = {subject.subject: subject.trials for subject in facts.subjects}
@@ -115,11 +118,13 @@ def _ready(study: Study) -> Checked:
             *((subject.subject, _recording(subject)) for subject in facts.subjects),
             ("split", _split(study.source, facts)),
         ]
-        _check_stimuli(checked, study, facts.stimuli)
+        rendered = study.why_nothing_to_render() is None
+        checked.problems += _faults_of_stimuli(facts.stimuli, study.targets, study.captioner_of_b(), rendered=rendered)
     frames, height, width = study.frame
     size = f"{frames} frames of {width} × {height} over {study.clips.window_s:g} s"
     checked.facts.append(("clips are read at", size))
-    _check_targets(checked, study, facts)
+    roles = [*study.roles.regressed().items(), *(("align", name) for name in study.roles.align)]
+    _check_targets(checked, study.targets, roles, study.source, facts)
     checked.problems += faults_of_weights(named_weights(study), project_root())
     if study.judges.small_world is not None:
         checked.problems += faults_of_folder("judges.small_world", project_root() / study.judges.small_world)
@@ -130,17 +135,13 @@ def _ready(study: Study) -> Checked:
     return checked
 
 
-def _look(study: Study, checked: Checked) -> StudyFacts | None:
+def _look(checked: Checked, config: SourceConfig, store: Path) -> StudyFacts | None:
     """Look at the recordings, subject by subject; what is at fault is kept, and the others go on."""
-    config = study.source
-    if study.simulation is not None and not (project_root() / config.path).is_dir():
-        checked.notes.append(NOT_MADE)
-        return find_facts(study)
     try:
         source = config.build(project_root())
         subjects, stimuli = source.subjects, source.stimuli()
     except SourceMissing as error:
-        if (stored := facts_of_store(study.store)) is not None:
+        if (stored := facts_of_store(store)) is not None:
             checked.notes.append(STORED)
             return stored
         checked.problems.append(error)
@@ -177,28 +178,39 @@ def _check_trials(checked: Checked, facts: StudyFacts, training: TrainingConfig,
         checked.attempt(require_held_out, training, count)
 
 
-def _check_stimuli(checked: Checked, study: Study, stimuli: pd.DataFrame) -> None:
-    """Check that stimuli have what targets and captions are made of."""
-    clips = [f"targets.{name}" for name, own in study.targets.items() if not isinstance(own, TextConfig | GivenConfig)]
-    captions = [f"targets.{name}" for name, own in study.targets.items() if isinstance(own, TextConfig)]
-    if isinstance(study.captioner_of_b(), NearestCaptionerConfig):
+def _faults_of_stimuli(
+    stimuli: pd.DataFrame, targets: Targets, captioner: CaptionerConfig | None, *, rendered: bool
+) -> Iterator[Brain2VideoError]:
+    """Yield where stimuli lack what targets, captions and reconstructions are made of."""
+    clips = [f"targets.{name}" for name, own in targets.items() if not isinstance(own, TextConfig | GivenConfig)]
+    captions = [f"targets.{name}" for name, own in targets.items() if isinstance(own, TextConfig)]
+    if isinstance(captioner, NearestCaptionerConfig):
         captions.append("captioner")
-    rendered = ["reconstruction"] if study.why_nothing_to_render() is None else []
-    checked.problems += faults_of_stimuli(stimuli, clips=[*clips, *rendered], captions=captions)
+    return faults_of_stimuli(stimuli, clips=[*clips, *["reconstruction"] * rendered], captions=captions)
 
 
-def _check_targets(checked: Checked, study: Study, facts: StudyFacts | None) -> None:
-    """Check every target's shape, and the values of those that were made elsewhere, where their source is here."""
-    roles = {**study.roles.regressed(), **{f"align {name}": name for name in study.roles.align}}
-    for name, config in study.targets.items():
+def _check_targets(
+    checked: Checked,
+    targets: Targets,
+    roles: Sequence[tuple[str, str]],
+    source: SourceConfig,
+    facts: StudyFacts | None,
+) -> None:
+    """Check every target's shape, and the values of those that were made elsewhere, where their source is here.
+
+    Parameters
+    ----------
+    roles : a role and the target that it names, each
+    """
+    for name, config in targets.items():
         if not isinstance(config, GivenConfig):
             shape = checked.attempt(config.shape, project_root())
         elif facts is None or facts.origin != LOOKED_AT:
             continue
         else:
-            shape = checked.attempt(_shape_of_given, study.source, config.file or name, list(facts.stimuli["stimulus"]))
+            shape = checked.attempt(_shape_of_given, source, config.file or name, list(facts.stimuli["stimulus"]))
         if shape is not None:
-            used = [role.partition(" ")[0] for role, target in roles.items() if target == name]
+            used = [role for role, target in roles if target == name]
             words = f"{config.extractor}, {' × '.join(map(str, shape))} a stimulus"
             checked.facts.append((f"target {name}", words + (f" ({', '.join(used)})" if used else "")))
 
@@ -210,7 +222,7 @@ def _shape_of_given(source: SourceConfig, file: str, stimuli: list[str]) -> tupl
 
 
 def _faults_of_generator(
-    study: str, generator: GeneratorConfig, targets: Mapping[str, ExtractorConfig], roles: Mapping[str, str]
+    study: str, generator: GeneratorConfig, targets: Targets, roles: Mapping[str, str]
 ) -> Iterator[Brain2VideoError]:
     """Yield where a generator and the targets that it is given do not fit each other."""
     root, z, b = project_root(), targets[roles["z"]], targets[roles["b"]]
@@ -257,47 +269,44 @@ def _route(route: RouteConfig) -> str:
     return f"{route.encoder.kind}, then {route.regressor.kind}{', a group decoder' if route.pooled else ''}"
 
 
-def _generator(study: Study) -> str:
-    nothing = study.why_nothing_to_render()
+def _rendered_by(nothing: str | None, generator: GeneratorConfig | None, captioner: CaptionerConfig | None) -> str:
+    """Return what turns z into videos; `nothing` is why the study renders none."""
     if nothing is not None:
-        return nothing.removeprefix(f"{study.study}: ")
-    if study.generator is None:
-        return f"decoding '{study.roles.z}' directly, without a generator"
-    captioner = study.captioner_of_b()
+        return nothing.partition(": ")[2]
+    if generator is None:
+        return "z is decoded directly, without a generator"
     written = "" if captioner is None else f", captions by {captioner.kind}"
-    return f"{study.generator.weights}, {study.generator.steps} steps at strength {study.generator.strength:g}{written}"
+    return f"{generator.weights}, {generator.steps} steps at strength {generator.strength:g}{written}"
 
 
-def _weights(study: Study, config: str) -> Iterator[tuple[str, str]]:
+def _weights(names: Sequence[str], published: Sequence[str], config: str) -> Iterator[tuple[str, str]]:
     """Yield which weights are here, and how those that are not are fetched."""
-    names = dict.fromkeys(weights for weights, _ in named_weights(study))
-    here = [name for name in names if folder_of(name, project_root()) is not None]
-    fetched = [name for name in published_weights(study) if name not in here]
+    here = [name for name in dict.fromkeys(names) if folder_of(name, project_root()) is not None]
+    fetched = [name for name in published if name not in here]
     if here:
         yield "weights here", ", ".join(here)
     if fetched:
         yield "weights not here", f"{', '.join(fetched)}; 'brain2video download weights -c {config}' fetches them"
 
 
-def _registry(study: Study) -> str:
+def _registry(study: str, parts: list[str]) -> str:
     if not is_set_up():
         return "none yet; the first training makes it"
     try:
-        found = aliased(study.study, study.parts)
+        found = aliased(study, parts)
     except Brain2VideoError as error:
         return f"not reached: {error}"
     held = any(version is not None for version in found.values())
     return f"reached; in production: {versions_text(found) if held else 'nothing yet'}"
 
 
-def _stages(study: Study) -> str:
-    """Return which of the study's stores DVC keeps."""
-    groups = [study.store / "targets" / name for name in study.targets]
+def _stages(store: Path, targets: Sequence[str], source: SourceConfig) -> str:
+    """Return which of a study's groups DVC keeps."""
+    groups = [store / "targets" / name for name in targets]
     with suppress(Brain2VideoError):
-        groups = [study.store / "responses" / s for s in study.source.build(project_root()).subjects] + groups
-    known = versioning.stages(project_root(), groups)
+        groups = [store / "responses" / subject for subject in source.build(project_root()).subjects] + groups
     states: dict[str, list[str]] = {}
-    for group, state in known.items():
+    for group, state in versioning.stages(project_root(), groups).items():
         states.setdefault("kept by a stage" if state.startswith("stage ") else state, []).append(group.name)
     return "; ".join(f"{state}: {', '.join(names)}" for state, names in states.items())
 

@@ -242,7 +242,7 @@ def test_check_shows_what_will_be_used(study: Study) -> None:
     assert facts["clips"] == "48: 6 × 6, still pictures"
     assert facts["clips are read at"] == "1 frames of 6 × 6 over 1 s"
     assert facts["target pixels"] == "pixels, 1 × 1 × 6 × 6 a stimulus (z)"
-    assert facts["rendered by"] == "decoding 'pixels' directly, without a generator"
+    assert facts["rendered by"] == "z is decoded directly, without a generator"
     assert facts["registry"] == "none yet; the first training makes it"
     assert not (study.folder / "features.zarr").exists()
 
