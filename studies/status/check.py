@@ -47,12 +47,14 @@ class Checked:
 
     Attributes
     ----------
-    problems : errors, a line each; with none of them the study can run
+    problems : errors, a line each
+    recordings : of single subjects' recordings; ingest finds them too, and publishes the other subjects
     facts : what will be used, as (what, in words)
     notes : what is no fault and good to know
     """
 
     problems: list[Brain2VideoError] = field(default_factory=list)
+    recordings: list[Brain2VideoError] = field(default_factory=list)
     facts: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -78,7 +80,7 @@ def check(study: Study, config: str) -> Checked:
     checked = _ready(study)
     files = _source_files(study.source)
     clips, faults = look_at_clips(files, study.clips)
-    checked.problems += faults
+    checked.problems = [*checked.recordings, *checked.problems, *faults]
     if clips is not None:
         checked.facts.insert(_place(checked, "clips are read at"), ("clips", str(clips)))
     checked.facts += [
@@ -93,7 +95,7 @@ def check(study: Study, config: str) -> Checked:
 
 
 def require_ready(study: Study) -> None:
-    """Raise the first fault of a study, before anything of it is made."""
+    """Raise the first fault of a study, before anything of it is made; those of single recordings are ingest's."""
     require(_ready(study).problems)
 
 
@@ -149,11 +151,13 @@ def _look(checked: Checked, config: SourceConfig, store: Path) -> StudyFacts | N
     except Brain2VideoError as error:
         checked.problems.append(error)
         return None
-    shapes = [checked.attempt(shape_of, config, source, subject) for subject in subjects]
-    checked.attempt(source.stimulus_files)
+    looked = Checked()
+    shapes = [looked.attempt(shape_of, config, source, subject) for subject in subjects]
+    looked.attempt(source.stimulus_files)
     for subject, shape in zip(subjects, shapes, strict=True):
         if shape is not None:
-            checked.attempt(source.response_files, subject)
+            looked.attempt(source.response_files, subject)
+    checked.recordings = looked.problems
     whole = tuple(shape for shape in shapes if shape is not None)
     return StudyFacts(whole, stimuli, LOOKED_AT) if whole else None
 
