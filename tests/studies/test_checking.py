@@ -261,9 +261,9 @@ def test_a_source_that_is_not_here_is_one_problem_unless_its_stores_are(
 def test_clips_that_end_before_the_window_are_named(tmp_path: Path, study: Study) -> None:
     from core.clips import write_clip
 
-    write_clip(tmp_path / "short.mp4", np.zeros((10, 16, 16, 3), np.uint8), fps=10.0)
+    write_clip(tmp_path / "short.mp4", np.zeros((10, 256, 256, 3), np.uint8), fps=10.0)
     clips, faults = look_at_clips([tmp_path / "short.mp4", tmp_path / "table.csv"], study.clips)
-    assert (str(clips), faults) == ("1: 16 × 16, 10 frames a second, 1 s", [])
+    assert (str(clips), faults) == ("1: 256 × 256, 10 frames a second, 1 s", [])
     late = study.clips.model_copy(update={"start_s": 2.0})
     assert "is 1 s long, and clips.start_s is 2" in str(look_at_clips([tmp_path / "short.mp4"], late)[1][0])
 
