@@ -215,7 +215,7 @@ class Study(Config):
             if space in reserved or others or is_centred(space) or is_residual(space):
                 raise ValueError(
                     f"targets.{name}: in scores this name means something else ("
-                    + (f"the target '{others[0]}'" if others else "see docs/formats.md, spaces")
+                    + (f"the target '{others[0]}'" if others else "see docs/data.md, names")
                     + "); rename the target, and name its file with 'file' where it is given"
                 )
         return self
