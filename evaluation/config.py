@@ -1,6 +1,8 @@
 """Settings of a study's evaluation; the metrics themselves are registered in `evaluation.metrics`."""
 
-from pydantic import Field, field_validator
+from typing import Any
+
+from pydantic import Field, field_serializer, field_validator
 
 from core.config import Config, nearest
 from evaluation.metrics import metric_names
@@ -17,14 +19,43 @@ WORDS_FOR_CONTROLS = {"default": DEFAULT_CONTROLS, "all": DEFAULT_CONTROLS + CON
 """What stands for several controls in `EvaluationConfig.controls`."""
 
 
+def default_metrics() -> tuple[str, ...]:
+    """Return the metrics of every study that says nothing else: all but `ONLY_WHERE_NAMED`."""
+    return tuple(name for name in metric_names() if name not in ONLY_WHERE_NAMED)
+
+
+class MetricsConfig(Config):
+    """Which metrics a study's YAML names: beside the default ones, or in their place; one of the two."""
+
+    add: list[str] | None = None
+    replace: list[str] | None = Field(None, min_length=1)
+
+    def names(self) -> tuple[str, ...]:
+        """Return the metrics that are computed, each once."""
+        if (self.add is None) == (self.replace is None):
+            raise ValueError("expected a list, which adds to the defaults, or either 'add' or 'replace'")
+        return tuple(dict.fromkeys(self.replace or [*default_metrics(), *(self.add or ())]))
+
+
 class EvaluationConfig(Config):
     """Which metrics, and whether the models are cross-validated over all stimuli as well."""
 
-    metrics: tuple[str, ...] = Field(
-        default_factory=lambda: tuple(name for name in metric_names() if name not in ONLY_WHERE_NAMED)
-    )
+    metrics: tuple[str, ...] = Field(default_factory=default_metrics)
     """`space.metric`, or bare names, which stand for every space they apply to; metrics that need more stimuli are
-    skipped. By default all but `ONLY_WHERE_NAMED`."""
+    skipped. A list is computed beside the defaults (all but `ONLY_WHERE_NAMED`), as ``{add: […]}`` is, and
+    ``{replace: […]}`` in their place. Python code may also hand over a tuple, which is taken as it is."""
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _added_or_replaced(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            value = {"add": value}
+        return MetricsConfig.model_validate(value).names() if isinstance(value, dict) else value
+
+    @field_serializer("metrics")
+    def _as_chosen(self, names: tuple[str, ...]) -> dict[str, list[str]]:
+        """Return what is read again as the same metrics."""
+        return {"replace": list(names)}
 
     @field_validator("metrics")
     @classmethod

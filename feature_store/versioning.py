@@ -57,6 +57,12 @@ def states(root: Path, groups: Sequence[Path]) -> dict[Path, str]:
         return _of_each(root, groups, state)
 
 
+def stages(root: Path, outputs: Sequence[Path]) -> dict[Path, str]:
+    """Return the stage that owns each output, or why there is none; no file is read but DVC's own."""
+    with _asking:
+        return _of_each(root, outputs, lambda repo, stage, output: f"stage {stage}")  # noqa: ARG005
+
+
 def _of_each(root: Path, outputs: Sequence[Path], answer: Callable[[Any, str, Path], str]) -> dict[Path, str]:
     """Ask DVC's repository about each output's stage, where there is one."""
     if os.environ.get("DVC_STAGE"):

@@ -1,12 +1,14 @@
 """What the pipelines share: reading the study, and committing what a run wrote."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from zenml import save_artifact
 from zenml.models import ArtifactVersionResponse
 
 from core.checkout import relative_to_root
+from core.errors import Brain2VideoError
 from pipelines.fan_out import Fanned
 from steps.version_outputs import version_outputs
 from studies.study import Study, load_study
@@ -34,3 +36,16 @@ def version(study: Study, file: str, groups: Sequence[Fanned]) -> None:
     paths = [relative_to_root(study.store / fanned.kind / name) for fanned in groups for name in fanned.names]
     simulated = [] if study.simulation is None else [study.source.path]
     version_outputs(study=file, paths=[*simulated, *paths])
+
+
+@contextmanager
+def nothing_promoted(study: str) -> Iterator[None]:
+    """Let what fails in a block report that production is unchanged, in its own line or as a note."""
+    unchanged = f"{study}: nothing was promoted, production is unchanged"
+    try:
+        yield
+    except Brain2VideoError as error:
+        raise type(error)(f"{error}; {unchanged}") from error
+    except Exception as error:
+        error.add_note(unchanged)
+        raise

@@ -4,7 +4,7 @@ from typing import Any
 
 from zenml import pipeline
 
-from pipelines.common import DEFAULT_STUDY, DYNAMIC, read_study, version
+from pipelines.common import DEFAULT_STUDY, DYNAMIC, nothing_promoted, read_study, version
 from pipelines.fan_out import Fanned, gathered
 from steps.decode_regions import decode_regions
 from steps.extract_targets import extract_targets
@@ -15,6 +15,7 @@ from steps.reconstruct_videos import reconstruct_videos
 from steps.register_models import register_models
 from steps.resolve_models import resolve_models
 from steps.simulate_source import simulate_source
+from studies.status.check import require_ready
 from studies.stores.responses import subjects_of
 
 
@@ -26,13 +27,15 @@ def main(
     executor: dict[str, Any] = {},
     together: dict[str, Any] = {},
 ) -> None:
-    """Ingest, extract, train, promote what was trained where it is no worse, decode by region, reconstruct.
+    """Ingest, extract, train, decode by region, reconstruct, and promote what was trained where it is no worse.
 
-    A study of the small world is simulated first.
+    A study of the small world is simulated first. What is promoted has been reconstructed with: a set that cannot be
+    changes nothing in production.
     """
     config, chosen = read_study(study, overrides)
     if chosen.simulation is not None:
         simulate_source(study=config)
+    require_ready(chosen)
     groups = gathered(
         Fanned(ingest_responses, config, "responses", subjects_of(chosen.source), executor),
         Fanned(extract_targets, config, "targets", list(chosen.targets), executor),
@@ -41,7 +44,8 @@ def main(
         version(chosen, study, groups)
     trained = fit_models(study=config, together=together)
     _, run = register_models(study=config, training=trained)
+    with nothing_promoted(chosen.study):
+        decode_regions(study=config, require=False)
+        models = resolve_models(study=config, run=run, promoted=True)
+        reconstruct_videos(study=config, models=models)
     promote_models(study=config, run=run, require=False)
-    decode_regions(study=config, require=False)
-    models = resolve_models(study=config)
-    reconstruct_videos(study=config, models=models)

@@ -155,7 +155,11 @@ class Viewer:
 
 
 def views_of_targets(
-    targets: Mapping[str, ExtractorConfig], store: Store, stimuli: Sequence[str], training: set[str]
+    targets: Mapping[str, ExtractorConfig],
+    spaces: Mapping[str, str],
+    store: Store,
+    stimuli: Sequence[str],
+    training: set[str],
 ) -> list[TargetView]:
     """Return the targets by which rendered clips and captions can be compared, in the order of `targets`.
 
@@ -164,7 +168,7 @@ def views_of_targets(
 
     Parameters
     ----------
-    targets : by name, what makes them
+    targets, spaces : by name, what makes them, and the space that they are scored in
     stimuli : test stimuli that are scored
     training : the stimuli that the models were trained on
     """
@@ -179,7 +183,7 @@ def views_of_targets(
             continue
         truth = values[np.array([row_of[stimulus] for stimulus in stimuli])].astype(np.float32)
         mean = _mean_of(target.values("train"), training)
-        views.append(TargetView(config.extractor, config.build(project_root()), mean, truth))
+        views.append(TargetView(spaces[name], config.build(project_root()), mean, truth))
     return views
 
 

@@ -1,6 +1,7 @@
 """A study: one YAML, composed of the configs of what it uses, that every pipeline takes."""
 
 import difflib
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,13 +23,23 @@ from core.clips import ClipConfig
 from core.config import Config, explain, nearest
 from core.errors import ConfigError
 from evaluation.config import EvaluationConfig
+from evaluation.metrics import SPACES_OF
+from evaluation.statistics.scores import ROWS
+from evaluation.statistics.spaces import centred, is_centred, is_residual, require_space, residual
 from feature_store.chunks import StorageConfig
 from feature_store.sources.bold_moments.dataset import BoldMomentsConfig
 from feature_store.sources.settings import SourceConfig
 from models.captioners.settings import BlipCaptionerConfig, CaptionerConfig, NearestCaptionerConfig
 from models.classifiers.settings import JudgesConfig
 from models.encoders.settings import EncoderConfig, MbmConfig, StandardiseConfig
-from models.extractors.settings import BlipStatesConfig, ExtractorConfig, LatentsConfig, PixelsConfig, TextConfig
+from models.extractors.settings import (
+    BlipStatesConfig,
+    ExtractorConfig,
+    KeyFrameStatesConfig,
+    LatentsConfig,
+    PixelsConfig,
+    TextConfig,
+)
 from models.generator.settings import GeneratorConfig
 from models.registry.sets import part_names
 from models.regressors.settings import MlpConfig, RegressorConfig, RidgeConfig
@@ -36,6 +47,10 @@ from simulation.world import SimulationConfig
 from simulation.write import counts_of
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+FOLDERS = ("evaluations", "weights")
+"""Folders of ``outputs/`` and ``data/`` that are no study's."""
+PIXELS = "pixels"
+"""The space of clips themselves, whatever targets a study has."""
 
 
 class Roles(Config):
@@ -155,6 +170,72 @@ class Study(Config):
         return self
 
     @model_validator(mode="after")
+    def _check_sizes(self) -> Self:
+        size = self.frame
+        for name, target in self.targets.items():
+            if isinstance(target, LatentsConfig) and (target.frames, target.height, target.width) != size:
+                raise ValueError(
+                    f"targets.{name}: reads clips of {target.frames} × {target.height} × {target.width} (frames, "
+                    f"height, width), and clips gives {' × '.join(map(str, size))}; make them equal"
+                )
+            if isinstance(target, PixelsConfig) and size[0] % target.frames:
+                raise ValueError(
+                    f"targets.{name}.frames: clips of {size[0]} frames cannot be averaged to {target.frames}; take a "
+                    "divisor of clips.frames"
+                )
+            if isinstance(target, KeyFrameStatesConfig) and target.frames > size[0]:
+                raise ValueError(
+                    f"targets.{name}.frames: clips of {size[0]} frames do not have {target.frames} key frames; take at "
+                    "most clips.frames"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        if self.study in FOLDERS:
+            raise ValueError(f"study: '{self.study}' is the name of a folder that all studies share; take another")
+        for name in self.training.routes:
+            if name in ROWS:
+                raise ValueError(f"training.routes.{name}: is the name of a row of every report; rename the route")
+        for name in self.training.baselines:
+            if name in self.roles.regressed():
+                raise ValueError(
+                    f"training.baselines: a target with the name of the role '{name}' cannot be told from it in "
+                    "scores; rename the target"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_spaces(self) -> Self:
+        reserved = {PIXELS, *(space for several in SPACES_OF.values() for space in several), *self.judges.looking()}
+        for name, space in self.spaces.items():
+            others = [other for other, theirs in self.spaces.items() if other != name and theirs == space]
+            if self.targets[name].extractor == space:
+                continue  # what this name means in every study
+            if space in reserved or others or is_centred(space) or is_residual(space):
+                raise ValueError(
+                    f"targets.{name}: in scores this name means something else ("
+                    + (f"the target '{others[0]}'" if others else "see docs/data.md, names")
+                    + "); rename the target, and name its file with 'file' where it is given"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_metrics(self) -> Self:
+        plain = {*self.spaces.values(), PIXELS, *self.judges.looking()}
+        known = [*plain, *map(centred, plain), *map(residual, plain), *(s for own in SPACES_OF.values() for s in own)]
+        for name in self.evaluation.metrics:
+            space = name.rpartition(".")[0]
+            if space:
+                require_space(name)
+            if space and space not in known:
+                raise ValueError(
+                    f"evaluation.metrics: '{name}' is of the space '{space}', which the study lacks"
+                    f"{nearest(space, known)}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _check_generator(self) -> Self:
         if self.generator is None:
             return self
@@ -242,10 +323,22 @@ class Study(Config):
         return project_root() / "outputs" / self.study
 
     @property
+    def frame(self) -> tuple[int, int, int]:
+        """Frames, height and width of every clip, seen or rendered."""
+        return self.clips.frames, self.clips.height, self.clips.width
+
+    @property
     def spaces(self) -> dict[str, str]:
-        """The space that each target is scored in: its extractor's name, or its own where it was made elsewhere."""
+        """The space that each target is scored in: its extractor's name.
+
+        Its own name where it was made elsewhere, or where several targets have the same extractor.
+        """
         extractors = {name: config.extractor for name, config in self.targets.items()}
-        return {name: name if extractor == "given" else extractor for name, extractor in extractors.items()}
+        several = Counter(extractors.values())
+        return {
+            name: name if extractor == "given" or several[extractor] > 1 else extractor
+            for name, extractor in extractors.items()
+        }
 
     @property
     def parts(self) -> list[str]:

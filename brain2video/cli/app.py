@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import core.environment as environment
-from brain2video.cli.commands import evaluate, plan, registry, study, videos
+from brain2video.cli.commands import check, evaluate, plan, registry, study, videos
 from brain2video.cli.commands.download import download
 from brain2video.cli.options import flat
 from core.errors import Brain2VideoError, ConfigError
@@ -59,6 +59,7 @@ for command in (
     evaluate.compare,
     evaluate.metrics,
     study.regions,
+    check.check,
     plan.plan,
     registry.status,
     registry.ui,

@@ -4,7 +4,7 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -182,7 +182,12 @@ class Metric:
         """
         self.check(prediction, truth, groups)
         values = self.function(prediction, truth, None if groups is None else np.asarray(groups))
-        return np.asarray(values, dtype=np.float64)
+        scored = np.asarray(values, dtype=np.float64)
+        if scored.shape != (len(truth),):
+            raise ConfigError(
+                f"metric '{self.name}' returns the shape {scored.shape} for {len(truth)} stimuli; return one value each"
+            )
+        return scored
 
     def check(self, prediction: Array, truth: Array, groups: Groups | None = None) -> None:
         """Raise `ValueError` where `per_stimulus` does."""
@@ -241,17 +246,37 @@ def register(
 
     Raises
     ------
-    ValueError
-        The name is taken.
+    ConfigError
+        The name is taken or holds a '.', the function does not take three arrays, or the view is unknown.
     """
 
     def add(function: Function) -> Function:
         if name in _METRICS:
-            raise ValueError(f"metric '{name}' is registered twice; choose another name")
-        _METRICS[name] = Metric(name, label, chance, function, span=span, **settings)
+            raise ConfigError(f"metric '{name}' is registered twice; choose another name")
+        added = Metric(name, label, chance, function, span=span, **settings)
+        if fault := _fault_of(added):
+            raise ConfigError(f"metric '{name}' ({function.__module__}): {fault}")
+        _METRICS[name] = added
         return function
 
     return add
+
+
+def _fault_of(added: Metric) -> str | None:
+    """Return, in words, what a metric lacks before it is computed for the first time; None where it lacks nothing."""
+    if "." in added.name:
+        return "its name holds a '.', which parts a space from a metric; rename it"
+    if added.view not in get_args(View):
+        return f"there is no view '{added.view}'{nearest(added.view, list(get_args(View)))}"
+    for what in ("function", "influence", "pairs"):
+        function = getattr(added, what)
+        try:
+            if function is not None:
+                inspect.signature(function).bind(None, None, None)
+        except TypeError:
+            taken = ", ".join(inspect.signature(function).parameters)
+            return f"{what} takes ({taken}), expected (prediction, truth, groups); see evaluation/metrics/__init__.py"
+    return None
 
 
 def metric(name: str) -> Metric:

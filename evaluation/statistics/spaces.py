@@ -131,6 +131,11 @@ def _spaces_for(chosen: Metric, arrays: Spaces) -> list[str]:
     return list(of_view) if of_view else [space for space in arrays if _better_space(chosen, space) == space]
 
 
+def require_space(name: str) -> None:
+    """Raise `ConfigError` unless a metric exists in the space that it is named with, `space.metric`."""
+    _check_space(metric(name), name.rpartition(".")[0])
+
+
 def _check_space(chosen: Metric, space: str) -> None:
     better = _better_space(chosen, space)
     if better != space:

@@ -207,13 +207,17 @@ class Arrays:
 
     def target(self, name: str) -> NDArray[Any] | None:
         """Return `targets/NAME.npy`, memory-mapped, or None where there is no such file."""
+        check_inside(name, "the file", "targets", "targets")
         file = self.path / "targets" / f"{name}.npy"
         if not file.is_file():
             return None
         values = _load(file)
         expected = len(self.stimuli())
-        if values.ndim < 2 or len(values) != expected:
-            raise SourceError(f"{file}: has the shape {values.shape}; expected {expected} rows, as in stimuli.csv")
+        if values.ndim < 2 or len(values) != expected or not values.size:
+            raise SourceError(
+                f"{file}: has the shape {values.shape}; expected (stimulus, value, …) with {expected} rows, as in "
+                "stimuli.csv, and one value at least; save it again"
+            )
         return values
 
     @cached_property

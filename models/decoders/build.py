@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ModelError
+from core.protocols import require_members
 from models.decoders.rows import BrainRows, FeatureCache, Rows, RowsByRole, row_blocks
 from models.encoders.linear import Pca, Standardise
 from models.encoders.mbm import Mbm
@@ -57,8 +58,32 @@ class Regressor(Part, Protocol):
         """Return predictions (row, *shape) float32."""
 
 
-ENCODERS: dict[str, Any] = {"standardise": Standardise, "pca": Pca, "mbm": Mbm}
-REGRESSORS: dict[str, Any] = {"ridge": Ridge, "mlp": Mlp, "residual": Residual}
+MADE_BY = ("fit", "from_state")
+"""How a part is made: fitted, or read."""
+
+
+def registered(part: str, protocol: type, kinds: dict[str, Any], config: Any) -> dict[str, Any]:
+    """Return the classes of a part by kind, having made sure that they are whole and are those of its settings.
+
+    Raises `ModelError` where a class lacks what `protocol` or `MADE_BY` names, or a kind of settings has no class.
+
+    Parameters
+    ----------
+    config : the union of the settings of all kinds
+    """
+    for kind, made in kinds.items():
+        require_members(made, f"{part} '{kind}'", [protocol], MADE_BY)
+    for settings in get_args(get_args(config)[0]):
+        kind = settings.model_fields["kind"].default
+        if kind not in kinds:
+            raise ModelError(
+                f"{part} '{kind}': has settings ({settings.__name__}) and no class; name it in models/decoders/build.py"
+            )
+    return kinds
+
+
+ENCODERS = registered("encoder", Encoder, {"standardise": Standardise, "pca": Pca, "mbm": Mbm}, EncoderConfig)
+REGRESSORS = registered("regressor", Regressor, {"ridge": Ridge, "mlp": Mlp, "residual": Residual}, RegressorConfig)
 
 
 def fit_encoder(config: EncoderConfig, rows: dict[str, BrainRows], context: Context = ALONE) -> Encoder:

@@ -61,8 +61,7 @@ class Standardise:
         mean, scale, kept, weight = {}, {}, {}, {}
         selected: dict[str, dict[str, Any]] = {}
         for subject, one in rows.items():
-            middle, sd = _moments(one.responses)
-            keep = np.isfinite(sd) & (sd > 1e-8)
+            middle, sd, keep = scale_of(one.responses)
             if not keep.any():
                 raise ModelError(f"{subject}: no voxel of {len(keep)} varies in training; check the source's responses")
             if config.voxels is not None:
@@ -163,6 +162,12 @@ def _select(
     first = np.array([one.stimuli.index(name) for name in names])
     times = None if one.times is None else one.times.take(first)
     return select_voxels(config, subject, total, targets, seed, times)
+
+
+def scale_of(responses: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Return every voxel's mean and standard deviation over trials, and whether it is finite and varies, (voxel,)."""
+    mean, sd = _moments(responses)
+    return mean, sd, np.isfinite(sd) & (sd > 1e-8)
 
 
 def _moments(responses: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -8,12 +8,13 @@ targets:
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, get_args
 
 from pydantic import Field, PositiveInt
 
 from core.config import Config
 from core.files import read_json
+from core.protocols import require_members
 from models.extractors.base import OverFrames, Pixels
 from models.weights import locate
 from models.weights.locate import Device, Precision
@@ -198,8 +199,27 @@ class GivenConfig(Config):
         return "given"
 
 
+class Extracts(Protocol):
+    """What the settings of every extractor offer, so that a study can be checked before anything is loaded."""
+
+    extractor: str
+
+    def build(self, root: Path) -> Any:
+        """Load the extractor, a `models.extractors.base.Extractor`."""
+
+    def shape(self, root: Path) -> tuple[int, ...]:
+        """Return the shape of one stimulus's values, without loading the extractor."""
+
+    def revision(self, root: Path) -> str:
+        """Return what changes whenever the same stimulus may give other values."""
+
+
 ExtractorConfig = Annotated[
     PixelsConfig | LatentsConfig | TextConfig | ClipStatesConfig | BlipStatesConfig | GivenConfig,
     Field(discriminator="extractor"),
 ]
 """Any extractor's config, by its key `extractor`; `pydantic.TypeAdapter(ExtractorConfig)` reads one."""
+
+for _config in get_args(get_args(ExtractorConfig)[0]):
+    if _config is not GivenConfig:  # of which nothing is built
+        require_members(_config, f"extractor '{_config.model_fields['extractor'].default}'", [Extracts])

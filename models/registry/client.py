@@ -14,6 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 from mlflow import MlflowClient
+from mlflow.entities import Experiment, LifecycleStage
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
 from mlflow.exceptions import MlflowException
@@ -70,13 +71,39 @@ def client() -> MlflowClient:
 
 
 def experiment(study: str) -> str:
-    """Return the id of a study's experiment, created on first use with its artifacts beside a local database."""
+    """Return the id of a study's experiment, created on first use with its artifacts beside a local database.
+
+    Raises `RegistryError` as `require_experiment` does.
+    """
     connection = client()
     database = local_database(os.environ["MLFLOW_TRACKING_URI"])
     where = (database.parent / "artifacts" / study).resolve().as_uri() if database is not None else None
     with explained(study):
         found = connection.get_experiment_by_name(study)
+        _require_active(found)
         return str(found.experiment_id if found else connection.create_experiment(study, artifact_location=where))
+
+
+def require_experiment(study: str) -> None:
+    """Raise `RegistryError` where a study's experiment was deleted, as in MLflow's UI: nothing can be logged to it."""
+    if is_set_up():
+        with explained(study):
+            _require_active(client().get_experiment_by_name(study))
+
+
+def is_set_up() -> bool:
+    """Return whether there is a registry: a server, or a local database that something was logged to before."""
+    database = local_database(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    return database is None or database.exists()
+
+
+def _require_active(found: Experiment | None) -> None:
+    if found is not None and found.lifecycle_stage != LifecycleStage.ACTIVE:
+        raise RegistryError(
+            f"{found.name}: its experiment was deleted in MLflow, so nothing can be logged to it; bring it back with "
+            f"'MLFLOW_TRACKING_URI={_masked(os.environ['MLFLOW_TRACKING_URI'])} mlflow experiments restore "
+            f"--experiment-id {found.experiment_id}'"
+        )
 
 
 def versions_of(name: str) -> list[ModelVersion]:

@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.checkout import project_root
+from core.errors import ConfigError
 from core.seeds import seed_for
 from feature_store import Store
-from models.captioners.settings import BlipCaptionerConfig, NearestCaption
+from models.captioners.settings import BlipCaptionerConfig, NearestCaption, NearestCaptionerConfig
+from models.classifiers.judges import resized
 from models.extractors.base import Decoder
 from models.extractors.settings import LatentsConfig, PixelsConfig
 from studies.study import Study
@@ -49,6 +51,7 @@ class Renderer:
     Parameters
     ----------
     decoder : turns z into clips where there is no generator
+    frame : frames, height and width of all clips, those of the study's; what is decoded at another size is resized
     by_states : whether the generator is conditioned on b itself; else on captions
     nearest : answers b with the caption of the training stimulus whose b is nearest
     writer : writes captions of its own; without it, `nearest` answers
@@ -57,6 +60,7 @@ class Renderer:
     def __init__(
         self,
         decoder: Decoder,
+        frame: tuple[int, int, int],
         *,
         generator: "VideoGenerator | None" = None,
         by_states: bool = False,
@@ -64,13 +68,18 @@ class Renderer:
         writer: "BlipCaptioner | None" = None,
         seed: int = 0,
     ) -> None:
-        self.decoder, self._generator, self._by_states = decoder, generator, by_states
+        self._decoder, self._frame = decoder, frame
+        self._generator, self._by_states = generator, by_states
         self._nearest, self._writer, self._seed = nearest, writer, seed
 
     @property
     def generates(self) -> bool:
         """Whether clips come of a generator; else z is decoded directly."""
         return self._generator is not None
+
+    def decode(self, z: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return clips (stimulus, frame, height, width, 3) of z (stimulus, …), without the generator."""
+        return resized(self._decoder.decode(z), self._frame)
 
     def render_row(self, roles: RoleArrays, stimuli: Sequence[str], *, direct: bool = False) -> Rendered:
         """Return clips and captions for z (stimulus, …) and, where there is one, b (stimulus, …).
@@ -101,7 +110,7 @@ class Renderer:
         nearest = self._nearest.caption(b)[rows] if self._nearest is not None and b is not None else []
         captions = _written(self._writer, b, rows) if self._writer is not None and b is not None else nearest
         if self._generator is None or direct:
-            return Rendered(self.decoder.decode(z), captions, nearest, together)
+            return Rendered(self.decode(z), captions, nearest, together)
 
         def note(made: slice) -> None:
             together.extend([names[made]] * len(names[made]))
@@ -142,18 +151,34 @@ def _written(writer: "BlipCaptioner", b: NDArray[Any], rows: slice) -> list[str]
     return writer.caption(b[start:stop])[rows.start - start : rows.stop - start]
 
 
+def without_caption(study: str, stimuli: Sequence[str], captions: Sequence[Sequence[str]]) -> str:
+    """Return, in one line, which training stimuli have no caption for the captioner `nearest` to answer with."""
+    missing = [name for name, own in zip(stimuli, captions, strict=True) if not own]
+    return (
+        f"{study}: captioner: answers with the nearest training caption, and {len(missing)} training stimuli have "
+        f"none, such as '{missing[0]}'; add captions to the source, or take captioner.kind: blip with a target 'blip'"
+    )
+
+
 def renderer_of(study: Study, store: Store) -> Renderer:
-    """Build a study's renderer, with the training captions of its store; the study renders videos."""
+    """Build a study's renderer, with the training captions of its store; the study renders videos.
+
+    Raises `ConfigError` where training captions are to be answered with, and one is missing.
+    """
     root, generator, captioner = project_root(), study.generator, study.captioner_of_b()
     z = study.targets[study.roles.z or ""]
     assert isinstance(z, PixelsConfig | LatentsConfig)  # else `Study.why_nothing_to_render` names a reason
     nearest = None
     if captioner is not None:
         target = store.target(study.roles.b or "")
-        captions = [captions[0] for captions in target.stimuli("train")["caption"]]
-        nearest = NearestCaption(target.values("train")[0], captions)
+        captions = list(target.stimuli("train")["caption"])
+        if all(captions):
+            nearest = NearestCaption(target.values("train")[0], [several[0] for several in captions])
+        elif isinstance(captioner, NearestCaptionerConfig):
+            raise ConfigError(without_caption(study.study, list(target.stimuli("train")["stimulus"]), captions))
     return Renderer(
         z.build(root),
+        study.frame,
         generator=None if generator is None else generator.build(root),
         by_states=generator is not None and generator.conditioning == "states",
         nearest=nearest,

@@ -34,6 +34,7 @@ from simulation.world import SimulationConfig
 from studies.study import Study
 
 Origin = Literal["looked at in the source", "as the store holds it", "declared by the dataset", "supposed"]
+LOOKED_AT: Origin = "looked at in the source"
 KEYS = ("subjects", "voxels", "train", "test")
 EXAMPLE = "say for example --assume subjects=12,voxels=20000,train=1000x3,test=100x10"
 WHOLE, SHOWN = r"[1-9]\d{0,8}", r"([1-9]\d{0,6})(?:x([1-9]\d{0,3}))?"
@@ -74,7 +75,7 @@ def find_facts(study: Study, supposed: Mapping[str, str] | None = None) -> Study
     SourceError
         The recordings are here and are not what their source declares.
     """
-    facts = _from_source(study.source) or _from_store(study.store)
+    facts = _from_source(study.source) or facts_of_store(study.store)
     if facts is not None and supposed:
         raise ConfigError(
             f"--assume: {study.study} has its recordings or its stores here, and the plan looks at those; leave it "
@@ -97,13 +98,17 @@ def _from_source(config: SourceConfig) -> StudyFacts | None:
         source = config.build(project_root())
         subjects, stimuli = source.subjects, source.stimuli()
         looked = track(subjects, "looking at subjects") if len(subjects) > 1 else subjects
-        shapes = tuple(_shape(config, source, subject) for subject in looked)
+        shapes = tuple(shape_of(config, source, subject) for subject in looked)
     except SourceMissing:
         return None
-    return StudyFacts(shapes, stimuli, "looked at in the source")
+    return StudyFacts(shapes, stimuli, LOOKED_AT)
 
 
-def _shape(config: SourceConfig, source: Source, subject: str) -> RecordingShape:
+def shape_of(config: SourceConfig, source: Source, subject: str) -> RecordingShape:
+    """Return what a subject's recording holds, by its headers and tables, or as its dataset declares it.
+
+    Raises `SourceMissing` or `SourceError` where files are absent, or are not what the source declares.
+    """
     if isinstance(config, BoldMomentsConfig):
         published = config.model_copy(update={"subjects": [int(subject.removeprefix("sub-"))]}).declared()
         if published is not None:
@@ -112,7 +117,7 @@ def _shape(config: SourceConfig, source: Source, subject: str) -> RecordingShape
     return source.shape(subject) if isinstance(source, Bids) else RecordingShape.of(source.responses(subject))
 
 
-def _from_store(store: Path) -> StudyFacts | None:
+def facts_of_store(store: Path) -> StudyFacts | None:
     """Look at what was ingested, where the recordings themselves are gone."""
     responses, targets = (
         [open_group(path.parent) for path in sorted(store.glob(f"{kind}/[!.]*/{MANIFEST}"))]

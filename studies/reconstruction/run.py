@@ -23,6 +23,7 @@ from evaluation.report.verdict import verdict
 from evaluation.statistics import scores
 from evaluation.statistics.candidates import kept_bytes
 from feature_store import Store
+from models.registry.client import require_experiment
 from models.registry.production import read_artifact
 from models.registry.register import log_reconstruction
 from models.registry.sets import ModelSet
@@ -64,12 +65,17 @@ from studies.study import Study
 
 
 def reconstruct(study: Study, chosen: ModelSet) -> ReconstructionRef:
-    """Render and score the test stimuli with a model set, unless there is a run that is up to date."""
+    """Render and score the test stimuli with a model set, unless there is a run that is up to date.
+
+    Raises as `planned` does, and `RegistryError` where the study's experiment was deleted in MLflow.
+    """
     nothing = study.why_nothing_to_render()
     if nothing is not None:
         return ReconstructionRef.to_nothing(study.study, nothing)
     plan = planned(study, chosen)
     folder, fresh = place_run(study.outputs, MANIFEST, plan.fingerprint, "reconstruction", plan.inputs)
+    if not (folder / LOGGED).is_file():
+        require_experiment(study.study)
     if not fresh:
         judged = render_and_score(study, Store(study.store), chosen, plan.origin.subject)
         more = {} if study.evaluation.folds is None else _cross_validation(chosen)

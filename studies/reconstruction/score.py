@@ -120,7 +120,7 @@ def render_and_score(study: Study, store: Store, chosen: ModelSet, subject: str)
         training,
         Partial(partial, study.evaluation.controls, study.evaluation.render_controls, study.seed),
     )
-    targets = views_of_targets(study.targets, store, z.stimuli, training)
+    targets = views_of_targets(study.targets, study.spaces, store, z.stimuli, training)
     known = [caption for caption in rows.captions.values() if caption]
     low_level = None
     if LOW_LEVEL in study.evaluation.controls:

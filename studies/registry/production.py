@@ -53,11 +53,11 @@ def require_same_targets(study: Study, chosen: ModelSet) -> None:
                 )
     z = study.targets[study.roles.z] if study.roles.z else None
     if study.generator is not None and isinstance(z, LatentsConfig):
-        _require_own_autoencoder(study.study, study.generator.weights, z)
+        require_own_autoencoder(study.study, study.generator.weights, z)
 
 
-def _require_own_autoencoder(study: str, generator: str, z: LatentsConfig) -> None:
-    """Raise where a generator decodes with another autoencoder than the one whose latents are predicted."""
+def require_own_autoencoder(study: str, generator: str, z: LatentsConfig) -> None:
+    """Raise `RegistryError` where a generator decodes with another autoencoder than the one that made z."""
     decodes = locate.revision(locate.locate(generator, project_root(), locate.VAE), locate.VAE)
     if decodes != z.revision(project_root()):
         raise RegistryError(

@@ -20,7 +20,8 @@ from evaluation.metrics import metric
 from evaluation.statistics.intervals import paired_interval
 from evaluation.statistics.selection import widened
 from feature_store import Store
-from models.registry.production import aliased, promoter, read_artifact, resolve, set_production
+from models.registry.client import is_set_up
+from models.registry.production import Found, aliased, promoter, read_artifact, resolve, set_production
 from models.registry.sets import PREVIOUS, ModelSet, run_of_versions, set_of_run, set_to_promote
 from studies.registry.decision import MetricRow, MetricRule, Outcome, PromotionDecision
 from studies.registry.production import stored_digests
@@ -87,9 +88,7 @@ def compare_with_production(
     aliases = aliased(study.study, study.parts)
     if _numbers(aliases) == dict(candidate.versions):
         return _decided(candidate, candidate, "current", "it is in production already")
-    trainings = {str(version.tags.get("training_run")) for version in aliases.values() if version is not None}
-    others = [set_of_run(study.study, study.parts, other) for other in sorted(trainings - {candidate.run})]
-    whole = [other for other in others if other is not None]
+    whole = _whole_sets(study.study, study.parts, aliases, {candidate.run})
     if not whole:
         return _decided(candidate, None, "first", "no other whole set was in production")
     if len(whole) > 1:  # a half-promoted set between two other trainings
@@ -101,6 +100,19 @@ def compare_with_production(
         reason = "production was trained on other data than the stores hold, or by an earlier version"
         return _decided(candidate, whole[0], "outdated", reason)
     return compare(candidate, whole[0], rules)
+
+
+def _whole_sets(study: str, parts: list[str], aliases: Found, apart: Collection[str] = ()) -> list[ModelSet]:
+    """Return the whole sets that have the alias on any of their parts, those of some trainings aside."""
+    trainings = {str(version.tags.get("training_run")) for version in aliases.values() if version is not None}
+    found = [set_of_run(study, parts, run) for run in sorted(trainings - set(apart))]
+    return [one for one in found if one is not None]
+
+
+def require_comparable(study: str, parts: list[str]) -> None:
+    """Raise `RegistryError` where production is on parts of several trainings, with which none can be compared."""
+    if is_set_up() and len(_whole_sets(study, parts, aliased(study, parts))) > 1:
+        resolve(study, parts)
 
 
 def candidate_of(
@@ -144,6 +156,15 @@ def promote_run(
     why = decision.outcome if decision.accepted else f"forced: {'; '.join(decision.reasons)}"
     set_production(decision.candidate, decision.production, expected=before, why=why)
     return decision
+
+
+def resolve_promoted(study: Study, run: str | None = None) -> ModelSet:
+    """Return the set that is in production once `promote_run` has been called; nothing is changed.
+
+    Raises `RegistryError` as `compare_with_production`, and where the rules refuse the run and production is no set.
+    """
+    decision = compare_with_production(study, run)
+    return decision.candidate if decision.accepted else resolve(study.study, study.parts)
 
 
 def roll_back(study: Study) -> ModelSet:

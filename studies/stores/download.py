@@ -42,11 +42,16 @@ def prepare(
     return download, download.plan(bucket.find(request.wanted()), check=check)
 
 
+def named_weights(study: Study) -> list[Named]:
+    """Return all weights that a study names, those of the small world's judge aside."""
+    generator = _of_generator(study.generator, study.captioner_of_b())
+    return [*_of_targets(study.targets.values()), *generator, *_of_judges(study.judges)]
+
+
 def published_weights(study: Study) -> dict[str, list[str]]:
     """Return the models of the hub that a study names and that are no folder here, with the files wanted of each."""
     wanted: dict[str, dict[str, None]] = {}
-    generator = _of_generator(study.generator, study.captioner_of_b())
-    for weights, files in [*_of_targets(study.targets.values()), *generator, *_of_judges(study.judges)]:
+    for weights, files in named_weights(study):
         if not (project_root() / weights).is_dir():
             wanted.setdefault(weights, {}).update(dict.fromkeys(files))
     return {name: list(files) for name, files in wanted.items()}

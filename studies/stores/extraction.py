@@ -2,8 +2,9 @@
 
 import functools
 import hashlib
+import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 
 from core.checkout import require_same_root
 from core.clips import Clip, ClipConfig
-from core.errors import SourceError
+from core.errors import ModelError, SourceError
 from core.progress import report
+from core.protocols import require_members
 from feature_store.sources.base import SPLITS, Source, Split
 from feature_store.sources.settings import SourceConfig
 from feature_store.times import PLACE
@@ -29,6 +31,8 @@ LOADING = threading.Lock()
 """Held while models are loaded: transformers cannot be imported by two threads at once."""
 BATCH = 32
 """Stimuli whose captions are extracted together."""
+BLOCK = 1024
+"""Rows of given embeddings that are checked together."""
 Seen = tuple[bytes, str, Split]
 """The digest of a clip's pixels, its stimulus, and the split it is in."""
 
@@ -65,7 +69,8 @@ def torch_threads(config: ExtractorConfig) -> int:
 def write_targets(store: Path, task: ExtractionTask, revision: str, hand_out: HandOut | None) -> None:
     """Write a target's values of every stimulus to ``<store>/targets/<target>``.
 
-    Raises `SourceError` where a clip or a caption is missing, or a clip of training is also in test.
+    Raises `SourceError` where a clip or a caption is missing, a given embedding is not finite, or a clip of training is
+    also in test; `ModelError` where an extractor's values are not finite.
 
     Parameters
     ----------
@@ -74,6 +79,8 @@ def write_targets(store: Path, task: ExtractionTask, revision: str, hand_out: Ha
     """
     extraction = _extraction_of(task)
     extractor, stimuli = extraction.extractor, extraction.stimuli
+    if isinstance(extractor, Given):
+        extractor.require_finite(list(stimuli["stimulus"]))
     attributes: dict[str, Any] = {
         "target": task.target,
         "extractor": task.config.extractor,
@@ -119,8 +126,25 @@ class Given:
         values = source.target(file)
         if values is None:
             raise SourceError(f"targets/{file}.npy: the source has no such embeddings; add the file, or name another")
-        self._values = values
+        self._values, self._file = values, file
         self.shape: tuple[int, ...] = values.shape[1:]
+
+    def require_finite(self, stimuli: Sequence[str]) -> None:
+        """Raise `SourceError` where a value is not finite, or is beyond what float32 holds, naming the first.
+
+        Parameters
+        ----------
+        stimuli : of each row
+        """
+        for start in range(0, len(self._values), BLOCK):
+            values = np.asarray(self._values[start : start + BLOCK]).reshape(-1, math.prod(self.shape))
+            bad = ~(np.abs(values) <= np.finfo(np.float32).max)  # NaN is not either
+            if bad.any():
+                row, column = np.argwhere(bad)[0]
+                raise SourceError(
+                    f"targets/{self._file}.npy: row {start + row} (the first is 0), stimulus '{stimuli[start + row]}', "
+                    f"holds {values[row, column]}; expected finite numbers that float32 holds; correct the file"
+                )
 
     def rows(self, positions: NDArray[np.int64]) -> NDArray[Any]:
         """Return the embeddings of some stimuli, by their position among all."""
@@ -161,6 +185,8 @@ class TargetExtraction:
         self.extractor: Given | Extractor = (
             Given(self._source, config.file or task.target) if config.extractor == "given" else config.build(task.root)
         )
+        if not isinstance(self.extractor, Given):
+            require_members(type(self.extractor), f"targets.{self._target}: the extractor", [Extractor])
         self.stimuli = self._source.stimuli()
         self._digests: dict[str, bytes] = {}
         if self._reads == "captions":
@@ -184,18 +210,28 @@ class TargetExtraction:
         what, here = f"extracting {self._target}: {split}", stimuli.iloc[start:stop]
         if isinstance(self.extractor, Given):
             return self.extractor.rows(here.index.to_numpy())
+        names = list(here["stimulus"])
         if self.extractor.reads == "captions":
             for first in range(start, stop, BATCH):
                 last = min(first + BATCH, stop)
                 parts.append(self.extractor.extract(list(stimuli["caption"].iloc[first:last])))
                 report(what, last, len(stimuli))
-            return np.concatenate(parts)
-        names = list(here["stimulus"])
+            return self._finite(np.concatenate(parts), names)
         for done, clip in enumerate(read_ahead(self._source, names, self._clips)):
             self._digests[names[done]] = _digest_of(clip)
             parts.append(self.extractor.extract(clip[None]))
             report(what, start + done + 1, len(stimuli))
-        return np.concatenate(parts)
+        return self._finite(np.concatenate(parts), names)
+
+    def _finite(self, values: NDArray[Any], stimuli: list[str]) -> NDArray[Any]:
+        """Return an extractor's values of some stimuli, having made sure that they are finite."""
+        finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        if not finite.all():
+            raise ModelError(
+                f"targets/{self._target}: the extractor gives NaN, or values beyond {values.dtype}, for the stimulus "
+                f"'{stimuli[int(np.argmin(finite))]}'; look at its clip or caption, or set dtype: float32"
+            )
+        return values
 
     def seen(self, split: Split, start: int, stop: int) -> list[Seen]:
         """Return the digests of some of a split's clips; a clip whose values were there already is read for it."""

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from core.errors import SourceError
 from core.progress import report
@@ -17,7 +19,7 @@ from feature_store.writer import GroupWriter
 def write_responses(store: Path, recording: Recording, source: str, compression: Compression, fingerprint: str) -> None:
     """Write a recording to ``<store>/responses/<subject>``, with every voxel's noise-ceiling SNR of either split.
 
-    Raises `SourceError` where a region holds nothing but NaN.
+    Raises `SourceError` where a region holds nothing but NaN, or a value is beyond what float32 holds.
 
     Parameters
     ----------
@@ -32,7 +34,8 @@ def write_responses(store: Path, recording: Recording, source: str, compression:
     with GroupWriter(store, name, encoding_type="responses", fingerprint=fingerprint, **attributes) as group:
         voxels, missing = recording.voxels, dict[str, int]()
         for split in SPLITS:
-            _write_betas(group, f"{split}/betas", recording.values.pop(split), "trial", compression)
+            values = Float32Rows(recording.values.pop(split), f"{recording.subject}, {split} trial")
+            _write_betas(group, f"{split}/betas", values, "trial", compression)
             group.table(f"{split}/trials", recording.trials[split])
             rows, stimuli = group.rows(f"{split}/betas"), list(recording.trials[split]["stimulus"])
             missing[split] = _count_missing(recording, split, rows)
@@ -45,10 +48,37 @@ def write_responses(store: Path, recording: Recording, source: str, compression:
                     1,
                 )
         if recording.unlabelled is not None:
-            _write_betas(group, UNLABELLED, recording.unlabelled, "row", compression)
+            values = Float32Rows(recording.unlabelled, f"{recording.subject}, row without a stimulus")
+            _write_betas(group, UNLABELLED, values, "row", compression)
             missing["unlabelled"] = _count_missing(recording, "unlabelled", group.rows(UNLABELLED))
         group.table("voxels", voxels)
         group.describe(nan_voxels=missing, noise_ceiling_agreement=agreement(voxels))
+
+
+class Float32Rows:
+    """Rows as float32; raises `SourceError` where a finite value is beyond it. NaN and infinity stay.
+
+    Parameters
+    ----------
+    what : of each row, for messages
+    """
+
+    def __init__(self, rows: Rows, what: str) -> None:
+        self._rows, self._what = rows, what
+        self.shape = rows.shape
+
+    def __getitem__(self, rows: slice) -> NDArray[np.float32]:
+        read = np.asarray(self._rows[rows])
+        with np.errstate(over="ignore"):
+            held = read.astype(np.float32, copy=False)
+        beyond = np.isinf(held) & np.isfinite(read) if read.dtype.itemsize > held.dtype.itemsize else None
+        if beyond is not None and beyond.any():
+            row, *_, voxel = np.argwhere(beyond)[0]
+            raise SourceError(
+                f"{self._what} {(rows.start or 0) + row} (the first is 0), voxel {voxel}: holds "
+                f"{read[beyond][0]:g}, more than float32 holds; correct the responses"
+            )
+        return held
 
 
 def _write_betas(group: GroupWriter, name: str, values: Rows, first_axis: str, compression: Compression) -> None:

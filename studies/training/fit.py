@@ -37,6 +37,8 @@ from models.regressors.penalty import penalty_notes
 from models.training.checkpoints import Checkpoints
 from models.training.distributed import workers
 from models.training.loop import Context, History
+from studies.checking.stored import faults_of_store
+from studies.checking.trials import require
 from studies.decoding.control_predictions import PartialControls
 from studies.decoding.order import diagnose_time, refuse_dense
 from studies.decoding.predictions import (
@@ -281,6 +283,7 @@ def fit(study: Study) -> TrainingRef:
     folder, fresh = place_run(runs, RECORD, record["fingerprint"], "training", sources)
     unfinished = runs / f"{UNFINISHED}{record['fingerprint'][:12]}"
     if not fresh:
+        require(faults_of_store(store, record["subjects"], study.training, study.seed))
         context = Context(study.seed, checkpoints=Checkpoints(unfinished, made_from=sources), scratch=runs)
         with _destination(folder, unfinished.with_name(f"{unfinished.name}.staging")) as building:
             record["digests"] = _fit_into(study, store, record["subjects"], building, folder.name, context)
@@ -299,9 +302,8 @@ def fit(study: Study) -> TrainingRef:
     )
     if not workers().is_main_process:  # which alone keeps what was written
         return reference
-    digests = read_json(folder / RECORD)["digests"]
-    written = {"run": folder.name, "folder": relative_to_root(folder), "digests": digests, "fresh": fresh}
-    return reference.model_copy(update=written)
+    written = {"run": folder.name, "folder": relative_to_root(folder), "fresh": fresh}
+    return reference.model_copy(update={**written, "digests": read_json(folder / RECORD)["digests"]})
 
 
 @contextmanager
@@ -392,9 +394,8 @@ def _fit_into(
 
 def _diagnose_time(study: Study, store: Store, subjects: list[str]) -> dict[str, Any]:
     """Return how near test and training are in time; raises `ConfigError` where that cannot be told from decoding."""
-    training, allowed = study.training, study.evaluation.allow_dense_time
-    trained_on = stimuli_trained_on(store, subjects, training.stimuli, study.seed)
-    targets = list(study.roles.regressed().values())
+    targets, allowed = list(study.roles.regressed().values()), study.evaluation.allow_dense_time
+    trained_on = stimuli_trained_on(store, subjects, study.training.stimuli, study.seed)
     found = diagnose_time(store, subjects, targets, trained_on, allowed=allowed, seed=study.seed)
     refuse_dense(found, study.study)
     return found
@@ -447,8 +448,7 @@ def _write_validation(study: Study, store: Store, choice: Choice, subjects: list
     if record is None or choice.validation is None:
         return
     write_json(folder / VALIDATION, record)
-    picture = _held_out(study, store, choice.validation)
-    if picture is not None:
+    if (picture := _held_out(study, store, choice.validation)) is not None:
         write_bytes(folder / PICTURES / "held-out.png", picture)
 
 
@@ -465,7 +465,7 @@ def _held_out(study: Study, store: Store, validation: Validation) -> bytes | Non
     values, names = store.target(study.roles.z or "").values("train")
     row_of = {name: row for row, name in enumerate(names)}
     truth = values[np.array([row_of[name] for name in validation.shown_stimuli])].astype(np.float32)
-    return sheet_png(contact_sheet(renderer.decoder.decode(truth), rendered.clips, labels=HELD_OUT))
+    return sheet_png(contact_sheet(renderer.decode(truth), rendered.clips, labels=HELD_OUT))
 
 
 def training_made_from(study: Study, store: Store, subjects: list[str]) -> dict[str, Any]:

@@ -243,11 +243,7 @@ def choose_route(
     held = [name for name, out in zip(names, is_held, strict=True) if out]
     if len(routes) == 1 and (len(held) < MIN_HELD_OUT or not score_alone):
         return Choice(next(iter(routes)))
-    if len(held) < MIN_HELD_OUT:
-        raise ConfigError(
-            f"training.selection.validation: {settings.validation:g} of {len(names)} training stimuli is {len(held)}; "
-            f"routes are compared on at least {MIN_HELD_OUT}: hold out more, or name one route alone"
-        )
+    require_held_out(training, len(names), len(held))
     inner, outer = data.apart_from(held), data.only(held)
     scored = {}
     for done, (name, route) in enumerate(routes.items()):
@@ -258,6 +254,23 @@ def choose_route(
     values = {name: validation.criterion(settings.criterion) for name, validation in scored.items()}
     blocks = blocks_in_time(values, outer.times_of(held))
     return choice_among(values, settings.margin, seed=context.seed, scored=scored, blocks=blocks)
+
+
+def require_held_out(training: TrainingConfig, stimuli: int, held: int | None = None) -> None:
+    """Raise `ConfigError` where routes are to be compared on too few stimuli.
+
+    Parameters
+    ----------
+    stimuli : training stimuli
+    held : how many of them are held out; by default as many as where they have no times
+    """
+    share = training.selection.validation
+    held = max(1, round(share * stimuli)) if held is None else held
+    if len(comparable(training.routes)) > 1 and held < MIN_HELD_OUT:
+        raise ConfigError(
+            f"training.selection.validation: {share:g} of {stimuli} training stimuli is {held}; "
+            f"routes are compared on at least {MIN_HELD_OUT}: hold out more, or name one route alone"
+        )
 
 
 def blocks_in_time(values: Mapping[str, Array], times: Times | None) -> Blocks | None:

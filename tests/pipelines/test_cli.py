@@ -19,7 +19,7 @@ from models.registry.production import aliased
 from .conftest import CHECKOUT, Here, Run
 
 COMMANDS = ["demo", "simulate", "run", "responses", "targets", "train", "promote", "reconstruct", "regions"]
-COMMANDS += ["status", "verify"]
+COMMANDS += ["status", "verify", "check"]
 OF_VIDEOS = ["explain", "reproduce", "evaluate", "compare", "metrics"]
 
 

@@ -80,6 +80,7 @@ def test_voxels_that_are_nan_in_the_test_set_alone_are_one_line(
     make_stores(study)
     with pytest.raises(ModelError, match="sub-01: 2 voxels hold NaN that had none in training; remove or fill them"):
         fit(study)
+    assert not left_of(study), "it is found before anything is fitted"
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from studies.registry.promote import (
     compare_with_production,
     promote_run,
     promotion_rules,
+    resolve_promoted,
     roll_back,
 )
 from studies.registry.register import register_training
@@ -393,3 +394,13 @@ def test_a_decision_is_handed_on_as_it_was_made(monkeypatch: pytest.MonkeyPatch,
     )
     again = PromotionDecision.model_validate_json(made.model_copy(update={"rows": [without]}).model_dump_json())
     assert np.isnan(again.rows[0].low)
+
+
+def test_what_will_be_in_production_is_known_without_changing_it(trainings: Trainings) -> None:
+    study, good = trainings["good"]
+    _, blind = trainings["blind"]
+    assert resolve_promoted(study, good.run) == good, "nothing is in production, so any is promoted"
+    promote_run(study, good.run)
+    before = resolve(study.study, study.parts)
+    assert resolve_promoted(study, blind.run) == before, "what the rules refuse is not reconstructed with"
+    assert resolve(study.study, study.parts) == before

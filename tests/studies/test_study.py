@@ -98,13 +98,14 @@ def test_vision_states_take_any_role_but_the_generators(home: Path, tmp_path: Pa
         "blip": {"extractor": "blip", "weights": "blip", "over_frames": "concatenate", "image_size": 240},
     }
     roles, training = {"z": "latents", "b": "blip", "align": "clip"}, {"baselines": ["blip", "clip"]}
-    study = load_study(write_study(home, tmp_path, targets=targets, roles=roles, training=training))
+    study = load_study(write_study(home, tmp_path, clips={}, targets=targets, roles=roles, training=training))
     assert study.spaces == {"latents": "latents", "clip": "clip", "blip": "blip"}
-    path = write_study(home, tmp_path, targets=targets, roles={**roles, "b": "clip"}, generator={"weights": "zoo"})
+    more = {"roles": {**roles, "b": "clip"}, "generator": {"weights": "zoo"}}
+    path = write_study(home, tmp_path, clips={}, targets=targets, **more)
     with pytest.raises(ConfigError, match="a target of the extractor 'text' or 'blip' in roles.b, found 'clip'"):
         load_study(path)
     states = {"weights": "zoo", "conditioning": "states"}
-    path = write_study(home, tmp_path, targets=targets, roles=roles, generator=states)
+    path = write_study(home, tmp_path, clips={}, targets=targets, roles=roles, generator=states)
     with pytest.raises(ConfigError, match="a target of the extractor 'text' in roles.b, found 'blip'"):
         load_study(path)
     path = write_study(home, tmp_path, targets={**targets, "clip": {"extractor": "clip"}}, roles=roles)
@@ -141,7 +142,8 @@ def test_the_captioner_follows_b(home: Path, tmp_path: Path) -> None:
 
     def captioner(b: str, **more: Any) -> Any:
         roles = {"z": "latents", "b": b}
-        return load_study(write_study(home, tmp_path, targets=targets, roles=roles, **more)).captioner_of_b()
+        path = write_study(home, tmp_path, clips={}, targets=targets, roles=roles, **more)
+        return load_study(path).captioner_of_b()
 
     assert captioner("text") == NearestCaptionerConfig()
     assert captioner("latents") is None
