@@ -10,7 +10,7 @@ class Brain2VideoError(Exception):
 
 
 class ConfigError(Brain2VideoError, ValueError):
-    """A study's YAML, or an override on the command line, holds an invalid value."""
+    """A study's YAML, or an override on the command line, holds invalid values: a line for each."""
 
 
 class SourceError(Brain2VideoError, ValueError):

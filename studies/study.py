@@ -7,21 +7,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import (
-    Field,
-    NonNegativeInt,
-    PositiveInt,
-    StringConstraints,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, NonNegativeInt, PositiveInt, StringConstraints, field_validator, model_validator
 
 from core.checkout import project_root
 from core.clips import ClipConfig
-from core.config import Config, explain, nearest
+from core.config import NAME_PATTERN, Config, nearest
 from core.errors import ConfigError
+from core.explain import read_yaml, shown, validated
+from core.overrides import apply_override
 from evaluation.config import EvaluationConfig
 from evaluation.metrics import SPACES_OF
 from evaluation.statistics.scores import ROWS
@@ -46,7 +39,7 @@ from models.regressors.settings import MlpConfig, RegressorConfig, RidgeConfig
 from simulation.world import SimulationConfig
 from simulation.write import counts_of
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 FOLDERS = ("evaluations", "weights")
 """Folders of ``outputs/`` and ``data/`` that are no study's."""
 PIXELS = "pixels"
@@ -361,27 +354,39 @@ class Study(Config):
 def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     """Read a study's YAML and apply overrides.
 
-    Raises `ConfigError` where the file is absent or not YAML, or a key or value is wrong; one line names the key and
-    its nearest known one.
+    Raises `ConfigError` where the file is absent or not YAML, or a key or value is wrong: a line for each, which names
+    the key and its nearest known one.
 
     Parameters
     ----------
     path : the YAML, as given, or relative to the checkout
-    overrides : ``key.path=value``; the value is read as YAML
+    overrides : ``key.path=value``; see `core.overrides.apply_override`
     """
     file = _find(Path(path))
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{file}: not YAML ({' '.join(str(error).split())}); correct the file") from error
+    content = read_yaml(file.read_bytes(), str(path))
     if not isinstance(content, dict):
-        raise ConfigError(f"{file}: expected a mapping such as 'study: demo', found {type(content).__name__}")
-    for override in overrides:
-        _apply(content, override)
-    try:
-        return Study.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError(explain(error, Study, str(path))) from error
+        raise ConfigError(f"{path}: found {shown(content)}, expected a mapping such as 'study: demo'; correct the file")
+    overridden = {apply_override(Study, content, override): override for override in overrides}
+
+    def where(key: str) -> str:
+        above = [name for name in overridden if f"{key}.".startswith(f"{name}.")]
+        return f"--set {overridden[above[-1]]}" if above else str(path)
+
+    return validated(Study, content, where)
+
+
+def without_other_routes(study: Study, names: Sequence[str]) -> list[str]:
+    """Return the overrides that leave a study with some of its routes, in the study's order.
+
+    Raises `ConfigError` where none is named, or one that the study does not have.
+    """
+    routes = list(study.training.routes)
+    for name in names:
+        if name not in routes:
+            raise ConfigError(f"--routes: {study.study} has no route '{name}'; it has {', '.join(routes)}")
+    if not names:
+        raise ConfigError(f"--routes: names no route; {study.study} has {', '.join(routes)}")
+    return [f"training.routes.{name}=null" for name in routes if name not in names]
 
 
 def _find(path: Path) -> Path:
@@ -393,22 +398,3 @@ def _find(path: Path) -> Path:
     close = difflib.get_close_matches(str(path), known, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
     raise ConfigError(f"{path}: no such study; {hint}")
-
-
-def _apply(content: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise ConfigError(f"--set {override}: expected key.path=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: the value is not YAML; quote it") from error
-    *folders, last = key.split(".")
-    here = content
-    for part in folders:
-        if here.get(part) is None:
-            here[part] = {}
-        here = here[part]
-        if not isinstance(here, dict):
-            raise ConfigError(f"--set {override}: '{part}' holds a value, not a section")
-    here[last] = value

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import yaml
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from core.clips import ClipConfig
-from core.config import Config, explain
+from core.config import Config
 from core.errors import ConfigError
+from core.explain import read_yaml, validated
 from simulation.world import ATTRIBUTES, WORLDS, Pool, WorldName, draw_clips
 from zoo.corpus import Corpus, JudgeConfig
 
@@ -164,10 +164,7 @@ def load_small_world(path: Path) -> SmallWorldConfig:
     Raises `ConfigError`: the file is absent or not YAML, or a key or value is wrong.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())}); correct it") from error
-    try:
-        return SmallWorldConfig.model_validate(content or {})
-    except ValidationError as error:
-        raise ConfigError(explain(error, SmallWorldConfig, str(path))) from error
+        content = read_yaml(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); name a file of settings") from error
+    return validated(SmallWorldConfig, content or {}, str(path))

@@ -82,7 +82,7 @@ for name in MOVED:
 
 
 def main() -> None:
-    """Run the command line: a user's mistake is one line and exit code 2, `--debug` shows where it arose."""
+    """Run the command line: a user's mistake is one line, and exit code 2; `--debug` shows where it arose."""
     debug = "--debug" in sys.argv[1:]
     sys.argv = [sys.argv[0], *(["--debug"] if debug else []), *(a for a in sys.argv[1:] if a != "--debug")]
     environment.quiet(debug)
@@ -94,5 +94,7 @@ def main() -> None:
     except Brain2VideoError as error:
         if debug:
             raise
-        typer.secho(f"error: {' '.join(str(error).split())}", fg="red", err=True)
+        faults = str(error).splitlines() if isinstance(error, ConfigError) else [str(error)]
+        for fault in faults:
+            typer.secho(f"error: {' '.join(fault.split())}", fg="red", err=True)
         sys.exit(2)

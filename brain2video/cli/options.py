@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 Config = Annotated[str, typer.Option("--config", "-c", help="The study's YAML.", metavar="YAML")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a key; repeatable.", metavar="KEY.PATH=VALUE")]
 NoCommit = Annotated[bool, typer.Option("--no-commit", help="Leave dvc.lock as it is.")]
+Routes = Annotated[
+    str | None,
+    typer.Option("--routes", help="Train only these of the study's routes, in its order.", metavar="NAME,NAME"),
+]
 Processes = Annotated[int | None, typer.Option("--processes", help="How many train together here, one a GPU.")]
 DEMO = "configs/demo.yaml"
 
@@ -30,6 +34,15 @@ class StudyOptions:
         from studies.study import load_study
 
         return load_study(self.config, self.overrides or [])
+
+    def with_routes(self, routes: str | None) -> "StudyOptions":
+        """Return the options of the study with these of its routes alone; `ConfigError` where it lacks one."""
+        from studies.study import without_other_routes
+
+        if routes is None:
+            return self
+        names = [name.strip() for name in routes.split(",") if name.strip()]
+        return replace(self, overrides=[*(self.overrides or []), *without_other_routes(self.load(), names)])
 
 
 @dataclass(frozen=True)
@@ -76,16 +89,10 @@ class TogetherOptions:
 
 def _checked(config: Any, options: dict[str, Any], option: str) -> dict[str, Any]:
     """Return the options that are set, checked by the config that they make."""
-    from pydantic import ValidationError
-
-    from core.config import explain
-    from core.errors import ConfigError
+    from core.explain import validated
 
     values = {name: value for name, value in options.items() if value is not None}
-    try:
-        config.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(explain(error, config, option)) from error
+    validated(config, values, option)
     return values
 
 

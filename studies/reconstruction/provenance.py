@@ -22,8 +22,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from core.checkout import project_root
 from core.clips import Clip, ClipConfig, read_metadata, write_clip
 from core.code import code_digest
-from core.config import Config, explain, nearest
+from core.config import Config, nearest
 from core.errors import ConfigError, SourceError
+from core.explain import explain
 from core.files import canonical_json
 from core.progress import track
 from core.subjects import is_group, members_of, subject_label
@@ -258,7 +259,8 @@ def read_provenance(video: Path) -> Provenance:
     try:
         return Provenance.model_validate(content)
     except ValidationError as error:
-        raise SourceError(explain(error, Provenance, f"{video}, provenance")) from error
+        lines = explain(error, Provenance, content, f"{video}, provenance")
+        raise SourceError("; ".join(lines.splitlines())) from error
 
 
 def digest_frames(clip: Clip) -> str:

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 
 from core.checkout import relative_to_root
 from core.clips import read_frames, read_metadata
-from core.config import explain as explain_invalid
 from core.errors import Brain2VideoError, RegistryError, SourceError, SourceMissing
+from core.explain import explain as explain_invalid
 from core.files import digest_file, disk_explained, read_json
 from feature_store import Store
 from feature_store.sources.response_file import IMAGES, RESPONSES, TRIALS, VOXELS
@@ -225,8 +225,8 @@ def _original(video: Path) -> _Original:
     try:
         study = Study.model_validate(provenance.config)
     except ValidationError as error:
-        line = explain_invalid(error, Study, f"{video}, the study that it carries")
-        raise SourceError(f"{line}; {_at_commit(provenance)}") from error
+        lines = explain_invalid(error, Study, provenance.config, f"{video}, the study that it carries")
+        raise SourceError("; ".join([*lines.splitlines(), _at_commit(provenance)])) from error
     if set(origin.models.versions) != set(study.parts):
         parts = ", ".join(origin.models.versions) or "none"
         raise SourceError(

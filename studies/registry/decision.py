@@ -32,7 +32,7 @@ class MetricRow(Config):
     passes : whether the rules are met
     """
 
-    model_config = ConfigDict(ser_json_inf_nan="constants")  # an interval may have no ends
+    model_config = ConfigDict(ser_json_inf_nan="constants", allow_inf_nan=True)  # an interval may have no ends
 
     name: str
     production: float

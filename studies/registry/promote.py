@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import Field, PositiveInt
 
 from core.checkout import project_root
-from core.config import Config, explain
-from core.errors import Brain2VideoError, ConfigError, RegistryError, ServerError
+from core.config import Config
+from core.errors import Brain2VideoError, RegistryError, ServerError
+from core.explain import read_yaml, validated
 from evaluation.metrics import metric
 from evaluation.statistics.intervals import paired_interval
 from evaluation.statistics.selection import widened
@@ -63,13 +63,7 @@ def promotion_rules() -> PromotionRules:
     file = project_root() / FILE
     if not file.is_file():
         return PromotionRules()
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-        return PromotionRules.model_validate(content)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{FILE}: not YAML ({' '.join(str(error).split())}); correct the file") from error
-    except ValidationError as error:
-        raise ConfigError(explain(error, PromotionRules, FILE)) from error
+    return validated(PromotionRules, read_yaml(file.read_bytes(), FILE) or {}, FILE)
 
 
 def compare_with_production(

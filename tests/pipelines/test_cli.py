@@ -54,7 +54,10 @@ def test_every_command_takes_a_study_and_overrides(here: Here, command: str) -> 
 MISTAKES = [
     (["responses", "-c", "configs/smal.yaml"], "configs/smal.yaml: no such study; did you mean 'configs/small.yaml'"),
     (["run", "-c", "configs/small.yaml", "--set", "sed=1"], "unknown key 'sed'; did you mean 'seed'"),
-    (["train", "-c", "configs/small.yaml", "--set", "seed"], "--set seed: expected key.path=value"),
+    (
+        ["train", "-c", "configs/small.yaml", "--set", "seed"],
+        "--set seed: found no key or no '=', expected",
+    ),
     (
         ["responses", "-c", "configs/small.yaml", "--set", "source.path=nowhere"],
         "nowhere: no such folder; set source.path",
@@ -62,7 +65,10 @@ MISTAKES = [
     (["responses", "-c", "configs/small.yaml", "--subject", "sub-09"], "no subject 'sub-09' in the source"),
     (["targets", "-c", "configs/small.yaml", "--target", "latents"], "no target 'latents'"),
     (["targets", "-c", "configs/small.yaml", "--executor", "dask"], "the scheduler's address is missing; give one"),
-    (["run", "-c", "configs/small.yaml", "--executor", "cluster"], "kind: input should be 'here', 'processes' or"),
+    (
+        ["run", "-c", "configs/small.yaml", "--executor", "cluster"],
+        "kind: found 'cluster', expected 'here', '",
+    ),
     (["train", "-c", "configs/small.yaml", "--nodes", "2"], "2 nodes need a rendezvous; give host:port"),
     (["train", "-c", "configs/small.yaml", "--join"], "--join: takes part with other machines; give their number"),
     (["train", "-c", "configs/small.yaml", "--set", "study=empty"], "no feature store; run 'dvc pull'"),
@@ -73,7 +79,7 @@ MISTAKES = [
     (["promote", "-c", "configs/small.yaml", "--set", "study=empty"], "no training run is registered"),
     (["promote", "-c", "configs/small.yaml", "--version", "my model"], "--version my model: expected PART=N"),
     (["promote", "-c", "configs/small.yaml", "--set", "study=empty", "--rollback"], "there is nothing to roll back to"),
-    (["promote", "-c", "configs/small.yaml", "--set", "study=my study"], "study: string should match pattern"),
+    (["promote", "-c", "configs/small.yaml", "--set", "study=my study"], "study: found 'my study', expected a name of"),
     (["explain", "videos/none.mp4"], "videos/none.mp4: no such video"),
     (["reproduce", "configs/small.yaml"], "configs/small.yaml: not a video that can be read"),
     (["simulate", "world", "-c", "configs/small.yaml"], "has no 'simulation' section"),

@@ -52,7 +52,7 @@ def test_a_study_without_regions_is_told_so_in_one_line(here: Here, cli_home: Pa
     ("changed", "message"),
     [
         ("regions.fewest_voxels=500", "regions: no ROI is left to decode from (V1: fewer than 500 usable voxels"),
-        ("regions.sides=both", "regions.sides: input should be 'joined' or 'apart', found 'both'"),
+        ("regions.sides=both", "regions.sides: found 'both', expected 'joined' or 'apart'"),
         ("regions.least=5", "unknown key 'regions.least'"),
         ("study=empty", "no feature store; run 'dvc pull'"),
     ],

@@ -490,5 +490,5 @@ def test_two_roles_may_share_a_network(home: Path, bent: Path) -> None:
 
 
 def test_no_roi_at_all_is_no_choice(home: Path, bent: Path) -> None:
-    with pytest.raises(ConfigError, match="training.rois.*at least 1 item"):
+    with pytest.raises(ConfigError, match="training.rois: found an empty list, expected at least 1"):
         study_of(home, bent, {"ridge": RIDGE}, rois=[])

@@ -27,20 +27,14 @@ def judges_named(
     ConfigError
         A name cannot be one.
     """
-    from pydantic import ValidationError
-
-    from core.config import explain
-    from core.errors import ConfigError
+    from core.explain import validated
     from models.classifiers.settings import JudgesConfig
 
     named = {"clip": clip, "frames": frames, "videos": videos}
     content: dict[str, Any] = {key: {"weights": _placed(name)} for key, name in named.items() if name}
     if judge:
         content["small_world"] = _placed(judge)
-    try:
-        return JudgesConfig.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError(explain(error, JudgesConfig, "judges")) from error
+    return validated(JudgesConfig, content, "judges")
 
 
 def _placed(name: str) -> str:

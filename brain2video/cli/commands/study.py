@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brain2video.cli.options import NoCommit, Processes, SpreadOptions, StudyOptions, TogetherOptions
+from brain2video.cli.options import NoCommit, Processes, Routes, SpreadOptions, StudyOptions, TogetherOptions
 
 if TYPE_CHECKING:
     from studies.runs import TrainingRef
@@ -36,12 +36,19 @@ def simulate(
         console.print(f"[green]simulated[/] {folder}")
 
 
-def run(study: StudyOptions, spread: SpreadOptions, no_commit: NoCommit = False, processes: Processes = None) -> None:
+def run(
+    study: StudyOptions,
+    spread: SpreadOptions,
+    routes: Routes = None,
+    no_commit: NoCommit = False,
+    processes: Processes = None,
+) -> None:
     """Run a whole study: responses, targets, training, promotion, reconstruction."""
     from brain2video.cli.commands.registry import show_promotion
     from brain2video.cli.commands.videos import show_reconstruction_run
     from brain2video.cli.launch import launch
 
+    study = study.with_routes(routes)
     chosen = study.load()
     parameters = {
         "executor": spread.executor_config(),
@@ -89,6 +96,7 @@ def _write_groups(
 def train(
     study: StudyOptions,
     together: TogetherOptions,
+    routes: Routes = None,
     promote: Annotated[
         bool, typer.Option("--promote", help="Put it into production where mlflow/promotion.yaml lets it.")
     ] = False,
@@ -100,6 +108,7 @@ def train(
     from brain2video.cli.commands.registry import show_promotion
     from brain2video.cli.launch import launch, take_part
 
+    study = study.with_routes(routes)
     chosen, processes = study.load(), together.distributed_config()
     if join:
         take_part(chosen, processes)
