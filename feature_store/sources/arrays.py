@@ -35,7 +35,7 @@ from feature_store.sources.base import (
     read_csv,
     whole_numbers,
 )
-from feature_store.sources.splits import OF_TIME, SplitConfig, in_test, kept_trials, split_of_stimuli
+from feature_store.sources.splits import OF_TIME, SplitConfig, drawn, in_test, kept_trials, split_of_stimuli
 from feature_store.times import PLACE
 
 MEASURES = ("ncsnr_train_published", "ncsnr_test_published", "x", "y", "z")
@@ -130,17 +130,18 @@ class Arrays:
         column = split.column or "stimulus"
         if column not in stimuli:
             raise SourceError(f"{where}: lacks the column '{column}'{nearest(column, list(map(str, stimuli)))}")
-        for name in split.test:
-            if name not in set(stimuli[column]):
-                known = sorted(set(map(str, stimuli[column])))
+        known = sorted(set(map(str, stimuli[column])))
+        test = split.test if isinstance(split.test, list) else drawn(split, known, where)
+        for name in test:
+            if name not in known:
                 raise SourceError(f"{where}: source.split.test names '{name}', not in {column}{nearest(name, known)}")
-        for row in np.flatnonzero(missing(stimuli[column]) & ~stimuli[column].isin(split.test)):
+        for row in np.flatnonzero(missing(stimuli[column]) & ~stimuli[column].isin(test)):
             if split.column:
                 found = stimuli[column].iloc[row]
                 raise SourceError(
                     f"{where} row {row + 1}: {column} is '{found}'; the split is by this column, so give it a value"
                 )
-        return ["test" if name in split.test else "train" for name in stimuli[column]]
+        return ["test" if name in test else "train" for name in stimuli[column]]
 
     def _trials(self, subject: str) -> pd.DataFrame:
         where = self.path / subject / "trials.csv"

@@ -2,10 +2,11 @@
 
 Splits by time (`run`, `segment`, `block`) keep neighbours together: a test trial a few seconds after a training trial
 shares its noise, its drift and the tail of its haemodynamic response, and a clip of a movie is like the clip before.
-`purge_s` drops the training trials that are still too near.
+`purge_s` drops the training trials that are still too near. What is tested is named, or drawn by a seed.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -16,6 +17,8 @@ from pydantic import Field, FiniteFloat, field_validator, model_validator
 from core.config import Config, nearest
 from core.errors import SourceError
 from core.progress import report
+from core.seeds import rng_for
+from feature_store.cells import is_missing
 from feature_store.sources.base import Split
 from feature_store.times import near_test, places, run_labels, trial_times, without_time
 
@@ -32,13 +35,17 @@ NEEDS = {
 
 
 class SplitConfig(Config):
-    """How stimuli are dealt out: those that `test` names are for testing, all others for training."""
+    """How stimuli are dealt out: those that `test` names or draws are for testing, all others for training."""
 
     by: By
-    """What `test` names: tasks, stimuli, values of `column`, runs (``"2"``, or ``"ses-01_task-movie_run-2"``), segments
-    (movies or episodes), or blocks of `length_s` seconds of every segment or, where stimuli have none, of every run."""
-    test: list[str] = Field(min_length=1)
-    """Blocks count from 0 in every run or segment, or from its end: ``-1`` is the last."""
+    """What `test` names or draws: tasks (named only), stimuli, values of `column`, runs (``"2"``, or
+    ``"ses-01_task-movie_run-2"``), segments (movies or episodes), or blocks of `length_s` seconds of every segment or,
+    where stimuli have none, of every run."""
+    test: list[str] | int | float
+    """Names; or a share such as 0.2, or a count such as 10, of all stimuli, runs, …, which are drawn by `seed`. Blocks
+    are named from 0 in every run or segment, or from its end: ``-1`` is the last."""
+    seed: int | None = None
+    """Of the draw, where `test` is a share or a count; 0 by default."""
     column: str | None = None
     length_s: FiniteFloat | None = Field(None, gt=0)
     """How long a block is, in seconds."""
@@ -48,10 +55,15 @@ class SplitConfig(Config):
 
     @field_validator("test", mode="before")
     @classmethod
-    def _numbers_are_names(cls, names: Any) -> Any:
-        if not isinstance(names, list):
-            return names
-        return [str(name) if isinstance(name, int) and not isinstance(name, bool) else name for name in names]
+    def _names_or_number(cls, test: Any) -> Any:
+        """Take numbers in a list for names, and check a number alone."""
+        if isinstance(test, list | tuple) and test:
+            return [str(name) if isinstance(name, int) and not isinstance(name, bool) else name for name in test]
+        is_count = isinstance(test, int) and not isinstance(test, bool) and test > 0
+        is_share = isinstance(test, float) and 0 < test < 1
+        if not (is_count or is_share):
+            raise ValueError("expected a list of names, a share between 0 and 1 such as 0.2, or a count such as 10")
+        return test
 
     @model_validator(mode="after")
     def _check_column(self) -> Self:
@@ -59,7 +71,11 @@ class SplitConfig(Config):
             raise ValueError(f"'by' is {self.by}, and 'column' goes with 'by: column' and only with it")
         if (self.by == "block") != (self.length_s is not None):
             raise ValueError(f"'by' is {self.by}, and 'length_s' goes with 'by: block' and only with it")
-        if self.by == "block":
+        if isinstance(self.test, int | float) and self.by == "task":
+            raise ValueError("'by' is task, and tasks are not drawn; name those that test in a list")
+        if isinstance(self.test, list) and self.seed is not None:
+            raise ValueError("test names what tests, and 'seed' goes with a share or a count; remove seed")
+        if self.by == "block" and isinstance(self.test, list):
             for name in self.test:
                 if not name.removeprefix("-").isdecimal():
                     raise ValueError(f"test names the block '{name}'; blocks are whole numbers, -1 is the last")
@@ -80,7 +96,9 @@ def in_test(split: SplitConfig, trials: pd.DataFrame, where: object) -> Mask:
     SourceError
         The trials lack what the split needs, or have no run, segment or block that it names.
     """
-    labels, known = _labels(split, trials, where)
+    units, labels, known = _labels(split, trials, where)
+    if not isinstance(split.test, list):
+        return np.isin(units, sorted(drawn(split, units, where)))
     hit = np.zeros(len(trials), dtype=bool)
     for name in split.test:
         mine = np.array([name in several for several in labels], dtype=bool)
@@ -93,18 +111,41 @@ def in_test(split: SplitConfig, trials: pd.DataFrame, where: object) -> Mask:
     return hit
 
 
-def _labels(split: SplitConfig, trials: pd.DataFrame, where: object) -> tuple[list[set[str]], list[str]]:
-    """Return all names that each trial's run, segment or block goes by, and the names that are offered."""
+def drawn(split: SplitConfig, units: Iterable[str], where: object) -> frozenset[str]:
+    """Return the units, such as stimuli or runs, that a split draws for testing; a larger part holds a smaller one.
+
+    Raises `SourceError` where the share or the count leaves nothing for testing or nothing for training.
+
+    Parameters
+    ----------
+    units : of all subjects, in any order and any number of times; those without a name are not drawn
+    """
+    assert not isinstance(split.test, list), "names are not drawn"
+    known = sorted(unit for unit in set(units) if split.by == "stimulus" or not is_missing(unit))
+    count = split.test if isinstance(split.test, int) else math.floor(split.test * len(known) + 0.5)
+    what = {"column": f"different values of {split.column}", "stimulus": "stimuli"}.get(split.by, f"{split.by}s")
+    if not 0 < count < len(known):
+        raise SourceError(
+            f"{where}: source.split.test is {split.test}, which is {count} of the {len(known)} {what} here; both "
+            "testing and training need one at least; give another share or count"
+        )
+    order = rng_for(split.seed or 0, "split", split.by).permutation(len(known))
+    return frozenset(known[index] for index in order[:count])
+
+
+def _labels(split: SplitConfig, trials: pd.DataFrame, where: object) -> tuple[list[str], list[set[str]], list[str]]:
+    """Return each trial's run, segment or block, all names that it goes by, and the names that are offered."""
     if split.by == "run":
         labels = run_labels(trials)
         if labels is None or (labels == "").any():
             raise _lacking(split, where)
         names = [{label, str(run), f"run-{run}"} for label, run in zip(labels, trials["run"], strict=True)]
-        return names, sorted(set(labels.tolist()))
+        return labels.tolist(), names, sorted(set(labels.tolist()))
     if split.by == "segment":
         if "segment" not in trials:
             raise _lacking(split, where)
-        return [{str(name)} for name in trials["segment"]], sorted({str(name) for name in trials["segment"]})
+        segments = [str(name) for name in trials["segment"]]
+        return segments, [{name} for name in segments], sorted(set(segments))
     own = trials.assign(stimulus=np.arange(len(trials)))
     times = places(own) or trial_times(trials)
     if times is None or not times.known or split.length_s is None:
@@ -112,7 +153,9 @@ def _labels(split: SplitConfig, trials: pd.DataFrame, where: object) -> tuple[li
     number = np.floor(times.start_s / split.length_s + 1e-9).astype(np.int64)
     lasts = {segment: int(number[times.segment == segment].max()) for segment in np.unique(times.segment)}
     ends = [int(one) - lasts[segment] - 1 for one, segment in zip(number, times.segment, strict=True)]
-    return [{str(one), str(end)} for one, end in zip(number, ends, strict=True)], sorted(map(str, set(number.tolist())))
+    units = [f"{segment} {one}" for segment, one in zip(times.segment, number, strict=True)]
+    names = [{str(one), str(end)} for one, end in zip(number, ends, strict=True)]
+    return units, names, sorted(map(str, set(number.tolist())))
 
 
 def _lacking(split: SplitConfig, where: object) -> SourceError:

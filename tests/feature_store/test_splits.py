@@ -71,6 +71,74 @@ def test_a_split_by_column_or_stimulus_is_as_it_was(movie: Path) -> None:
         Arrays(movie).stimuli()
 
 
+def test_a_share_or_a_count_of_stimuli_is_drawn_by_a_seed(movie: Path) -> None:
+    share = in_test_of(split_of(movie, by="stimulus", test=0.2))
+    assert len(share) == 16
+    assert in_test_of(split_of(movie, by="stimulus", test=16)) == share, "a count is a share of as many"
+    assert in_test_of(split_of(movie, by="stimulus", test=0.2, seed=0)) == share
+    other = in_test_of(split_of(movie, by="stimulus", test=0.2, seed=1))
+    assert len(other) == 16
+    assert other != share
+    assert set(in_test_of(split_of(movie, by="stimulus", test=5))) < set(share), "a larger part holds a smaller one"
+    assert {name[:3] for name in share} == {"ep1", "ep2"}
+
+
+def test_a_draw_does_not_depend_on_the_order_of_a_table(movie: Path) -> None:
+    drawn = set(in_test_of(split_of(movie, by="stimulus", test=0.1, seed=3)))
+    pd.read_csv(movie / "stimuli.csv").sample(frac=1, random_state=1).to_csv(movie / "stimuli.csv", index=False)
+    assert set(in_test_of(split_of(movie, by="stimulus", test=0.1, seed=3))) == drawn
+
+
+def test_runs_segments_blocks_and_values_of_a_column_are_drawn_whole(movie: Path) -> None:
+    for by in ("run", "segment"):
+        drawn = in_test_of(split_of(movie, by=by, test=1))
+        assert len(drawn) == CLIPS
+        assert len({name[:3] for name in drawn}) == 1
+    blocks = in_test_of(split_of(movie, by="block", length_s=50, test=0.5, seed=2))
+    assert len(blocks) == CLIPS
+    places = {(name[:3], int(name[4:]) // 10) for name in blocks}
+    assert len(places) == 4, "four of the eight blocks of 50 s"
+    parts = in_test_of(split_of(movie, by="column", column="part", test=3))
+    assert len(parts) == 24
+    assert len({name[-1] for name in parts}) == 3
+    purged = split_of(movie, by="block", length_s=50, test=2, purge_s=12).responses("sub-01")
+    assert purged.attributes["purge"]["dropped"] > 0
+    assert not set(purged.trials["train"]["stimulus"]) & set(purged.trials["test"]["stimulus"])
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ({"by": "stimulus", "test": 80}, "source.split.test is 80, which is 80 of the 80 stimuli here; both testing"),
+        ({"by": "run", "test": 0.2}, "source.split.test is 0.2, which is 0 of the 2 runs here"),
+        ({"by": "segment", "test": 0.8}, "source.split.test is 0.8, which is 2 of the 2 segments here"),
+        ({"by": "column", "column": "part", "test": 11}, "which is 11 of the 10 different values of part here"),
+    ],
+)
+def test_a_draw_that_leaves_a_part_empty_is_one_line(movie: Path, split: dict[str, Any], message: str) -> None:
+    with pytest.raises(SourceError, match=message) as raised:
+        split_of(movie, **split).stimuli()
+    assert "\n" not in str(raised.value)
+
+
+def test_bids_draws_once_for_all_subjects(tmp_path: Path) -> None:
+    root = tmp_path / "dataset"
+    root.mkdir()
+    write_bids(root)
+    for file in list((root / "sub-01").rglob("*")):
+        if file.is_file():
+            copy = Path(str(file).replace("sub-01", "sub-02"))
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(file.read_bytes())
+    for split in ({"by": "stimulus", "test": 1}, {"by": "stimulus", "test": 0.34, "seed": 5}):
+        reader = source(root, **WINDOW, split=split)
+        assert reader.stimuli()["split"].tolist().count("test") == 1
+        tested = [set(reader.responses(f"sub-0{n}").trials["test"]["stimulus"]) for n in (1, 2)]
+        assert tested[0] == tested[1] == set(reader.stimuli().query("split == 'test'")["stimulus"])
+    with pytest.raises(SourceError, match=r"stimulus '\w+' is for \w+ in .* and \w+ in"):
+        source(root, **WINDOW, split={"by": "run", "test": 1}).stimuli()
+
+
 def test_what_is_purged_is_what_lies_near_and_is_told(movie: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recording = split_of(movie, by="block", length_s=50, test=["-1"], purge_s=12).responses("sub-01")
     left = list(recording.trials["train"]["stimulus"])
@@ -134,6 +202,15 @@ def test_a_stimulus_shown_in_both_parts_is_refused(movie: Path) -> None:
         ({"by": "block", "test": ["first"], "length_s": 3}, "blocks are whole numbers, -1 is the last"),
         ({"by": "run", "test": ["0"], "column": "a"}, "'column' goes with 'by: column'"),
         ({"by": "run", "test": ["0"], "purge_s": -1}, "greater than or equal to 0"),
+        *(
+            (
+                {"by": "stimulus", "test": test},
+                "expected a list of names, a share between 0 and 1 such as 0.2, or a count",
+            )
+            for test in ([], 0, -3, 1.0, 2.0, 0.0, True, "x", None, float("nan"), {})
+        ),
+        ({"by": "task", "test": 0.2}, "tasks are not drawn; name those that test in a list"),
+        ({"by": "stimulus", "test": ["x"], "seed": 1}, "'seed' goes with a share or a count; remove seed"),
     ],
 )
 def test_settings_of_splits_that_say_nothing_are_refused(split: dict[str, Any], message: str) -> None:

@@ -39,7 +39,14 @@ from feature_store.sources.base import (
     stays_inside,
 )
 from feature_store.sources.bids.confounds import motion_of_trials, read_confounds
-from feature_store.sources.bids.events import FILE_COLUMN, EventsConfig, check_splits, read_nuisance, read_trials
+from feature_store.sources.bids.events import (
+    FILE_COLUMN,
+    EventsConfig,
+    check_splits,
+    read_nuisance,
+    read_trials,
+    with_splits,
+)
 from feature_store.sources.bids.files import NONE, Layout, Run, bare
 from feature_store.sources.bids.images import Scan, open_scans
 from feature_store.sources.bids.trials import NOISE_GAIN, RunModel, events_of_runs, trial_notes
@@ -198,7 +205,8 @@ class Bids(Source):
 
     @cached_property
     def _trials(self) -> dict[str, pd.DataFrame]:
-        return {subject: read_trials(runs, self.config) for subject, runs in self._runs.items()}
+        tables = {subject: read_trials(runs, self.config) for subject, runs in self._runs.items()}
+        return with_splits(tables, self.config.split, self.layout.images)
 
     @cached_property
     def _values(self) -> dict[str, str]:

@@ -11,13 +11,14 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from core.config import Config
 from core.errors import SourceError, SourceMissing
 from feature_store.cells import is_missing, missing
 from feature_store.sources.base import NAME, check_inside, present
 from feature_store.sources.bids.files import Run
-from feature_store.sources.splits import OF_TIME, SplitConfig, in_test
+from feature_store.sources.splits import OF_TIME, SplitConfig, drawn, in_test
 from feature_store.sources.timeseries import ROUNDING_S, Events
 from feature_store.sources.tsv import durations, hint, natural, read_tsv, seconds, with_places
 
@@ -67,8 +68,8 @@ def read_trials(runs: list[Run], config: EventsConfig) -> pd.DataFrame:
     """Read the trials of a subject's runs: one row per trial, in the order of runs and onsets.
 
     Columns are stimulus, repetition, session, task, run, onset_s, duration_s (NaN where the events have none), value
-    (of the stimulus column), split, caption, place (for messages), index (of the run), and segment and start_s where
-    the config names their columns.
+    (of the stimulus column), key (what a split names), caption, place (for messages), index (of the run), and segment
+    and start_s where the config names their columns.
 
     Raises
     ------
@@ -79,17 +80,40 @@ def read_trials(runs: list[Run], config: EventsConfig) -> pd.DataFrame:
     trials = pd.concat(tables, ignore_index=True)
     if trials.empty:
         raise SourceError(f"{runs[0].events}: no event shows a stimulus, here and in all runs; fix source.ignore")
-    if config.split.by in OF_TIME:
-        trials["split"] = np.where(in_test(config.split, trials, runs[0].image.parent), "test", "train")
     trials["repetition"] = trials.groupby("stimulus").cumcount()
     return trials
+
+
+def with_splits(tables: dict[str, pd.DataFrame], split: SplitConfig, where: Path) -> dict[str, pd.DataFrame]:
+    """Return all subjects' trials with the column split; what is drawn is drawn once for all of them.
+
+    Raises `SourceError` as `in_test` and `drawn` do.
+    """
+    if isinstance(split.test, list) and split.by in OF_TIME:  # a run's last block is that of each subject's own run
+        tested = [in_test(split, trials, where / subject) for subject, trials in tables.items()]
+    else:
+        every = pd.concat(tables.values(), ignore_index=True)
+        tested = np.split(_tested(split, every, where), np.cumsum([len(trials) for trials in tables.values()])[:-1])
+    dealt = zip(tables.items(), tested, strict=True)
+    return {subject: trials.assign(split=np.where(test, "test", "train")) for (subject, trials), test in dealt}
+
+
+def _tested(split: SplitConfig, trials: pd.DataFrame, where: Path) -> NDArray[np.bool_]:
+    if split.by in OF_TIME:
+        return in_test(split, trials, where)
+    by_stimulus = split.by == "stimulus"
+    test = split.test
+    if not isinstance(test, list):
+        test = sorted(drawn(split, trials["stimulus" if by_stimulus else "key"], where))
+    return (trials["key"].isin(test) | (trials["stimulus"].isin(test) & by_stimulus)).to_numpy(np.bool_)
 
 
 def check_splits(trials: pd.DataFrame, config: EventsConfig, where: Path) -> None:
     """Raise `SourceError` where a name stands for two stimuli, a stimulus is in both splits, or a split is empty."""
     by = config.split.by
     known = sorted(set(trials["key"]) | set(trials["stimulus"] if by == "stimulus" else []), key=natural)
-    for value in config.split.test if by not in OF_TIME else ():
+    named = config.split.test if isinstance(config.split.test, list) and by not in OF_TIME else []
+    for value in named:
         if value not in known:
             what = f"value in the column '{config.split.column}'" if by == "column" else by
             raise SourceError(f"{where}: source.split.test names '{value}', no {what} here{hint(value, known)}")
@@ -156,10 +180,6 @@ def _read_run(run: Run, config: EventsConfig) -> pd.DataFrame:
     if config.start_column:
         trials["start_s"] = seconds(table, config.start_column)
     trials["key"] = _keys(table, run, config)
-    test = trials["key"].isin(config.split.test)
-    if config.split.by == "stimulus":
-        test |= trials["stimulus"].isin(config.split.test)
-    trials["split"] = np.where(test, "test", "train")
     trials = trials[~_repeated(trials["value"], trials["onset_s"], trials["place"], config)]
     trials = trials.sort_values("onset_s", kind="stable", ignore_index=True)
     if config.same_onset == "refuse":
@@ -176,7 +196,8 @@ def _keys(table: pd.DataFrame, run: Run, config: EventsConfig) -> "pd.Series[str
     """Return what `SplitConfig.test` is compared with, of each event."""
     if config.split.column:
         keys = table[config.split.column]
-        for row in np.flatnonzero(missing(keys) & ~keys.isin(config.split.test)):
+        named = config.split.test if isinstance(config.split.test, list) else []
+        for row in np.flatnonzero(missing(keys) & ~keys.isin(named)):
             raise SourceError(
                 f"{table['place'].iloc[row]}: {keys.name} is '{keys.iloc[row]}'; the split is by this column, so "
                 "give it a value"
