@@ -54,7 +54,7 @@ def simulate(config: SimulationConfig, destination: Path, *, replace: bool = Fal
         return destination
     combinations, jitter = shown(config)
     with staged_folder(destination) as folder:
-        _write_clips(config, folder, combinations, jitter)
+        write_clips(config, folder, combinations, jitter)
         _write_betas(config, folder, combinations, jitter)
         write_json(folder / layout.ANNOTATIONS, _annotations(config, combinations))
         write_json(folder / DESCRIPTION, _description(config))
@@ -125,7 +125,8 @@ def imagined(config: SimulationConfig) -> tuple[list[Combination], Floats]:
     return world.draw("zoo", IMAGINED, seed=seed), draw_jitter(IMAGINED, seed, world.jitter)
 
 
-def _write_clips(config: SimulationConfig, folder: Path, combinations: Sequence[Combination], jitter: Floats) -> None:
+def write_clips(config: SimulationConfig, folder: Path, combinations: Sequence[Combination], jitter: Floats) -> None:
+    """Write what is shown as videos, ``stimuli/{train,test}/NNNN.mp4`` below the dataset's folder."""
     clips, counts = config.clips, counts_of(config)
     names = [layout.CLIP.format(split=split, stimulus=s) for split in SPLITS for s in counts.stimuli(split)]
     for row, name in enumerate(track(names, "simulated clips")):
@@ -133,9 +134,14 @@ def _write_clips(config: SimulationConfig, folder: Path, combinations: Sequence[
         write_clip(folder / layout.STIMULI / name, clip, clips.fps, min_side=MIN_SIDE)
 
 
-def _write_betas(config: SimulationConfig, folder: Path, combinations: Sequence[Combination], jitter: Floats) -> None:
+def seen_by_brains(config: SimulationConfig, combinations: Sequence[Combination], jitter: Floats) -> Seen:
+    """Return what is shown, as simulated brains see it."""
     clips = render(combinations, jitter, BRAIN_FRAMES, BRAIN_SIDE, BRAIN_SIDE)
-    seen, at_rest = Seen.of(clips, combinations, config.seed), None
+    return Seen.of(clips, combinations, config.seed)
+
+
+def _write_betas(config: SimulationConfig, folder: Path, combinations: Sequence[Combination], jitter: Floats) -> None:
+    seen, at_rest = seen_by_brains(config, combinations, jitter), None
     if config.rest:
         never_shown, jitter = imagined(config)
         clips = render(never_shown, jitter, BRAIN_FRAMES, BRAIN_SIDE, BRAIN_SIDE)

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from core.checkout import project_root, relative_to_root, require_same_root
 from core.code import code_digest
+from core.config import nearest
 from core.digests import INPUTS
 from core.errors import ConfigError, ServerError, SourceError
 from core.executors import IN_PROCESS, ExecutorConfig, open_executor
@@ -33,11 +34,13 @@ from feature_store.sources.base import ROI_SEPARATOR, SPLITS, Source
 from feature_store.sources.copies import check_copies
 from feature_store.sources.settings import SourceConfig
 from feature_store.writer import is_published
+from simulation.examples import Form, example_config, write_example
 from simulation.write import is_there, simulate
 from studies.runs import GroupRef
 from studies.stores.ingestion import write_responses
 from studies.study import Study
 
+FORMS: dict[str, Form] = {form: form for form in get_args(Form)}
 MAX_ROIS = 60
 """ROIs that a picture shows at most, the largest."""
 
@@ -62,6 +65,26 @@ def simulate_source(study: Study, destination: Path | None = None, *, replace: b
     folder = destination or project_root() / study.source.path
     fresh = is_there(study.simulation, folder, replace=replace)
     return simulate(study.simulation, folder, replace=replace), fresh
+
+
+def simulate_recordings(form: str, destination: Path, seed: int) -> tuple[Path, str]:
+    """Write small simulated recordings in a form that own ones come in.
+
+    Returns
+    -------
+    folder, config
+        The dataset's folder, and the YAML of the study that reads it.
+
+    Raises
+    ------
+    ConfigError
+        There is no such form.
+    SourceError
+        The folder is not empty.
+    """
+    if form not in FORMS:
+        raise ConfigError(f"--form: found '{form}', expected {' or '.join(FORMS)}{nearest(form, list(FORMS))}")
+    return write_example(FORMS[form], destination, example_config(seed)), f"configs/{form}_example.yaml"
 
 
 def subjects_of(source: SourceConfig) -> list[str]:

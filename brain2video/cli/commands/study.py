@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from brain2video.cli.options import NoCommit, Processes, Routes, SpreadOptions, StudyOptions, TogetherOptions
+from core.errors import ConfigError
 
 if TYPE_CHECKING:
     from studies.runs import TrainingRef
@@ -19,21 +20,39 @@ def demo(study: StudyOptions) -> None:
 def simulate(
     destination: Annotated[Path, typer.Argument(metavar="DEST", help="Folder of the dataset.")],
     study: StudyOptions,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--form",
+            help="Instead of the study's dataset, small recordings as your own may be: arrays, or bids.",
+            metavar="FORM",
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="With --form: of all that is drawn; 0 by default.")] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a dataset that was simulated with other settings.")
     ] = False,
     no_commit: NoCommit = False,
 ) -> None:
-    """Write the study's simulated dataset, in BOLD Moments' layout."""
+    """Write the study's simulated dataset, in BOLD Moments' layout; or small recordings in another form."""
     from brain2video.cli.launch import commit
     from brain2video.cli.progress import working
-    from studies.stores.responses import simulate_source
+    from studies.stores.responses import simulate_recordings, simulate_source
 
+    if form is None:
+        if seed is not None:
+            raise ConfigError("--seed: goes with --form; a study's own seed is --set simulation.seed=N")
+        with working() as console:
+            folder, _ = simulate_source(study.load(), destination, replace=replace)
+            if not no_commit:
+                commit(folder, study.config, study.overrides)
+            console.print(f"[green]simulated[/] {folder}")
+        return
+    if study != StudyOptions() or replace:
+        raise ConfigError("--form: writes recordings of no study, and replaces none; leave out -c, --set and --replace")
     with working() as console:
-        folder, _ = simulate_source(study.load(), destination, replace=replace)
-        if not no_commit:
-            commit(folder, study.config, study.overrides)
-        console.print(f"[green]simulated[/] {folder}")
+        folder, config = simulate_recordings(form, destination, seed or 0)
+        console.print(f"[green]simulated[/] {folder}; next: brain2video run -c {config}", highlight=False)
 
 
 def run(
