@@ -12,6 +12,7 @@ from core.errors import StoreError
 
 LEFT_TO_DVC = "left to DVC"
 CHANGED = "changed since dvc.lock"
+NO_STAGE = "no stage in dvc.yaml"
 _asking = threading.Lock()
 """Several threads may ask, each for another group; DVC is asked by one at a time."""
 
@@ -74,7 +75,7 @@ def _of_each(root: Path, outputs: Sequence[Path], answer: Callable[[Any, str, Pa
         owners = {Path(out.fs_path).resolve(): stage.addressing for stage in repo.index.stages for out in stage.outs}
         stages = {output: owners.get(output.resolve()) for output in outputs}
         return {
-            output: answer(repo, stage, output) if stage else "no stage in dvc.yaml" for output, stage in stages.items()
+            output: answer(repo, stage, output) if stage else NO_STAGE for output, stage in stages.items()
         }
 
 

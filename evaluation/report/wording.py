@@ -102,6 +102,12 @@ def number(value: float | None, digits: int = 2) -> str:
     return sign + (text[1:] if text.startswith("0.") else text)
 
 
+def signed(value: float, digits: int = 3) -> str:
+    """Write a difference with its sign, +0.012 or -0.012; one that these decimals do not show has none: 0.000."""
+    text = f"{value:+.{digits}f}"
+    return text if not math.isfinite(value) or float(text) else text[1:]
+
+
 def row_label(row: str) -> str:
     """Return a row's name in words."""
     return ROW_LABELS.get(row, row.replace("_", " "))

@@ -18,7 +18,9 @@ class MetricRule(Config):
     """The least lower end of that difference's 95 % interval."""
 
 
-Outcome = Literal["first", "current", "better", "outdated", "worse", "incomparable"]
+Outcome = Literal["first", "current", "better", "unchanged", "outdated", "worse", "incomparable"]
+SAME = 0.0005
+"""Differences below it, with the ends of their intervals, count as none: three decimals do not show them."""
 
 
 class MetricRow(Config):
@@ -43,6 +45,11 @@ class MetricRow(Config):
     rule: MetricRule
     passes: bool
 
+    @property
+    def same(self) -> bool:
+        """Whether the difference is none."""
+        return max(map(abs, (self.difference, self.low, self.high))) < SAME
+
 
 class PromotionDecision(Config):
     """Whether a candidate may be promoted, and its metrics beside those of production.
@@ -50,8 +57,9 @@ class PromotionDecision(Config):
     Attributes
     ----------
     candidate, production : None where nothing is in production
-    outcome : "first" and "better" may be promoted, "outdated" replaces what no longer fits the stores, "current" is in
-        production already, "worse" and "incomparable" are refused unless forced
+    outcome : "first", "better" and "unchanged" (no metric differs by `SAME`) may be promoted, "outdated" replaces what
+        no longer fits the stores, "current" is in production already, "worse" and "incomparable" are refused unless
+        forced
     reasons : in words
     rows : metric by metric
     stimuli : held out of both

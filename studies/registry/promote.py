@@ -17,13 +17,14 @@ from core.config import Config
 from core.errors import Brain2VideoError, RegistryError, ServerError
 from core.explain import read_yaml, validated
 from evaluation.metrics import metric
+from evaluation.report.wording import signed
 from evaluation.statistics.intervals import paired_interval
 from evaluation.statistics.selection import widened
 from feature_store import Store
 from models.registry.client import is_set_up
 from models.registry.production import Found, aliased, promoter, read_artifact, resolve, set_production
 from models.registry.sets import PREVIOUS, ModelSet, run_of_versions, set_of_run, set_to_promote
-from studies.registry.decision import MetricRow, MetricRule, Outcome, PromotionDecision
+from studies.registry.decision import SAME, MetricRow, MetricRule, Outcome, PromotionDecision
 from studies.registry.production import stored_digests
 from studies.runs import VALIDATION
 from studies.study import Study
@@ -242,11 +243,12 @@ def compare(candidate: ModelSet, production: ModelSet, rules: PromotionRules) ->
     if reasons:
         return _decided(candidate, production, "incomparable", *reasons)
     rows = [_row(name, rules.metrics[name], ours, theirs, shared) for name in names]
-    reasons = _why_worse(rows, rules)
+    unchanged = all(row.same for row in rows)
+    reasons = [f"no metric differs by {SAME:g} or more"] if unchanged else _why_worse(rows, rules)
     return PromotionDecision(
         candidate=candidate,
         production=production,
-        outcome="worse" if reasons else "better",
+        outcome="unchanged" if unchanged else "worse" if reasons else "better",
         reasons=reasons,
         rows=rows,
         stimuli=len(shared),
@@ -271,14 +273,14 @@ def _comparable(
 
 def _why_worse(rows: list[MetricRow], rules: PromotionRules) -> list[str]:
     reasons = [
-        f"{row.name} differs by {row.difference:+.4f} [{row.low:+.4f}, {row.high:+.4f}], at least "
+        f"{row.name} differs by {signed(row.difference, 4)} [{signed(row.low, 4)}, {signed(row.high, 4)}], at least "
         f"{row.rule.difference:+g} [{row.rule.interval:+g} …] is required"
         for row in rows
         if not row.passes
     ]
     gain = float(np.mean([row.difference for row in rows]))
     if gain < rules.gain:
-        reasons.append(f"the mean difference is {gain:+.4f}, at least {rules.gain:+g} is required")
+        reasons.append(f"the mean difference is {signed(gain, 4)}, at least {rules.gain:+g} is required")
     return reasons
 
 

@@ -29,6 +29,7 @@ Level = Literal["good", "note", "bad"]
 """Nothing to do; something to know; something is broken."""
 
 KINDS = ("responses", "targets")
+FRESH = "fresh"
 SOURCE_MISSING = "source not here"
 LIMIT_BYTES = 2_000_000_000
 """What is hashed at most without being asked to: some seconds."""
@@ -183,7 +184,7 @@ def _compared(study: str, group: Path, manifest: Manifest, now: dict[str, Any], 
     parts = _parts(now)
     if digest_json(now) == manifest.fingerprint:
         notes[manifest.fingerprint] = parts
-        return Freshness("fresh", level="good")
+        return Freshness(FRESH, level="good")
     option = "responses --subject" if group.parent.name == "responses" else "targets --target"
     command = f"run 'brain2video {option} {group.name} -c configs/{study}.yaml'"
     before = notes.get(manifest.fingerprint)

@@ -11,7 +11,7 @@ from typing import Any
 from core.checkout import project_root, relative_to_root
 from core.errors import Brain2VideoError, ServerError, StoreError, StoreMissing
 from core.files import read_json
-from evaluation.report.wording import headline, number, row_label, short_label
+from evaluation.report.wording import headline, number, row_label, short_label, signed
 from evaluation.statistics.scores import RECONSTRUCTION, SHUFFLED
 from feature_store import Store, versioning
 from feature_store.schema import MANIFEST as GROUP_MANIFEST
@@ -21,8 +21,12 @@ from studies.registry.decision import PromotionDecision
 from studies.registry.production import require_same_targets, require_trained_on
 from studies.registry.promote import compare_with_production
 from studies.runs import LATEST, MANIFEST, METRICS, RECORD, SCORES, TRAINING, UNFINISHED
-from studies.status.freshness import SOURCE_MISSING, Freshness, Level, freshness
+from studies.status.freshness import FRESH, SOURCE_MISSING, Freshness, Level, freshness
 from studies.study import Study
+
+MADE_HERE = "made here"
+"""Of a group that is up to date, and that `dvc.lock` records as it was made elsewhere."""
+NO_STAGES = "no stage of dvc.yaml makes these stores; to version and share them, add stages as the demo's"
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,17 @@ def stores_status(study: Study, *, full: bool = False) -> list[Line]:
         for group, found in judged.items()
     ]
     missing = dict.fromkeys(found.detail for found in judged.values() if found.state == SOURCE_MISSING)
-    return [*_root_status(study.store), *lines, *(Line("source", "not here", why, "note") for why in missing)]
+    lines += [Line("source", "not here", why, "note") for why in missing]
+    if versioning.NO_STAGE in versions.values():
+        lines.append(Line("DVC", "not used", NO_STAGES))
+    return [*_root_status(study.store), *lines]
 
 
 def _line_of(group: str, found: Freshness, version: str | None) -> Line:
+    if version == versioning.NO_STAGE:
+        version = None  # shown once for all groups
+    elif version == versioning.CHANGED and found.state == FRESH:
+        version = MADE_HERE
     known = ", ".join(part for part in (version, found.digest[:12]) if part)
     detail = "" if found.state == SOURCE_MISSING else found.detail  # shown once for all groups
     return Line(group, found.state, "; ".join(part for part in (known, detail) if part), found.level)
@@ -250,6 +261,7 @@ def _newer(study: str, parts: list[str], latest: Path, compare: Callable[[str], 
 
 def _in_words(decision: PromotionDecision) -> str:
     run = decision.candidate.run
-    rows = [f"{row.name} {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]" for row in decision.rows]
+    apart = [] if decision.outcome == "unchanged" else decision.rows
+    rows = [f"{row.name} {signed(row.difference)} [{signed(row.low)}, {signed(row.high)}]" for row in apart]
     advice = f"'brain2video promote --run {run}'" if decision.accepted else "see mlflow/promotion.yaml"
     return "; ".join([f"training {run}", *(rows or decision.reasons), advice])

@@ -14,6 +14,7 @@ import yaml
 from core.checkout import project_root as home_folder
 from core.errors import ConfigError, RegistryError
 from core.seeds import rng_for
+from evaluation.report.wording import signed
 from feature_store import Store
 from models.extractors.settings import PixelsConfig
 from models.registry.client import client
@@ -341,6 +342,26 @@ def test_scores_among_other_candidates_are_not_subtracted(
     nothing = decided(monkeypatch, validation(values), validation(values, other), "z.two_way")
     assert nothing.outcome == "incomparable"
     assert nothing.reasons[0].endswith("z.two_way")
+
+
+def test_scores_that_do_not_differ_are_unchanged_and_a_loss_that_is_shown_is_worse(
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    values = rng.random(150)
+    for nothing in (0.0, -1e-5, 1e-5):
+        found = decided(
+            monkeypatch,
+            validation({"correlation": values + nothing}),
+            validation({"correlation": values}),
+            "z.correlation",
+        )
+        assert (found.outcome, found.accepted) == ("unchanged", True)
+        assert found.reasons == ["no metric differs by 0.0005 or more"]
+        assert signed(found.rows[0].difference) == "0.000"
+    lower = validation({"correlation": values - 0.001})
+    found = decided(monkeypatch, lower, validation({"correlation": values}), "z.correlation")
+    assert found.outcome == "worse"
+    assert signed(found.rows[0].difference) == "-0.001"
 
 
 def chosen_of_eight(rng: np.random.Generator, seed: int) -> tuple[np.ndarray, Choice]:

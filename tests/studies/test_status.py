@@ -10,6 +10,7 @@ import pytest
 from core import digests
 from core.checkout import project_root as home_folder
 from core.files import read_json, write_json
+from feature_store import versioning
 from studies.runs import GroupRef
 from studies.status import freshness
 from studies.status.status import Line, runs_status, stores_status
@@ -81,6 +82,25 @@ def test_a_store_is_fresh_until_its_source_changes(made: Study, arrays_folder: P
     assert "run 'brain2video responses --subject sub-01 -c configs/small.yaml'" in stale[RESPONSES].detail
     assert not ingest(made, "sub-01").fresh, "status and ingest agree"
     assert states_of(made)[RESPONSES] == "fresh"
+
+
+def test_what_dvc_does_not_hold_is_no_alarm_where_the_store_is_up_to_date(
+    made: Study, arrays_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def as_if(state: str) -> None:
+        monkeypatch.setattr(versioning, "states", lambda root, groups: dict.fromkeys(groups, state))
+
+    as_if(versioning.CHANGED)
+    lines = lines_of(made)
+    assert [lines[name].detail.split(", ")[0] for name in (RESPONSES, PIXELS)] == ["made here", "made here"]
+    as_if(versioning.NO_STAGE)
+    lines = lines_of(made)
+    assert "dvc.yaml" not in lines[RESPONSES].detail + lines[PIXELS].detail
+    assert lines["DVC"].detail.startswith("no stage of dvc.yaml makes these stores; to version and share them, add")
+    assert {line.level for line in lines.values()} == {"good"}
+    overwrite(arrays_folder / "sub-01" / "responses.npy")
+    as_if(versioning.CHANGED)
+    assert lines_of(made)[RESPONSES].detail.startswith("changed since dvc.lock, ")
 
 
 def test_a_changed_setting_is_named(made: Study) -> None:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from brain2video.cli.tables.drawing import print_line, print_notes, print_table, shown_path
 from core.checkout import relative_to_root
+from evaluation.report.wording import signed
 
 if TYPE_CHECKING:
     from feature_store.remote import DownloadPlan
@@ -27,7 +28,8 @@ def show_decision(study: str, decision: "PromotionDecision") -> None:
         for name in ("", "production", "candidate", "difference", "required", ""):
             table.add_column(name, justify="right" if name else "left")
         for row in decision.rows:
-            difference = f"{row.difference:+.4f} {escape(f'[{row.low:+.4f}, {row.high:+.4f}]')}"
+            low, high = signed(row.low, 4), signed(row.high, 4)
+            difference = f"{signed(row.difference, 4)} {escape(f'[{low}, {high}]')}"
             asked = f"{row.rule.difference:+g} {escape(f'[{row.rule.interval:+g} …]')}"
             passes = "[green]✓[/]" if row.passes else "[red]✗[/]"
             table.add_row(row.name, f"{row.production:.4f}", f"{row.candidate:.4f}", difference, asked, passes)
