@@ -190,7 +190,7 @@ def _series(betas: Floats, run: Shown, confounds: dict[str, Floats], rng: np.ran
     """Return a run's signal, (volume, voxel): responses, and what a scanner adds to them."""
     motion = np.column_stack([confounds[name] for name in MOTION_COLUMNS])
     volumes, voxels = len(motion), betas.shape[1]
-    times_s = (np.arange(volumes) + 0.5) * TR_S
+    times_s = (np.arange(volumes, dtype=np.float64) + 0.5) * TR_S
     signal = UNIT * _responses(times_s, run.trials["onset_s"].to_numpy(np.float64)) @ betas
     signal += ODDBALL * _responses(times_s, run.oddballs_s).sum(axis=1, keepdims=True) * rng.uniform(0, 1, voxels)
     slow = np.cos(np.pi * np.outer(np.arange(volumes) + 0.5, (1, 2)) / volumes)

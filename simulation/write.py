@@ -71,8 +71,7 @@ def is_there(config: SimulationConfig, destination: Path, *, replace: bool = Fal
     """Return whether a folder holds this very simulation; raises `SourceError` where it holds something else."""
     if not destination.exists() or (destination.is_dir() and not any(destination.iterdir())):
         return False
-    description = destination / DESCRIPTION
-    made_by = read_json(description).get("SimulatedBy") if description.is_file() else None
+    made_by = _simulated_by(destination / DESCRIPTION)
     if made_by is None:
         raise SourceError(f"{destination}: holds files that no simulation wrote; choose another folder")
     if made_by != _description(config)["SimulatedBy"]:
@@ -83,6 +82,16 @@ def is_there(config: SimulationConfig, destination: Path, *, replace: bool = Fal
             "replace it, or choose another folder"
         )
     return all((destination / path).is_file() for path in _files(config))
+
+
+def _simulated_by(description: Path) -> dict[str, Any] | None:
+    """Return what a dataset's description says of its simulation, None where no simulation wrote it."""
+    try:
+        content = read_json(description)
+    except (OSError, ValueError):
+        return None
+    made_by = content.get("SimulatedBy") if isinstance(content, dict) else None
+    return made_by if isinstance(made_by, dict) else None
 
 
 def _difference(made_by: dict[str, Any], config: SimulationConfig) -> str:

@@ -106,3 +106,10 @@ def test_interrupted_run_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         simulate(tiny, tmp_path / "dataset")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"SimulatedBy": 3}', "null"])
+def test_a_description_of_something_else_is_refused(tiny: SimulationConfig, tmp_path: Path, content: str) -> None:
+    (tmp_path / "dataset_description.json").write_text(content)
+    with pytest.raises(SourceError, match="holds files that no simulation wrote; choose another folder"):
+        simulate(tiny, tmp_path)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from core.errors import ConfigError
-from core.explain import validated
+from core.explain import read_yaml, validated
 from studies.registry.promote import PromotionRules
 from studies.study import Study, load_study
 
@@ -126,6 +126,11 @@ def test_a_line_says_where_what_was_found_what_was_expected_and_what_to_do(place
     with changed(content, tuple(place.split(".")), value):
         (found,) = lines_of(content)
     assert found.startswith(f"x.yaml: {line}")
+
+
+def test_mappings_that_inherit_may_give_a_key_again() -> None:
+    text = "a: &a {x: 1, y: 1}\nb: &b {<<: *a, x: 2}\nc: {<<: *b, x: 3}\nd: {<<: [*a, *b], y: 5}"
+    assert read_yaml(text, "x") == yaml.safe_load(text)
 
 
 def test_each_of_several_faults_has_its_line(tmp_path: Path) -> None:
