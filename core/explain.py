@@ -81,9 +81,29 @@ class Place:
 def validated(model: type[Read], content: Any, where: str | Callable[[str], str]) -> Read:
     """Return what a config reads of some content; raises `ConfigError` with the lines of `explain`."""
     try:
-        return model.model_validate(content)
+        read = model.model_validate(content)
     except ValidationError as error:
         raise ConfigError(explain(error, model, content, where)) from error
+    begin = where if callable(where) else lambda _: where
+    if names := list(_truths_for_numbers(content, read)):
+        found = (f"{begin(name)}: {name}: found true or false, expected a number; correct it" for name in names)
+        raise ConfigError("\n".join(found))
+    return read
+
+
+def _truths_for_numbers(content: Any, read: Any, above: str = "") -> Iterator[str]:
+    """Yield the keys whose value is true or false and was read as 1 or 0, which pydantic does without a word."""
+    if isinstance(content, bool):
+        if isinstance(read, int | float) and not isinstance(read, bool):
+            yield above
+    elif isinstance(content, dict | list | tuple):
+        items = content.items() if isinstance(content, dict) else enumerate(content)
+        for key, value in items:
+            if isinstance(read, list | tuple):
+                inner = read[key] if isinstance(key, int) and key < len(read) else None
+            else:
+                inner = read.get(key) if isinstance(read, dict) else getattr(read, str(key), None)
+            yield from _truths_for_numbers(value, inner, f"{above}.{key}" if above else str(key))
 
 
 def explain(error: ValidationError, model: type[BaseModel], content: Any, where: str | Callable[[str], str]) -> str:
