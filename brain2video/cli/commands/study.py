@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brain2video.cli.options import NoCommit, Processes, Routes, SpreadOptions, StudyOptions, TogetherOptions
+from brain2video.cli.options import DEMO, NoCommit, Processes, Routes, SpreadOptions, StudyOptions, TogetherOptions
 from core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def simulate(
                 commit(folder, study.config, study.overrides)
             console.print(f"[green]simulated[/] {folder}")
         return
-    if study != StudyOptions() or replace:
+    if study.config != DEMO or study.overrides or replace:
         raise ConfigError("--form: writes recordings of no study, and replaces none; leave out -c, --set and --replace")
     with working() as console:
         folder, config = simulate_recordings(form, destination, seed or 0)
