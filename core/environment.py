@@ -93,6 +93,8 @@ def prepare() -> Brain2VideoError | None:
             print(f"note: {line}", file=sys.stderr)  # noqa: T201 - in any program, before it has begun
     except Brain2VideoError as error:
         return error
+    except (OSError, UnicodeDecodeError):  # what cannot be read is explained by what opens it
+        return None
     return None
 
 

@@ -78,9 +78,12 @@ def _follow_zenml(folder: Path) -> Moved:
         return None, folder
     import yaml
 
-    content = yaml.safe_load(text)
-    store = content.get("store") or {}
-    old = Path(str(store.get("url", "")).removeprefix(SQLITE))
+    try:
+        content = yaml.safe_load(text)
+        store = content["store"]
+        old = Path(str(store["url"]).removeprefix(SQLITE))
+    except (yaml.YAMLError, KeyError, TypeError):  # ZenML explains it
+        return None, folder
     if old == database or old.parts[-3:] != ZENML_DATABASE.parts:  # a server's, or a place of the user's choice
         return None, folder
     before = old.parents[2]

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from pydantic import Field
 
-from core.checkout import project_root, relative_to_root
+from core.checkout import CODE_ROOT, other_code, project_root, relative_to_root
 from core.config import Config, nearest
 from core.errors import ConfigError, SourceError, SourceMissing
 from core.files import (
@@ -230,7 +230,7 @@ def place_run(
 def _new_folder(runs: Path, fingerprint: str) -> Path:
     """Return where a new run goes: a name that no run has, whatever was written within the same second."""
     name = run_name(fingerprint)
-    names = (name, *(f"{name}-{number}" for number in itertools.count(2)))
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
     return next(runs / free for free in names if not (runs / free).exists())
 
 
@@ -288,7 +288,7 @@ def publish_latest(folder: Path) -> None:
 
 
 def git_commit() -> str:
-    """Return the checkout's commit, with ``+changes`` where the tree differs from it, or ``unknown`` without git."""
+    """Return the commit of the code that runs, with ``+changes`` where its tree differs, or ``unknown`` without git."""
     commit = _git("rev-parse", "HEAD")
     if not commit:
         return "unknown"
@@ -297,9 +297,8 @@ def git_commit() -> str:
 
 def _git(*command: str) -> str:
     try:
-        done = subprocess.run(
-            ["git", *command], cwd=project_root(), capture_output=True, text=True, check=True, timeout=30
-        )
+        where = project_root() if other_code() is None else CODE_ROOT
+        done = subprocess.run(["git", *command], cwd=where, capture_output=True, text=True, check=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()
