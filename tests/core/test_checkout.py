@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -140,3 +141,24 @@ def test_another_checkouts_code_is_told_and_no_folder_is_refused(tmp_path: Path)
     done = metrics(BRAIN2VIDEO_HOME="/nonexistent")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "BRAIN2VIDEO_HOME is /nonexistent: no such folder" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["plain", "a b", "it's", "$x #1"])
+def test_make_works_in_its_own_folder_whatever_that_is_called(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    for file in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(CHECKOUT / file, folder)
+
+    def planned() -> str:
+        command = ["make", "-n", "setup", f"PYTHON={sys.executable}"]
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+
+    assert "-m venv  .venv" in planned()
+    assert (folder / ".state" / "tmp").is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == [name], "nothing is written elsewhere"
+    (folder / ".venv").mkdir()
+    (folder / ".venv" / ".ready").write_text(f"{folder}\n")
+    assert "venv" not in planned().replace("'setup'", ""), "up to date"
+    (folder / ".venv" / ".ready").write_text("/where/it/was\n")
+    assert "-m venv --clear .venv" in planned(), "programs of a .venv name its place"
