@@ -18,7 +18,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH
 # Bytecode is kept: without it, every command compiles all modules of the project again.
 unexport PYTHONDONTWRITEBYTECODE
-$(shell mkdir -p $(CURDIR)/.state/tmp)
+$(shell mkdir -p .state/tmp)
+# The programs of a .venv name its place, so it is made anew where the checkout was moved or copied.
+ifeq ($(shell test ! -s $(READY) || test "$$(cat $(READY))" = "$$(pwd -P)" || echo moved),moved)
+.PHONY: $(READY)
+CLEAR := --clear
+endif
 
 .PHONY: demo test test-servers test-full lint bench setup clean
 
@@ -52,16 +57,16 @@ bench: $(READY)         ## every benchmark, each beside a named baseline
 
 setup: $(READY)
 
-# The .pth file makes every program of the environment (zenml, mlflow, dvc) find this checkout's state.
+# The .pth file makes every program of the environment (zenml, mlflow, dvc) find the state of the checkout it stands in.
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 with venv found; install it (Debian: python3.11 and python3.11-venv) or run 'make PYTHON=/path/to/python3.11'" >&2; exit 2; }
 	@echo "setting up $(VENV) with $(PYTHON); the first time takes some minutes"
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(CLEAR) $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt setuptools
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --no-build-isolation --editable ".[dev]"
 	$(BIN)/python -m compileall -q -j $(THREADS) $(VENV)/lib >/dev/null || true  # pip compiles on one core
-	echo "import core.environment" > $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz_brain2video.pth
-	touch $@
+	echo "import core.environment" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz_brain2video.pth"
+	pwd -P > $@
 
 clean:                  ## remove everything that is made, but not what is versioned
 	rm -rf $(VENV) .state outputs mlflow/store .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

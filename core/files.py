@@ -11,8 +11,9 @@ import json
 import mmap
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ from core.errors import Brain2VideoError, NoSpace, NotAllowed
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+WAIT_S = 0.2
+"""Seconds between two looks at a lock that another process holds."""
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 """Linux's names for "relative to the working folder" and "exchange"; see renameat2(2)."""
 
@@ -95,17 +98,18 @@ def read_json(path: Path) -> Any:
 def staged_folder(target: Path, staging: Path | None = None) -> Iterator[Path]:
     """Yield an empty folder that replaces `target` when the block ends well, and vanishes when it does not.
 
-    It is built in `staging`, on the same filesystem; by default in a hidden sibling of `target`.
+    It is built in `staging`, on the same filesystem; by default in a hidden sibling of `target`. Another process that
+    builds there is waited for.
     """
     building = staging or target.with_name(f".{target.name}.staging")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    try:
-        with disk_explained(target):
+    with disk_explained(target), one_at_a_time(building.with_name(f"{building.name}.lock")):
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir(parents=True)
+        try:
             yield building
             publish_folder(building, target)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
 
 
 def publish_folder(building: Path, target: Path) -> None:
@@ -149,6 +153,33 @@ def exclusive(path: Path, busy: Exception) -> Iterator[None]:
         if not path.is_dir():
             path.unlink(missing_ok=True)
         os.close(handle)
+
+
+@contextmanager
+def one_at_a_time(path: Path, waits: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold a lock as `exclusive` does, but wait for another process or thread that holds it.
+
+    Parameters
+    ----------
+    path : a file that comes and goes with the lock
+    waits : called once where there is something to wait for
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as lock:
+        try:
+            lock.enter_context(exclusive(path, _Busy()))
+        except _Busy:
+            waits()
+            while True:
+                with suppress(_Busy):
+                    lock.enter_context(exclusive(path, _Busy()))
+                    break
+                time.sleep(WAIT_S)
+        yield
+
+
+class _Busy(Exception):
+    """Another process or thread holds a lock."""
 
 
 def _lock(path: Path, busy: Exception) -> int:

@@ -62,6 +62,11 @@ def ensure_root(store: Path) -> None:
             write_bytes(store / name, content)
 
 
+def staging_of(store: Path) -> Path:
+    """Return the folder in which groups are built: beside the store's real place, as a rename leaves no filesystem."""
+    return store.resolve().parent / ".staging"
+
+
 def is_published(group: Path, fingerprint: str) -> bool:
     """Return whether a group was made from exactly this, every byte of it as published."""
     try:
@@ -89,8 +94,7 @@ class GroupWriter:
     def __init__(self, store: Path, name: str, *, encoding_type: str, fingerprint: str, **attributes: Any) -> None:
         self.target = store / name
         self._family = name.replace("/", "-")
-        # Beside the store's real place: a rename does not leave a filesystem.
-        self.staging = store.resolve().parent / ".staging" / f"{self._family}@{fingerprint[:16]}"
+        self.staging = staging_of(store) / f"{self._family}@{fingerprint[:16]}"
         self._attributes = group_attributes(encoding_type, **attributes)
         self._fingerprint = fingerprint
         self._store = store

@@ -4,22 +4,34 @@ References hold names, paths and digests, never arrays. Reconstructions lie in `
 of the other kinds are named below.
 """
 
+import itertools
 import json
 import subprocess
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field
 
-from core.checkout import project_root, relative_to_root
+from core.checkout import CODE_ROOT, other_code, project_root, relative_to_root
 from core.config import Config, nearest
 from core.errors import ConfigError, SourceError, SourceMissing
-from core.files import canonical_json, digest_file, point_link, read_json, staged_folder, write_json
+from core.files import (
+    canonical_json,
+    digest_file,
+    disk_explained,
+    one_at_a_time,
+    point_link,
+    read_json,
+    remove_folder,
+    staged_folder,
+    write_json,
+)
 from core.progress import report
 
 
@@ -151,36 +163,75 @@ def find_run(runs: Path, record: str, fingerprint: str) -> Path | None:
     ----------
     record : the file in each that holds its `fingerprint` and the digests of its `files`
     """
+    found = _runs_with(runs, record, fingerprint)
+    return next((folder for folder, files in found if _is_whole(folder, files)), None)
+
+
+def _runs_with(runs: Path, record: str, fingerprint: str) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Yield runs with a fingerprint, newest first, and the digests that their files should have."""
     for path in sorted(runs.glob(f"[0-9]*/{record}"), reverse=True):
         try:
             content = read_json(path)
-            if content["fingerprint"] == fingerprint and _is_whole(path.parent, content["files"]):
-                return path.parent
+            if content["fingerprint"] == fingerprint:
+                yield path.parent, dict(content["files"])
         except (ValueError, KeyError, TypeError):
             continue  # a damaged record is no run; it is kept, so that a person can look at it
-    return None
 
 
 def _is_whole(folder: Path, files: dict[str, str]) -> bool:
     return all((folder / name).is_file() and digest_file(folder / name) == digest for name, digest in files.items())
 
 
+@contextmanager
+def placed_run(
+    runs: Path, record: str, fingerprint: str, what: str, inputs: Mapping[str, Any] | None = None
+) -> Iterator[tuple[Path, bool]]:
+    """Yield what `place_run` returns; until the block ends, no other process places the same run."""
+    with in_turn(runs, fingerprint[:12], what):
+        yield place_run(runs, record, fingerprint, what, inputs)
+
+
+@contextmanager
+def in_turn(folder: Path, name: str, what: str) -> Iterator[None]:
+    """Wait until no other process does the same work in a folder, and let none do it until the block ends."""
+    lock = folder / f".{name}.lock"
+    waits = partial(report, f"{what}: waiting for another process that does the same", 1, 1)
+    with ExitStack() as held:
+        with disk_explained(folder):
+            held.enter_context(one_at_a_time(lock, waits))
+        yield
+
+
 def place_run(
     runs: Path, record: str, fingerprint: str, what: str = "", inputs: Mapping[str, Any] | None = None
 ) -> tuple[Path, bool]:
-    """Return the folder of the run with a fingerprint, or that of a new one; and whether it is there; see `find_run`.
+    """Return the folder of the run with a fingerprint, or where to write it; and whether it is there; see `find_run`.
+
+    A run of this fingerprint whose files are damaged or missing is written again in its place: other records, such as
+    the registry's, know it by its name.
 
     Parameters
     ----------
     what : what is reported to be up to date, where it is
     inputs : what the fingerprint is of; where no run has it, what changed since the latest run is reported
     """
-    current = find_run(runs, record, fingerprint)
+    found = list(_runs_with(runs, record, fingerprint))
+    current = next((folder for folder, files in found if _is_whole(folder, files)), None)
     if current is not None and what:
         report(f"{what} {current.name} is up to date", 1, 1)
+    elif found and what:
+        report(f"{what} is made again: a file of {relative_to_root(found[0][0])} is missing or was changed", 1, 1)
     elif inputs is not None and (why := why_again(runs / LATEST / record, fingerprint, inputs)):
         report(f"{what} is made again: {why}", 1, 1)
-    return current or runs / run_name(fingerprint), current is not None
+    damaged = found[0][0] if found else None
+    return current or damaged or _new_folder(runs, fingerprint), current is not None
+
+
+def _new_folder(runs: Path, fingerprint: str) -> Path:
+    """Return where a new run goes: a name that no run has, whatever was written within the same second."""
+    name = run_name(fingerprint)
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(runs / free for free in names if not (runs / free).exists())
 
 
 def why_again(record: Path, fingerprint: str, inputs: Mapping[str, Any]) -> str:
@@ -229,12 +280,15 @@ def staged_run(folder: Path, file: str, record: dict[str, Any]) -> Iterator[Path
 
 
 def publish_latest(folder: Path) -> None:
-    """Point the `latest` link beside a run at it."""
-    point_link(folder.parent / LATEST, folder)
+    """Point the `latest` link beside a run at it; a copy of a run, as copying without links leaves, gives way."""
+    latest = folder.parent / LATEST
+    if latest.is_dir() and not latest.is_symlink():
+        remove_folder(latest)
+    point_link(latest, folder)
 
 
 def git_commit() -> str:
-    """Return the checkout's commit, with ``+changes`` where the tree differs from it, or ``unknown`` without git."""
+    """Return the commit of the code that runs, with ``+changes`` where its tree differs, or ``unknown`` without git."""
     commit = _git("rev-parse", "HEAD")
     if not commit:
         return "unknown"
@@ -243,9 +297,8 @@ def git_commit() -> str:
 
 def _git(*command: str) -> str:
     try:
-        done = subprocess.run(
-            ["git", *command], cwd=project_root(), capture_output=True, text=True, check=True, timeout=30
-        )
+        where = project_root() if other_code() is None else CODE_ROOT
+        done = subprocess.run(["git", *command], cwd=where, capture_output=True, text=True, check=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()

@@ -5,7 +5,9 @@ Nothing heavy is imported here; a command imports what it needs, so that `--help
 
 import atexit
 import gc
+import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +16,7 @@ import core.environment as environment
 from brain2video.cli.commands import check, evaluate, plan, registry, study, videos
 from brain2video.cli.commands.download import download
 from brain2video.cli.options import flat
+from core.checkout import CODE_ROOT, HOME, current_home, other_code
 from core.errors import Brain2VideoError, ConfigError
 
 app = typer.Typer(
@@ -35,12 +38,44 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback does it
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and every library's log.")] = False,
+    debug: Annotated[  # noqa: ARG001 - see `main`
+        bool, typer.Option("--debug", help="Show tracebacks and every library's log.")
+    ] = False,
 ) -> None:
     """Turn fMRI of people watching videos back into videos."""
+    _check_place()
+
+
+def _check_place() -> None:
+    """Raise where what runs, or works on, is not what the user means; note where another checkout's code runs.
+
+    Raises
+    ------
+    ConfigError
+        The command's packages lie in two checkouts, or `BRAIN2VIDEO_HOME` names no folder.
+    NotAllowed
+        The home was moved, and its databases cannot be corrected.
+    """
+    own = Path(__file__).resolve().parents[2]
+    if own != CODE_ROOT:
+        raise ConfigError(
+            f"this command's code lies in {own}, and the environment {sys.prefix} takes other packages from "
+            f"{CODE_ROOT}; run 'make setup' in {own}, and the command of its .venv"
+        )
+    home = current_home()
+    if home is not None and not home.is_dir():
+        raise ConfigError(f"{HOME} is {home}: no such folder; make it, or correct the variable")
+    if environment.FAULT is not None:
+        raise environment.FAULT
+    if home is not None and other_code() is not None and "DVC_STAGE" not in os.environ:
+        typer.secho(
+            f"note: works on {home} with the code of {CODE_ROOT}; 'make setup' here gives this checkout its own",
+            dim=True,
+            err=True,
+        )
 
 
 for command in (

@@ -4,12 +4,14 @@ import importlib
 import os
 import time
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain2video.cli.progress import working
 from core.checkout import project_root
 from core.errors import ConfigError
+from core.files import disk_explained, one_at_a_time
 from core.progress import WORK, report
 
 if TYPE_CHECKING:
@@ -115,12 +117,14 @@ def commit(folder: Path, config: str, overrides: list[str] | None) -> None:
 def _set_up_zenml() -> None:
     warnings.filterwarnings("ignore")
     ours = "ZENML_STORE_URL" not in os.environ
-    first = ours and not any(Path(os.environ["ZENML_CONFIG_PATH"]).glob("**/zenml.db"))
+    state = Path(os.environ["ZENML_CONFIG_PATH"])
+    first = ours and not any(state.glob("**/zenml.db"))
     what = "setting up ZenML's database (first time only, about 20 s)"
     if first:
         report(what, 0, 1)
-    from zenml.client import Client
+    with disk_explained(state), one_at_a_time(state / ".set-up.lock") if ours else nullcontext():
+        from zenml.client import Client
 
-    Client().active_stack_model  # noqa: B018 - the first access creates the database
+        Client().active_stack_model  # noqa: B018 - the first access creates the database
     if first:
         report(what, 1, 1)

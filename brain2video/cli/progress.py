@@ -6,12 +6,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from core.checkout import project_root
+from core.checkout import current_home
 from core.files import disk_explained
 from core.progress import listening
 
@@ -61,7 +62,7 @@ def working(interrupted: str = "interrupted; nothing half-written is kept") -> I
     console = Console(stderr=True, soft_wrap=True)
     lines = ProgressLines(console)
     try:
-        with _stopping(lines), listening(lines), disk_explained(project_root()):
+        with _stopping(lines), listening(lines), disk_explained(current_home() or Path.cwd()):
             yield console
     except KeyboardInterrupt:
         console.print(f"[yellow]{escape(interrupted)}[/]", highlight=False)

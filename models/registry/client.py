@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import mlflow
@@ -26,9 +26,10 @@ from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from core.errors import RegistryError, ServerError
+from core.files import one_at_a_time
+from core.moved import SQLITE, follow_mlflow
 from core.progress import report
 
-SQLITE = "sqlite:///"
 SET_UP = "setting up MLflow's database (first time only)"
 RETRIES, BACKOFF = 2, 1
 """How an address that does not answer is asked again, where the user sets nothing; MLflow's own 7 take minutes."""
@@ -50,6 +51,8 @@ def client() -> MlflowClient:
         No tracking server is configured.
     ServerError
         It does not answer, is none, refuses the user, or its database is of another version's schema.
+    NotAllowed
+        A local database was moved and cannot be written; see `core.moved`.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
@@ -57,15 +60,38 @@ def client() -> MlflowClient:
             "MLFLOW_TRACKING_URI is not set; use the brain2video command, or set it to the tracking server's address"
         )
     database = local_database(uri)
-    first = database is not None and not database.exists()
-    if first or uri not in _sound:
-        _check(uri, first=first)
+    if uri in _sound and (database is None or database.exists()):
+        return _connect(uri)
+    if database is None:
+        _check(uri)
+        return _connect(uri)
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ServerError(f"{database.parent}: {error.strerror}; set MLFLOW_TRACKING_URI elsewhere") from error
+    lock = database.with_name(f".{database.name}.lock")
+    with one_at_a_time(lock) if os.access(database.parent, os.W_OK) else nullcontext():
+        first = not database.exists()
+        if first:
+            report(SET_UP, 0, 1)
+        else:
+            _check(uri)
+        connection = _connect(uri)
+    if first:
+        report(SET_UP, 1, 1)
+    return connection
+
+
+def _connect(uri: str) -> MlflowClient:
+    """Return a client of an address that was checked, or of a new database, which MLflow then sets up."""
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    for line in follow_mlflow(uri):
+        report(line, 1, 1)
     if mlflow.get_tracking_uri() != uri:  # setting it anew resets MLflow's tracing, which takes a moment
         mlflow.set_tracking_uri(uri)
     with explained(uri):
         connection = MlflowClient()
-    if first:
-        report(SET_UP, 1, 1)
     _sound.add(uri)
     return connection
 
@@ -141,18 +167,10 @@ def _line(what: str, error: Exception) -> str:
     return _masked(f"MLflow ({what}): {message.splitlines()[0].rstrip('.')}; {advice}")
 
 
-def _check(uri: str, *, first: bool) -> None:
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-    database = local_database(uri)
+def _check(uri: str) -> None:
+    """Raise unless the address is MLflow's and fits the installed version."""
     if uri.startswith(("http:", "https:")):
         _check_server(uri)
-    elif database is not None and first:
-        try:
-            database.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ServerError(f"{database.parent}: {error.strerror}; set MLFLOW_TRACKING_URI elsewhere") from error
-        report(SET_UP, 0, 1)
     else:
         _check_schema(uri)
 

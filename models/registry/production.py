@@ -135,6 +135,18 @@ def _download(chosen: ModelSet, part: str, scratch: str | None) -> Path:
     return model
 
 
+def why_damaged(chosen: ModelSet) -> str | None:
+    """Return why a set's files are not those that were registered; None where they are, or are not in a local store."""
+    if local_database(os.environ["MLFLOW_TRACKING_URI"]) is None:
+        return None  # a server's would have to be fetched
+    try:
+        for part in chosen.versions:
+            _download(chosen, part, None)
+    except RegistryError as error:
+        return str(error).partition("; restore")[0]
+    return None
+
+
 def _run(version: ModelVersion) -> str:
     return str(version.tags.get("training_run", "unknown"))
 
@@ -188,6 +200,7 @@ def set_production(chosen: ModelSet, replaced: ModelSet | None, *, expected: dic
         Another process promotes at the same time, or has promoted since.
     """
     connection, study, parts = client(), chosen.study, list(chosen.versions)
+    promoted = {"at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "by": promoter(), "why": why, "run": chosen.run}
     with _alone(study), explained(f"promoting {study}"):
         before = {alias: aliased(study, parts, alias) for alias in (PRODUCTION, PREVIOUS)}
         if _numbers(before[PRODUCTION]) != expected:
@@ -199,12 +212,12 @@ def set_production(chosen: ModelSet, replaced: ModelSet | None, *, expected: dic
             if replaced is not None:
                 _point(connection, study, PREVIOUS, replaced.versions)
             _point(connection, study, PRODUCTION, chosen.versions)
+            _remember(connection, chosen, promoted)
         except BaseException:
             for alias, found in before.items():
                 _restore(connection, study, alias, found)
             raise
         _require_ours(study, chosen)
-        _remember(connection, chosen, why)
 
 
 def since(study: str, part: str, version: int) -> dict[str, str] | None:
@@ -260,8 +273,7 @@ def _require_ours(study: str, chosen: ModelSet) -> None:
         )
 
 
-def _remember(connection: MlflowClient, chosen: ModelSet, why: str) -> None:
-    promoted = {"at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "by": promoter(), "why": why, "run": chosen.run}
+def _remember(connection: MlflowClient, chosen: ModelSet, promoted: dict[str, str]) -> None:
     for part, version in chosen.versions.items():
         tag = json.dumps({**promoted, "version": str(version)}, sort_keys=True)
         connection.set_registered_model_tag(model_name(chosen.study, part), SINCE, tag)

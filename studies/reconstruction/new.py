@@ -41,7 +41,7 @@ from studies.runs import (
     SHEET,
     VIDEOS,
     ReconstructionRef,
-    place_run,
+    placed_run,
     publish_latest,
     staged_run,
 )
@@ -112,19 +112,19 @@ def reconstruct_file(study: Study, file: NewFile, chosen: ModelSet) -> NewVideos
     config, inputs = portable(study), origin.model_dump(mode="json")
     record = {"study": study.study, "made_from": inputs, "config": config, "trials": new.names, "notes": new.notes}
     fingerprint = digest_json(record)
-    folder, fresh = place_run(study.outputs / NEW, MANIFEST, fingerprint, "reconstruction")
-    if not fresh:
-        names, roles = predict_roles(encoder, regressors, subject, new.values, new.names)
-        rendered = renderer_of(study, store).render_row(roles, names)
-        frames, height, width = rendered.clips.shape[1:4]
-        size = {"frames": frames, "height": height, "width": width, "window_s": frames / study.clips.fps}
-        with staged_run(folder, MANIFEST, record | {"fingerprint": fingerprint, "clips": size}) as building:
-            write_videos(building / VIDEOS, config, origin, rendered, names)
-            captions = {"name": names, "decoded": rendered.captions or "", "nearest": rendered.nearest or ""}
-            pd.DataFrame(captions).to_csv(building / CAPTIONS, index=False)
-            write_bytes(building / SHEET, _sheet(rendered.clips, rendered.captions))
-            _keep(file, new, building)
-    publish_latest(folder)
+    with placed_run(study.outputs / NEW, MANIFEST, fingerprint, "reconstruction") as (folder, fresh):
+        if not fresh:
+            names, roles = predict_roles(encoder, regressors, subject, new.values, new.names)
+            rendered = renderer_of(study, store).render_row(roles, names)
+            frames, height, width = rendered.clips.shape[1:4]
+            size = {"frames": frames, "height": height, "width": width, "window_s": frames / study.clips.fps}
+            with staged_run(folder, MANIFEST, record | {"fingerprint": fingerprint, "clips": size}) as building:
+                write_videos(building / VIDEOS, config, origin, rendered, names)
+                captions = {"name": names, "decoded": rendered.captions or "", "nearest": rendered.nearest or ""}
+                pd.DataFrame(captions).to_csv(building / CAPTIONS, index=False)
+                write_bytes(building / SHEET, _sheet(rendered.clips, rendered.captions))
+                _keep(file, new, building)
+        publish_latest(folder)
     reference = ReconstructionRef.to(study.study, folder, MANIFEST, fresh=fresh)
     return NewVideos(names, new.notes, folder, reference)
 

@@ -56,7 +56,7 @@ from studies.runs import (
     VALUES,
     VIDEOS,
     ReconstructionRef,
-    place_run,
+    placed_run,
     publish_latest,
     staged_run,
 )
@@ -73,15 +73,16 @@ def reconstruct(study: Study, chosen: ModelSet) -> ReconstructionRef:
     if nothing is not None:
         return ReconstructionRef.to_nothing(study.study, nothing)
     plan = planned(study, chosen)
-    folder, fresh = place_run(study.outputs, MANIFEST, plan.fingerprint, "reconstruction", plan.inputs)
-    if not (folder / LOGGED).is_file():
-        require_experiment(study.study)
-    if not fresh:
-        judged = render_and_score(study, Store(study.store), chosen, plan.origin.subject)
-        more = {} if study.evaluation.folds is None else _cross_validation(chosen)
-        _write(folder, chosen, plan, judged, study.clips.fps, more)
-    publish_latest(folder)
-    log_run(folder, chosen)
+    where = (study.outputs, MANIFEST, plan.fingerprint, "reconstruction", plan.inputs)
+    with placed_run(*where) as (folder, fresh):
+        if not (folder / LOGGED).is_file():
+            require_experiment(study.study)
+        if not fresh:
+            judged = render_and_score(study, Store(study.store), chosen, plan.origin.subject)
+            more = {} if study.evaluation.folds is None else _cross_validation(chosen)
+            _write(folder, chosen, plan, judged, study.clips.fps, more)
+        publish_latest(folder)
+        log_run(folder, chosen)
     return ReconstructionRef.to(study.study, folder, METRICS, fresh=fresh)
 
 

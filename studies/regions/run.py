@@ -37,7 +37,7 @@ from studies.runs import (
     REGIONS_RECORD,
     RegionsRef,
     find_run,
-    place_run,
+    placed_run,
     publish_latest,
     staged_run,
 )
@@ -73,40 +73,41 @@ def decode_regions(study: Study, *, require: bool = True) -> RegionsRef:
         return RegionsRef.to_nothing(study.study, nothing)
     record = regions_made_from(study, store, subjects)
     inputs = {name: value for name, value in record.items() if name != "fingerprint"}
-    folder, fresh = place_run(study.outputs / REGIONS, REGIONS_RECORD, record["fingerprint"], "regions", inputs)
-    if not fresh:
-        training, route = study.training, ridge_route(study.training.routes)
-        roles, allowed = study.roles.regressed(), study.evaluation.allow_dense_time
-        trained_on = stimuli_trained_on(store, subjects, training.stimuli, study.seed)
-        time = diagnose_time(store, subjects, list(roles.values()), trained_on, allowed=allowed, seed=study.seed)
-        refuse_dense(time, study.study)
-        record |= {"diagnoses": {"time": time}}
-        data = read_training_data(
-            store,
-            subjects,
-            list(roles.values()),
-            rois=training.rois,
-            count=training.stimuli,
-            seed=study.seed,
-        )
-        decoding = Decoding(
-            store=store,
-            rois=training.rois,
-            data=data,
-            encoder=Standardise.fit(route.encoder, data.brains, Context(study.seed)),
-            regressor=route.regressor,
-            trained_on=trained_on,
-            permutations=study.evaluation.permutations,
-            seed=study.seed,
-            dense=bool(time["dense"]),
-        )
-        try:
-            _write(folder, study.study, study.regions, decoding, record)
-        except ConfigError as error:
-            if require:
-                raise
-            return RegionsRef.to_nothing(study.study, str(error))
-    publish_latest(folder)
+    where = (study.outputs / REGIONS, REGIONS_RECORD, record["fingerprint"], "regions", inputs)
+    with placed_run(*where) as (folder, fresh):
+        if not fresh:
+            training, route = study.training, ridge_route(study.training.routes)
+            roles, allowed = study.roles.regressed(), study.evaluation.allow_dense_time
+            trained_on = stimuli_trained_on(store, subjects, training.stimuli, study.seed)
+            time = diagnose_time(store, subjects, list(roles.values()), trained_on, allowed=allowed, seed=study.seed)
+            refuse_dense(time, study.study)
+            record |= {"diagnoses": {"time": time}}
+            data = read_training_data(
+                store,
+                subjects,
+                list(roles.values()),
+                rois=training.rois,
+                count=training.stimuli,
+                seed=study.seed,
+            )
+            decoding = Decoding(
+                store=store,
+                rois=training.rois,
+                data=data,
+                encoder=Standardise.fit(route.encoder, data.brains, Context(study.seed)),
+                regressor=route.regressor,
+                trained_on=trained_on,
+                permutations=study.evaluation.permutations,
+                seed=study.seed,
+                dense=bool(time["dense"]),
+            )
+            try:
+                _write(folder, study.study, study.regions, decoding, record)
+            except ConfigError as error:
+                if require:
+                    raise
+                return RegionsRef.to_nothing(study.study, str(error))
+        publish_latest(folder)
     return RegionsRef.to(study.study, folder, REGIONS_RECORD, fresh=fresh)
 
 

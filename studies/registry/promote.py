@@ -26,7 +26,7 @@ from models.registry.production import Found, aliased, promoter, read_artifact, 
 from models.registry.sets import PREVIOUS, ModelSet, run_of_versions, set_of_run, set_to_promote
 from studies.registry.decision import SAME, MetricRow, MetricRule, Outcome, PromotionDecision
 from studies.registry.production import stored_digests
-from studies.runs import VALIDATION
+from studies.runs import VALIDATION, in_turn
 from studies.study import Study
 from studies.training.routes import CHOSEN_APART, NOT_CHOSEN, reported_values
 
@@ -142,6 +142,11 @@ def promote_run(
     PromotionDecision
         Where `accepted` is false and nothing was forced, nothing was changed.
     """
+    with in_turn(study.outputs, "promoting", "promotion"):
+        return _promote(study, run, versions, force=force)
+
+
+def _promote(study: Study, run: str | None, versions: dict[str, int] | None, *, force: bool) -> PromotionDecision:
     before = _numbers(aliased(study.study, study.parts))
     decision = compare_with_production(study, run, versions)
     if not decision.accepted and force:

@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 
 from core.checkout import project_root
 from core.files import read_json
+from core.progress import report
 from feature_store import Store
 from models.decoders.build import load_encoder, load_regressor
+from models.registry.production import why_damaged
 from models.registry.register import register
 from models.registry.sets import ENCODER, ModelSet, TrainedSet, find_registered
-from studies.runs import CURVES, PICTURES, RECORD, SCORES, VALIDATION, TrainingRef
+from studies.runs import CURVES, PICTURES, RECORD, SCORES, TRAINING, VALIDATION, TrainingRef, in_turn
 from studies.study import Study
 from studies.training.routes import validation_summary
 
@@ -22,10 +24,18 @@ Axes = dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
 
 
 def register_training(study: Study, training: TrainingRef, zenml_run: str = "") -> ModelSet:
-    """Register a training run's parts, unless a set made from the same is already registered."""
+    """Register a training run's parts, unless a set made from the same is already registered, whole."""
+    with in_turn(study.outputs / TRAINING, f"{training.fingerprint[:12]}.registering", "registration"):
+        return _register(study, training, zenml_run)
+
+
+def _register(study: Study, training: TrainingRef, zenml_run: str) -> ModelSet:
     registered = find_registered(study.study, study.parts, training.fingerprint)
     if registered is not None and registered.digests == training.digests:
-        return registered
+        why = why_damaged(registered)
+        if why is None:
+            return registered
+        report(f"training {training.run} is registered again: {why}", 1, 1)
     folder = project_root() / training.folder
     record, scores = read_json(folder / RECORD), read_json(folder / SCORES)
     held_out = folder / VALIDATION

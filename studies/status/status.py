@@ -16,7 +16,7 @@ from evaluation.statistics.scores import RECONSTRUCTION, SHUFFLED
 from feature_store import Store, versioning
 from feature_store.schema import MANIFEST as GROUP_MANIFEST
 from models.registry.production import aliased, resolve, since, versions_text
-from models.registry.sets import ENCODER, PREVIOUS, PRODUCTION, ModelSet, runs_of
+from models.registry.sets import ENCODER, PREVIOUS, PRODUCTION, ModelSet, find_registered, runs_of
 from studies.registry.decision import PromotionDecision
 from studies.registry.production import require_same_targets, require_trained_on
 from studies.registry.promote import compare_with_production
@@ -243,7 +243,7 @@ def _newer(study: str, parts: list[str], latest: Path, compare: Callable[[str], 
     """Return a line on each of the newest trainings since production's, and on a latest one that is not registered."""
     registered = runs_of(study)
     lines = []
-    if latest.is_symlink() and latest.resolve().name not in registered:
+    if latest.is_symlink() and latest.resolve().name not in registered and not _has_twin(study, parts, latest):
         advice = f"'brain2video train' registers {relative_to_root(latest)}"
         lines.append(Line("latest training", "not registered", advice, "note"))
     found = aliased(study, parts)
@@ -257,6 +257,16 @@ def _newer(study: str, parts: list[str], latest: Path, compare: Callable[[str], 
             continue  # it did not register all parts
         lines.append(Line("newer", f"{decision.candidate}, {decision.outcome}", _in_words(decision), "note"))
     return lines
+
+
+def _has_twin(study: str, parts: list[str], training: Path) -> bool:
+    """Say whether a set that another run registered is made from the same as a training, of the same files."""
+    try:
+        record = read_json(training / RECORD)
+        twin = find_registered(study, parts, record["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # a damaged training
+    return twin is not None and twin.digests == record["digests"]
 
 
 def _in_words(decision: PromotionDecision) -> str:

@@ -33,10 +33,10 @@ from feature_store.schema import ENCODING_VERSION, UNLABELLED
 from feature_store.sources.base import ROI_SEPARATOR, SPLITS, Source
 from feature_store.sources.copies import check_copies
 from feature_store.sources.settings import SourceConfig
-from feature_store.writer import is_published
+from feature_store.writer import is_published, staging_of
 from simulation.examples import Form, example_config, write_example
 from simulation.write import is_there, simulate
-from studies.runs import GroupRef
+from studies.runs import GroupRef, in_turn
 from studies.stores.ingestion import write_responses
 from studies.study import Study
 
@@ -63,8 +63,9 @@ def simulate_source(study: Study, destination: Path | None = None, *, replace: b
     if study.simulation is None:
         raise ConfigError(f"{study.study}: has no 'simulation' section; only a simulated study can be simulated")
     folder = destination or project_root() / study.source.path
-    fresh = is_there(study.simulation, folder, replace=replace)
-    return simulate(study.simulation, folder, replace=replace), fresh
+    with in_turn(folder.absolute().parent, f"{folder.name}.simulate", "simulated recordings"):
+        fresh = is_there(study.simulation, folder, replace=replace)
+        return simulate(study.simulation, folder, replace=replace), fresh
 
 
 def simulate_recordings(form: str, destination: Path, seed: int) -> tuple[Path, str]:
@@ -127,7 +128,7 @@ def ingest(study: Study, subject: str, executor: ExecutorConfig = IN_PROCESS) ->
     function = partial(
         _ingest_subject, IngestionTask(study.source, study.storage, study.store, pictures, project_root())
     )
-    shared = study.store.resolve().parent / ".staging"
+    shared = staging_of(study.store)
     with open_executor(executor) as workers:
         if executor.kind != "here":
             shared.mkdir(parents=True, exist_ok=True)
@@ -144,17 +145,19 @@ def _ingest_subject(task: IngestionTask, subject: str) -> GroupRef:
     source = task.source.build(project_root())
     fingerprint = digest_json(responses_made_from(task.source, task.storage, source, subject))
     group = task.store / "responses" / subject
-    fresh = is_published(group, fingerprint)
-    if fresh:
-        report(f"responses/{subject} is up to date", 1, 1)
-    else:
-        report(f"ingesting {subject}", 0, 1)
-        check_copies(source, subject)
-        write_responses(task.store, source.responses(subject), task.source.kind, task.storage.compression, fingerprint)
-        report(f"ingesting {subject}", 1, 1)
-    responses = open_group(group)
-    assert isinstance(responses, Responses)
-    return group_ref(group, fresh=fresh, pictures=picture_of_group(task.pictures, responses, lambda: _chart(responses)))
+    with in_turn(staging_of(task.store), f"responses-{subject}.turn", f"responses/{subject}"):
+        fresh = is_published(group, fingerprint)
+        if fresh:
+            report(f"responses/{subject} is up to date", 1, 1)
+        else:
+            report(f"ingesting {subject}", 0, 1)
+            check_copies(source, subject)
+            responses = source.responses(subject)
+            write_responses(task.store, responses, task.source.kind, task.storage.compression, fingerprint)
+            report(f"ingesting {subject}", 1, 1)
+    stored = open_group(group)
+    assert isinstance(stored, Responses)
+    return group_ref(group, fresh=fresh, pictures=picture_of_group(task.pictures, stored, lambda: _chart(stored)))
 
 
 def responses_made_from(config: SourceConfig, storage: StorageConfig, source: Source, subject: str) -> dict[str, Any]:

@@ -19,9 +19,9 @@ from evaluation.report.sheet import contact_sheet, sheet_png
 from feature_store.reader import Targets, open_group
 from feature_store.sources.base import Source
 from feature_store.sources.settings import SourceConfig
-from feature_store.writer import is_published
+from feature_store.writer import is_published, staging_of
 from models.extractors.settings import ExtractorConfig, LatentsConfig, PixelsConfig
-from studies.runs import GroupRef
+from studies.runs import GroupRef, in_turn
 from studies.stores.clip_reading import read_clips
 from studies.stores.extraction import LOADING, ExtractionTask, torch_threads, write_targets
 from studies.stores.responses import group_ref, made_from, picture_of_group
@@ -56,16 +56,17 @@ def extract(study: Study, target: str, executor: ExecutorConfig = IN_PROCESS) ->
     inputs = target_made_from(study.source, source, target, config, study.clips)
     fingerprint = digest_json(inputs)
     group = study.store / "targets" / target
-    fresh = is_published(group, fingerprint)
-    if fresh:
-        report(f"targets/{target} is up to date", 1, 1)
-    else:
-        task = ExtractionTask(
-            study.source, study.clips, target, config, fingerprint, project_root(), torch_threads(config)
-        )
-        with open_executor(executor) as workers:
-            revision = inputs["parameters"]["revision"]
-            write_targets(study.store, task, revision, None if executor.kind == "here" else workers.run)
+    with in_turn(staging_of(study.store), f"targets-{target}.turn", f"targets/{target}"):
+        fresh = is_published(group, fingerprint)
+        if fresh:
+            report(f"targets/{target} is up to date", 1, 1)
+        else:
+            task = ExtractionTask(
+                study.source, study.clips, target, config, fingerprint, project_root(), torch_threads(config)
+            )
+            with open_executor(executor) as workers:
+                revision = inputs["parameters"]["revision"]
+                write_targets(study.store, task, revision, None if executor.kind == "here" else workers.run)
     targets, pictures = open_group(group), list[str]()
     assert isinstance(targets, Targets)
     if isinstance(config, PixelsConfig | LatentsConfig):  # which something decodes, so that there is a picture to draw

@@ -25,11 +25,11 @@ import core.errors
 from core.checkout import project_root, relative_to_root
 from core.errors import Brain2VideoError, ModelError, TrainingStopped
 from core.executors import cores
-from core.files import read_json
+from core.files import digest_json, read_json
 from core.progress import report
 from models.training.distributed import PEER_TIMEOUT_S
 from models.training.settings import ONE_PROCESS, DistributedConfig
-from studies.runs import TRAINING, UNFINISHED, TrainingRef
+from studies.runs import TRAINING, UNFINISHED, TrainingRef, in_turn
 from studies.study import Study
 from studies.training.distributed_worker import PROGRESS, RESULT
 from studies.training.fit import fit
@@ -56,8 +56,13 @@ def fit_distributed(study: Study, distributed: DistributedConfig = ONE_PROCESS) 
     TrainingStopped
         A process died or was lost: which, where, why, and where the checkpoints are. The others have ended too.
     """
-    if distributed.world_size == 1:
-        return fit(study)
+    if distributed.nodes == 1:  # of several nodes, each has a process here that must not wait for another's
+        with in_turn(study.outputs / TRAINING, digest_json(study.model_dump(mode="json"))[:12], "training"):
+            return fit(study) if distributed.world_size == 1 else _fit_together(study, distributed)
+    return _fit_together(study, distributed)
+
+
+def _fit_together(study: Study, distributed: DistributedConfig) -> TrainingRef:
     _require_devices(distributed)
     with _folder_of(study.study) as folder:
         (folder / STUDY).write_text(yaml.safe_dump(study.model_dump(mode="json")), encoding="utf-8")

@@ -174,6 +174,26 @@ def test_a_promotion_that_fails_midway_changes_nothing(
     assert resolve("demo", PARTS) == resolve("demo", PARTS, PREVIOUS) == one
 
 
+@pytest.mark.parametrize("lost", ["the note of who promoted", "the name of who promotes"])
+def test_a_promotion_that_cannot_be_recorded_changes_nothing(
+    registry: tuple[Path, list[ModelSet]], monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    _, (one, two) = registry
+    promote(one, replaced=one)
+
+    def gone(*_: object) -> None:
+        raise KeyError("getpwuid(): uid not found: 4711")
+
+    if lost == "the note of who promoted":
+        monkeypatch.setattr(mlflow.MlflowClient, "set_registered_model_tag", gone)
+    else:  # as without an entry in passwd, where nothing has named the user
+        monkeypatch.delenv("MLFLOW_TRACKING_USERNAME", raising=False)
+        monkeypatch.setattr(production.getpass, "getuser", gone)
+    with pytest.raises(KeyError, match="uid not found"):
+        promote(two, replaced=two)
+    assert resolve("demo", PARTS) == resolve("demo", PARTS, PREVIOUS) == one
+
+
 def test_whoever_comes_too_late_is_told(registry: tuple[Path, list[ModelSet]], monkeypatch: pytest.MonkeyPatch) -> None:
     _, (one, two) = registry
     promote(one)
