@@ -13,13 +13,15 @@ from pathlib import Path
 from types import ModuleType
 
 from core.checkout import project_root
+from core.threads import LIBRARY_VARIABLES, VARIABLE
 
 
 def defaults() -> dict[str, str]:
     """Return every variable with the value it has by default."""
     root = project_root()
-    state = root / ".state"
+    state, threads = root / ".state", os.environ.get(VARIABLE, "")
     return {
+        **(dict.fromkeys(LIBRARY_VARIABLES, threads) if threads.isdecimal() else {}),
         "ZENML_CONFIG_PATH": str(state / "zenml"),
         "ZENML_CUSTOM_SOURCE_ROOT": str(Path(__file__).resolve().parents[1]),
         "ZENML_ANALYTICS_OPT_IN": "false",

@@ -16,6 +16,7 @@ from pydantic import Field, PositiveInt, ValidationError
 from core.checkout import project_root
 from core.config import Config, explain
 from core.errors import Brain2VideoError, ConfigError, RegistryError, ServerError
+from core.threads import computing
 from evaluation.metrics import metric
 from evaluation.statistics.intervals import paired_interval
 from evaluation.statistics.selection import widened
@@ -71,6 +72,7 @@ def promotion_rules() -> PromotionRules:
         raise ConfigError(explain(error, PromotionRules, FILE)) from error
 
 
+@computing()
 def compare_with_production(
     study: Study, run: str | None = None, versions: dict[str, int] | None = None
 ) -> PromotionDecision:
@@ -117,6 +119,7 @@ def _decided(candidate: ModelSet, production: ModelSet | None, outcome: Outcome,
     return PromotionDecision(candidate=candidate, production=production, outcome=outcome, reasons=list(reasons))
 
 
+@computing()
 def promote_run(
     study: Study, run: str | None = None, versions: dict[str, int] | None = None, *, force: bool = False
 ) -> PromotionDecision:
