@@ -4,7 +4,7 @@ from typing import Any
 
 from zenml import pipeline
 
-from pipelines.common import DEFAULT_STUDY, DYNAMIC, read_study, version
+from pipelines.common import DEFAULT_STUDY, DYNAMIC, read_study, require_versionable, version
 from pipelines.fan_out import Fanned, gathered
 from steps.decode_regions import decode_regions
 from steps.extract_targets import extract_targets
@@ -31,14 +31,16 @@ def main(
     A study of the small world is simulated first.
     """
     config, chosen = read_study(study, overrides)
+    if commit and not overrides:
+        require_versionable(chosen, study)
     if chosen.simulation is not None:
         simulate_source(study=config)
     groups = gathered(
         Fanned(ingest_responses, config, "responses", subjects_of(chosen.source), executor),
         Fanned(extract_targets, config, "targets", list(chosen.targets), executor),
     )
-    if commit and not overrides:
-        version(chosen, study, groups)
+    if not overrides:
+        version(chosen, study, groups, commit=commit)
     trained = fit_models(study=config, together=together)
     _, run = register_models(study=config, training=trained)
     promote_models(study=config, run=run, require=False)

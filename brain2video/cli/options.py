@@ -2,25 +2,25 @@
 
 import functools
 import inspect
-import sys
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.threads import VARIABLE, read_threads, use_threads
+from core.threads import VARIABLE, read_threads, threads, use_threads
 
 if TYPE_CHECKING:
     from studies.study import Study
 
 Config = Annotated[str, typer.Option("--config", "-c", help="The study's YAML.", metavar="YAML")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a key; repeatable.", metavar="KEY.PATH=VALUE")]
-NoCommit = Annotated[bool, typer.Option("--no-commit", help="Leave dvc.lock as it is.")]
+NoCommit = Annotated[bool, typer.Option("--no-commit", help="Leave dvc.lock unchanged.")]
 Processes = Annotated[int | None, typer.Option("--processes", help="How many train together here, one a GPU.")]
 Threads = Annotated[
     str | None,
-    typer.Option("--threads", help="How many threads may compute; the cores by default.", metavar="N", envvar=VARIABLE),
+    typer.Option("--threads", help=f"How many threads may compute; {VARIABLE}, or the cores, by default.", metavar="N"),
 ]
 DEMO = "configs/demo.yaml"
 
@@ -110,13 +110,15 @@ def flat(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def with_groups(**options: Any) -> None:
         if (count := options.pop("threads")) is not None:
-            use_threads(read_threads(count.strip(), "--threads" if "--threads" in sys.argv else VARIABLE))
+            use_threads(read_threads(count, "--threads"))
+        elif os.environ.get(VARIABLE):
+            use_threads(threads())
         for name, group in groups.items():
             options[name] = group(**{field.name: options.pop(field.name) for field in fields(group)})
         command(**options)
 
-    threads = inspect.Parameter("threads", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Threads)
-    parameters = [*_single_options(command), threads]
+    everywhere = inspect.Parameter("threads", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Threads)
+    parameters = [*_single_options(command), everywhere]
     with_groups.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     with_groups.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return with_groups

@@ -25,14 +25,13 @@ def simulate(
     no_commit: NoCommit = False,
 ) -> None:
     """Write the study's simulated dataset, in BOLD Moments' layout."""
-    from brain2video.cli.launch import commit
+    from brain2video.cli.launch import versioned
     from brain2video.cli.progress import working
     from studies.stores.responses import simulate_source
 
     with working() as console:
-        folder, _ = simulate_source(study.load(), destination, replace=replace)
-        if not no_commit:
-            commit(folder, study.config, study.overrides)
+        with versioned(destination, study, commit=not no_commit):
+            folder, _ = simulate_source(study.load(), destination, replace=replace)
         console.print(f"[green]simulated[/] {folder}")
 
 
