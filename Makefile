@@ -6,11 +6,10 @@ READY := $(VENV)/.ready
 PYTHON ?= $(shell for p in python3.11 python3 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && command -v $$p && break; done)
 
-# On a busy machine one thread per core that is really free is much faster than one per core that is not: set THREADS.
+# On a busy machine one thread per core that is really free is much faster than one per core that is not: set THREADS,
+# which brain2video reads from this variable. No result depends on it.
 THREADS ?= $(shell nproc 2>/dev/null || echo 2)
-export OMP_NUM_THREADS := $(THREADS)
-export MKL_NUM_THREADS := $(THREADS)
-export OPENBLAS_NUM_THREADS := $(THREADS)
+export BRAIN2VIDEO_THREADS := $(THREADS)
 # Temporary files and pip's downloads stay inside the checkout too; set PIP_CACHE_DIR to share them between checkouts.
 export TMPDIR := $(CURDIR)/.state/tmp
 export PIP_CACHE_DIR ?= $(CURDIR)/.state/pip
@@ -33,6 +32,7 @@ demo: $(READY)          ## the whole loop on the small simulated world
 # One process a core, one thread each; whole files to a process, so that what they share is set up once, in the order
 # of tests/conftest.py.
 PYTEST := $(BIN)/pytest --numprocesses $(THREADS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+test test-servers test-full: export BRAIN2VIDEO_THREADS := 1
 test test-servers test-full: export OMP_NUM_THREADS := 1
 test test-servers test-full: export MKL_NUM_THREADS := 1
 test test-servers test-full: export OPENBLAS_NUM_THREADS := 1

@@ -16,6 +16,7 @@ from types import ModuleType
 from core.checkout import CODE_ROOT, FOUND_HOME, HOME, current_home, find_home
 from core.errors import Brain2VideoError
 from core.moved import follow
+from core.threads import LIBRARY_VARIABLES, VARIABLE
 
 
 def defaults(root: Path | None = None) -> dict[str, str]:
@@ -25,13 +26,15 @@ def defaults(root: Path | None = None) -> dict[str, str]:
     ----------
     root : the home; by default `core.checkout.current_home`
     """
-    home = root or current_home()
-    return {**({} if home is None else _places(home)), **SETTINGS}
+    home, threads = root or current_home(), os.environ.get(VARIABLE, "")
+    counts = dict.fromkeys(LIBRARY_VARIABLES, threads) if threads.isdecimal() else {}
+    return {**({} if home is None else _places(home)), **counts, **SETTINGS}
 
 
 def _places(root: Path) -> dict[str, str]:
     state = root / ".state"
     return {
+        **(dict.fromkeys(LIBRARY_VARIABLES, threads) if threads.isdecimal() else {}),
         "ZENML_CONFIG_PATH": str(state / "zenml"),
         "MLFLOW_TRACKING_URI": f"sqlite:///{root / 'mlflow' / 'store' / 'mlflow.db'}",
         "DVC_SITE_CACHE_DIR": str(state / "dvc"),

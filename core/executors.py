@@ -36,6 +36,7 @@ from core.config import Config
 from core.errors import Brain2VideoError, ServerError
 from core.files import digest_json, write_bytes
 from core.progress import listening, report
+from core.threads import LIBRARY_VARIABLES, VARIABLE, threads
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -47,8 +48,6 @@ ATTEMPTS = 3
 ANSWER_S, CHECK_S, NO_WORKER_S, REPORT_EVERY_S = 10.0, 2.0, 60.0, 0.5
 """Seconds: within which a scheduler must answer; between two checks of silent workers; without any worker before the
 run fails; between two reports of the same work."""
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-"""Where libraries read how many threads they may use."""
 LOCAL_CLUSTER: dict[str, Any] = {
     "distributed.scheduler.allowed-failures": ATTEMPTS - 1,
     "distributed.scheduler.worker-saturation": 1.0,  # only the piece that a worker is at is suspected when it dies
@@ -68,7 +67,7 @@ class ExecutorConfig(Config):
     kind: Literal["here", "processes", "dask"] = "here"
     """In the calling thread, one piece at a time; in processes of this machine; by the workers of a dask scheduler."""
     workers: PositiveInt | None = None
-    """How many processes; by default as many as there are cores."""
+    """How many processes; by default as many as there are threads to use, see `core.threads`."""
     address: str | None = None
     """Where the scheduler listens, for example ``"tcp://host:8786"``."""
 
@@ -139,11 +138,8 @@ class WorkerPool(Executor):
         self.config, self._address, self._threads, self._cluster = config, config.address, 0, None
         self._closing, self._closed, self._no_worker_since, self.users = threading.RLock(), False, 0.0, 0
         if config.address is None:
-            workers = config.workers or cores()
-            # With how many threads each computes: its share of the cores, or fewer where asked.
-            asked = [int(value) for name in THREAD_VARIABLES if (value := os.environ.get(name, "")).isdigit()]
-            self._threads = max(1, min([cores() // workers, *asked]))
-            threads = dict.fromkeys(THREAD_VARIABLES, self._threads)
+            workers, self._threads = config.workers or threads(), threads_each(config)
+            share = dict.fromkeys((VARIABLE, *LIBRARY_VARIABLES), self._threads)
             with dask.config.set(LOCAL_CLUSTER):
                 self._cluster = distributed.LocalCluster(
                     n_workers=workers,
@@ -154,7 +150,7 @@ class WorkerPool(Executor):
                     silence_logs=logging.CRITICAL,
                     memory_limit=0,
                     preload=[__name__],
-                    env={"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"), **threads},
+                    env={"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"), **share},
                 )
         try:
             self._client = distributed.Client(self._cluster or config.address, timeout=ANSWER_S, set_as_default=False)
@@ -371,9 +367,14 @@ def end_workers(*, unused: bool = False) -> None:
         _end(pool, unused=unused)
 
 
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def threads_each(config: ExecutorConfig) -> int:
+    """Return how many threads each process of an executor may use: its share of this command's.
+
+    A worker of a cluster has one; there are as many workers as threads to use.
+    """
+    if config.kind == "processes":
+        return max(1, threads() // (config.workers or threads()))
+    return threads() if config.kind == "here" else 1
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from typing import Any
 from zenml import save_artifact
 from zenml.models import ArtifactVersionResponse
 
-from core.checkout import relative_to_root
+from core.checkout import project_root, relative_to_root
 from core.errors import Brain2VideoError
+from feature_store.versioning import require_committable
 from pipelines.fan_out import Fanned
 from steps.version_outputs import version_outputs
 from studies.study import Study, load_study
@@ -25,17 +26,31 @@ def read_study(study: str, overrides: list[str]) -> tuple[ArtifactVersionRespons
     return save_artifact(chosen.model_dump(mode="json"), name=f"{chosen.study}-study"), chosen
 
 
-def version(study: Study, file: str, groups: Sequence[Fanned]) -> None:
-    """Commit the DVC stages that own groups, and the simulated recordings where the study has such.
+def require_versionable(study: Study, file: str) -> None:
+    """Check, before the work, that DVC will be able to commit what a run writes; raises `StoreError` where it will not.
 
     Parameters
     ----------
     file : str
         The study's YAML, as the user named it.
     """
+    simulated = [] if study.simulation is None else [project_root() / study.source.path]
+    require_committable(project_root(), [*simulated, study.store], file)
+
+
+def version(study: Study, file: str, groups: Sequence[Fanned], *, commit: bool) -> None:
+    """Commit the DVC stages that own groups, and the simulated recordings where the study has such.
+
+    Parameters
+    ----------
+    file : str
+        The study's YAML, as the user named it.
+    commit : bool
+        Whether `dvc.lock` is brought up to date; else what agrees with it is kept in DVC's cache.
+    """
     paths = [relative_to_root(study.store / fanned.kind / name) for fanned in groups for name in fanned.names]
     simulated = [] if study.simulation is None else [study.source.path]
-    version_outputs(study=file, paths=[*simulated, *paths])
+    version_outputs(study=file, paths=[*simulated, *paths], commit=commit)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from typing import Any
 
 from zenml import pipeline
 
-from pipelines.common import DEFAULT_STUDY, DYNAMIC, nothing_promoted, read_study, version
+from pipelines.common import DEFAULT_STUDY, DYNAMIC, nothing_promoted, read_study, require_versionable, version
 from pipelines.fan_out import Fanned, gathered
 from steps.decode_regions import decode_regions
 from steps.extract_targets import extract_targets
@@ -33,6 +33,8 @@ def main(
     changes nothing in production.
     """
     config, chosen = read_study(study, overrides)
+    if commit and not overrides:
+        require_versionable(chosen, study)
     if chosen.simulation is not None:
         simulate_source(study=config)
     require_ready(chosen)
@@ -40,8 +42,8 @@ def main(
         Fanned(ingest_responses, config, "responses", subjects_of(chosen.source), executor),
         Fanned(extract_targets, config, "targets", list(chosen.targets), executor),
     )
-    if commit and not overrides:
-        version(chosen, study, groups)
+    if not overrides:
+        version(chosen, study, groups, commit=commit)
     trained = fit_models(study=config, together=together)
     _, run = register_models(study=config, training=trained)
     with nothing_promoted(chosen.study):

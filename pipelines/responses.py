@@ -4,7 +4,7 @@ from typing import Any
 
 from zenml import pipeline
 
-from pipelines.common import DEFAULT_STUDY, DYNAMIC, read_study, version
+from pipelines.common import DEFAULT_STUDY, DYNAMIC, read_study, require_versionable, version
 from pipelines.fan_out import Fanned, gathered
 from steps.ingest_responses import ingest_responses
 from studies.stores.responses import subjects_of
@@ -20,6 +20,8 @@ def responses(
 ) -> None:
     """Ingest every subject of a study, or the named ones."""
     config, chosen = read_study(study, overrides)
-    groups = gathered(Fanned(ingest_responses, config, "responses", subjects or subjects_of(chosen.source), executor))
     if commit and not overrides:
-        version(chosen, study, groups)
+        require_versionable(chosen, study)
+    groups = gathered(Fanned(ingest_responses, config, "responses", subjects or subjects_of(chosen.source), executor))
+    if not overrides:
+        version(chosen, study, groups, commit=commit)

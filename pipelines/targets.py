@@ -4,7 +4,7 @@ from typing import Any
 
 from zenml import pipeline
 
-from pipelines.common import DEFAULT_STUDY, DYNAMIC, read_study, version
+from pipelines.common import DEFAULT_STUDY, DYNAMIC, read_study, require_versionable, version
 from pipelines.fan_out import Fanned, gathered
 from steps.extract_targets import extract_targets
 
@@ -19,6 +19,8 @@ def targets(
 ) -> None:
     """Extract every target of a study, or the named ones."""
     config, chosen = read_study(study, overrides)
-    groups = gathered(Fanned(extract_targets, config, "targets", targets or list(chosen.targets), executor))
     if commit and not overrides:
-        version(chosen, study, groups)
+        require_versionable(chosen, study)
+    groups = gathered(Fanned(extract_targets, config, "targets", targets or list(chosen.targets), executor))
+    if not overrides:
+        version(chosen, study, groups, commit=commit)

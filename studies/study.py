@@ -105,6 +105,9 @@ class TrainingConfig(Config):
     """Held-out training stimuli that are rendered for a picture by which versions can be compared; none with 0."""
     baselines: tuple[str, ...] = ()
     """Targets that the first route also predicts, scored for comparison and not registered."""
+    threads: PositiveInt = 1
+    """Threads that fits are computed with, whatever the machine has: their number may show in the last bit. Large brains
+    are fitted faster with as many as there are cores."""
 
 
 class ReconstructionConfig(Config):

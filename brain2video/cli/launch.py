@@ -4,7 +4,8 @@ import importlib
 import os
 import time
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from core.files import disk_explained, one_at_a_time
 from core.progress import WORK, report
 
 if TYPE_CHECKING:
+    from brain2video.cli.options import StudyOptions
     from models.registry.sets import ModelSet
     from studies.registry.decision import PromotionDecision
     from studies.runs import ReconstructionRef, RegionsRef, TrainingRef
@@ -69,20 +71,24 @@ class PipelineResult:
 
 
 def launch(name: str, config: str, overrides: list[str] | None, **parameters: Any) -> PipelineResult:
-    """Run a pipeline by its name and return what its steps returned.
+    """Run a pipeline by its name and return what its steps returned; ZenML's run carries the study's name.
 
     Raises
     ------
     Exception
         What a step raised.
     """
+    from studies.study import load_study
+
     with working() as console:
         console.print(f"[bold]{name}[/] [dim]{config}[/]", highlight=False)
         WORK.reset()
         started = time.monotonic()
         _set_up_zenml()
-        module = importlib.import_module(f"pipelines.{name}")
-        run = getattr(module, name)(study=config, overrides=list(overrides or []), **parameters)
+        pipeline = getattr(importlib.import_module(f"pipelines.{name}"), name)
+        chosen = load_study(config, overrides or [])
+        named = pipeline.with_options(run_name=f"{chosen.study}-{name}-{{date}}-{{time}}")
+        run = named(study=config, overrides=list(overrides or []), **parameters)
         console.print(_account(run, time.monotonic() - started), highlight=False)
     return PipelineResult(run)
 
@@ -106,12 +112,19 @@ def _account(run: Any, seconds: float) -> str:
     return f"[dim]{run.name}: {counts}; {seconds:.1f} s, orchestration {share:.1f} s of it ({share / seconds:.0%})[/]"
 
 
-def commit(folder: Path, config: str, overrides: list[str] | None) -> None:
-    """Commit the DVC stage that owns a folder, where there is one; a run with overrides is not the stage's."""
-    if not overrides:
-        from feature_store.versioning import commit_outputs
+@contextmanager
+def versioned(folder: Path, study: "StudyOptions", *, commit: bool) -> Iterator[None]:
+    """Commit the DVC stage that owns a folder, where there is one, once a block has written it; checked before.
 
-        commit_outputs(project_root(), [folder], config)
+    A run with overrides is not the stage's. Without `commit`, what agrees with `dvc.lock` is kept in DVC's cache.
+    """
+    from feature_store.versioning import commit_outputs, keep_outputs, require_committable
+
+    if commit and not study.overrides:
+        require_committable(project_root(), [folder], study.config)
+    yield
+    if not study.overrides:
+        (commit_outputs if commit else keep_outputs)(project_root(), [folder.absolute()], study.config)
 
 
 def _set_up_zenml() -> None:

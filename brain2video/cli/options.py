@@ -2,23 +2,30 @@
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.threads import VARIABLE, read_threads, threads, use_threads
+
 if TYPE_CHECKING:
     from studies.study import Study
 
 Config = Annotated[str, typer.Option("--config", "-c", help="The study's YAML.", metavar="YAML")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a key; repeatable.", metavar="KEY.PATH=VALUE")]
-NoCommit = Annotated[bool, typer.Option("--no-commit", help="Leave dvc.lock as it is.")]
+NoCommit = Annotated[bool, typer.Option("--no-commit", help="Leave dvc.lock unchanged.")]
 Routes = Annotated[
     str | None,
     typer.Option("--routes", help="Train only these of the study's routes, in its order.", metavar="NAME,NAME"),
 ]
 Processes = Annotated[int | None, typer.Option("--processes", help="How many train together here, one a GPU.")]
+Threads = Annotated[
+    str | None,
+    typer.Option("--threads", help=f"How many threads may compute; {VARIABLE}, or the cores, by default.", metavar="N"),
+]
 DEMO = "configs/demo.yaml"
 
 
@@ -97,7 +104,10 @@ def _checked(config: Any, options: dict[str, Any], option: str) -> dict[str, Any
 
 
 def flat(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command whose groups of options, parameters that are dataclasses above, are single options for typer."""
+    """Return a command whose groups of options, parameters that are dataclasses above, are single options for typer.
+
+    It also takes the option of every command, `--threads`.
+    """
     groups: dict[str, Any] = {
         name: parameter.annotation
         for name, parameter in inspect.signature(command).parameters.items()
@@ -106,11 +116,16 @@ def flat(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def with_groups(**options: Any) -> None:
+        if (count := options.pop("threads")) is not None:
+            use_threads(read_threads(count, "--threads"))
+        elif os.environ.get(VARIABLE):
+            use_threads(threads())
         for name, group in groups.items():
             options[name] = group(**{field.name: options.pop(field.name) for field in fields(group)})
         command(**options)
 
-    parameters = list(_single_options(command))
+    everywhere = inspect.Parameter("threads", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Threads)
+    parameters = [*_single_options(command), everywhere]
     with_groups.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     with_groups.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return with_groups

@@ -1,6 +1,5 @@
 """Metrics of pixels: SSIM, PSNR, hue and optical flow of every frame beside its true frame."""
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from core.threads import threads
 from evaluation.metrics.protocols import Protocol
 from evaluation.metrics.registry import Array, PerStimulus, register
 
@@ -47,12 +47,6 @@ def by_clip(score: Callable[[NDArray[Any], NDArray[Any]], float], prediction: Ar
     """Score every pair of clips, several at a time where there are several cores; the values do not depend on that."""
     with ThreadPoolExecutor(max_workers=threads()) as workers:
         return np.array(list(workers.map(score, prediction, truth)), np.float64)
-
-
-def threads() -> int:
-    """Return how many clips are scored at once: `OMP_NUM_THREADS`, else the number of cores."""
-    setting = os.environ.get("OMP_NUM_THREADS", "")
-    return int(setting) if setting.isdigit() and int(setting) > 0 else os.cpu_count() or 1
 
 
 SIDE = 7

@@ -1,5 +1,6 @@
 """The protocol of a video generator, and the one class that implements it: parts of diffusers around our own loop."""
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from core.errors import ModelError
 from core.progress import report
+from core.threads import pieces_in_memory, side_by_side, threads
 from models.extractors.base import Clips
 from models.extractors.diffusion import count_cut, decode_latents, encode_captions
 
@@ -93,6 +95,10 @@ def renoise_and_denoise(
     return current.unflatten(0, (clips, -1))
 
 
+LAYERS_ALIVE = 8
+"""Layers of the denoiser's full width that a batch is counted with in memory: more than are alive at once."""
+
+
 class VideoGenerator(Protocol):
     """Renders clips from latents and captions.
 
@@ -167,6 +173,7 @@ class LatentDiffusion:
     ) -> Clips:
         """Render latents: renoise them to the strength, denoise them under the captions, decode.
 
+        Several batches are rendered side by side where the processor renders them, each by one thread; see `core.threads`.
         Where memory does not hold a batch, half as many clips are rendered together from there on, which is reported.
 
         Parameters
@@ -234,22 +241,38 @@ class LatentDiffusion:
         guidance: float,
     ) -> Iterator[tuple[slice, Clips]]:
         """Yield rows with their clips, in batches that memory holds."""
-        start, batch = 0, self.config.batch
+        start, batch, at_once, empty = 0, self.config.batch, self._batches_at_once(z), self.empty_states()
+
+        def prepared(rows: slice) -> tuple[slice, NDArray[np.float32]]:
+            # Encoded with its batch: nothing outside the batch may show in it.
+            return rows, self._states(captions[rows]) if states is None else np.asarray(states[rows], np.float32)
+
+        def rendered(batch: tuple[slice, NDArray[np.float32]]) -> tuple[slice, Clips]:
+            rows, conditioning = batch
+            return rows, self._render_batch(z[rows], conditioning, empty, seeds[rows], strength, guidance)
+
         report("rendering", 0, len(z))
         while start < len(z):
-            rows = slice(start, min(start + batch, len(z)))
+            batches = (slice(first, min(first + batch, len(z))) for first in range(start, len(z), batch))
             try:
-                # Encoded with its batch: nothing outside the batch may show in it.
-                conditioning = self._states(captions[rows]) if states is None else np.asarray(states[rows], np.float32)
-                made = self._render_batch(z[rows], conditioning, seeds[rows], strength, guidance)
+                for rows, made in side_by_side(rendered, map(prepared, batches), at_once):
+                    yield rows, made
+                    start = rows.stop
+                    report("rendering", start, len(z))
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                batch = self._halved(batch, error)
-                continue
-            yield rows, made
-            start = rows.stop
-            report("rendering", start, len(z))
+                if at_once == 1:
+                    batch = self._halved(batch, error)
+                at_once = 1
+
+    def _batches_at_once(self, z: NDArray[Any]) -> int:
+        """Return how many batches are rendered side by side: one a thread where memory holds them, and one on a GPU."""
+        if self.unet.device.type != "cpu":
+            return 1
+        _, frames, _, height, width = z.shape
+        values = 2 * self.config.batch * frames * height * width * max(self.unet.config.block_out_channels)
+        return min(threads(), pieces_in_memory(LAYERS_ALIVE * values * self.unet.dtype.itemsize))
 
     def _halved(self, batch: int, error: Exception) -> int:
         if self.unet.device.type == "cuda":
@@ -264,15 +287,21 @@ class LatentDiffusion:
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def _render_batch(
-        self, z: NDArray[Any], states: NDArray[np.float32], seeds: list[int], strength: float, guidance: float
+        self,
+        z: NDArray[Any],
+        states: NDArray[np.float32],
+        empty: torch.Tensor,
+        seeds: list[int],
+        strength: float,
+        guidance: float,
     ) -> Clips:
         device, dtype = self.unet.device, self.unet.dtype
         denoised = renoise_and_denoise(
             self.unet,
-            self.scheduler,
+            copy.deepcopy(self.scheduler),  # it has a state, and other batches have theirs
             torch.from_numpy(np.array(z, dtype=np.float32)).to(device, dtype),
             torch.from_numpy(np.array(states)).to(device, dtype),
-            self.empty_states().to(device, dtype),
+            empty.to(device, dtype),
             seeds,
             strength=strength,
             guidance=guidance,

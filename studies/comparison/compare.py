@@ -20,6 +20,7 @@ from core.config import nearest
 from core.errors import ConfigError
 from core.files import staged_folder, write_bytes, write_json
 from core.progress import track
+from core.threads import computing
 from evaluation.report.charts.differences import difference_chart
 from evaluation.statistics.candidates import Among
 from evaluation.statistics.intervals import ANY, Blocks, Span, holm, mean_interval, paired_interval, paired_p, scheme
@@ -54,6 +55,7 @@ class RunComparison:
     report: dict[str, Any]
 
 
+@computing()
 def compare_runs(
     first: str | Path, second: str | Path, *, row: str = RECONSTRUCTION, seed: int = 0, output: Path | None = None
 ) -> RunComparison:

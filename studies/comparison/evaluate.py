@@ -24,6 +24,7 @@ from core.errors import ConfigError
 from core.files import digest_file, digest_files, digest_json, read_json, write_bytes, write_json
 from core.progress import report as progress
 from core.progress import track
+from core.threads import computing
 from evaluation.metrics import metric
 from evaluation.report.gallery.page import page_digest
 from evaluation.statistics import scores
@@ -118,6 +119,7 @@ class EvaluationRef(Config):
         return content
 
 
+@computing()
 def evaluate_folder(request: EvaluationRequest) -> EvaluationRef:
     """Score a folder, unless there is an evaluation that is up to date.
 

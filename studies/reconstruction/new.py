@@ -22,6 +22,7 @@ from core.errors import ConfigError, RegistryError
 from core.files import digest_json, read_json, write_bytes
 from core.progress import report
 from core.subjects import is_group, subject_label
+from core.threads import computing
 from evaluation.report.sheet import contact_sheet, sheet_png
 from feature_store import Store
 from feature_store.sources.response_file import RESPONSES, TRIALS, VOXELS, suffix_of
@@ -80,6 +81,7 @@ class NewVideos:
         return [caption for caption in table["decoded"] if caption]
 
 
+@computing()
 def reconstruct_file(study: Study, file: NewFile, chosen: ModelSet) -> NewVideos:
     """Render a file of one subject's responses (`reconstruction.subject`) with a model set.
 

@@ -7,8 +7,7 @@ versions are numbers and digests, and paths are relative to the checkout or redu
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, PositiveInt, ValidationError
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_info
 
 from core.checkout import project_root
 from core.clips import Clip, ClipConfig, read_metadata, write_clip
@@ -313,15 +312,3 @@ def this_machine() -> Machine:
         threads=torch.get_num_threads(),
         blas_threads=max((int(pool["num_threads"]) for pool in blas), default=1),
     )
-
-
-@contextmanager
-def threads_of(machine: Machine) -> Iterator[None]:
-    """Compute with as many threads as a machine did, for the length of a ``with`` block."""
-    before = torch.get_num_threads()
-    with threadpool_limits({"blas": machine.blas_threads, "openmp": machine.threads}):
-        torch.set_num_threads(machine.threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)

@@ -19,6 +19,7 @@ from core.clips import read_frames, read_metadata
 from core.errors import Brain2VideoError, RegistryError, SourceError, SourceMissing
 from core.explain import explain as explain_invalid
 from core.files import digest_file, disk_explained, read_json
+from core.threads import computing
 from feature_store import Store
 from feature_store.sources.response_file import IMAGES, RESPONSES, TRIALS, VOXELS
 from models.registry.client import local_database, versions_of
@@ -35,7 +36,6 @@ from studies.reconstruction.provenance import (
     made_from,
     read_provenance,
     stored_input,
-    threads_of,
     write_video,
 )
 from studies.runs import MANIFEST, REPRODUCED, git_commit
@@ -199,7 +199,7 @@ def reproduce(video: Path, output: Path | None = None, *, responses: Path | None
     original = _original(video)
     file = _responses_file(original, responses)
     chosen, subject = _registered(original), original.origin.subject
-    with threads_of(original.origin.machine):
+    with computing(original.origin.machine.threads, original.origin.machine.blas_threads):
         store = Store(original.study.store)
         given = stored_input(store, subject) if file is None else original.origin.input
         now = made_from(original.study, store, chosen, subject, given)

@@ -16,6 +16,7 @@ from core.code import code_digest
 from core.files import digest_file, digest_json, read_json, write_bytes, write_json
 from core.seeds import seed_for
 from core.subjects import is_group, members_of, subject_label
+from core.threads import computing
 from evaluation.report.gallery.cards import gallery_items
 from evaluation.report.gallery.page import DIAGNOSES, GalleryFigure, diagnosis_figures, page_digest, render_gallery
 from evaluation.report.sheet import animated_sheet, contact_sheet, sheet_png
@@ -64,6 +65,7 @@ from studies.scoring import revisions_of
 from studies.study import Study
 
 
+@computing()
 def reconstruct(study: Study, chosen: ModelSet) -> ReconstructionRef:
     """Render and score the test stimuli with a model set, unless there is a run that is up to date.
 

@@ -13,6 +13,7 @@ import pandas as pd
 from core.code import code_digest
 from core.errors import ConfigError
 from core.files import digest_json, write_bytes
+from core.threads import computing
 from evaluation.report.charts.regions import METRIC_WORDS, brain_png, region_chart_png, voxel_places, voxel_scores
 from evaluation.statistics import scores
 from feature_store import Store
@@ -76,39 +77,46 @@ def decode_regions(study: Study, *, require: bool = True) -> RegionsRef:
     where = (study.outputs / REGIONS, REGIONS_RECORD, record["fingerprint"], "regions", inputs)
     with placed_run(*where) as (folder, fresh):
         if not fresh:
-            training, route = study.training, ridge_route(study.training.routes)
-            roles, allowed = study.roles.regressed(), study.evaluation.allow_dense_time
-            trained_on = stimuli_trained_on(store, subjects, training.stimuli, study.seed)
-            time = diagnose_time(store, subjects, list(roles.values()), trained_on, allowed=allowed, seed=study.seed)
-            refuse_dense(time, study.study)
-            record |= {"diagnoses": {"time": time}}
-            data = read_training_data(
-                store,
-                subjects,
-                list(roles.values()),
-                rois=training.rois,
-                count=training.stimuli,
-                seed=study.seed,
-            )
-            decoding = Decoding(
-                store=store,
-                rois=training.rois,
-                data=data,
-                encoder=Standardise.fit(route.encoder, data.brains, Context(study.seed)),
-                regressor=route.regressor,
-                trained_on=trained_on,
-                permutations=study.evaluation.permutations,
-                seed=study.seed,
-                dense=bool(time["dense"]),
-            )
-            try:
-                _write(folder, study.study, study.regions, decoding, record)
-            except ConfigError as error:
-                if require:
-                    raise
-                return RegionsRef.to_nothing(study.study, str(error))
+            with computing(study.training.threads):
+                decoding, time = _decoding_of(study, store, subjects)
+                record |= {"diagnoses": {"time": time}}
+                try:
+                    _write(folder, study.study, study.regions, decoding, record)
+                except ConfigError as error:
+                    if require:
+                        raise
+                    return RegionsRef.to_nothing(study.study, str(error))
         publish_latest(folder)
     return RegionsRef.to(study.study, folder, REGIONS_RECORD, fresh=fresh)
+
+
+def _decoding_of(study: Study, store: Store, subjects: list[str]) -> tuple[Decoding, dict[str, Any]]:
+    """Return what every ROI is decoded with, and how near test and training are in time; raises where too near."""
+    training, route = study.training, ridge_route(study.training.routes)
+    roles, allowed = study.roles.regressed(), study.evaluation.allow_dense_time
+    trained_on = stimuli_trained_on(store, subjects, training.stimuli, study.seed)
+    time = diagnose_time(store, subjects, list(roles.values()), trained_on, allowed=allowed, seed=study.seed)
+    refuse_dense(time, study.study)
+    data = read_training_data(
+        store,
+        subjects,
+        list(roles.values()),
+        rois=training.rois,
+        count=training.stimuli,
+        seed=study.seed,
+    )
+    decoding = Decoding(
+        store=store,
+        rois=training.rois,
+        data=data,
+        encoder=Standardise.fit(route.encoder, data.brains, Context(study.seed)),
+        regressor=route.regressor,
+        trained_on=trained_on,
+        permutations=study.evaluation.permutations,
+        seed=study.seed,
+        dense=bool(time["dense"]),
+    )
+    return decoding, time
 
 
 def current_regions(study: Study, store: Store) -> Path | None:

@@ -16,6 +16,7 @@ from core.checkout import project_root
 from core.config import Config
 from core.errors import Brain2VideoError, RegistryError, ServerError
 from core.explain import read_yaml, validated
+from core.threads import computing
 from evaluation.metrics import metric
 from evaluation.report.wording import signed
 from evaluation.statistics.intervals import paired_interval
@@ -67,6 +68,7 @@ def promotion_rules() -> PromotionRules:
     return validated(PromotionRules, read_yaml(file.read_bytes(), FILE) or {}, FILE)
 
 
+@computing()
 def compare_with_production(
     study: Study, run: str | None = None, versions: dict[str, int] | None = None
 ) -> PromotionDecision:
@@ -124,6 +126,7 @@ def _decided(candidate: ModelSet, production: ModelSet | None, outcome: Outcome,
     return PromotionDecision(candidate=candidate, production=production, outcome=outcome, reasons=list(reasons))
 
 
+@computing()
 def promote_run(
     study: Study, run: str | None = None, versions: dict[str, int] | None = None, *, force: bool = False
 ) -> PromotionDecision:

@@ -4,8 +4,7 @@ import functools
 import hashlib
 import math
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from core.clips import Clip, ClipConfig
 from core.errors import ModelError, SourceError
 from core.progress import report
 from core.protocols import require_members
+from core.threads import computing, side_by_side
 from feature_store.sources.base import SPLITS, Source, Split
 from feature_store.sources.settings import SourceConfig
 from feature_store.times import PLACE
@@ -45,7 +45,7 @@ class ExtractionTask:
     ----------
     fingerprint : of the group; with other files, weights or code it is another task
     root : the checkout of the calling process, from which relative paths start
-    threads : how many threads torch computes with; 0 where there is no network
+    at_once : clips that a process computes side by side; the bytes do not depend on it
     """
 
     source: SourceConfig = field(hash=False)
@@ -54,16 +54,7 @@ class ExtractionTask:
     config: ExtractorConfig = field(hash=False)
     fingerprint: str
     root: Path
-    threads: int
-
-
-def torch_threads(config: ExtractorConfig) -> int:
-    """Return how many threads this process computes an extractor's values with, 0 where it runs no network."""
-    if config.extractor == "given":
-        return 0
-    import torch
-
-    return int(torch.get_num_threads())
+    at_once: int = 1
 
 
 def write_targets(store: Path, task: ExtractionTask, revision: str, hand_out: HandOut | None) -> None:
@@ -160,7 +151,7 @@ class TargetValues:
 
     def __call__(self, start: int, stop: int, /) -> NDArray[Any]:
         """Return the values of some of the split's stimuli, (stimulus, …)."""
-        with _computing(self.task.threads):
+        with computing():
             return _extraction_of(self.task).values(self.split, start, stop)
 
     def summary(self, start: int, stop: int, /) -> list[Seen]:
@@ -181,7 +172,7 @@ class TargetExtraction:
 
     def __init__(self, task: ExtractionTask) -> None:
         self._source, self._clips, self._target = task.source.build(task.root), task.clips, task.target
-        config = task.config
+        config, self._at_once = task.config, task.at_once
         self.extractor: Given | Extractor = (
             Given(self._source, config.file or task.target) if config.extractor == "given" else config.build(task.root)
         )
@@ -217,9 +208,10 @@ class TargetExtraction:
                 parts.append(self.extractor.extract(list(stimuli["caption"].iloc[first:last])))
                 report(what, last, len(stimuli))
             return self._finite(np.concatenate(parts), names)
-        for done, clip in enumerate(read_ahead(self._source, names, self._clips)):
-            self._digests[names[done]] = _digest_of(clip)
-            parts.append(self.extractor.extract(clip[None]))
+        clips = read_ahead(self._source, names, self._clips)
+        for done, (digest, value) in enumerate(side_by_side(self._of_clip, clips, self._at_once)):
+            self._digests[names[done]] = digest
+            parts.append(value)
             report(what, start + done + 1, len(stimuli))
         return self._finite(np.concatenate(parts), names)
 
@@ -232,6 +224,11 @@ class TargetExtraction:
                 f"'{stimuli[int(np.argmin(finite))]}'; look at its clip or caption, or set dtype: float32"
             )
         return values
+
+    def _of_clip(self, clip: Clip) -> tuple[bytes, NDArray[Any]]:
+        """Return a clip's digest and its values, (1, …)."""
+        assert not isinstance(self.extractor, Given)
+        return _digest_of(clip), self.extractor.extract(clip[None])
 
     def seen(self, split: Split, start: int, stop: int) -> list[Seen]:
         """Return the digests of some of a split's clips; a clip whose values were there already is read for it."""
@@ -246,22 +243,6 @@ class TargetExtraction:
 
 def _digest_of(clip: Clip) -> bytes:
     return hashlib.sha256(clip.tobytes()).digest()
-
-
-@contextmanager
-def _computing(threads: int) -> Iterator[None]:
-    """Have torch compute with so many threads for the length of a block."""
-    if not threads:
-        yield
-        return
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class SeenClips:

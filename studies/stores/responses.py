@@ -23,6 +23,7 @@ from core.errors import ConfigError, ServerError, SourceError
 from core.executors import IN_PROCESS, ExecutorConfig, open_executor
 from core.files import digest_json, write_bytes
 from core.progress import report
+from core.threads import computing
 from evaluation.report.charts.regions import roi_chart_png
 from feature_store import versioning
 from feature_store.chunks import StorageConfig
@@ -139,6 +140,7 @@ def ingest(study: Study, subject: str, executor: ExecutorConfig = IN_PROCESS) ->
     return reference
 
 
+@computing()
 def _ingest_subject(task: IngestionTask, subject: str) -> GroupRef:
     """Ingest one subject in the calling process, which may be a worker."""
     require_same_root(task.root)

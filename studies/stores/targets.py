@@ -1,7 +1,7 @@
 """Targets: from clips and captions to one immutable Zarr group per extractor.
 
-Work is spread chunk by chunk. A network's values may differ in the last bit with the number of threads that compute
-them, so every worker computes with as many as the process that asked for it.
+Work is spread chunk by chunk over processes, and clip by clip over the threads of each. One thread computes a clip: a
+network's values may differ in the last bit with the number of threads that compute them.
 """
 
 from typing import Any
@@ -12,18 +12,19 @@ from core.checkout import project_root
 from core.clips import ClipConfig
 from core.config import nearest
 from core.errors import ConfigError
-from core.executors import IN_PROCESS, ExecutorConfig, open_executor
+from core.executors import IN_PROCESS, ExecutorConfig, open_executor, threads_each
 from core.files import digest_json
 from core.progress import report
+from core.threads import computing, pieces_in_memory
 from evaluation.report.sheet import contact_sheet, sheet_png
 from feature_store.reader import Targets, open_group
 from feature_store.sources.base import Source
 from feature_store.sources.settings import SourceConfig
 from feature_store.writer import is_published, staging_of
-from models.extractors.settings import ExtractorConfig, LatentsConfig, PixelsConfig
+from models.extractors.settings import BlipStatesConfig, ClipStatesConfig, ExtractorConfig, LatentsConfig, PixelsConfig
 from studies.runs import GroupRef, in_turn
 from studies.stores.clip_reading import read_clips
-from studies.stores.extraction import LOADING, ExtractionTask, torch_threads, write_targets
+from studies.stores.extraction import LOADING, ExtractionTask, write_targets
 from studies.stores.responses import group_ref, made_from, picture_of_group
 from studies.study import Study
 
@@ -61,16 +62,15 @@ def extract(study: Study, target: str, executor: ExecutorConfig = IN_PROCESS) ->
         if fresh:
             report(f"targets/{target} is up to date", 1, 1)
         else:
-            task = ExtractionTask(
-                study.source, study.clips, target, config, fingerprint, project_root(), torch_threads(config)
-            )
+            at_once = _clips_at_once(config, threads_each(executor))
+            task = ExtractionTask(study.source, study.clips, target, config, fingerprint, project_root(), at_once)
             with open_executor(executor) as workers:
                 revision = inputs["parameters"]["revision"]
                 write_targets(study.store, task, revision, None if executor.kind == "here" else workers.run)
     targets, pictures = open_group(group), list[str]()
     assert isinstance(targets, Targets)
     if isinstance(config, PixelsConfig | LatentsConfig):  # which something decodes, so that there is a picture to draw
-        with LOADING:
+        with computing(), LOADING:
             pictures = picture_of_group(
                 study.outputs / "stores", targets, lambda: _sheet(targets, config, source, study.clips)
             )
@@ -88,6 +88,20 @@ def target_made_from(
         "revision": config.revision(project_root()),
     }
     return made_from(source_config, source.stimulus_files(), [write_targets, config], parameters)
+
+
+def _clips_at_once(config: ExtractorConfig, threads: int) -> int:
+    """Return how many clips a process computes side by side: one a thread where memory holds them, and one on a GPU."""
+    if threads == 1 or not isinstance(config, LatentsConfig | ClipStatesConfig | BlipStatesConfig):
+        return threads
+    from models.generator.footprint import of_model
+    from models.weights.load import pick_device
+
+    if pick_device(config.device).type != "cpu":
+        return 1
+    with LOADING:
+        footprint = of_model(config, project_root())
+    return threads if footprint is None else min(threads, pieces_in_memory(footprint.working))
 
 
 def _sheet(targets: Targets, config: PixelsConfig | LatentsConfig, source: Source, clips: ClipConfig) -> bytes:

@@ -24,9 +24,9 @@ import yaml
 import core.errors
 from core.checkout import project_root, relative_to_root
 from core.errors import Brain2VideoError, ModelError, TrainingStopped
-from core.executors import cores
 from core.files import digest_json, read_json
 from core.progress import report
+from core.threads import LIBRARY_VARIABLES, VARIABLE, threads
 from models.training.distributed import PEER_TIMEOUT_S
 from models.training.settings import ONE_PROCESS, DistributedConfig
 from studies.runs import TRAINING, UNFINISHED, TrainingRef, in_turn
@@ -160,10 +160,11 @@ def _options(study: str, distributed: DistributedConfig, folder: Path) -> list[s
 
 
 def _environment(distributed: DistributedConfig) -> dict[str, str]:
-    """Return the processes' environment: this checkout's code, a share of the cores, how long to wait for others."""
+    """Return the processes' environment: this checkout's code, a share of the threads, how long to wait for others."""
+    share = str(max(1, threads() // distributed.processes))
     return {
-        "OMP_NUM_THREADS": str(max(1, cores() // distributed.processes)),
         **os.environ,
+        **dict.fromkeys((VARIABLE, *LIBRARY_VARIABLES), share),
         "PYTHONPATH": os.pathsep.join([str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "PYTHONSAFEPATH": "1",  # the working directory holds no code of ours
         PEER_TIMEOUT_S: str(distributed.timeout_s),

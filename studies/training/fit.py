@@ -21,6 +21,7 @@ from core.errors import Brain2VideoError
 from core.files import digest_json, read_json, staged_folder, write_bytes, write_json
 from core.progress import report
 from core.subjects import is_group, members_of
+from core.threads import computing
 from evaluation.config import EvaluationConfig
 from evaluation.report.charts.training import curves_png, filled_in_png, route_table_png
 from evaluation.report.sheet import contact_sheet, sheet_png
@@ -285,7 +286,8 @@ def fit(study: Study) -> TrainingRef:
     if not fresh:
         require(faults_of_store(store, record["subjects"], study.training, study.seed))
         context = Context(study.seed, checkpoints=Checkpoints(unfinished, made_from=sources), scratch=runs)
-        with _destination(folder, unfinished.with_name(f"{unfinished.name}.staging")) as building:
+        staging = unfinished.with_name(f"{unfinished.name}.staging")
+        with computing(study.training.threads), _destination(folder, staging) as building:
             record["digests"] = _fit_into(study, store, record["subjects"], building, folder.name, context)
             stimuli = stimuli_trained_on(store, record["subjects"], study.training.stimuli, study.seed)
             record |= {"processes": workers().num_processes, "voxels": {}}

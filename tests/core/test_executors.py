@@ -17,8 +17,9 @@ from pydantic import ValidationError
 
 from core import executors
 from core.errors import ServerError, SourceError, StoreMissing
-from core.executors import IN_PROCESS, ExecutorConfig, cores, end_workers, open_executor
+from core.executors import IN_PROCESS, ExecutorConfig, end_workers, open_executor
 from core.progress import listening, report
+from core.threads import LIBRARY_VARIABLES, VARIABLE, cores
 
 from ..dask_cluster import CHECKOUT, Cluster, dask_cluster
 
@@ -225,8 +226,8 @@ def test_processes_listen_on_this_machine_alone_and_change_nothing_here(work, tm
             if connection.status == psutil.CONN_LISTEN
         }
     assert listening_at == {"127.0.0.1"}
-    assert {name: os.environ.get(name) for name in executors.THREAD_VARIABLES} == {
-        name: before.get(name) for name in executors.THREAD_VARIABLES
+    assert {name: os.environ.get(name) for name in LIBRARY_VARIABLES} == {
+        name: before.get(name) for name in LIBRARY_VARIABLES
     }
 
 
@@ -258,7 +259,7 @@ def test_here_one_thread_works_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_worker_takes_its_share_of_the_threads(work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in executors.THREAD_VARIABLES:
+    for name in (VARIABLE, *LIBRARY_VARIABLES):
         monkeypatch.delenv(name, raising=False)
     with open_executor(TWO) as executor:
         ((_, found),) = executor.run(work.threads, [0], "counting threads", shared=tmp_path)

@@ -154,9 +154,9 @@ def test_a_prediction_that_is_not_finite_has_no_value(clips, name):
 
 @pytest.mark.parametrize("name", FRAME_METRICS)
 def test_the_number_of_threads_does_not_show(clips, name, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("BRAIN2VIDEO_THREADS", "1")
     one = metric(name).per_stimulus(*clips)
-    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    monkeypatch.setenv("BRAIN2VIDEO_THREADS", "4")
     assert one.tobytes() == metric(name).per_stimulus(*clips).tobytes()
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from brain2video.cli.mlflow_ui import serve
 from core.environment import defaults
@@ -145,6 +147,7 @@ def test_a_study_runs_from_end_to_end_through_zenml(run: Run, cli_home: Path) ->
     for row in ("reconstruction", "mean predictor", "shuffled brain", "oracle"):
         assert row in done.stdout
     assert "gallery outputs/small/latest/gallery.html" in done.stdout
+    assert re.search(r"small-main-\d{4}_\d\d_\d\d-\S+: 0? ?\d+ of \d+ steps had work to do", done.stdout + done.stderr)
     assert (cli_home / "outputs" / "small" / "latest" / "gallery.html").is_file()
     assert (cli_home / ".state" / "zenml").is_dir()
     outside = {path.name for path in cli_home.parent.iterdir()} - {"home"}
@@ -154,9 +157,13 @@ def test_a_study_runs_from_end_to_end_through_zenml(run: Run, cli_home: Path) ->
 @pytest.mark.usefixtures("study_run")
 def test_zenmls_own_way_runs_the_same_pipeline(run: Run, here: Here, cli_home: Path) -> None:
     file = cli_home / "run.yaml"
-    file.write_text("parameters:\n  study: configs/small.yaml\n  overrides: [seed=5]\n")
+    shipped = yaml.safe_load((CHECKOUT / "pipelines" / "run.yaml").read_text())
+    shipped["parameters"] |= {"study": "configs/small.yaml", "overrides": ["seed=5"]}
+    file.write_text(yaml.safe_dump(shipped))
     done = run("zenml", "pipeline", "run", "pipelines.training.training", "-c", str(file))
     assert done.returncode == 0, done.stdout + done.stderr
+    again = run("zenml", "pipeline", "run", "pipelines.training.training", "-c", str(file))
+    assert again.returncode == 0, again.stdout + again.stderr  # the name of each run is its own
     assert in_production() == {"encoder": 1, "regressor-z": 1}, "training does not promote"
     assert here("promote", "-c", "configs/small.yaml", "--force").code == 0
     assert in_production() == {"encoder": 2, "regressor-z": 2}
@@ -249,3 +256,28 @@ def test_defaults_stay_inside_the_checkout_and_give_way(tmp_path: Path, monkeypa
     )
     assert done.stdout.strip() == "http://lab:5000"
     assert json.loads(json.dumps(made))["ZENML_ANALYTICS_OPT_IN"] == "false"
+
+
+@pytest.mark.parametrize("wrong", ["0", "-2", "two", "1.5", ""])
+@pytest.mark.parametrize("command", ["status", "train", "metrics", "verify", "plan"])
+def test_a_number_of_threads_that_is_none_is_one_line(here: Here, command: str, wrong: str) -> None:
+    done = here(command, f"--threads={wrong}")
+    assert done.code == 2
+    assert done.stderr == f"error: --threads {wrong}: expected a whole number of threads from 1 to 1024, such as 2\n"
+
+
+def test_every_command_takes_the_number_of_threads(
+    here: Here, monkeypatch: pytest.MonkeyPatch, cli_home: Path
+) -> None:
+    names = ("BRAIN2VIDEO_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+    for name in names:
+        monkeypatch.setenv(name, "7")  # which is restored
+    for command in COMMANDS + OF_VIDEOS + ["promote", "plan", "ui"]:
+        assert "--threads" in here(command, "--help").stdout, command
+    assert "--threads" in here("download", "weights", "--help").stdout
+    assert here("metrics", "--threads", "3").code == 0
+    assert {os.environ[name] for name in names} == {"3"}
+    monkeypatch.setenv("BRAIN2VIDEO_THREADS", "many")
+    done = here("metrics")
+    assert done.code == 2
+    assert done.stderr.startswith("error: BRAIN2VIDEO_THREADS many: expected a whole number of threads")
