@@ -24,7 +24,7 @@ from evaluation.statistics import scores
 from evaluation.statistics.candidates import kept_bytes
 from feature_store import Store
 from models.registry.production import read_artifact
-from models.registry.register import log_reconstruction
+from models.registry.runs import log_reconstruction
 from models.registry.sets import ModelSet
 from studies.reconstruction.provenance import (
     MadeFrom,

@@ -12,7 +12,18 @@ from feature_store import Store
 from models.decoders.build import load_encoder, load_regressor
 from models.registry.register import register
 from models.registry.sets import ENCODER, ModelSet, TrainedSet, find_registered
-from studies.runs import CURVES, PICTURES, RECORD, SCORES, VALIDATION, TrainingRef
+from studies.registry.metric_names import metrics_by_route, reported_criterion, scores_on_test
+from studies.runs import (
+    CURVES,
+    PICTURES,
+    RECORD,
+    SCORES,
+    VALIDATION,
+    TrainingRef,
+    finished_at,
+    started_at,
+    without_places,
+)
 from studies.study import Study
 from studies.training.routes import validation_summary
 
@@ -52,7 +63,11 @@ def register_training(study: Study, training: TrainingRef, zenml_run: str = "") 
                 "zenml_run": zenml_run,
             },
             validation=validation_summary(read_json(held_out)) if held_out.is_file() else {},
-            metrics=_flat_metrics(scores),
+            metrics=scores_on_test(scores, scores["selection"]["chosen"], baselines=True) | reported_criterion(scores),
+            routes=metrics_by_route(scores),
+            settings=without_places(study.model_dump(mode="json")),
+            started=started_at(training.run),
+            finished=finished_at(record),
             curves=_curves(read_json(folder / CURVES)),
             artifacts=[folder / name for name in kept],
         )
@@ -76,17 +91,6 @@ def _examples(folder: Path, parts: list[str], store: Store, record: dict[str, An
             examples[part] = features, load_regressor(folder / part).predict(subject, features)
             axes[part] = free[1], ()
     return examples, axes
-
-
-def _flat_metrics(report: dict[str, Any]) -> dict[str, float]:
-    """Return scores as ``z.ridge.latents.two_way`` to value, for MLflow's table of runs."""
-    return {
-        f"{role}.{row}.{name}": entry["value"]
-        for role, scored in report["targets"].items()
-        for row, entries in scored["rows"].items()
-        for name, entry in entries.items()
-        if entry["value"] is not None
-    }
 
 
 def _curves(curves: dict[str, Any]) -> dict[str, list[tuple[int, float]]]:

@@ -6,7 +6,8 @@ import pytest
 
 from core.errors import ServerError
 from models.registry.client import client
-from models.registry.register import log_reconstruction, register
+from models.registry.register import register
+from models.registry.runs import log_reconstruction
 
 from .test_registry import trained
 

@@ -17,7 +17,7 @@ from core.seeds import rng_for
 from feature_store import Store
 from models.extractors.settings import PixelsConfig
 from models.registry.client import client
-from models.registry.production import resolve, since
+from models.registry.production import history, resolve
 from models.registry.sets import PREVIOUS, PRODUCTION, ModelSet, model_name
 from studies.registry.decision import MetricRow, MetricRule, PromotionDecision, require_accepted
 from studies.registry.production import require_same_targets, require_trained_on
@@ -116,9 +116,7 @@ def test_a_better_one_replaces_production_and_can_be_taken_back(trainings: Train
         assert row.low > 0.3
         assert row.candidate - row.production == pytest.approx(row.difference)
     assert (resolve("small", study.parts), resolve("small", study.parts, PREVIOUS)) == (good, blind)
-    told = since("small", "encoder", good.versions["encoder"])
-    assert told is not None
-    assert told["why"] == "better"
+    assert history("small", study.parts)[-1].why == "better"
     assert roll_back(study) == blind
     assert (resolve("small", study.parts), resolve("small", study.parts, PREVIOUS)) == (blind, good)
     assert roll_back(study) == good
@@ -154,10 +152,9 @@ def test_what_is_refused_can_be_forced_by_those_who_may(
     write_rules(tmp_path, monkeypatch, force={"by": ["student"]})
     promote_run(study, blind.run, force=True)
     assert (resolve("small", study.parts), resolve("small", study.parts, PREVIOUS)) == (blind, good)
-    told = since("small", "encoder", blind.versions["encoder"])
-    assert told is not None
-    assert told["why"].startswith("forced: z.correlation differs")
-    assert told["by"] == "student"
+    told = history("small", study.parts)[-1]
+    assert told.why.startswith("forced: z.correlation differs")
+    assert (told.run, told.by) == (blind.run, "student")
 
 
 def test_trainings_that_held_out_other_stimuli_cannot_be_compared(trainings: Trainings) -> None:
