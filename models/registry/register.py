@@ -20,7 +20,7 @@ from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 from core.progress import report
 from core.subjects import is_group, members_of
 from models.registry.client import client, explained
-from models.registry.runs import log_datasets, log_model_scores, logged_training, search_tags
+from models.registry.runs import log_datasets, logged_training, search_tags
 from models.registry.sets import ENCODER, ModelSet, Score, TrainedSet, model_name, role_of
 
 REQUIREMENTS = ("numpy", "safetensors", "torch")
@@ -62,7 +62,6 @@ def _log_models(run_id: str, trained: TrainedSet) -> dict[str, tuple[str, str]]:
                 pip_requirements=[f"{name}=={installed(name)}" for name in REQUIREMENTS],
             )
             sources[part] = str(info.model_uri), str(info.model_id)
-            log_model_scores(run_id, str(info.model_id), _scores(trained, part), trained.finished)
     report("logging models to MLflow", len(sources), len(sources))
     return sources
 

@@ -34,7 +34,7 @@ from mlflow.utils.validation import MAX_ENTITY_KEY_LENGTH
 from core.progress import report
 from models.registry.client import client, experiment, explained
 from models.registry.production import promoter
-from models.registry.sets import ModelSet, Score, TrainedSet
+from models.registry.sets import ModelSet, TrainedSet
 
 BATCH = 1000
 """Metrics in one message to MLflow, which takes no more."""
@@ -46,26 +46,28 @@ SETTINGS = "study.yaml"
 """The artifact with a training's settings, whole."""
 CUT = f" … (cut; whole in the artifact {SETTINGS})"
 EXPERIMENT_NOTE = """\
-**Compare:** tick two trainings and click *Compare*. `validation.…` are scores on held-out training stimuli: choose by \
-these. `test.…` are scores on the test stimuli: report these, and do not choose by them.
+**Compare:** tick two trainings, then *Compare*. **Promote:** give a version the alias `production`; not the blue \
+button. Click ⌄ for more.
 
-**Promote:** on the page of a model version (*Models*), click the pencil beside *Aliases*, type `production`, press \
-Enter and *Save aliases*; on the encoder and on every regressor of one training. `brain2video promote` does it in one \
-step, and `brain2video promote --rollback` returns to what was in production before. The blue button *Promote model* \
-copies a version to another registered model; it sets no alias.
-
-Runs with the tag `kind` = `training` are trainings; below each are its routes (`kind` = `route`) and its \
-reconstructions (`kind` = `reconstruction`)."""
+- If this page shows no *Runs*, choose *Model training* at the top left.
+- **Compare:** `validation.…` are scores on held-out training stimuli, to choose by. `test.…` are scores on the test \
+stimuli, to report; do not choose by them.
+- **Promote:** *Model registry*, a model, a version, *Aliases: Add* (or the pencil), type `production`, Enter, *Save \
+aliases*: for the encoder and every regressor of one training. Or run `brain2video promote`. The blue button *Promote \
+model* copies a version to another registered model; it sets no alias.
+- **Take back:** `brain2video promote --rollback` returns to what was in production before, also after clicks.
+- **Find:** trainings have the tag `kind` = `training`; below each are its routes (`route`), if there are several, and \
+its reconstructions (`reconstruction`). For example `tags.kind = "training" and tags.route = "ridge"`."""
 RUN_NOTE = """\
-`validation.…`: held-out training stimuli, to choose by. `test.…`: test stimuli, to report. Both are of targets minus \
-their training mean; `test.….uncentred.…` are of the targets themselves. A row's name within, as in \
-`test.z.shuffled_brain.two_way`, names a control. Times are the training's.
+To promote: open each version under *Registered models* and add the alias `production`, or run \
+`brain2video promote --run {run}`.
 
-To promote: open the registered versions of this run (*Registered models*) and set the alias `production` on each, \
-or run `brain2video promote --run {run}`."""
+`validation.…`: held-out training stimuli, to choose by. `test.…`: test stimuli, to report. Both are of targets minus \
+their training mean; `test.z.uncentred.…` are of the targets themselves, `test.z.shuffled_brain.…` of a control. The \
+settings are the parameters, and whole in the artifact `study.yaml`. The times are the training's."""
 ROUTE_NOTE = """\
 Route `{route}` of training `{run}`{chosen}. `validation.{criterion}` is the score that routes were compared by, the \
-mean over the roles; that of the best route is too high, as it was chosen by it. Times are the training's."""
+mean over the roles; that of the best route is too high, as it was chosen by it. The times are the training's."""
 
 
 def log_reconstruction(
@@ -149,7 +151,7 @@ def logged_training(trained: TrainedSet) -> Iterator[str]:
         if trained.settings:
             connection.log_text(run_id, yaml.safe_dump(trained.settings, sort_keys=False), SETTINGS)
         scores = {f"validation.{name}": score["value"] for name, score in trained.validation.items()}
-        _log_metrics(run_id, trained.metrics | scores, now)
+        _log_metrics(run_id, scores | trained.metrics, now)
         _log_curves(run_id, trained, now)
         for path in trained.artifacts:
             log = connection.log_artifacts if path.is_dir() else connection.log_artifact
@@ -191,14 +193,8 @@ def log_datasets(trained: TrainedSet) -> None:
         mlflow.log_input(MetaDataset(source=source, name=name, digest=digest[:DIGEST]), context="training")
 
 
-def log_model_scores(run_id: str, model_id: str, scores: Mapping[str, Score], at: datetime | None) -> None:
-    """Log validation scores with MLflow's id of the model that they are of, so that its page shows them."""
-    now = _millis(at) or get_current_time_millis()
-    _log_metrics(run_id, {f"validation.{name}": score["value"] for name, score in scores.items()}, now, model_id)
-
-
-def _log_metrics(run_id: str, values: Mapping[str, float], now: int, model_id: str | None = None) -> None:
-    metrics = [Metric(name, float(value), now, 0, model_id=model_id) for name, value in values.items()]
+def _log_metrics(run_id: str, values: Mapping[str, float], now: int) -> None:
+    metrics = [Metric(name, float(value), now, 0) for name, value in values.items()]
     client().log_batch(run_id, metrics=[metric for metric in metrics if np.isfinite(metric.value)])
 
 

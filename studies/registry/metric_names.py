@@ -29,11 +29,9 @@ def scores_on_test(scores: Mapping[str, Any], route: str, *, baselines: bool) ->
         of_routes = {*scored["routes"], *(row for rows in scored["controls"].values() for row in rows)}
         shared = {row: entries for row, entries in scored["rows"].items() if row not in of_routes}
         for row, entries in {"": scored["rows"][own], **shared, **scored["controls"].get(own, {})}.items():
-            values |= {
-                ".".join([TEST, role, *filter(None, [row]), *_short(name)]): float(entry["value"])
-                for name, entry in entries.items()
-                if entry["value"] is not None
-            }
+            for name in sorted(entries, key=lambda name: (not is_centred(name.rpartition(".")[0]), name)):
+                if entries[name]["value"] is not None:
+                    values[".".join([TEST, role, *filter(None, [row]), *_short(name)])] = float(entries[name]["value"])
     return values
 
 
@@ -46,8 +44,8 @@ def metrics_by_route(scores: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     selection = scores["selection"]
     compared = {name: own["value"] for name, own in selection["routes"].items()}
     return {
-        route: scores_on_test(scores, route, baselines=False)
-        | ({f"{VALIDATION}.{selection['criterion']}": float(compared[route])} if route in compared else {})
+        route: ({f"{VALIDATION}.{selection['criterion']}": float(compared[route])} if route in compared else {})
+        | scores_on_test(scores, route, baselines=False)
         for route in routes
         if len(routes) > 1
     }

@@ -63,7 +63,7 @@ def register_training(study: Study, training: TrainingRef, zenml_run: str = "") 
                 "zenml_run": zenml_run,
             },
             validation=validation_summary(read_json(held_out)) if held_out.is_file() else {},
-            metrics=scores_on_test(scores, scores["selection"]["chosen"], baselines=True) | reported_criterion(scores),
+            metrics=reported_criterion(scores) | scores_on_test(scores, scores["selection"]["chosen"], baselines=True),
             routes=metrics_by_route(scores),
             settings=without_places(study.model_dump(mode="json")),
             started=started_at(training.run),

@@ -198,7 +198,7 @@ def test_what_an_earlier_version_promoted_or_a_person_edited(
 
 
 def test_the_list_stays_as_long_as_databases_keep_it(study: Study, sets: list[ModelSet]) -> None:
-    entries = [Entry(run=f"run{n}", versions={part: n for part in PARTS}, at="x", by="y" * 90) for n in range(1, 100)]
+    entries = [Entry(run=f"run{n}", versions=dict.fromkeys(PARTS, n), at="x", by="y" * 90) for n in range(1, 100)]
     write_history("small", entries)
     for part in PARTS:
         assert all(len(tag) <= 5000 for tag in client().get_registered_model(f"small-{part}").tags.values())
