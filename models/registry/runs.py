@@ -1,8 +1,8 @@
 """Logs trainings and reconstructions to MLflow: what its table of runs, its compare page and a run's page show.
 
 A training is one run: its parameters are the study's settings, its metrics the scores of the registered route, under
-names that no route or target is part of, so that two trainings stand in the same rows of the compare page. Where a
-study has several routes, each is a run below it, with the same names again. So is a reconstruction.
+names that no route, control or target is part of, so that two trainings are in the same rows of the compare page.
+Controls, and routes where a study has several, are runs below it, with the same names again. So are reconstructions.
 """
 
 import json
@@ -56,18 +56,22 @@ stimuli, to report; do not choose by them.
 aliases*: for the encoder and every regressor of one training. Or run `brain2video promote`. The blue button *Promote \
 model* copies a version to another registered model; it sets no alias.
 - **Take back:** `brain2video promote --rollback` returns to what was in production before, also after clicks.
-- **Find:** trainings have the tag `kind` = `training`; below each are its routes (`route`), if there are several, and \
-its reconstructions (`reconstruction`). For example `tags.kind = "training" and tags.route = "ridge"`."""
+- **Find:** trainings have the tag `kind` = `training`; below each (⊞) are its routes (`route`), where there are \
+several, its controls (`control`) and its reconstructions (`reconstruction`). A search: `tags.kind = "training" and \
+tags.route = "ridge"`."""
 RUN_NOTE = """\
 To promote: open each version under *Registered models* and add the alias `production`, or run \
 `brain2video promote --run {run}`.
 
 `validation.…`: held-out training stimuli, to choose by. `test.…`: test stimuli, to report. Both are of targets minus \
-their training mean; `test.z.uncentred.…` are of the targets themselves, `test.z.shuffled_brain.…` of a control. The \
-settings are the parameters, and whole in the artifact `study.yaml`. The times are the training's."""
+their training mean; `test.z.uncentred.…` are of the targets themselves. The child runs are the routes, where there \
+are several, and the controls, under the same names. The parameters are the settings; the artifact `study.yaml` has \
+them whole. The times are the training's."""
 ROUTE_NOTE = """\
 Route `{route}` of training `{run}`{chosen}. `validation.{criterion}` is the score that routes were compared by, the \
 mean over the roles; that of the best route is too high, as it was chosen by it. The times are the training's."""
+CONTROL_NOTE = """\
+The row `{control}` of training `{run}`: what its scores are compared with, on the test stimuli."""
 
 
 def log_reconstruction(
@@ -156,7 +160,7 @@ def logged_training(trained: TrainedSet) -> Iterator[str]:
         for path in trained.artifacts:
             log = connection.log_artifacts if path.is_dir() else connection.log_artifact
             log(run_id, str(path), *([path.name] if path.is_dir() else []))
-        _log_routes(run_id, trained, now)
+        _log_rows(run_id, trained, now)
         yield run_id
 
 
@@ -212,20 +216,36 @@ def _log_curves(run_id: str, trained: TrainedSet, now: int) -> None:
         report("logging curves to MLflow", len(points), len(points))
 
 
-def _log_routes(parent: str, trained: TrainedSet, now: int) -> None:
-    """Log every route as a run below its training's."""
-    chosen, times = trained.record.get("route"), (trained.started, trained.finished)
-    criterion = trained.settings.get("training", {}).get("selection", {}).get("criterion", "correlation")
+def _log_rows(parent: str, trained: TrainedSet, now: int) -> None:
+    """Log every route and every control as a run below its training's."""
+    chosen, training = trained.record.get("route"), trained.settings.get("training", {})
+    criterion = training.get("selection", {}).get("criterion", "correlation")
     for route, metrics in trained.routes.items():
-        about = {"route": route, "chosen": str(route == chosen).lower(), MLFLOW_PARENT_RUN_ID: parent}
-        words = {"run": trained.run, "route": route, "criterion": criterion}
-        note = ROUTE_NOTE.format(**words, chosen=", which was registered" if route == chosen else "")
-        tags = {"kind": "route", "training": trained.run, "study": trained.study, MLFLOW_RUN_NOTE: note, **about}
-        with logged_run(trained.study, f"{trained.run} {route}", tags, "brain2video train", *times) as run_id:
-            settings = trained.settings.get("training", {}).get("routes", {}).get(route, {})
-            params = [Param(name, value) for name, value in flattened(settings).items()]
-            client().log_batch(run_id, params=params)
-            _log_metrics(run_id, metrics, now)
+        registered = ", which was registered" if route == chosen else ""
+        note = ROUTE_NOTE.format(route=route, run=trained.run, chosen=registered, criterion=criterion)
+        about = {"kind": "route", "route": route, "chosen": str(route == chosen).lower(), MLFLOW_RUN_NOTE: note}
+        settings = training.get("routes", {}).get(route, {})
+        _log_row(parent, trained, f"{trained.run} {route}", about, flattened(settings), metrics, now)
+    for control, metrics in trained.controls.items():
+        note = CONTROL_NOTE.format(control=control, run=trained.run)
+        about = {"kind": "control", "control": control, MLFLOW_RUN_NOTE: note}
+        _log_row(parent, trained, f"{trained.run} {control}", about, {}, metrics, now)
+
+
+def _log_row(
+    parent: str,
+    trained: TrainedSet,
+    name: str,
+    about: Mapping[str, str],
+    params: Mapping[str, str],
+    metrics: Mapping[str, float],
+    now: int,
+) -> None:
+    tags = {"training": trained.run, "study": trained.study, MLFLOW_PARENT_RUN_ID: parent, **about}
+    times = trained.started, trained.finished
+    with logged_run(trained.study, name, tags, "brain2video train", *times) as run_id:
+        client().log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
+        _log_metrics(run_id, metrics, now)
 
 
 def _millis(moment: datetime | None) -> int | None:

@@ -53,7 +53,7 @@ class TrainedSet(Config):
     record : what reconstruction checks: data digests, subjects, targets, ROIs, git commit, ZenML run, …
     validation : by ``role.metric``, the score on held-out training stimuli that a person judges by
     metrics : flat name to value, of the registered route; no route or target is part of a name
-    routes : by route, where there are several, the same names to its own values
+    routes, controls : by route, where there are several, and by control: the same names to its own values
     settings : the study's, nested as in its YAML
     started, finished : of the training, with their time zone; None where that is not known
     curves : name to (step, value), such as losses
@@ -70,6 +70,7 @@ class TrainedSet(Config):
     validation: dict[str, Score] = Field(default_factory=dict)
     metrics: dict[str, float]
     routes: dict[str, dict[str, float]] = Field(default_factory=dict)
+    controls: dict[str, dict[str, float]] = Field(default_factory=dict)
     settings: dict[str, Any] = Field(default_factory=dict)
     started: datetime | None = None
     finished: datetime | None = None

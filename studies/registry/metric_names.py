@@ -1,8 +1,7 @@
-"""Names of a training's scores in MLflow, the same for all trainings and routes, so that they can be compared.
+"""Names of a training's scores in MLflow, the same for all trainings, routes and controls, so that they are comparable.
 
 ``validation.z.two_way`` and ``test.z.two_way`` are one metric of one role on held-out training stimuli and on the test
-stimuli, both of targets minus their training mean; ``test.z.uncentred.two_way`` is of the targets themselves, and
-``test.z.shuffled_brain.two_way`` of a control.
+stimuli, both of targets minus their training mean; ``test.z.uncentred.two_way`` is of the targets themselves.
 """
 
 from collections.abc import Mapping
@@ -13,49 +12,54 @@ from evaluation.statistics.spaces import is_centred
 TEST, VALIDATION, UNCENTRED = "test", "validation", "uncentred"
 
 
-def scores_on_test(scores: Mapping[str, Any], route: str, *, baselines: bool) -> dict[str, float]:
-    """Return the test scores of one route and of the controls that it is compared with, by name.
+def scores_on_test(scores: Mapping[str, Any], row: str) -> dict[str, float]:
+    """Return the test scores of one row of the content of `scores.json`, a route or a control, by name."""
+    return {
+        ".".join([TEST, role, *_short(name)]): float(entry["value"])
+        for role, scored in scores["targets"].items()
+        for name, entry in sorted(scored["rows"].get(row, {}).items(), key=lambda item: _short(item[0]))
+        if entry["value"] is not None
+    }
 
-    Parameters
-    ----------
-    scores : the content of `scores.json`
-    baselines : whether to add targets that this route does not predict, by the route that does
+
+def scores_of_training(scores: Mapping[str, Any]) -> dict[str, float]:
+    """Return what a training reports: the validation score that it was chosen by, free of the choice; its test scores.
+
+    Targets that the registered route does not predict, such as baselines, have the scores of the route that does.
     """
-    values: dict[str, float] = {}
-    for role, scored in scores["targets"].items():
-        if route not in scored["routes"] and not baselines:
-            continue
-        own = route if route in scored["routes"] else scored["routes"][0]
-        of_routes = {*scored["routes"], *(row for rows in scored["controls"].values() for row in rows)}
-        shared = {row: entries for row, entries in scored["rows"].items() if row not in of_routes}
-        for row, entries in {"": scored["rows"][own], **shared, **scored["controls"].get(own, {})}.items():
-            for name in sorted(entries, key=lambda name: (not is_centred(name.rpartition(".")[0]), name)):
-                if entries[name]["value"] is not None:
-                    values[".".join([TEST, role, *filter(None, [row]), *_short(name)])] = float(entries[name]["value"])
-    return values
+    selection = scores["selection"]
+    reported = selection.get("reported")
+    validation = {f"{VALIDATION}.{selection['criterion']}": float(reported["value"])} if reported else {}
+    baselines = [scored["routes"][0] for scored in scores["targets"].values()]
+    merged: dict[str, float] = {}
+    for row in [selection["chosen"], *baselines]:
+        merged = scores_on_test(scores, row) | merged
+    return validation | merged
 
 
-def metrics_by_route(scores: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+def scores_by_route(scores: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """Return every route's test scores, with the validation score that it was compared by; nothing for a single route.
 
     That score is ``validation.correlation``, or what `selection.criterion` names: the mean over the roles.
     """
-    routes = next(iter(scores["targets"].values()))["routes"]
-    selection = scores["selection"]
+    routes, selection = _routes(scores), scores["selection"]
     compared = {name: own["value"] for name, own in selection["routes"].items()}
     return {
         route: ({f"{VALIDATION}.{selection['criterion']}": float(compared[route])} if route in compared else {})
-        | scores_on_test(scores, route, baselines=False)
+        | scores_on_test(scores, route)
         for route in routes
         if len(routes) > 1
     }
 
 
-def reported_criterion(scores: Mapping[str, Any]) -> dict[str, float]:
-    """Return the validation score that a training reports, the mean over the roles; nothing where it has none."""
-    selection = scores["selection"]
-    reported = selection.get("reported")
-    return {f"{VALIDATION}.{selection['criterion']}": float(reported["value"])} if reported else {}
+def scores_by_control(scores: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Return the test scores of every control and ceiling, those of the registered route where each has its own."""
+    rows = dict.fromkeys(row for scored in scores["targets"].values() for row in scored["rows"])
+    return {row: scores_on_test(scores, row) for row in rows if row not in _routes(scores)}
+
+
+def _routes(scores: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys(route for scored in scores["targets"].values() for route in scored["routes"]))
 
 
 def _short(name: str) -> list[str]:

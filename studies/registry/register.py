@@ -12,7 +12,7 @@ from feature_store import Store
 from models.decoders.build import load_encoder, load_regressor
 from models.registry.register import register
 from models.registry.sets import ENCODER, ModelSet, TrainedSet, find_registered
-from studies.registry.metric_names import metrics_by_route, reported_criterion, scores_on_test
+from studies.registry.metric_names import scores_by_control, scores_by_route, scores_of_training
 from studies.runs import (
     CURVES,
     PICTURES,
@@ -63,8 +63,9 @@ def register_training(study: Study, training: TrainingRef, zenml_run: str = "") 
                 "zenml_run": zenml_run,
             },
             validation=validation_summary(read_json(held_out)) if held_out.is_file() else {},
-            metrics=reported_criterion(scores) | scores_on_test(scores, scores["selection"]["chosen"], baselines=True),
-            routes=metrics_by_route(scores),
+            metrics=scores_of_training(scores),
+            routes=scores_by_route(scores),
+            controls=scores_by_control(scores),
             settings=without_places(study.model_dump(mode="json")),
             started=started_at(training.run),
             finished=finished_at(record),

@@ -76,10 +76,10 @@ def logged(tmp_path_factory: pytest.TempPathFactory, quick_mlflow: None) -> Iter
 
 
 def below(logged: ModelSet) -> dict[str, Run]:
-    """Return the runs below a training, by route."""
+    """Return the runs below a training, by route or control."""
     where = client().get_run(logged.mlflow_run).info.experiment_id
     found = client().search_runs([where], f"tags.`mlflow.parentRunId` = '{logged.mlflow_run}'")
-    return {run.data.tags["route"]: run for run in found}
+    return {str(run.info.run_name).rpartition(" ")[2]: run for run in found}
 
 
 def test_parameters_are_the_settings_by_dotted_key(logged: ModelSet) -> None:
@@ -101,10 +101,12 @@ def test_the_duration_is_the_training_s_whenever_it_is_registered(logged: ModelS
     assert run.info.status == "FINISHED"
 
 
-def test_routes_are_runs_below_the_training_with_the_same_metric_names(logged: ModelSet) -> None:
+def test_routes_and_controls_are_runs_below_the_training_with_the_same_metric_names(logged: ModelSet) -> None:
     parent, routes = client().get_run(logged.mlflow_run), below(logged)
+    control = routes.pop("shuffled_brain")
+    assert (control.data.metrics, control.data.tags["kind"]) == ({"test.z.two_way": 0.5}, "control")
     assert set(routes) == {"ridge", "matched"}
-    assert {"test.z.two_way", "test.z.shuffled_brain.two_way", "validation.z.correlation"} == set(parent.data.metrics)
+    assert {"test.z.two_way", "validation.z.correlation"} == set(parent.data.metrics)
     for route, run in routes.items():
         assert set(run.data.metrics) < set(parent.data.metrics)
         assert run.data.params["regressor.kind"] == "ridge", "as the compare page lines up two routes' settings"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from studies.registry.metric_names import metrics_by_route, reported_criterion, scores_on_test
+from studies.registry.metric_names import scores_by_control, scores_by_route, scores_of_training
 
 
 def row(value: float | None, space: str = "latents") -> dict[str, Any]:
@@ -29,30 +29,32 @@ def scores(*routes: str, target: str = "latents") -> dict[str, Any]:
 
 
 def test_no_route_and_no_target_is_part_of_a_name() -> None:
-    one = scores_on_test(scores("ridge"), "ridge", baselines=True)
-    other = scores_on_test(scores("pca", "mlp", target="vae"), "mlp", baselines=True)
+    one = scores_of_training(scores("ridge"))
+    other = scores_of_training(scores("pca", "mlp", target="vae"))
     assert list(one) == list(other), "the compare page shows two trainings in the same rows"
-    assert all(name.startswith("test.") for name in one)
+    assert next(iter(one)) == "validation.correlation"
+    assert all(name.startswith("test.") for name in list(one)[1:])
     assert (other["test.z.two_way"], other["test.z.uncentred.two_way"]) == (-2, 2)
-    assert other["test.z.shuffled_brain.two_way"] == -12
-    assert other["test.z.mean_predictor.two_way"] == -20
     assert other["test.pixels.two_way"] == -30
+    assert other["validation.correlation"] == 0.05
 
 
-def test_every_route_has_its_own_values_and_controls() -> None:
-    routes = metrics_by_route(scores("ridge", "mlp"))
-    assert routes["ridge"]["test.z.two_way"] == -1
-    assert routes["ridge"]["test.z.shuffled_brain.two_way"] == -11
+def test_every_route_and_control_has_its_own_values_under_the_same_names() -> None:
+    content = scores("ridge", "mlp")
+    routes, controls = scores_by_route(content), scores_by_control(content)
+    assert (routes["ridge"]["test.z.two_way"], routes["mlp"]["test.z.two_way"]) == (-1, -2)
     assert [routes[name]["validation.correlation"] for name in ("ridge", "mlp")] == [0, 0.1]
-    assert reported_criterion(scores("ridge", "mlp")) == {"validation.correlation": 0.05}
     assert "test.pixels.two_way" in routes["ridge"]
     assert "test.pixels.two_way" not in routes["mlp"]
-    assert metrics_by_route(scores("ridge")) == {}, "a single route is the training itself"
+    assert set(controls) == {"mean_predictor", "shuffled_brain"}
+    assert controls["shuffled_brain"] == {"test.z.two_way": -12, "test.z.uncentred.two_way": 12}, "the chosen route's"
+    names = set(scores_of_training(content))
+    assert all(set(own) <= names for own in [*routes.values(), *controls.values()])
+    assert scores_by_route(scores("ridge")) == {}, "a single route is the training itself"
 
 
 def test_what_is_missing_is_left_out() -> None:
     missing = scores("ridge")
     missing["targets"]["z"]["rows"]["ridge"] = row(None)
     missing["selection"]["reported"] = None
-    assert "test.z.two_way" not in scores_on_test(missing, "ridge", baselines=True)
-    assert reported_criterion(missing) == {}
+    assert set(scores_of_training(missing)) == {"test.pixels.two_way", "test.pixels.uncentred.two_way"}
