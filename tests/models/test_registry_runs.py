@@ -137,7 +137,9 @@ def test_a_training_is_found_by_its_tags(logged: ModelSet) -> None:
         version.tags.items()
     )
     query = "tags.kind = 'training' and tags.route = 'ridge' and tags.subjects LIKE '%sub-01%'"
-    found = mlflow.search_runs(experiment_names=["demo"], filter_string=query)
+    found = mlflow.search_runs(
+        experiment_names=["demo"], filter_string=query, order_by=["metrics.`test.z.two_way` DESC"]
+    )
     assert list(found["run_id"]) == [logged.mlflow_run]
     assert found["metrics.test.z.two_way"].item() == 0.9
 

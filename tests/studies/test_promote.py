@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import yaml
 
 from core.checkout import project_root as home_folder
 from core.errors import ConfigError, RegistryError
+from core.files import read_json
 from core.seeds import rng_for
 from feature_store import Store
 from models.extractors.settings import PixelsConfig
@@ -31,6 +33,7 @@ from studies.registry.promote import (
     roll_back,
 )
 from studies.registry.register import register_training
+from studies.runs import started_at
 from studies.status.status import production_status
 from studies.stores.responses import ingest
 from studies.stores.targets import extract
@@ -45,6 +48,7 @@ BLIND = {"regressor": {"kind": "ridge", "alphas": [1e9]}}
 """Predicts next to nothing."""
 ROLES = {"targets": {**STUDY["targets"], "patches": {"extractor": "given"}}, "roles": {"z": "pixels", "b": "patches"}}
 
+KINDS = [(kind, role) for kind in ("validation", "test") for role in ("z", "b")]
 Trainings = dict[str, tuple[Study, ModelSet]]
 
 
@@ -93,6 +97,23 @@ def write_rules(home: Path, patch: pytest.MonkeyPatch, **rules: Any) -> None:
     patch.setattr("studies.registry.promote.project_root", lambda: home)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(yaml.safe_dump(rules))
+
+
+def test_two_trainings_are_logged_under_the_same_names(trainings: Trainings) -> None:
+    """The compare page lines up what has the same name, whatever the routes are called."""
+    runs = {name: client().get_run(trainings[name][1].mlflow_run) for name in ("blind", "good")}
+    names = [set(run.data.metrics) for run in runs.values()]
+    assert names[0] == names[1] >= {"validation.correlation", *(f"{kind}.{role}.two_way" for kind, role in KINDS)}
+    assert all(name.startswith(("validation.", "test.")) for name in names[0])
+    params = {name: run.data.params for name, run in runs.items()}
+    assert params["blind"]["training.routes.blind.regressor.alphas"] == "[1000000000.0]"
+    assert params["good"]["training.routes.ridge.regressor.kind"] == "ridge"
+    assert not [value for own in params.values() for value in own.values() if value.startswith("/")], "no path of here"
+    for name, run in runs.items():
+        study, chosen = trainings[name]
+        record = read_json(study.outputs / "training" / chosen.run / "training.json")
+        assert run.info.start_time == started_at(chosen.run).timestamp() * 1000
+        assert run.info.end_time == round(datetime.fromisoformat(record["finished"]).timestamp() * 1000)
 
 
 def test_the_newest_is_promoted_where_nothing_is_in_production(trainings: Trainings) -> None:
