@@ -219,7 +219,8 @@ def test_the_run_can_be_judged_by_looking(scientist: Scientist) -> None:
     """Look at a version's tags, its run's scores and pictures, where one chooses."""
     scientist.open_version("regressor-z", 2)
     scientist.see("version")
-    run = f"{scientist.server.uri}/#/experiments/{experiment(scientist.study.study)}/runs/{scientist.second.mlflow_run}"
+    within = experiment(scientist.study.study)
+    run = f"{scientist.server.uri}/#/experiments/{within}/runs/{scientist.second.mlflow_run}"
     scientist.page.goto(run)
     expect(scientist.page.get_by_text("Finished").first).to_be_visible()
     scientist.see("run")
@@ -227,7 +228,7 @@ def test_the_run_can_be_judged_by_looking(scientist: Scientist) -> None:
     expect(scientist.page.get_by_text("tick two trainings").first).to_be_visible()
     scientist.see("note")
     runs = ",".join(f'"{chosen.mlflow_run}"' for chosen in (scientist.first, scientist.second))
-    scientist.page.goto(f'{scientist.server.uri}/#/compare-runs?runs=[{runs}]&experiments=["{run.split("/")[-3]}"]')
+    scientist.page.goto(f'{scientist.server.uri}/#/compare-runs?runs=[{runs}]&experiments=["{within}"]')
     for name in ("validation.z.two_way", "test.z.two_way"):
         expect(scientist.page.get_by_text(name, exact=True).first).to_be_attached()
     scientist.see("compared")
