@@ -9,7 +9,7 @@ import getpass
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import mlflow.artifacts
@@ -184,6 +184,7 @@ def set_production(chosen: ModelSet, replaced: ModelSet | None, *, expected: dic
         Another process promotes at the same time, or has promoted since.
     """
     connection, study, parts = client(), chosen.study, list(chosen.versions)
+    promoted = entry(chosen, by=promoter(), why=why)
     with _alone(study), explained(f"promoting {study}"):
         before = {alias: aliased(study, parts, alias) for alias in (PRODUCTION, PREVIOUS)}
         known, current = history(study, parts), _whole(study, parts, PRODUCTION)
@@ -198,12 +199,15 @@ def set_production(chosen: ModelSet, replaced: ModelSet | None, *, expected: dic
             if replaced is not None:
                 _point(connection, study, PREVIOUS, replaced.versions)
             _point(connection, study, PRODUCTION, chosen.versions)
+            write_history(study, [*known, promoted])
         except BaseException:
             for alias, found in before.items():
                 _restore(connection, study, alias, found)
+            if known:
+                with suppress(MlflowException):  # what is in production is read from the aliases
+                    write_history(study, known)
             raise
         _require_ours(study, chosen)
-        write_history(study, [*known, entry(chosen, by=promoter(), why=why)])
 
 
 def history(study: str, parts: list[str]) -> list[Entry]:

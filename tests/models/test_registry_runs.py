@@ -70,8 +70,9 @@ def logged(tmp_path_factory: pytest.TempPathFactory, quick_mlflow: None) -> Iter
         use_home(folder / "home", patch)
         own = trained(folder, "20260101-000000-aaaaaa", "f" * 64)
         record = own.record | {"route": "ridge", "git_commit": "3" * 40 + "+changes", "zenml_run": "z1"}
-        scores = {"test.z.two_way": 0.9, "test.z.shuffled_brain.two_way": 0.5}
-        more = {"metrics": scores, "routes": dict.fromkeys(("ridge", "matched"), scores), "record": record}
+        scores = {"test.z.two_way": 0.9}
+        routes, controls = dict.fromkeys(("ridge", "matched"), scores), {"shuffled_brain": {"test.z.two_way": 0.5}}
+        more = {"metrics": scores, "routes": routes, "controls": controls, "record": record}
         yield register(own.model_copy(update={**more, "settings": SETTINGS, "started": STARTED, "finished": FINISHED}))
 
 

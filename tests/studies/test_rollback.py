@@ -7,7 +7,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from mlflow.tracking import MlflowClient
 
-from core.errors import RegistryError
+from core.errors import RegistryError, ServerError
 from core.progress import listening
 from models.registry import production
 from models.registry.client import client
@@ -164,6 +164,27 @@ def test_who_may_not_write_still_reconstructs(
     assert [known.run for known in read_history("small")] == [one.run]
     assert resolve_production(study) == two
     assert [known.run for known in read_history("small")] == [one.run, two.run], "the next command adds it"
+
+
+def test_a_promotion_that_cannot_be_noted_changes_nothing(
+    study: Study, sets: list[ModelSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, _ = sets
+    promote(one)
+    real, calls = MlflowClient.set_registered_model_tag, []
+
+    def flaky(self: MlflowClient, *tag: str) -> None:
+        calls.append(tag)
+        if len(calls) == 2:
+            raise MlflowException("the server went away")
+        real(self, *tag)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "set_registered_model_tag", flaky)
+        with pytest.raises(ServerError, match="the server went away"):
+            promote(two, one)
+    assert resolve("small", PARTS) == one
+    assert [known.run for known in history("small", PARTS)] == [one.run]
 
 
 def test_an_entry_that_another_host_overwrote_is_found_again(study: Study, sets: list[ModelSet]) -> None:
