@@ -6,6 +6,7 @@ of the other kinds are named below.
 
 import itertools
 import json
+import os
 import subprocess
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -137,6 +138,8 @@ RECORD, SCORES, CURVES, VALIDATION, PICTURES = (
     "pictures",
 )
 """Of a training: its inputs, its scores, its losses, its scores on held-out training stimuli, a folder of pictures."""
+FINISHED = "finished"
+"""The key of a record that tells when its run was finished."""
 UNFINISHED = ".unfinished-"
 """What the name of a folder with a killed training's checkpoints begins with; digits of its fingerprint follow."""
 REGIONS_RECORD, REGIONS_CHART, BRAIN = "regions.json", "regions.png", "brain.png"
@@ -148,6 +151,16 @@ SCHEMA = 1
 def run_name(fingerprint: str) -> str:
     """Return a name that sorts by time and ends in the fingerprint's first digits: ``20260314-092653-1a2b3c``."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{fingerprint[:6]}"
+
+
+def started_at(run: str) -> datetime:
+    """Return when a run began, as its name tells; raises ValueError where it does not."""
+    return datetime.strptime(run[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+
+
+def finished_at(record: Mapping[str, Any]) -> datetime | None:
+    """Return when a run was finished, by its record; None where an earlier version wrote it."""
+    return datetime.fromisoformat(record[FINISHED]) if FINISHED in record else None
 
 
 def file_digests(folder: Path) -> dict[str, str]:
@@ -270,6 +283,12 @@ def changed_keys(old: Any, new: Any, depth: int = 3) -> list[str]:
     ]
 
 
+def write_timed_record(file: Path, record: Mapping[str, Any]) -> None:
+    """Write the record of a run, its last file, with when it was finished and the digests of all files beside it."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    write_json(file, {**record, FINISHED: now, "files": file_digests(file.parent)})
+
+
 @contextmanager
 def staged_run(folder: Path, file: str, record: dict[str, Any]) -> Iterator[Path]:
     """Yield where a run is written, which is there as a whole or not at all; its record comes last, with its files."""
@@ -302,6 +321,24 @@ def _git(*command: str) -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()
+
+
+def without_places(settings: Any) -> Any:
+    """Return settings as JSON has them without the paths of this machine.
+
+    A path is relative to the checkout where it lies inside, else its last component.
+    """
+    if isinstance(settings, dict):
+        return {key: without_places(item) for key, item in settings.items()}
+    if isinstance(settings, list):
+        return [without_places(item) for item in settings]
+    return reduced_path(settings) if isinstance(settings, str) and settings.startswith(("/", "~", "..")) else settings
+
+
+def reduced_path(text: str) -> str:
+    """Return a path as `without_places` has it."""
+    path = Path(os.path.normpath(project_root() / Path(text).expanduser()))
+    return path.relative_to(project_root()).as_posix() if path.is_relative_to(project_root()) else path.name
 
 
 @dataclass(frozen=True)

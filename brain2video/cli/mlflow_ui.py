@@ -20,6 +20,8 @@ from core.errors import ServerError
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 120
+TRAININGS = "/#/experiments?workflowType=machine_learning"
+"""The page of experiments with MLflow's *Model training* chosen; its first page is about language models' traces."""
 STOP_TIMEOUT_S = 10
 """How long the server may take to end before it is killed."""
 SCRIPT = Path(__file__).resolve().parents[2] / "mlflow" / "serve.sh"
@@ -43,9 +45,9 @@ def serve(port: int, *, browser: bool = True) -> None:
     with _running(["sh", str(SCRIPT), HOST, str(port)]) as server:
         console.print("[dim]starting MLflow, which takes some seconds …[/]")
         _wait_until_it_answers(server, port)
-        console.print(f"[green]MLflow[/] {address} [dim](Ctrl-C ends it)[/]")
+        console.print(f"[green]MLflow[/] {address}{TRAININGS} [dim](Ctrl-C ends it)[/]")
         if browser:
-            open_browser(address)
+            open_browser(f"{address}{TRAININGS}")
         try:
             code = server.wait()
         except KeyboardInterrupt:

@@ -6,12 +6,10 @@ raises. A mixed set is refused when it is resolved.
 """
 
 import getpass
-import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import mlflow.artifacts
@@ -19,10 +17,12 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from core.errors import RegistryError
+from core.errors import RegistryError, ServerError
 from core.files import digest_folder, digest_json, exclusive
+from core.progress import report
 from models.decoders.build import Encoder, Regressor, load_encoder, load_regressor
 from models.registry.client import client, explained, is_unreachable, local_database
+from models.registry.history import Entry, entry, read_history, write_history
 from models.registry.sets import (
     ENCODER,
     PREVIOUS,
@@ -181,10 +181,6 @@ def _mixed(study: str, parts: list[str], found: Found, alias: str) -> str:
     return f"{study}: the alias '{alias}' is on parts that do not make one set: {on_parts}; {advice}"
 
 
-SINCE = "production_since"
-"""Tag of a registered model: which version was promoted when, by whom and why."""
-
-
 def set_production(chosen: ModelSet, replaced: ModelSet | None, *, expected: dict[str, int | None], why: str) -> None:
     """Set `production` on every part of a set and `previous` on what it replaces, or change nothing.
 
@@ -200,9 +196,12 @@ def set_production(chosen: ModelSet, replaced: ModelSet | None, *, expected: dic
         Another process promotes at the same time, or has promoted since.
     """
     connection, study, parts = client(), chosen.study, list(chosen.versions)
-    promoted = {"at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "by": promoter(), "why": why, "run": chosen.run}
+    promoted = entry(chosen, by=promoter(), why=why)
     with _alone(study), explained(f"promoting {study}"):
         before = {alias: aliased(study, parts, alias) for alias in (PRODUCTION, PREVIOUS)}
+        known, current = history(study, parts), _whole(study, parts, PRODUCTION)
+        if current is not None and not _ends_with(known, current):
+            known.append(entry(current))
         if _numbers(before[PRODUCTION]) != expected:
             raise RegistryError(
                 f"{study}: the alias '{PRODUCTION}' has moved meanwhile, to {versions_text(before[PRODUCTION])}; "
@@ -212,20 +211,55 @@ def set_production(chosen: ModelSet, replaced: ModelSet | None, *, expected: dic
             if replaced is not None:
                 _point(connection, study, PREVIOUS, replaced.versions)
             _point(connection, study, PRODUCTION, chosen.versions)
-            _remember(connection, chosen, promoted)
+            write_history(study, [*known, promoted])
         except BaseException:
             for alias, found in before.items():
                 _restore(connection, study, alias, found)
+            if known:
+                with suppress(MlflowException):  # what is in production is read from the aliases
+                    write_history(study, known)
             raise
         _require_ours(study, chosen)
 
 
-def since(study: str, part: str, version: int) -> dict[str, str] | None:
-    """Return when, by whom and why a part's version was promoted; None where it was set in the UI."""
-    with explained(study):
-        tag = client().get_registered_model(model_name(study, part)).tags.get(SINCE)
-    promoted: dict[str, str] | None = json.loads(tag) if tag else None
-    return promoted if promoted and promoted.get("version") == str(version) else None
+def history(study: str, parts: list[str]) -> list[Entry]:
+    """Return what is known to have been in production, oldest first; see `models.registry.history`."""
+    return read_history(study, _whole(study, parts, PREVIOUS))
+
+
+def note_production(study: str, parts: list[str]) -> tuple[ModelSet | None, list[Entry]]:
+    """Return the whole set that is in production, and what is known to have been there, oldest first.
+
+    What the UI put there is added to the registry, and `previous` is set on what it replaced. Who may not write to the
+    registry, or comes while another process promotes, changes nothing: the next command adds it.
+    """
+    current, known = _whole(study, parts, PRODUCTION), history(study, parts)
+    if current is None or _ends_with(known, current):
+        return current, known
+    try:
+        with _alone(study), explained(f"noting what is in production of {study}"):
+            now, before = _whole(study, parts, PRODUCTION), history(study, parts)
+            if now == current and not _ends_with(before, current):
+                write_history(study, [*before, entry(current)])
+                replaced = set_of_run(study, parts, before[-1].run) if before else None
+                if replaced is not None:
+                    _point(client(), study, PREVIOUS, replaced.versions)
+            known = before
+    except (RegistryError, ServerError) as error:
+        report(f"what the UI put into production is not noted: {error}", 1, 1)
+    return current, known if _ends_with(known, current) else [*known, entry(current)]
+
+
+def _whole(study: str, parts: list[str], alias: str) -> ModelSet | None:
+    """Return the set that carries an alias; None where there is none, or no whole one."""
+    try:
+        return resolve(study, parts, alias)
+    except RegistryError:
+        return None
+
+
+def _ends_with(known: list[Entry], chosen: ModelSet) -> bool:
+    return bool(known) and known[-1].run == chosen.run
 
 
 def promoter() -> str:
@@ -271,9 +305,3 @@ def _require_ours(study: str, chosen: ModelSet) -> None:
             f"{study}: somebody else promoted at the same time: '{PRODUCTION}' is on {versions_text(found)}, not on "
             f"{chosen}; agree with them, then run 'brain2video promote --run {chosen.run}' again"
         )
-
-
-def _remember(connection: MlflowClient, chosen: ModelSet, promoted: dict[str, str]) -> None:
-    for part, version in chosen.versions.items():
-        tag = json.dumps({**promoted, "version": str(version)}, sort_keys=True)
-        connection.set_registered_model_tag(model_name(chosen.study, part), SINCE, tag)

@@ -1,4 +1,4 @@
-"""Logs runs to MLflow and registers the parts of a training, each with its signature and model card.
+"""Registers the parts of a training in MLflow, each with its signature and model card.
 
 A card is what a person reads of a version in the MLflow UI: its description, and tags to search by.
 """
@@ -6,74 +6,25 @@ A card is what a person reads of a version in the MLflow UI: its description, an
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from importlib.metadata import version as installed
-from pathlib import Path
 from typing import Any
 
 import mlflow
 import mlflow.pyfunc
 import numpy as np
-from mlflow.data.code_dataset_source import CodeDatasetSource
-from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import Metric, Param
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID as PARENT
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE as NOTE
-from mlflow.utils.time import get_current_time_millis
 
 from core.progress import report
 from core.subjects import is_group, members_of
-from models.registry.client import client, experiment, explained
+from models.registry.client import client, explained
+from models.registry.runs import log_datasets, logged_training, search_tags
 from models.registry.sets import ENCODER, ModelSet, Score, TrainedSet, model_name, role_of
 
-
-def log_reconstruction(
-    chosen: ModelSet, run: str, metrics: Mapping[str, float], note: str, artifacts: Sequence[Path]
-) -> str:
-    """Log a reconstruction to the study's experiment and return MLflow's id of the run.
-
-    Parameters
-    ----------
-    chosen : what it was made with; its training run is named in a tag
-    run : the reconstruction's name
-    metrics : by name; what is not finite is left out
-    note : the run's description
-    artifacts : files, such as the gallery, which MLflow shows
-
-    Raises
-    ------
-    ServerError
-        MLflow cannot be reached, or refuses; the run is marked as failed where there is one.
-    """
-    connection = client()
-    now = get_current_time_millis()
-    tags = {"kind": "reconstruction", "training": chosen.run, "models": str(chosen), NOTE: note}
-    if chosen.mlflow_run:
-        tags[PARENT] = chosen.mlflow_run
-    with explained(f"logging the reconstruction {run}"):
-        made = connection.create_run(experiment(chosen.study), run_name=run, tags=tags)
-        run_id = str(made.info.run_id)
-        try:
-            logged = [Metric(name, float(value), now, 0) for name, value in metrics.items() if np.isfinite(value)]
-            connection.log_batch(run_id, metrics=logged)
-            for path in artifacts:
-                connection.log_artifact(run_id, str(path))
-        except BaseException:
-            connection.set_terminated(run_id, "FAILED")
-            raise
-        connection.set_terminated(run_id, "FINISHED")
-    return run_id
-
-
-BATCH = 1000
-"""Metrics in one message to MLflow, which takes no more."""
 REQUIREMENTS = ("numpy", "safetensors", "torch")
 """What a loaded part needs beside this project; naming them spares MLflow's slow guess."""
-DIGEST = 36
-"""Characters that MLflow keeps of a dataset's digest."""
 
 
 def register(trained: TrainedSet) -> ModelSet:
@@ -82,18 +33,9 @@ def register(trained: TrainedSet) -> ModelSet:
     The models are logged first, which is the part that may fail; the versions are created in a row, and taken back
     if one cannot be.
     """
-    connection = client()
-    with explained(f"registering {trained.study}"):
-        run = connection.create_run(experiment(trained.study), run_name=trained.run)
-        run_id = str(run.info.run_id)
-        try:
-            _log_run(connection, run_id, trained)
-            sources = _log_models(run_id, trained)
-            versions = _create_versions(connection, run_id, trained, sources)
-        except BaseException:
-            connection.set_terminated(run_id, "FAILED")
-            raise
-        connection.set_terminated(run_id, "FINISHED")
+    with explained(f"registering {trained.study}"), logged_training(trained) as run_id:
+        sources = _log_models(run_id, trained)
+        versions = _create_versions(client(), run_id, trained, sources)
     return ModelSet(
         study=trained.study,
         run=trained.run,
@@ -104,40 +46,11 @@ def register(trained: TrainedSet) -> ModelSet:
     )
 
 
-def _log_run(connection: MlflowClient, run_id: str, trained: TrainedSet) -> None:
-    now = get_current_time_millis()
-    values = trained.metrics | {f"validation.{name}": score["value"] for name, score in trained.validation.items()}
-    metrics = [Metric(name, value, now, 0) for name, value in values.items() if np.isfinite(value)]
-    params = [Param(name, str(value)) for name, value in trained.record.items() if isinstance(value, str | int | float)]
-    connection.log_batch(run_id, metrics=metrics, params=params)
-    points = [
-        Metric(name, value, now, step)
-        for name, curve in trained.curves.items()
-        for step, value in curve
-        if np.isfinite(value)
-    ]
-    for first in range(0, len(points), BATCH):
-        report("logging curves to MLflow", first, len(points))
-        connection.log_batch(run_id, metrics=points[first : first + BATCH])
-    if points:
-        report("logging curves to MLflow", len(points), len(points))
-    for path in trained.artifacts:
-        log = connection.log_artifacts if path.is_dir() else connection.log_artifact
-        log(run_id, str(path), *([path.name] if path.is_dir() else []))
-
-
-def _log_datasets(trained: TrainedSet) -> None:
-    """Name the stores that the models saw as the active run's inputs, by digest; their values stay where they are."""
-    for name, digest in trained.record.get("stores", {}).items():
-        source = CodeDatasetSource({"store": f"data/{trained.study}/features.zarr/{name}"})
-        mlflow.log_input(MetaDataset(source=source, name=name, digest=digest[:DIGEST]), context="training")
-
-
 def _log_models(run_id: str, trained: TrainedSet) -> dict[str, tuple[str, str]]:
     """Log every part, and return where each lies with MLflow's id of it."""
     sources = {}
     with mlflow.start_run(run_id=run_id):
-        _log_datasets(trained)
+        log_datasets(trained)
         for done, (part, folder) in enumerate(trained.folders.items()):
             report("logging models to MLflow", done, len(trained.folders))
             info = mlflow.pyfunc.log_model(
@@ -189,6 +102,8 @@ def _signature(trained: TrainedSet, part: str) -> ModelSignature:
     return ModelSignature(tensor(rows_in, free[0]), tensor(rows_out, free[1]), subject)
 
 
+LONGEST = 5000
+"""Characters of a description that MLflow's databases keep."""
 SHORT = 12
 """Hex digits of a digest that a person is shown."""
 
@@ -209,11 +124,9 @@ def tags_of(trained: TrainedSet, part: str) -> dict[str, str]:
         "training_run": trained.run,
         "digest": trained.digests[part],
         "encoder_digest": trained.digests[ENCODER],
-        "fingerprint": str(record["fingerprint"]),
         "record": json.dumps(record, sort_keys=True),
-        "subjects": ", ".join(record["subjects"]),
+        **search_tags(record),
     }
-    tags |= {name: str(record[name]) for name in ("route", "git_commit", "zenml_run") if record.get(name)}
     scores = _scores(trained, part)
     tags |= {f"validation.{name}": score_text(score) for name, score in scores.items()}
     tags |= next(({"validation.how": str(score["how"])} for score in scores.values() if "how" in score), {})
@@ -225,7 +138,9 @@ def tags_of(trained: TrainedSet, part: str) -> dict[str, str]:
 
 def description(trained: TrainedSet, part: str, mlflow_run: str) -> str:
     """Return a version's description as Markdown: what it was trained on, and how good it is on held-out stimuli."""
-    return "\n\n".join(["\n".join(_facts(trained, part, mlflow_run)), _score_table(trained, part), NOTE_ON_USE])
+    facts = "\n".join(_facts(trained, part, mlflow_run))
+    rest = ["", _score_table(trained, part), NOTE_ON_USE]
+    return facts[: LONGEST - len("\n\n".join(rest))] + "\n\n".join(rest)
 
 
 def _scores(trained: TrainedSet, part: str) -> dict[str, Score]:

@@ -4,6 +4,7 @@ Finds registered sets: by training run, by fingerprint, by the versions of their
 """
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,10 @@ class TrainedSet(Config):
     free : part to the axes of a row that differ between subjects, in and out, counted from 1
     record : what reconstruction checks: data digests, subjects, targets, ROIs, git commit, ZenML run, …
     validation : by ``role.metric``, the score on held-out training stimuli that a person judges by
-    metrics : flat name to value
+    metrics : flat name to value, of the registered route; no route or target is part of a name
+    routes, controls : by route, where there are several, and by control: the same names to its own values
+    settings : the study's, nested as in its YAML
+    started, finished : of the training, with their time zone; None where that is not known
     curves : name to (step, value), such as losses
     artifacts : files and folders to keep with the run
     """
@@ -65,6 +69,11 @@ class TrainedSet(Config):
     record: dict[str, Any]
     validation: dict[str, Score] = Field(default_factory=dict)
     metrics: dict[str, float]
+    routes: dict[str, dict[str, float]] = Field(default_factory=dict)
+    controls: dict[str, dict[str, float]] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    started: datetime | None = None
+    finished: datetime | None = None
     curves: dict[str, list[tuple[int, float]]] = Field(default_factory=dict)
     artifacts: list[Path]
 

@@ -6,7 +6,6 @@ versions are numbers and digests, and paths are relative to the checkout or redu
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +29,7 @@ from core.subjects import is_group, members_of, subject_label
 from feature_store import Store
 from models.registry.sets import ModelSet
 from studies.decoding.render import Rendered, Renderer
-from studies.runs import git_commit
+from studies.runs import git_commit, reduced_path, without_places
 from studies.study import Study
 
 SCHEMA = 1
@@ -276,27 +275,14 @@ def portable(study: Study) -> dict[str, Any]:
     roles = study.roles.regressed()
     content["targets"] = {name: content["targets"][name] for name in roles.values()}
     content["roles"] = roles
-    content["source"]["path"] = _reduced(content["source"]["path"])
-    reduced: dict[str, Any] = _without_places(content)
+    content["source"]["path"] = reduced_path(content["source"]["path"])
+    reduced: dict[str, Any] = without_places(content)
     return reduced
-
-
-def _without_places(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_places(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_places(item) for item in value]
-    return _reduced(value) if isinstance(value, str) and value.startswith(("/", "~", "..")) else value
-
-
-def _reduced(text: str) -> str:
-    path = Path(os.path.normpath(project_root() / Path(text).expanduser()))
-    return path.relative_to(project_root()).as_posix() if path.is_relative_to(project_root()) else path.name
 
 
 def _settings(config: Config | None) -> dict[str, Any] | None:
     """Return a model's settings without its weights' place; their digest is the revision."""
-    return _without_places(config.model_dump(mode="json", exclude={"weights"})) if config is not None else None
+    return without_places(config.model_dump(mode="json", exclude={"weights"})) if config is not None else None
 
 
 def this_machine() -> Machine:

@@ -26,7 +26,7 @@ from evaluation.statistics.candidates import kept_bytes
 from feature_store import Store
 from models.registry.client import require_experiment
 from models.registry.production import read_artifact
-from models.registry.register import log_reconstruction
+from models.registry.runs import log_reconstruction
 from models.registry.sets import ModelSet
 from studies.reconstruction.provenance import (
     MadeFrom,

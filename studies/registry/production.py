@@ -7,7 +7,7 @@ from core.errors import RegistryError
 from core.subjects import members_of
 from feature_store import Store
 from models.extractors.settings import LatentsConfig
-from models.registry.production import resolve
+from models.registry.production import note_production, resolve
 from models.registry.sets import ModelSet, set_to_promote
 from models.weights import locate
 from studies.study import Study
@@ -19,12 +19,18 @@ SHORT = 12
 def resolve_production(study: Study, run: str | None = None) -> ModelSet:
     """Return the versions that carry the alias `production`, or those of a training run, to look at before promoting.
 
+    What was put into production in the MLflow UI is added to its history, so that a promotion can be taken back.
+
     Raises
     ------
     RegistryError
         There are none, or they do not make one set; see `models.registry.production.resolve`.
     """
-    return resolve(study.study, study.parts) if run is None else set_to_promote(study.study, study.parts, run)
+    if run is not None:
+        return set_to_promote(study.study, study.parts, run)
+    chosen = resolve(study.study, study.parts)
+    note_production(study.study, study.parts)
+    return chosen
 
 
 def require_same_targets(study: Study, chosen: ModelSet) -> None:

@@ -16,6 +16,7 @@ from core.checkout import project_root
 from core.config import Config
 from core.errors import Brain2VideoError, RegistryError, ServerError
 from core.explain import read_yaml, validated
+from core.progress import report
 from core.threads import computing
 from evaluation.metrics import metric
 from evaluation.report.wording import signed
@@ -23,8 +24,17 @@ from evaluation.statistics.intervals import paired_interval
 from evaluation.statistics.selection import widened
 from feature_store import Store
 from models.registry.client import is_set_up
-from models.registry.production import Found, aliased, promoter, read_artifact, resolve, set_production
-from models.registry.sets import PREVIOUS, ModelSet, run_of_versions, set_of_run, set_to_promote
+from models.registry.history import before
+from models.registry.production import (
+    Found,
+    aliased,
+    note_production,
+    promoter,
+    read_artifact,
+    resolve,
+    set_production,
+)
+from models.registry.sets import ModelSet, run_of_versions, set_of_run, set_to_promote
 from studies.registry.decision import SAME, MetricRow, MetricRule, Outcome, PromotionDecision
 from studies.registry.production import stored_digests
 from studies.runs import VALIDATION, in_turn
@@ -150,14 +160,15 @@ def promote_run(
 
 
 def _promote(study: Study, run: str | None, versions: dict[str, int] | None, *, force: bool) -> PromotionDecision:
-    before = _numbers(aliased(study.study, study.parts))
+    now = _numbers(aliased(study.study, study.parts))
+    note_production(study.study, study.parts)
     decision = compare_with_production(study, run, versions)
     if not decision.accepted and force:
         _require_may_force(decision, promotion_rules())
     elif not decision.accepted or decision.outcome == "current":
         return decision
     why = decision.outcome if decision.accepted else f"forced: {'; '.join(decision.reasons)}"
-    set_production(decision.candidate, decision.production, expected=before, why=why)
+    set_production(decision.candidate, decision.production, expected=now, why=why)
     return decision
 
 
@@ -173,18 +184,19 @@ def resolve_promoted(study: Study, run: str | None = None) -> ModelSet:
 def roll_back(study: Study) -> ModelSet:
     """Return to the set that was in production before; the one that is there now becomes `previous`.
 
-    Raises `RegistryError` where no whole set has the alias `previous`.
+    What was set in the MLflow UI counts as far as a command saw it. Where nothing or a half-promoted set is in
+    production now, the last whole set that was there returns.
+
+    Raises `RegistryError` where no other set is known to have been in production, or it has been deleted.
     """
-    before = _numbers(aliased(study.study, study.parts))
-    try:
-        chosen = resolve(study.study, study.parts, PREVIOUS)
-    except RegistryError as error:
-        raise RegistryError(f"{study.study}: there is nothing to roll back to: {error}") from error
-    try:
-        replaced = resolve(study.study, study.parts)
-    except RegistryError:  # nothing, or no whole set, is in production
-        replaced = None
-    set_production(chosen, replaced, expected=before, why="rolled back")
+    name, parts = study.study, study.parts
+    now = _numbers(aliased(name, parts))
+    replaced, known = note_production(name, parts)
+    last, chosen = before(name, parts, known, replaced)
+    set_production(chosen, replaced, expected=now, why="rolled back")
+    report(f"production returns to training {chosen.run} ({chosen}), in production {last}", 1, 1)
+    if replaced is not None and not known[-1].by:
+        report(f"{replaced} was set in the UI; what the UI set before, and no command saw, is not known", 1, 1)
     return chosen
 
 

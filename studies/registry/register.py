@@ -14,7 +14,20 @@ from models.decoders.build import load_encoder, load_regressor
 from models.registry.production import why_damaged
 from models.registry.register import register
 from models.registry.sets import ENCODER, ModelSet, TrainedSet, find_registered
-from studies.runs import CURVES, PICTURES, RECORD, SCORES, TRAINING, VALIDATION, TrainingRef, in_turn
+from studies.registry.metric_names import scores_by_control, scores_by_route, scores_of_training
+from studies.runs import (
+    CURVES,
+    PICTURES,
+    RECORD,
+    SCORES,
+    TRAINING,
+    VALIDATION,
+    TrainingRef,
+    finished_at,
+    in_turn,
+    started_at,
+    without_places,
+)
 from studies.study import Study
 from studies.training.routes import validation_summary
 
@@ -62,7 +75,12 @@ def _register(study: Study, training: TrainingRef, zenml_run: str) -> ModelSet:
                 "zenml_run": zenml_run,
             },
             validation=validation_summary(read_json(held_out)) if held_out.is_file() else {},
-            metrics=_flat_metrics(scores),
+            metrics=scores_of_training(scores),
+            routes=scores_by_route(scores),
+            controls=scores_by_control(scores),
+            settings=without_places(study.model_dump(mode="json")),
+            started=started_at(training.run),
+            finished=finished_at(record),
             curves=_curves(read_json(folder / CURVES)),
             artifacts=[folder / name for name in kept],
         )
@@ -86,17 +104,6 @@ def _examples(folder: Path, parts: list[str], store: Store, record: dict[str, An
             examples[part] = features, load_regressor(folder / part).predict(subject, features)
             axes[part] = free[1], ()
     return examples, axes
-
-
-def _flat_metrics(report: dict[str, Any]) -> dict[str, float]:
-    """Return scores as ``z.ridge.latents.two_way`` to value, for MLflow's table of runs."""
-    return {
-        f"{role}.{row}.{name}": entry["value"]
-        for role, scored in report["targets"].items()
-        for row, entries in scored["rows"].items()
-        for name, entry in entries.items()
-        if entry["value"] is not None
-    }
 
 
 def _curves(curves: dict[str, Any]) -> dict[str, list[tuple[int, float]]]:

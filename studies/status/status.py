@@ -15,12 +15,13 @@ from evaluation.report.wording import headline, number, row_label, short_label, 
 from evaluation.statistics.scores import RECONSTRUCTION, SHUFFLED
 from feature_store import Store, versioning
 from feature_store.schema import MANIFEST as GROUP_MANIFEST
-from models.registry.production import aliased, resolve, since, versions_text
-from models.registry.sets import ENCODER, PREVIOUS, PRODUCTION, ModelSet, find_registered, runs_of
+from models.registry.history import before, earlier
+from models.registry.production import aliased, note_production, resolve, versions_text
+from models.registry.sets import PREVIOUS, PRODUCTION, ModelSet, find_registered, runs_of
 from studies.registry.decision import PromotionDecision
 from studies.registry.production import require_same_targets, require_trained_on
 from studies.registry.promote import compare_with_production
-from studies.runs import LATEST, MANIFEST, METRICS, RECORD, SCORES, TRAINING, UNFINISHED
+from studies.runs import LATEST, MANIFEST, METRICS, RECORD, SCORES, TRAINING, UNFINISHED, started_at
 from studies.status.freshness import FRESH, SOURCE_MISSING, Freshness, Level, freshness
 from studies.study import Study
 
@@ -161,7 +162,7 @@ def _short(commit: str) -> str:
 
 def _when(run: str) -> str:
     """Return when a run began, as its name tells; raises ValueError where it does not."""
-    return f"{datetime.strptime(run[:15], '%Y%m%d-%H%M%S').replace(tzinfo=UTC):%Y-%m-%d %H:%M} UTC"
+    return f"{started_at(run):%Y-%m-%d %H:%M} UTC"
 
 
 def _unfinished_lines(command: str, runs: Path) -> Iterator[Line]:
@@ -181,7 +182,7 @@ def _unfinished_lines(command: str, runs: Path) -> Iterator[Line]:
 
 
 LISTED = 3
-"""Trainings newer than production's that are compared with it."""
+"""Trainings newer than production's that are compared with it; sets before it that are shown."""
 
 
 def production_status(study: Study) -> list[Line]:
@@ -190,7 +191,7 @@ def production_status(study: Study) -> list[Line]:
     try:
         return [
             *_production(name, parts, partial(_faults, study)),
-            *_previous(name, parts),
+            *_earlier(name, parts),
             *_newer(name, parts, folder / LATEST, partial(compare_with_production, study)),
         ]
     except ServerError as error:
@@ -208,9 +209,8 @@ def _production(study: str, parts: list[str], faults: Callable[[ModelSet], list[
         mixed = any(version is not None for version in found.values())
         state = f"mixed: {versions_text(found)}" if mixed else "none"
         return [Line(PRODUCTION, state, str(error), "bad" if mixed else "note")]
-    told = since(study, ENCODER, chosen.versions[ENCODER])
-    when = f"since {told['at']} by {told['by']} ({told['why']})" if told else "set in the UI, which keeps no time"
-    line = Line(PRODUCTION, str(chosen), f"training {chosen.run}, {when}")
+    _, known = note_production(study, parts)
+    line = Line(PRODUCTION, str(chosen), f"training {chosen.run}, {known[-1]}")
     return [line, *(Line("does not fit", PRODUCTION, fault, "bad") for fault in faults(chosen))]
 
 
@@ -229,14 +229,22 @@ def _faults(study: Study, chosen: ModelSet) -> list[str]:
     return faults
 
 
-def _previous(study: str, parts: list[str]) -> list[Line]:
+def _earlier(study: str, parts: list[str]) -> list[Line]:
+    """Return a line on what a rollback returns to, and one on each of the sets that were in production before it."""
+    current, known = note_production(study, parts)
+    runs = earlier(known, current)
+    if not runs:
+        return []
     try:
-        chosen = resolve(study, parts, PREVIOUS)
+        last, chosen = before(study, parts, known, current)
+        back = "'brain2video promote --rollback' returns to it"
+        line = Line(PREVIOUS, str(chosen), f"training {last.run}, in production {last}; {back}")
     except ServerError:
         raise
-    except Brain2VideoError:
-        return []
-    return [Line(PREVIOUS, str(chosen), f"training {chosen.run}; 'brain2video promote --rollback' returns to it")]
+    except Brain2VideoError as error:
+        line = Line(PREVIOUS, "deleted", str(error), "note")
+    more = [Line("earlier", f"training {entry.run}", f"in production {entry}") for entry in runs[1:LISTED]]
+    return [line, *more]
 
 
 def _newer(study: str, parts: list[str], latest: Path, compare: Callable[[str], PromotionDecision]) -> list[Line]:

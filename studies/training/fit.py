@@ -68,10 +68,10 @@ from studies.runs import (
     UNFINISHED,
     VALIDATION,
     TrainingRef,
-    file_digests,
     git_commit,
     place_run,
     publish_latest,
+    write_timed_record,
 )
 from studies.study import RouteConfig, Study
 from studies.training.cross_validation import CrossValidation, require_folds
@@ -294,7 +294,7 @@ def fit(study: Study) -> TrainingRef:
             for subject in record["subjects"]:
                 voxels = record_voxels(store, subject, study.training.rois, stimuli)
                 record["voxels"][subject] = voxels.model_dump(mode="json")
-            write_json(building / RECORD, {**record, "files": file_digests(building)})
+            write_timed_record(building / RECORD, record)
     if workers().is_main_process:
         shutil.rmtree(unfinished, ignore_errors=True)
         publish_latest(folder)

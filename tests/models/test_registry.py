@@ -16,7 +16,17 @@ from models.encoders.settings import StandardiseConfig
 from models.registry import production
 from models.registry import register as registering
 from models.registry.client import client, versions_of
-from models.registry.production import aliased, fetch, read_artifact, resolve, set_production, since
+from models.registry.history import CLICKED
+from models.registry.production import (
+    aliased,
+    fetch,
+    history,
+    note_production,
+    promoter,
+    read_artifact,
+    resolve,
+    set_production,
+)
 from models.registry.register import register
 from models.registry.sets import (
     PREVIOUS,
@@ -219,11 +229,13 @@ def test_whoever_comes_too_late_is_told(registry: tuple[Path, list[ModelSet]], m
 def test_when_and_why_something_went_into_production(registry: tuple[Path, list[ModelSet]]) -> None:
     _, (one, two) = registry
     promote(two)
-    told = since("demo", "encoder", 2)
-    assert told is not None
-    assert (told["run"], told["why"]) == ("run2", "test")
-    client().set_registered_model_alias("demo-encoder", "production", "1")
-    assert since("demo", "encoder", 1) is None, "a click in the UI leaves no time"
+    last = history("demo", PARTS)[-1]
+    assert (last.run, last.why, last.by) == ("run2", "test", promoter())
+    for part in PARTS:
+        client().set_registered_model_alias(f"demo-{part}", "production", "1")
+    current, known = note_production("demo", PARTS)
+    assert (current, known[-1].run) == (one, "run1")
+    assert (known[-1].by, known[-1].why) == ("", CLICKED), "a click in the UI leaves no name"
     promote(one)
 
 

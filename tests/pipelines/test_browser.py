@@ -189,6 +189,13 @@ def test_three_clicks(scientist: Scientist) -> None:
     manifest = scientist.manifest()
     assert manifest["models"]["versions"] == dict.fromkeys(PARTS, 2)
     assert manifest["models"]["training"] == scientist.second.run
+    code, said = scientist.types("status")
+    assert code == 0, said
+    assert "set in the UI" in said
+    code, said = scientist.types("promote", "--rollback")
+    assert code == 0, said
+    assert f"production returns to training {scientist.first.run}" in said
+    assert scientist.production() == dict.fromkeys(PARTS, 1)
 
 
 def test_one_click_completed(scientist: Scientist) -> None:
@@ -212,10 +219,19 @@ def test_the_run_can_be_judged_by_looking(scientist: Scientist) -> None:
     """Look at a version's tags, its run's scores and pictures, where one chooses."""
     scientist.open_version("regressor-z", 2)
     scientist.see("version")
-    run = f"{scientist.server.uri}/#/experiments/{experiment(scientist.study.study)}/runs/{scientist.second.mlflow_run}"
+    within = experiment(scientist.study.study)
+    run = f"{scientist.server.uri}/#/experiments/{within}/runs/{scientist.second.mlflow_run}"
     scientist.page.goto(run)
     expect(scientist.page.get_by_text("Finished").first).to_be_visible()
     scientist.see("run")
+    scientist.page.goto(run.partition("/runs/")[0])
+    expect(scientist.page.get_by_text("tick two trainings").first).to_be_visible()
+    scientist.see("note")
+    runs = ",".join(f'"{chosen.mlflow_run}"' for chosen in (scientist.first, scientist.second))
+    scientist.page.goto(f'{scientist.server.uri}/#/compare-runs?runs=[{runs}]&experiments=["{within}"]')
+    for name in ("validation.z.two_way", "test.z.two_way"):
+        expect(scientist.page.get_by_text(name, exact=True).first).to_be_attached()
+    scientist.see("compared")
     scientist.page.goto(f"{run}/artifacts")
     scientist.page.get_by_text("pictures").first.click()
     for picture in ("routes.png", "held-out.png"):

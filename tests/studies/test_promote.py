@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ import yaml
 
 from core.checkout import project_root as home_folder
 from core.errors import ConfigError, RegistryError
+from core.files import read_json
 from core.seeds import rng_for
 from evaluation.report.wording import signed
 from feature_store import Store
 from models.extractors.settings import PixelsConfig
 from models.registry.client import client
-from models.registry.production import resolve, since
+from models.registry.production import history, resolve
 from models.registry.sets import PREVIOUS, PRODUCTION, ModelSet, model_name
 from studies.registry.decision import MetricRow, MetricRule, PromotionDecision, require_accepted
 from studies.registry.production import require_same_targets, require_trained_on
@@ -33,6 +35,7 @@ from studies.registry.promote import (
     roll_back,
 )
 from studies.registry.register import register_training
+from studies.runs import started_at
 from studies.status.status import production_status
 from studies.stores.responses import ingest
 from studies.stores.targets import extract
@@ -47,6 +50,7 @@ BLIND = {"regressor": {"kind": "ridge", "alphas": [1e9]}}
 """Predicts next to nothing."""
 ROLES = {"targets": {**STUDY["targets"], "patches": {"extractor": "given"}}, "roles": {"z": "pixels", "b": "patches"}}
 
+KINDS = [(kind, role) for kind in ("validation", "test") for role in ("z", "b")]
 Trainings = dict[str, tuple[Study, ModelSet]]
 
 
@@ -97,6 +101,23 @@ def write_rules(home: Path, patch: pytest.MonkeyPatch, **rules: Any) -> None:
     file.write_text(yaml.safe_dump(rules))
 
 
+def test_two_trainings_are_logged_under_the_same_names(trainings: Trainings) -> None:
+    """The compare page lines up what has the same name, whatever the routes are called."""
+    runs = {name: client().get_run(trainings[name][1].mlflow_run) for name in ("blind", "good")}
+    names = [set(run.data.metrics) for run in runs.values()]
+    assert names[0] == names[1] >= {"validation.correlation", *(f"{kind}.{role}.two_way" for kind, role in KINDS)}
+    assert all(name.startswith(("validation.", "test.")) for name in names[0])
+    params = {name: run.data.params for name, run in runs.items()}
+    assert params["blind"]["training.routes.blind.regressor.alphas"] == "[1000000000.0]"
+    assert params["good"]["training.routes.ridge.regressor.kind"] == "ridge"
+    assert not [value for own in params.values() for value in own.values() if value.startswith("/")], "no path of here"
+    for name, run in runs.items():
+        study, chosen = trainings[name]
+        record = read_json(study.outputs / "training" / chosen.run / "training.json")
+        assert run.info.start_time == started_at(chosen.run).timestamp() * 1000
+        assert run.info.end_time == round(datetime.fromisoformat(record["finished"]).timestamp() * 1000)
+
+
 def test_the_newest_is_promoted_where_nothing_is_in_production(trainings: Trainings) -> None:
     study, other = trainings["other"]
     made = promote_run(study)
@@ -118,9 +139,7 @@ def test_a_better_one_replaces_production_and_can_be_taken_back(trainings: Train
         assert row.low > 0.3
         assert row.candidate - row.production == pytest.approx(row.difference)
     assert (resolve("small", study.parts), resolve("small", study.parts, PREVIOUS)) == (good, blind)
-    told = since("small", "encoder", good.versions["encoder"])
-    assert told is not None
-    assert told["why"] == "better"
+    assert history("small", study.parts)[-1].why == "better"
     assert roll_back(study) == blind
     assert (resolve("small", study.parts), resolve("small", study.parts, PREVIOUS)) == (blind, good)
     assert roll_back(study) == good
@@ -156,10 +175,9 @@ def test_what_is_refused_can_be_forced_by_those_who_may(
     write_rules(tmp_path, monkeypatch, force={"by": ["student"]})
     promote_run(study, blind.run, force=True)
     assert (resolve("small", study.parts), resolve("small", study.parts, PREVIOUS)) == (blind, good)
-    told = since("small", "encoder", blind.versions["encoder"])
-    assert told is not None
-    assert told["why"].startswith("forced: z.correlation differs")
-    assert told["by"] == "student"
+    told = history("small", study.parts)[-1]
+    assert told.why.startswith("forced: z.correlation differs")
+    assert (told.run, told.by) == (blind.run, "student")
 
 
 def test_trainings_that_held_out_other_stimuli_cannot_be_compared(trainings: Trainings) -> None:
