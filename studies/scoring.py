@@ -16,8 +16,8 @@ from core.clips import ClipConfig
 from core.progress import track
 from evaluation.config import LOW_LEVEL
 from evaluation.diagnoses.leaks import near_duplicates, shared_captions, shared_stimuli, thumbnails
-from evaluation.report.wording import named
 from evaluation.metrics.protocols import Looked
+from evaluation.report.wording import named
 from evaluation.statistics.controls_partial import Residual, low_level_features
 from evaluation.statistics.spaces import centre, centred, residual
 from feature_store import Store

@@ -15,6 +15,7 @@ Config = Annotated[str, typer.Option("--config", "-c", help="The study's YAML.",
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a key; repeatable.", metavar="KEY.PATH=VALUE")]
 NoCommit = Annotated[bool, typer.Option("--no-commit", help="Leave dvc.lock as it is.")]
 Processes = Annotated[int | None, typer.Option("--processes", help="How many train together here, one a GPU.")]
+Full = Annotated[bool, typer.Option("--full", help="Show every metric of every row, and what the rows are.")]
 DEMO = "configs/demo.yaml"
 
 

@@ -279,9 +279,7 @@ def _chance(name: str, truth: Spaces | None) -> float | None:
     return None if chance is None else _number(chance)
 
 
-def _entry(
-    scored: Mapping[str, PerStimulus], name: str, chance: float | None, counting: Counting
-) -> dict[str, Any]:
+def _entry(scored: Mapping[str, PerStimulus], name: str, chance: float | None, counting: Counting) -> dict[str, Any]:
     chosen, values = metric(name), scored[name]
     mask = counting.mask(name, values.shape[-1])
     counted, influences = values[..., mask], influences_of(scored, name)[..., mask]

@@ -6,7 +6,7 @@ A video may be a file (mp4, gif, …), a still image, or a folder of frames. Not
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path

@@ -92,9 +92,7 @@ def test_a_single_stimulus_has_nothing_to_be_compared_with(rng: np.random.Genera
     table = Table({"latents": rng.normal(size=(1, 9))}, EvaluationConfig(metrics=("two_way",)), seed=0)
     table.add(RECONSTRUCTION, {"latents": rng.normal(size=(1, 9))})
     (note,) = missing_notes(table, ["only"])
-    assert note == (
-        "latents, two-way identification: missing, a single stimulus has nothing to be compared with"
-    )
+    assert note == ("latents, two-way identification: missing, a single stimulus has nothing to be compared with")
 
 
 def test_siblings_attributes_that_do_not_apply_and_captions_that_are_not_there(rng: np.random.Generator) -> None:

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brain2video.cli.options import NoCommit, Processes, SpreadOptions, StudyOptions, TogetherOptions
+from brain2video.cli.options import Full, NoCommit, Processes, SpreadOptions, StudyOptions, TogetherOptions
 
 if TYPE_CHECKING:
     from studies.runs import TrainingRef
 
 
-def demo(study: StudyOptions) -> None:
+def demo(study: StudyOptions, full: Full = False) -> None:
     """Run the whole loop on the small simulated world, and show the results; `dvc.lock` stays as it is."""
-    run(study, SpreadOptions(), no_commit=True)
+    run(study, SpreadOptions(), no_commit=True, full=full)
 
 
 def simulate(
@@ -36,7 +36,13 @@ def simulate(
         console.print(f"[green]simulated[/] {folder}")
 
 
-def run(study: StudyOptions, spread: SpreadOptions, no_commit: NoCommit = False, processes: Processes = None) -> None:
+def run(
+    study: StudyOptions,
+    spread: SpreadOptions,
+    no_commit: NoCommit = False,
+    processes: Processes = None,
+    full: Full = False,
+) -> None:
     """Run a whole study: responses, targets, training, promotion, reconstruction."""
     from brain2video.cli.commands.registry import show_promotion
     from brain2video.cli.commands.videos import show_reconstruction_run
@@ -49,9 +55,9 @@ def run(study: StudyOptions, spread: SpreadOptions, no_commit: NoCommit = False,
         "commit": not no_commit,
     }
     result = launch("main", study.config, study.overrides, **parameters)
-    show_training_run(result.training)
+    show_training_run(result.training, full=full)
     show_promotion(chosen.study, result.decision)
-    show_reconstruction_run(result.reconstruction)
+    show_reconstruction_run(result.reconstruction, full=full)
 
 
 def responses(
@@ -95,6 +101,7 @@ def train(
     join: Annotated[
         bool, typer.Option("--join", help="Take part in a training that another machine runs; that one registers it.")
     ] = False,
+    full: Full = False,
 ) -> None:
     """Fit, score and register the encoder and the regressors."""
     from brain2video.cli.commands.registry import show_promotion
@@ -105,20 +112,20 @@ def train(
         take_part(chosen, processes)
         return
     result = launch("training", study.config, study.overrides, promote=promote, together=processes)
-    show_training_run(result.training)
+    show_training_run(result.training, full=full)
     if promote:
         show_promotion(chosen.study, result.decision)
 
 
-def show_training_run(training: "TrainingRef") -> None:
-    """Show a training run's scores."""
+def show_training_run(training: "TrainingRef", *, full: bool = False) -> None:
+    """Show a training run's scores, every one where `full`."""
     from brain2video.cli.tables.scores import show_training
     from core.checkout import project_root
     from core.files import read_json
     from studies.runs import SCORES
 
     folder = project_root() / training.folder
-    show_training(training.study, folder, read_json(folder / SCORES))
+    show_training(training.study, folder, read_json(folder / SCORES), full=full)
 
 
 def regions(study: StudyOptions) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brain2video.cli.options import StudyOptions
+from brain2video.cli.options import Full, StudyOptions
 
 if TYPE_CHECKING:
     from studies.runs import ReconstructionRef
@@ -29,6 +29,7 @@ def reconstruct(
     any_scale: Annotated[
         bool, typer.Option("--any-scale", help="Take values of another scale than training's.")
     ] = False,
+    full: Full = False,
 ) -> None:
     """Reconstruct the test stimuli, or a file of responses, from the versions in production."""
     from brain2video.cli.launch import launch
@@ -36,15 +37,15 @@ def reconstruct(
     chosen = [*(study.overrides or []), *([f"reconstruction.subject={subject}"] if subject else [])]
     StudyOptions(study.config, chosen).load()  # a mistake ends here, before ZenML starts
     if responses is None:
-        show_reconstruction_run(launch("reconstruction", study.config, chosen, run=run).reconstruction)
+        show_reconstruction_run(launch("reconstruction", study.config, chosen, run=run).reconstruction, full=full)
         return
     tables = {name: str(path) for name, path in (("voxels", voxels), ("trials", trials), ("mask", mask)) if path}
     more = {"responses": str(responses), "tables": tables, "check_scale": not any_scale}
     _show_new_videos(launch("reconstruction", study.config, chosen, run=run, **more).reconstruction)
 
 
-def show_reconstruction_run(reconstruction: "ReconstructionRef") -> None:
-    """Show a reconstruction's scores, or why there is none."""
+def show_reconstruction_run(reconstruction: "ReconstructionRef", *, full: bool = False) -> None:
+    """Show a reconstruction's scores, every one where `full`, or why there is none."""
     from brain2video.cli.tables.scores import show_reconstruction
     from core.checkout import project_root
     from core.files import read_json
@@ -54,7 +55,7 @@ def show_reconstruction_run(reconstruction: "ReconstructionRef") -> None:
         typer.echo(reconstruction.note)
         return
     folder = project_root() / reconstruction.folder
-    show_reconstruction(reconstruction.study, folder, read_json(folder / METRICS))
+    show_reconstruction(reconstruction.study, folder, read_json(folder / METRICS), full=full)
 
 
 def _show_new_videos(reconstruction: "ReconstructionRef") -> None:
