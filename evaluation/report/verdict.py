@@ -227,9 +227,8 @@ def main_metric(scored: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
     """
     names = ordered_metrics(scored["rows"][scored["chosen"] or scored["routes"][0]])
     of_criterion = [name for name in names if name.endswith(f".{scores['selection']['criterion']}")]
-    return next(
-        (name for name in of_criterion if is_centred(name.rpartition(".")[0])), next(iter(of_criterion or names))
-    )
+    centred = [name for name in of_criterion if is_centred(name.rpartition(".")[0])]
+    return next(iter([*centred, *of_criterion, *names]))
 
 
 def training_verdict(scores: Mapping[str, Any]) -> list[str]:
