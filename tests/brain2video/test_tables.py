@@ -18,6 +18,7 @@ from brain2video.cli.tables.outcomes import show_decision, show_download_plan, s
 from brain2video.cli.tables.plan import show_plan
 from brain2video.cli.tables.regions import show_regions
 from brain2video.cli.tables.scores import print_catalogue, show_reconstruction, show_training
+from evaluation.report.wording import row_label
 from evaluation.statistics.scores import RECONSTRUCTION, ROWS, SHUFFLED
 from studies.planning.memory import Peak
 from studies.status.status import Line
@@ -121,7 +122,7 @@ def test_a_closing_report_shows_ten_rows_the_verdict_first_and_names_the_others(
     hidden = 1 + len(ROWS) - MAX_ROWS
     assert f"{hidden} more rows (" in words
     for row in ROWS:
-        assert row.replace("_", " ").split()[-1] in words, "a control is never dropped silently"
+        assert row_label(row) in words, "a control is never dropped silently"
     assert any(line.startswith("nuisance signals") for line in rows), "what is not beaten is shown"
     assert "the cross-validation: --full" in words
     assert "missing" in words
