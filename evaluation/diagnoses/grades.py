@@ -51,9 +51,7 @@ def grade_distance(split: Mapping[str, Any]) -> Grade:
     It is bad where scores fall with the distance and the farthest clips are not above chance; where a metric has no
     chance level, it is doubtful.
     """
-    threshold = (
-        "doubtful where scores clearly get worse the farther, bad where the far clips are not above chance either"
-    )
+    threshold = "doubtful where it clearly gets worse the farther, bad where the far clips are not above chance either"
     low, high = (split.get("rank_correlation") or {"ci95": (None, None)})["ci95"]
     if low is None or high is None:
         return Grade("unknown", threshold)

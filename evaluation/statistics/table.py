@@ -164,7 +164,7 @@ class Table:
         """
         values = self.values
         names = dict.fromkeys(name for scored in values.values() for name in scored)
-        how = {"groups": self._groups, "order": self._order, "defined": self._defined}
+        how: dict[str, Any] = {"groups": self._groups, "order": self._order, "defined": self._defined}
         rows = summarise(values, truth=self._truth, **how)
         return {
             "rows": rows,
