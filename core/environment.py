@@ -34,7 +34,6 @@ def defaults(root: Path | None = None) -> dict[str, str]:
 def _places(root: Path) -> dict[str, str]:
     state = root / ".state"
     return {
-        **(dict.fromkeys(LIBRARY_VARIABLES, threads) if threads.isdecimal() else {}),
         "ZENML_CONFIG_PATH": str(state / "zenml"),
         "MLFLOW_TRACKING_URI": f"sqlite:///{root / 'mlflow' / 'store' / 'mlflow.db'}",
         "DVC_SITE_CACHE_DIR": str(state / "dvc"),

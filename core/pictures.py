@@ -94,7 +94,9 @@ def _require_one_page(image: Any, count: int, path: Path) -> None:
         pages += not image.tag_v2.get(SUBFILE, 0) & REDUCED
     image.seek(0)
     if pages > 1:
-        raise SourceError(f"{path}: holds {pages} pages, which have no times; save one page, or a video, a GIF or a WebP")
+        raise SourceError(
+            f"{path}: holds {pages} pages, which have no times; save one page, or a video, a GIF or a WebP"
+        )
 
 
 def _still(image: Any, path: Path) -> Media:

@@ -152,7 +152,9 @@ def _require_frames(path: Path, stream: Any, packets: Sequence[Any]) -> None:
         )
     _require_whole(path)
     if whole < len(packets):
-        raise SourceError(f"{path}: {len(packets) - whole} of its {len(packets)} frames are damaged; copy the file again")
+        raise SourceError(
+            f"{path}: {len(packets) - whole} of its {len(packets)} frames are damaged; copy the file again"
+        )
 
 
 def _schedule(stream: Any, packets: Sequence[Any]) -> Schedule:

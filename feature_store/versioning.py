@@ -161,9 +161,7 @@ def _of_each(root: Path, outputs: Sequence[Path], answer: Callable[[Any, str, Pa
     with repo:
         owners = {Path(out.fs_path).resolve(): stage.addressing for stage in repo.index.stages for out in stage.outs}
         stages = {output: owners.get(output.resolve()) for output in outputs}
-        return {
-            output: answer(repo, stage, output) if stage else NO_STAGE for output, stage in stages.items()
-        }
+        return {output: answer(repo, stage, output) if stage else NO_STAGE for output, stage in stages.items()}
 
 
 def _when_free(work: Callable[[], object]) -> None:

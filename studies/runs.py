@@ -109,7 +109,14 @@ class RunRef(Config):
 
 
 class ReconstructionRef(RunRef):
-    """A reconstruction: videos, metrics.json, gallery.html; the digest is that of metrics.json."""
+    """A reconstruction: videos, metrics.json, gallery.html; the digest is that of metrics.json.
+
+    Attributes
+    ----------
+    others : further subjects whose models the set holds, and who are not reconstructed from
+    """
+
+    others: list[str] = Field(default_factory=list)
 
 
 class RegionsRef(RunRef):

@@ -17,6 +17,7 @@ from core.progress import track
 from evaluation.config import LOW_LEVEL
 from evaluation.diagnoses.leaks import near_duplicates, shared_captions, shared_stimuli, thumbnails
 from evaluation.metrics.protocols import Looked
+from evaluation.report.wording import named
 from evaluation.statistics.controls_partial import Residual, low_level_features
 from evaluation.statistics.spaces import centre, centred, residual
 from feature_store import Store
@@ -136,8 +137,28 @@ class Viewer:
             made[centred("text")] = centre(made["text"], self._mean_words)
         return made
 
+    def cut_notes(
+        self, stimuli: Sequence[str], decoded: Sequence[str], seen: Sequence[Sequence[str]] = ()
+    ) -> list[str]:
+        """Return notes on captions, of each stimulus, that CLIP cuts before it compares them: CLIPScore and others."""
+        clip = self._judges.clip
+        if clip is None:
+            return []
+        read = {"decoded": list(decoded), "true": [several[0] for several in seen if several]}
+        notes = []
+        for what, captions in read.items():
+            cut = clip.cut(captions)
+            if any(cut):
+                names = [stimulus for stimulus, is_cut in zip(stimuli, cut, strict=False) if is_cut]
+                which = f" ({named(names)})" if len(captions) == len(stimuli) else ""
+                notes.append(
+                    f"{sum(cut)} of {len(captions)} {what} captions have more than {clip.max_tokens} tokens{which}: "
+                    "CLIPScore and the caption embedding compare their beginnings"
+                )
+        return notes
+
     def truth(self, seen: Clips, captions: Sequence[Sequence[str]]) -> dict[str, Array]:
-        """Return the arrays of what was shown: clips, and one or more captions of each, empty without captions."""
+        """Return the arrays of what was shown: clips, and one or more captions of each, none where it has none."""
         made: dict[str, Array] = {"pixels": seen, **self._judges.of_clips(seen)}
         if all(captions):
             first = [several[0] for several in captions]
@@ -147,6 +168,8 @@ class Viewer:
                 made["caption_clip"] = made["clip_frames"]
             if "caption_attributes" in made and (made["caption_attributes"] >= 0).all():
                 made["video_attributes"] = made["caption_attributes"]
+        elif any(captions):  # words are compared one stimulus by one; all else takes the captions of all
+            made["captions"] = _padded(captions)
         for target in self._targets:
             made |= {target.space: target.truth, centred(target.space): centre(target.truth, target.mean)}
         if self._low_level is not None:

@@ -26,6 +26,7 @@ Threads = Annotated[
     str | None,
     typer.Option("--threads", help=f"How many threads may compute; {VARIABLE}, or the cores, by default.", metavar="N"),
 ]
+Full = Annotated[bool, typer.Option("--full", help="Show every metric of every row, and what the rows are.")]
 DEMO = "configs/demo.yaml"
 
 

@@ -19,6 +19,7 @@ from scipy.stats import rankdata
 from core.seeds import rng_for
 from evaluation.metrics import Groups, Metric, PerStimulus, metric
 from evaluation.metrics.frames import or_one
+from evaluation.statistics.counting import Defined, Mask
 from evaluation.statistics.intervals import Span, mean_interval
 from evaluation.statistics.spaces import chance_of
 
@@ -121,6 +122,7 @@ def split_by_distance(
     seed: int,
     chances: Mapping[str, float | None] | None = None,
     groups: Groups | None = None,
+    defined: Defined | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return how every metric's score depends on the distance to the nearest training stimulus.
 
@@ -135,8 +137,8 @@ def split_by_distance(
     distance : array, shape (n,)
         That of the *true* targets, as `nearest_training` returns it: near and far mean the same for every model.
     chances : by `space.metric`, null where there is none; each metric's own by default
-    groups : the class of each stimulus; those that a metric does not count are skipped, as in
-        `evaluation.statistics.scores.summarise`
+    groups, defined : the class of each stimulus, and which truths give a metric a value; stimuli that a metric does
+        not count are skipped, as in `evaluation.statistics.scores.summarise`
 
     Returns
     -------
@@ -156,20 +158,29 @@ def split_by_distance(
         raise ValueError("scores by distance: a distance is not finite; expected what nearest_training returns")
     known = {name: chance_of(name) for name in values} if chances is None else dict(chances)
     return {
-        name: _metric_by_distance(metric(name), scores, distance, seed, known.get(name), groups)
+        name: _metric_by_distance(
+            metric(name), scores, distance, seed, known.get(name), groups, (defined or {}).get(name)
+        )
         for name, scores in values.items()
     }
 
 
 def _metric_by_distance(
-    chosen: Metric, values: PerStimulus, distance: Floats, seed: int, chance: float | None, groups: Groups | None
+    chosen: Metric,
+    values: PerStimulus,
+    distance: Floats,
+    seed: int,
+    chance: float | None,
+    groups: Groups | None,
+    defined: Mask | None,
 ) -> dict[str, Any]:
     if values.shape != distance.shape:
         raise ValueError(
             f"{chosen.name}: values {values.shape} and distances {distance.shape}; expected one of each a stimulus"
         )
-    counted = chosen.counted(len(values), groups)
-    values, distance = values[counted], distance[counted]
+    counts = chosen.counted(len(values), groups)
+    counts = counts if defined is None else counts & defined
+    values, distance = values[counts], distance[counts]
     better = values if chosen.higher_is_better else -values
     return {
         "parts": [

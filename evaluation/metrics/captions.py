@@ -18,6 +18,7 @@ Score: TypeAlias = Callable[[Words, Sequence[Words]], float]
 """A caption's words against those of one or several references."""
 MAX_OTHERS = 100
 """Other stimuli whose captions the chance level deals to each stimulus, at most."""
+NO_CAPTION = "has no true caption"
 TOKEN = re.compile(r"\d+(?:[.,]\d+)+|\w+(?:['’-]\w+)*|[^\w\s]")
 """A number with its points, a word with its apostrophes and hyphens, or one sign."""
 
@@ -29,24 +30,16 @@ def words(caption: str) -> Words:
 
 
 def references(truth: Array) -> list[list[Words]]:
-    """Return the references' words of each stimulus of (n,) or (n, reference); empty ones are absent.
-
-    Raises
-    ------
-    ValueError
-        A stimulus has none.
-    """
-    tokens = [[words(caption) for caption in row if caption.strip()] for row in truth.reshape(len(truth), -1)]
-    missing = [index for index, row in enumerate(tokens) if not row]
-    if missing:
-        raise ValueError(f"captions: truth row {missing[0]} holds none; expected one reference or more")
-    return tokens
+    """Return the references' words of each stimulus of (n,) or (n, reference); empty ones are absent."""
+    return [[words(caption) for caption in row if caption.strip()] for row in truth.reshape(len(truth), -1)]
 
 
 def scored(score: Score, prediction: Array, truth: Array) -> PerStimulus:
-    """Score each caption (n,) against its references (n,) or (n, reference); NaN where it is no text."""
-    pairs = zip(prediction, references(truth), strict=True)
-    return np.array([score(words(caption), true) if isinstance(caption, str) else np.nan for caption, true in pairs])
+    """Score each caption (n,) against its references (n,) or (n, reference); NaN where it is no text, or has none."""
+    pairs = list(zip(prediction, references(truth), strict=True))
+    known = [isinstance(caption, str) and bool(true) for caption, true in pairs]
+    return np.array([score(words(pair[0]), pair[1]) if is_known else np.nan
+                     for pair, is_known in zip(pairs, known, strict=True)])  # fmt: skip
 
 
 LONGEST = 4
@@ -91,7 +84,12 @@ def _runs(caption: Words) -> Counter[Words]:
 
 
 register(
-    "bleu_4", label="BLEU-4", chance=chance_of_others(_bleu_4, max_others=MAX_OTHERS), span=(0.0, 1.0), view="words"
+    "bleu_4",
+    label="BLEU-4",
+    chance=chance_of_others(_bleu_4, max_others=MAX_OTHERS),
+    span=(0.0, 1.0),
+    view="words",
+    without_value=NO_CAPTION,
 )(_bleu_4)
 
 
@@ -142,6 +140,7 @@ register(
     chance=chance_of_others(_meteor, max_others=MAX_OTHERS),
     span=(0.0, 1.0),
     view="words",
+    without_value=NO_CAPTION,
 )(_meteor)
 
 

@@ -72,6 +72,7 @@ register(
     chance=chance_of_others(_attribute_accuracy),
     span=(0.0, 1.0),
     view="labels",
+    without_value="has none of the attributes",
 )(_attribute_accuracy)
 register(
     "all_attributes",
@@ -79,6 +80,7 @@ register(
     chance=chance_of_others(_all_attributes),
     span=(0.0, 1.0),
     view="labels",
+    without_value="has none of the attributes",
 )(_all_attributes)
 
 

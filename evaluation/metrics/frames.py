@@ -208,7 +208,14 @@ CHROMA_PLANE = np.array([[1.0, -0.5, -0.5], [0.0, 0.75**0.5, -(0.75**0.5)]])
 """Projection of red, green and blue onto the plane of hue and chroma: grey at the origin, red to the right."""
 
 
-@register("hue", label="hue (circular, by saturation)", chance=None, span=(-1.0, 1.0), view="frames")
+@register(
+    "hue",
+    label="hue (circular, by saturation)",
+    chance=None,
+    span=(-1.0, 1.0),
+    view="frames",
+    without_value="shows no colour",
+)
 def hue(prediction: Array, truth: Array, groups: Array | None = None) -> PerStimulus:  # noqa: ARG001
     """Compare hues as angles: the mean cosine of the hue difference over pixels, weighed by the true chroma, −1 to 1.
 

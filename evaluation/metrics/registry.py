@@ -87,6 +87,9 @@ class Metric:
     """The smallest and the largest possible value."""
     follows: Protocol | None = None
     """The published protocol that it computes; values compare with published ones where `Protocol.claim` says so."""
+    without_value: str = ""
+    """What a truth is like that gives no value whatever is predicted, after its stimulus: "shows no colour"; see
+    `defined`."""
     needs_groups: bool = False
     min_side: int = 1
     """For `frames`: pixels of a frame's shorter side, at least."""
@@ -153,13 +156,29 @@ class Metric:
     def counted(self, n: int, groups: Groups | None = None) -> NDArray[np.bool_]:
         """Return which stimuli count, shape (n,).
 
-        A metric within classes does not count a stimulus alone in its class; every other metric counts all.
-        A stimulus that counts and has no value (a NaN prediction) makes the mean undefined.
+        A metric within classes does not count a stimulus alone in its class; every other metric counts all, but for
+        those without a value by their truth (`defined`). A stimulus that counts and has no value (a NaN prediction)
+        makes the mean undefined.
         """
         if not self.needs_groups or groups is None:
             return np.ones(n, dtype=bool)
         _, index, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
         return np.asarray(sizes[index] > 1)
+
+    def defined(self, truth: Array, groups: Groups | None = None) -> NDArray[np.bool_]:
+        """Return which truths give a value at all, (n,): those that have one where the truth itself is predicted.
+
+        A clip without colour has no hue, whatever is predicted for it. All where none gives one: the reason is then
+        not a stimulus's own (a single stimulus has nothing to be compared with). Raises as `per_stimulus` does.
+        """
+        found = np.isfinite(self.per_stimulus(self._perfect(truth), truth, groups))
+        return found if found.any() else np.ones(len(truth), dtype=bool)
+
+    def _perfect(self, truth: Array) -> Array:
+        """Return a prediction of every truth by itself: of several references the first, of frames their mean."""
+        if self.view == "words" and truth.ndim == 2:
+            return truth[:, 0]
+        return truth.mean(axis=1) if self.view == "caption_score" else truth
 
     def per_stimulus(self, prediction: Array, truth: Array, groups: Groups | None = None) -> PerStimulus:
         """Score every stimulus.
@@ -226,7 +245,7 @@ def chance_of_others(function: Function, *, max_others: int | None = None) -> Ca
     """
 
     def chance(truth: Array) -> float:
-        dealt = truth[:, 0] if truth.dtype.kind in "OU" and truth.ndim == 2 else truth
+        dealt = _dealt_captions(truth) if truth.dtype.kind in "OU" else truth
         count = max(min(len(truth) - 1, max_others or len(truth)), 0)
         steps = 1 + np.arange(count) * (len(truth) - 1) // max(count, 1)
         values = np.array([function(np.roll(dealt, step, axis=0), truth, None) for step in steps])
@@ -234,6 +253,12 @@ def chance_of_others(function: Function, *, max_others: int | None = None) -> Ca
         return float(known.mean()) if known.size else float("nan")
 
     return chance
+
+
+def _dealt_captions(truth: Array) -> Array:
+    """Return the first of each stimulus's captions (n,) or (n, reference); None where it has none to deal."""
+    rows = truth.reshape(len(truth), -1)
+    return np.array([row[0] if any(caption.strip() for caption in row) else None for row in rows], dtype=object)
 
 
 _METRICS: dict[str, Metric] = {}

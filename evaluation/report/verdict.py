@@ -16,6 +16,7 @@ from evaluation.report.wording import (
     is_above,
     metric_label,
     number,
+    ordered_metrics,
     ordered_rows,
     outcome,
     p_words,
@@ -25,6 +26,7 @@ from evaluation.report.wording import (
     space_label,
 )
 from evaluation.statistics.scores import MEAN, NOISE_CEILING, ORACLE, RECONSTRUCTION, SHUFFLED
+from evaluation.statistics.spaces import is_centred
 
 ALWAYS = (SHUFFLED, MEAN)
 """Controls whose absence the verdict reports."""
@@ -213,6 +215,40 @@ def _against_controls(rows: Rows, name: str, tests: Mapping[str, Entry]) -> list
         claims = [" but ".join(claims[:2]), *claims[2:]]
     missing = [f"with too few clips to compare with {_listed(found[None], every=True)}"] if None in found else []
     return [*claims, *missing, *(f"no {row_label(row)} was run" for row in ALWAYS if name not in rows.get(row, {}))]
+
+
+def main_metric(scored: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
+    """Return the metric that a target of a training is judged by: the criterion of its routes, less the training mean.
+
+    Parameters
+    ----------
+    scored : one of its `targets`
+    scores : the content of `scores.json`
+    """
+    names = ordered_metrics(scored["rows"][scored["chosen"] or scored["routes"][0]])
+    of_criterion = [name for name in names if name.endswith(f".{scores['selection']['criterion']}")]
+    centred = [name for name in of_criterion if is_centred(name.rpartition(".")[0])]
+    return next(iter([*centred, *of_criterion, *names]))
+
+
+def training_verdict(scores: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each target of a training: what its registered route reaches on test stimuli, beside what.
+
+    Parameters
+    ----------
+    scores : the content of `scores.json`
+    """
+    sentences = []
+    registered = {role: scored for role, scored in scores["targets"].items() if scored["chosen"]}
+    for role, scored in registered.items():
+        name, rows, tests = main_metric(scored, scores), scored["rows"], scored.get("comparisons", {})
+        ours = rows[scored["chosen"]]
+        beside = {row: entries for row, entries in rows.items() if row_group(row) == "control"}
+        tested = {row: by_metric[name] for row, by_metric in tests.items() if name in by_metric}
+        clauses = _against_controls({**beside, RECONSTRUCTION: ours}, name, tested)
+        value = f"{metric_label(name)} {number(ours[name]['value'])}{interval_words(ours[name]['ci95'])}"
+        sentences.append(f"{role}: {value}, {', '.join(clauses)}.")
+    return sentences
 
 
 def _listed(rows: list[str], *, last: str = "and", every: bool = False) -> str:

@@ -108,6 +108,17 @@ def signed(value: float, digits: int = 3) -> str:
     return text if not math.isfinite(value) or float(text) else text[1:]
 
 
+NAMED = 3
+"""How many stimuli or metrics a note names."""
+
+
+def named(names: Iterable[str]) -> str:
+    """Return the first few names, and how many more there are: "a, b, c and 2 more"."""
+    every = list(names)
+    more = f" and {len(every) - NAMED} more" if len(every) > NAMED else ""
+    return ", ".join(every[:NAMED]) + more
+
+
 def row_label(row: str) -> str:
     """Return a row's name in words."""
     return ROW_LABELS.get(row, row.replace("_", " "))

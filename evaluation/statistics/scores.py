@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from evaluation.metrics import Array, Groups, PerStimulus, metric
 from evaluation.metrics.vectors import similarity
+from evaluation.statistics.counting import Counting, Defined
 from evaluation.statistics.intervals import (
     Blocks,
     adjusted_by_orders,
@@ -20,7 +20,7 @@ from evaluation.statistics.intervals import (
     reordered_p,
     scheme,
 )
-from evaluation.statistics.order import TimeOrder, block_length
+from evaluation.statistics.order import TimeOrder
 from evaluation.statistics.spaces import Spaces, applicable, chance_of, in_space
 
 RECONSTRUCTION = "reconstruction"
@@ -243,12 +243,18 @@ def _joined(parts: Sequence[Values], join: Callable[[list[PerStimulus]], PerStim
 
 
 def summarise(
-    values: Values, *, groups: Groups | None = None, truth: Spaces | None = None, order: TimeOrder | None = None
+    values: Values,
+    *,
+    groups: Groups | None = None,
+    truth: Spaces | None = None,
+    order: TimeOrder | None = None,
+    defined: Defined | None = None,
 ) -> Rows:
     """Turn per-stimulus values into the entries of `metrics.json`: mean, 95 % interval, chance, direction.
 
-    A stimulus that does not count (`Metric.counted`: alone in its class) is skipped, and `n` is then the number of the
-    others. Any other NaN makes the mean null, and `undefined` is their number; none is dropped.
+    A stimulus that does not count (alone in its class, or without a value by its truth; see `counting`) is skipped in
+    every row, and `n` is then the number of the others. Any other NaN makes the mean null, and `undefined` is their
+    number; none is dropped.
 
     Parameters
     ----------
@@ -257,13 +263,14 @@ def summarise(
     order : where stimuli are ordered in time. Intervals are then over blocks of them, and an entry holds
         `block_length`, the stimuli in one; with fewer than `FEW_BLOCKS` blocks, chance is the shuffled brain's mean,
         if that row is there.
+    defined : which truths give a metric a value; see `counting.Defined`
     """
     names = dict.fromkeys(name for scored in values.values() for name in scored)
     chances = {name: _chance(name, truth) for name in names}
-    rows = {}
+    counting, rows = Counting(groups, defined, order), {}
     for row, scored in values.items():
-        time = None if order is None else _InTime.of({name: influences_of(scored, name) for name in scored}, order)
-        rows[row] = {name: _entry(scored, name, chances[name], groups, time) for name in scored}
+        time = counting.in_time({name: influences_of(scored, name) for name in scored})
+        rows[row] = {name: _entry(scored, name, chances[name], time) for name in scored}
     return rows if order is None else _with_shifted_chance(rows, len(order))
 
 
@@ -272,41 +279,11 @@ def _chance(name: str, truth: Spaces | None) -> float | None:
     return None if chance is None else _number(chance)
 
 
-@dataclass(frozen=True)
-class _InTime:
-    """Places in time, and how many neighbours make a block, by space."""
-
-    order: TimeOrder
-    lengths: dict[str, int]
-
-    @classmethod
-    def of(cls, moved: Mapping[str, PerStimulus], order: TimeOrder) -> "_InTime":
-        """Measure them: the longest among a space's metrics, since coarse values hide some of their autocorrelation."""
-        lengths: dict[str, int] = {}
-        for name, values in moved.items():
-            space = name.rpartition(".")[0]
-            lengths[space] = max(block_length(values, order), lengths.get(space, 1))
-        return cls(order, lengths)
-
-    def blocks(self, name: str, mask: NDArray[np.bool_]) -> Blocks:
-        """Return the block of each stimulus that counts in a metric."""
-        return self.order.only(mask).blocks(self.lengths[name.rpartition(".")[0]])
-
-
-def _blocks(name: str, mask: NDArray[np.bool_], time: _InTime | None) -> tuple[Blocks | None, dict[str, int]]:
-    """Return the block of each stimulus that counts, and `block_length`; nothing where time plays no part."""
-    if time is None:
-        return None, {}
-    return time.blocks(name, mask), {"block_length": time.lengths[name.rpartition(".")[0]]}
-
-
-def _entry(
-    scored: Mapping[str, PerStimulus], name: str, chance: float | None, groups: Groups | None, time: _InTime | None
-) -> dict[str, Any]:
+def _entry(scored: Mapping[str, PerStimulus], name: str, chance: float | None, counting: Counting) -> dict[str, Any]:
     chosen, values = metric(name), scored[name]
-    mask = chosen.counted(values.shape[-1], groups)
+    mask = counting.mask(name, values.shape[-1])
     counted, influences = values[..., mask], influences_of(scored, name)[..., mask]
-    blocks, length = _blocks(name, mask, time)
+    blocks, length = counting.blocks(name, mask)
     low, high = mean_interval(influences, span=chosen.span, blocks=blocks)
     mean = float(counted.mean()) if counted.size else math.nan
     entry: dict[str, Any] = {
@@ -358,36 +335,28 @@ def differences(values: Values, baseline: str, *, groups: Groups | None = None, 
     """
     if baseline not in values:
         raise ValueError(f"no row '{baseline}' to compare with; found {', '.join(values) or 'none'}")
-    against = values[baseline]
+    against, counting = values[baseline], Counting(groups, order=order)
     found: Rows = {}
     for row, one in values.items():
         if row not in (baseline, *REFERENCES):
-            time = _time_of_differences(one, against, order)
-            found[row] = {name: _difference(name, one, against, groups, time)[0] for name in one if name in against}
+            time = _in_time(one, against, counting)
+            found[row] = {name: _difference(name, one, against, time)[0] for name in one if name in against}
     return found
 
 
-def _time_of_differences(
-    scored: Mapping[str, PerStimulus], against: Mapping[str, PerStimulus], order: TimeOrder | None
-) -> _InTime | None:
-    if order is None:
-        return None
-    moved = {name: influences_of(scored, name) - influences_of(against, name) for name in scored if name in against}
-    return _InTime.of(moved, order)
+def _in_time(scored: Mapping[str, PerStimulus], against: Mapping[str, PerStimulus], counting: Counting) -> Counting:
+    both = [name for name in scored if name in against]
+    return counting.in_time({name: influences_of(scored, name) - influences_of(against, name) for name in both})
 
 
 def _difference(
-    name: str,
-    scored: Mapping[str, PerStimulus],
-    against: Mapping[str, PerStimulus],
-    groups: Groups | None,
-    time: _InTime | None,
+    name: str, scored: Mapping[str, PerStimulus], against: Mapping[str, PerStimulus], counting: Counting
 ) -> tuple[dict[str, Any], Blocks | None]:
     """Return an entry of `differences`, and the blocks that it was computed by."""
     chosen, values, others = metric(name), scored[name], against[name]
-    mask = chosen.counted(values.shape[-1], groups)
+    mask = counting.mask(name, values.shape[-1])
     ours, theirs = influences_of(scored, name)[..., mask], influences_of(against, name)[..., mask]
-    blocks, length = _blocks(name, mask, time)
+    blocks, length = counting.blocks(name, mask)
     _, low, high = paired_interval(ours, theirs, span=chosen.span, blocks=blocks)
     counted = values[..., mask] - others[..., mask]
     entry = {
@@ -405,13 +374,14 @@ def comparisons(
     groups: Groups | None = None,
     row: str = RECONSTRUCTION,
     order: TimeOrder | None = None,
+    defined: Defined | None = None,
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Compare a row with every control and ceiling: paired differences with intervals, and a paired permutation test.
 
     Parameters
     ----------
     seed : of the flips of signs
-    order : see `summarise`
+    order, defined : see `summarise`
 
     Returns
     -------
@@ -422,13 +392,14 @@ def comparisons(
         `p_adjusted` is adjusted over the metrics of one row: by the orders that those tests share
         (`intervals.adjusted_by_orders`), of the others by Holm's method, and where a row has both, times two.
     """
-    ours, found = values.get(row, {}), {}
+    ours, counting = values.get(row, {}), Counting(groups, defined, order)
+    found = {}
     for control in (control for control in (*CONTROLS, *CEILINGS) if control in values):
         against = values[control]
-        time = _time_of_differences(ours, against, order)
-        compared = {name: _compared(name, ours, against, seed, groups, time) for name in ours if name in against}
+        time = _in_time(ours, against, counting)
+        compared = {name: _compared(name, ours, against, seed, time) for name in ours if name in against}
         nulls = against.null if isinstance(against, ScoredRow) else {}
-        together = {name: _counted_mean(name, ours, groups) for name in compared if name in nulls}
+        together = {name: _counted_mean(name, ours, counting) for name in compared if name in nulls}
         found[control] = _adjusted(compared, adjusted_by_orders(together, nulls))
     return found
 
@@ -438,19 +409,18 @@ def _compared(
     ours: Mapping[str, PerStimulus],
     theirs: Mapping[str, PerStimulus],
     seed: int,
-    groups: Groups | None,
-    time: _InTime | None,
+    counting: Counting,
 ) -> dict[str, Any]:
-    entry, blocks = _difference(name, ours, theirs, groups, time)
-    mask = metric(name).counted(ours[name].shape[-1], groups)
+    entry, blocks = _difference(name, ours, theirs, counting)
+    mask = counting.mask(name, ours[name].shape[-1])
     if isinstance(theirs, ScoredRow) and name in theirs.null:
-        return {**entry, "p": reordered_p(_counted_mean(name, ours, groups), theirs.null[name])}
+        return {**entry, "p": reordered_p(_counted_mean(name, ours, counting), theirs.null[name])}
     p = paired_p(ours[name][..., mask], theirs[name][..., mask], seed=seed, blocks=blocks)
     return {**entry, "p": p}
 
 
-def _counted_mean(name: str, scored: Mapping[str, PerStimulus], groups: Groups | None) -> float:
-    mask = metric(name).counted(scored[name].shape[-1], groups)
+def _counted_mean(name: str, scored: Mapping[str, PerStimulus], counting: Counting) -> float:
+    mask = counting.mask(name, scored[name].shape[-1])
     return float(scored[name][..., mask].mean())
 
 

@@ -12,6 +12,7 @@ from evaluation.metrics import Groups, PerStimulus, metric
 from evaluation.metrics.protocols import Looked
 from evaluation.statistics.candidates import MAX_BYTES, POWER, STIMULI, is_ratio, pack_outcomes, powers
 from evaluation.statistics.controls import shuffle_stimuli
+from evaluation.statistics.counting import Mask, counted
 from evaluation.statistics.order import TimeOrder, block_length, shifts
 from evaluation.statistics.scores import (
     RECONSTRUCTION,
@@ -61,10 +62,26 @@ class Table:
         self._truth, self._config, self._seed, self._groups = truth, config, seed, groups
         self._values: Values = {}
         self._outcomes: dict[str, NDArray[np.uint8]] = {}
+        self._defined: dict[str, Mask] = {}
         self.n = len(next(iter(truth.values())))
         if order is not None and len(order) != self.n:
             raise ValueError(f"{self.n} stimuli and an order in time of {len(order)}; expected one place each")
         self._order = order
+
+    @property
+    def defined(self) -> Mapping[str, Mask]:
+        """Which truths give a metric a value, by `space.metric`; only of metrics that lack the value of some row."""
+        return self._defined
+
+    def undefined(self) -> dict[str, dict[str, Mask]]:
+        """Return by row and `space.metric` which stimuli count and have no value, (n,); only where there are such."""
+        found: dict[str, dict[str, Mask]] = {}
+        for row, scored in self.values.items():
+            for name, values in scored.items():
+                mask = counted(name, self.n, self._groups, self._defined) & ~np.isfinite(values)
+                if mask.any():
+                    found.setdefault(row, {})[name] = mask
+        return found
 
     @property
     def values(self) -> Values:
@@ -91,6 +108,10 @@ class Table:
     def _score(self, row: str, arrays: Spaces) -> ScoredRow:
         names, known = applicable(self._config.metrics, self._truth, self._groups), Similarities()
         scored = score_row(row, arrays, self._truth, names, self._groups, known)
+        for name, values in scored.items():
+            wanted = in_space(self._truth, name.rpartition(".")[0])
+            if name not in self._defined and wanted is not None and not np.isfinite(values).all():
+                self._defined[name] = metric(name).defined(wanted, self._groups)
         dependent = {name.rpartition(".")[0] for name in scored if metric(name).depends_on_set}
         for space, r in known.of_spaces.items():
             used = sum(own.nbytes for own in self._outcomes.values())
@@ -114,7 +135,7 @@ class Table:
                 influences[name] = np.mean(moved, axis=0)
             pairs = known.pairs(name, predicted, wanted, self._groups) if len(every) else None
             if pairs is not None:
-                mask = metric(name).counted(self.n, self._groups)
+                mask = counted(name, self.n, self._groups, self._defined)
                 null[name] = pairs[every[:, mask], np.flatnonzero(mask)].mean(axis=1)
         return ScoredRow(values, influences, null)
 
@@ -143,10 +164,11 @@ class Table:
         """
         values = self.values
         names = dict.fromkeys(name for scored in values.values() for name in scored)
-        rows = summarise(values, truth=self._truth, groups=self._groups, order=self._order)
+        how: dict[str, Any] = {"groups": self._groups, "order": self._order, "defined": self._defined}
+        rows = summarise(values, truth=self._truth, **how)
         return {
             "rows": rows,
-            "comparisons": comparisons(values, seed=self._seed, groups=self._groups, order=self._order),
+            "comparisons": comparisons(values, seed=self._seed, **how),
             **how_computed([rows], order=self._order),
             "permutations": self._config.permutations,
             "protocols": self._protocols(names),

@@ -29,6 +29,7 @@ from transformers import (
 from core.errors import ModelError
 from core.progress import report
 from models.extractors.base import Clips, check_any_clips
+from models.extractors.diffusion import are_cut
 from models.extractors.vision import clip_settings, load_vision
 from models.weights.load import load_beside, load_folder, load_model, pick_device
 from models.weights.locate import TOKENIZER, VISION, Device, locate_files
@@ -178,7 +179,7 @@ class ClipFrames:
     def words(self, captions: Sequence[str]) -> Floats:
         """Return the embedding of every caption, of unit length: (n, width); zeros where a caption is empty.
 
-        A caption that is longer than the model takes is cut.
+        A caption that is longer than the model takes is cut; see `cut`.
 
         Raises `ModelError`: an embedding is not finite.
         """
@@ -187,6 +188,15 @@ class ClipFrames:
         for some in batches(len(written), self.batch, f"{CLIP_NAME}: reading captions"):
             values[written[some]] = self._read([captions[row] for row in written[some]]).cpu().numpy()
         return finite(CLIP_NAME, values)
+
+    def cut(self, captions: Sequence[str]) -> list[bool]:
+        """Return which captions have more tokens than the model takes, so that `words` cuts them."""
+        return are_cut(self.tokenizer, captions)
+
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens of a caption the model takes, start and end included."""
+        return int(self.tokenizer.model_max_length)
 
     def _read(self, captions: list[str]) -> torch.Tensor:
         tokens = self.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids

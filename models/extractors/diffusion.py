@@ -1,7 +1,6 @@
 """What a diffusion model works with: its autoencoder's latents, and its text encoder's conditioning states."""
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -174,7 +173,12 @@ def encode_captions(encoder: CLIPTextModel, tokenizer: CLIPTokenizer, captions: 
 
 def count_cut(tokenizer: CLIPTokenizer, captions: list[str]) -> int:
     """Return how many captions have more tokens than the tokenizer's length, start and end included."""
-    different = Counter(captions)
-    lengths = [len(ids) for ids in tokenizer(list(different), verbose=False).input_ids] if different else []
-    long = [length > tokenizer.model_max_length for length in lengths]
-    return sum(times for times, cut in zip(different.values(), long, strict=True) if cut)
+    return sum(are_cut(tokenizer, captions))
+
+
+def are_cut(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> list[bool]:
+    """Return which captions have more tokens than the tokenizer's length, start and end included."""
+    different = list(dict.fromkeys(captions))
+    lengths = [len(ids) for ids in tokenizer(different, verbose=False).input_ids] if different else []
+    long = {caption: length > tokenizer.model_max_length for caption, length in zip(different, lengths, strict=True)}
+    return [long[caption] for caption in captions]

@@ -22,13 +22,13 @@ from core.files import staged_folder, write_bytes, write_json
 from core.progress import track
 from core.threads import computing
 from evaluation.report.charts.differences import difference_chart
+from evaluation.report.wording import named
 from evaluation.statistics.candidates import Among
 from evaluation.statistics.intervals import ANY, Blocks, Span, holm, mean_interval, paired_interval, paired_p, scheme
 from evaluation.statistics.order import TimeOrder, block_length
 from evaluation.statistics.scores import RECONSTRUCTION
 from evaluation.statistics.spaces import plain
 from studies.comparison.common import common_values, metric_of
-from studies.comparison.videos import named
 from studies.runs import SCHEMA, Run, find, read_run
 
 COMPARISONS = "comparisons"

@@ -27,6 +27,7 @@ from core.progress import track
 from core.threads import computing
 from evaluation.metrics import metric
 from evaluation.report.gallery.page import page_digest
+from evaluation.report.notes import in_order
 from evaluation.statistics import scores
 from evaluation.statistics.candidates import kept_bytes
 from models.classifiers.settings import JudgesConfig
@@ -234,7 +235,7 @@ def _write(
     )
     report: dict[str, Any] = {
         **_counted(scored.report, paired),
-        "notes": [*notes, *scored.report["notes"]],
+        "notes": in_order([*notes, *scored.report["notes"]]),
         "folder": _place_of(request.folder),
         "sampling": sampling.model_dump(),
         "missing": paired.missing,

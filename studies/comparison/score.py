@@ -20,6 +20,7 @@ from evaluation.diagnoses.leaks import near_duplicates, shared_stimuli, thumbnai
 from evaluation.diagnoses.recall import Nearest, dimension_report, split_by_distance
 from evaluation.report.gallery.cards import gallery_items
 from evaluation.report.gallery.page import GalleryFigure, diagnosis_figures, render_gallery
+from evaluation.report.notes import in_order, missing_notes
 from evaluation.report.sheet import contact_sheet, sheet_png
 from evaluation.report.verdict import verdict
 from evaluation.statistics.controls_partial import (
@@ -29,7 +30,7 @@ from evaluation.statistics.controls_partial import (
     low_level_features,
     shuffle_frames,
 )
-from evaluation.statistics.scores import CATEGORY, MEAN, NEAREST, RECONSTRUCTION, SHUFFLED_FRAMES, STILL, Values
+from evaluation.statistics.scores import CATEGORY, MEAN, NEAREST, RECONSTRUCTION, SHUFFLED_FRAMES, STILL
 from evaluation.statistics.spaces import NEEDS_OF_A_FOLDER, centre, centred, residual, why_skipped
 from evaluation.statistics.table import Table
 from models.classifiers.judges import resized
@@ -147,16 +148,25 @@ def score_pairs(
     if not scored:
         raise ConfigError(f"no metric can be computed: {'; '.join(why)}")
     report = table.report()
-    notes = [*black_note(made, paired.stimuli), *(captions.notes if captions else []), *why, *frames, NO_MODEL]
+    cut = viewer.cut_notes(paired.stimuli, captions.decoded) if captions else []
+    notes = [
+        *black_note(made, paired.stimuli),
+        *(captions.notes if captions else []),
+        *missing_notes(table, paired.stimuli),
+        *cut,
+        *frames,
+        *why,
+        NO_MODEL,
+    ]
     diagnosed = None
     if known is None:
         notes.append(NO_TRAINING)
     else:
         notes += known.notes
         chances = {name: entry["chance"] for name, entry in report["rows"][RECONSTRUCTION].items()}
-        diagnosed = known.diagnoses(made, seen, table.values, chances, seed=seed)
+        diagnosed = known.diagnoses(made, seen, table, chances, seed=seed)
         report["diagnoses"] = {"leaks": known.leaks(paired.stimuli, seen), **diagnosed.report}
-    report["notes"] = notes
+    report["notes"] = in_order(notes)
     return Scored(paired.stimuli, made, seen, captions, table, report, diagnosed, like)
 
 
@@ -208,7 +218,7 @@ def _views(arrays: dict[str, Array], known: "TrainingClips | None") -> dict[str,
 
 def _truth(viewer: Viewer, seen: Clips, captions: Captions | None) -> dict[str, Array]:
     references = captions.references if captions else None
-    arrays = viewer.truth(seen, [[caption] for caption in references] if references else [[] for _ in seen])
+    arrays = viewer.truth(seen, [[caption] if caption else [] for caption in references or [""] * len(seen)])
     if "clip_frames" in arrays:  # a decoded caption can be compared with the frames where none was written of them
         arrays.setdefault("caption_clip", arrays["clip_frames"])
     return arrays
@@ -299,11 +309,12 @@ class TrainingClips:
         return {"stimuli": shared_stimuli(stimuli, self.names), "clips": clips}
 
     def diagnoses(
-        self, made: Clips, seen: Clips, values: Values, chances: dict[str, float | None], *, seed: int
+        self, made: Clips, seen: Clips, table: Table, chances: dict[str, float | None], *, seed: int
     ) -> Diagnosed:
         """Return how predictions spread, and how scores depend on the distance to the training clips."""
         near = self.nearest(seen)
-        split = split_by_distance(values[RECONSTRUCTION], near.distance, seed=seed, chances=chances)
+        values, defined = table.values[RECONSTRUCTION], table.defined
+        split = split_by_distance(values, near.distance, seed=seed, chances=chances, defined=defined)
         mean = self._rows.mean(axis=0, dtype=np.float64)
         ours, truth = (centre(self._vectors(clips), mean) for clips in (made, seen))
         report = {

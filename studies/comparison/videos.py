@@ -6,7 +6,7 @@ A video may be a file (mp4, gif, …), a still image, or a folder of frames. Not
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +22,11 @@ from core.clips import IMAGE_SUFFIXES, Clip, ClipConfig, VideoInfo, probe_video,
 from core.config import Config
 from core.errors import ConfigError, SourceError, SourceMissing
 from core.progress import track
+from evaluation.report.wording import named
 from studies.runs import SEEN, VIDEOS
 from studies.stores.clip_reading import READERS
 
 VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".gif", ".webp"}
-NAMED = 3
-"""How many videos a note names."""
 
 
 @dataclass(frozen=True)
@@ -121,13 +120,6 @@ def pair(made: Path, shown: Path, *, allow_missing: bool = False) -> Paired:
     return Paired(both, infos, truth, missing, extra)
 
 
-def named(names: Iterable[str]) -> str:
-    """Return the first few names, and how many more there are."""
-    every = list(names)
-    more = f" and {len(every) - NAMED} more" if len(every) > NAMED else ""
-    return ", ".join(every[:NAMED]) + more
-
-
 def plural(count: int, word: str) -> str:
     """Return a count with its noun: ``1 clip``, ``2 clips``."""
     return f"{count} {word}{'' if count == 1 else 's'}"
@@ -159,8 +151,8 @@ class Captions:
 
     @property
     def references(self) -> list[str] | None:
-        """What decoded captions are compared with: those of what was seen, where every stimulus has one."""
-        return self.seen if self.seen and all(self.seen) else None
+        """What decoded captions are compared with: those of what was seen, empty where there is none."""
+        return self.seen if self.seen and any(self.seen) else None
 
 
 def read_captions(file: Path | None, stimuli: Sequence[str]) -> Captions | None:
@@ -193,8 +185,12 @@ def read_captions(file: Path | None, stimuli: Sequence[str]) -> Captions | None:
         )
     notes = [f"captions: {len(without)} of {len(stimuli)} videos have none ({named(without)})"] if without else []
     seen = by_name.get(SEEN_CAPTION)
-    if seen is not None and len(without) + sum(not seen[name] for name in stimuli if name in seen.index):
-        notes.append("captions of what was seen are not there for every video: decoded ones are not compared with them")
+    unseen = [name for name in stimuli if seen is not None and not seen.get(name)]
+    if unseen:
+        notes.append(
+            f"captions of what was seen: {len(unseen)} of {len(stimuli)} videos have none ({named(unseen)}), and no "
+            "score of their words; embeddings of captions are compared where all have one"
+        )
     columns = {column: by_name[column].reindex(list(stimuli), fill_value="").tolist() for column in by_name.columns}
     return Captions(columns[DECODED], columns.get(SEEN_CAPTION), notes)
 

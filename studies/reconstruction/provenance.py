@@ -178,12 +178,17 @@ def stored_input(store: Store, subject: str) -> Input:
     return Input(kind="store", name=f"responses/{subject}", digest=store.responses(subject).digest)
 
 
+def subjects_known(chosen: ModelSet) -> list[str]:
+    """Return the subjects, or the group of them, whose responses a model set decodes."""
+    return [str(subject) for subject in chosen.record["subjects"]]
+
+
 def subject_of(chosen: ModelSet, wanted: str | None) -> str:
     """Return whose brain is reconstructed from: the one asked for, else the first that the models know.
 
     Raises `ConfigError` where the models do not know it.
     """
-    known = [str(subject) for subject in chosen.record["subjects"]]
+    known = subjects_known(chosen)
     subject = wanted or known[0]
     if subject not in known and any(is_group(name) and subject in members_of(name) for name in known):
         raise ConfigError(

@@ -34,6 +34,7 @@ from studies.reconstruction.provenance import (
     portable,
     stored_input,
     subject_of,
+    subjects_known,
     write_seen,
     write_videos,
 )
@@ -85,7 +86,9 @@ def reconstruct(study: Study, chosen: ModelSet) -> ReconstructionRef:
             _write(folder, chosen, plan, judged, study.clips.fps, more)
         publish_latest(folder)
         log_run(folder, chosen)
-    return ReconstructionRef.to(study.study, folder, METRICS, fresh=fresh)
+    reference = ReconstructionRef.to(study.study, folder, METRICS, fresh=fresh)
+    others = [subject for subject in subjects_known(chosen) if subject != plan.origin.subject]
+    return reference.model_copy(update={"others": others})
 
 
 @dataclass(frozen=True)

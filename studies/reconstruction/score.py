@@ -15,6 +15,7 @@ from core.progress import report as progress
 from core.subjects import members_of
 from evaluation.config import LOW_LEVEL
 from evaluation.diagnoses.recall import Nearest, dimension_report, split_by_distance
+from evaluation.report.notes import in_order, missing_notes
 from evaluation.report.wording import number
 from evaluation.statistics.ceilings import Ceiling, prediction_ceiling, widened, with_test_noise
 from evaluation.statistics.controls_partial import held_frame, shuffle_frames
@@ -144,6 +145,7 @@ def render_and_score(study: Study, store: Store, chosen: ModelSet, subject: str)
     if NOISE_CEILING in report["rows"]:
         report["rows"][NOISE_CEILING] = widened(report["rows"], rows.ceilings)
     scored = report["rows"][RECONSTRUCTION]
+    missing = [*missing_notes(table, z.stimuli), *viewer.cut_notes(z.stimuli, ours.captions, captions)]
     why = why_skipped(study.evaluation.metrics, list(scored), truth, NEEDS_OF_A_STUDY)
     diagnoses = _diagnoses(predictions, spaces, table, scored, nearest_to_truth, study.seed)
     return Judged(
@@ -155,7 +157,7 @@ def render_and_score(study: Study, store: Store, chosen: ModelSet, subject: str)
         report={
             **report,
             "diagnoses": {"leaks": leaks, "time": time, **diagnoses},
-            "notes": [*rows.notes, *notes, *study.evaluation.controls_left_out(), *why],
+            "notes": in_order([*rows.notes, *notes, *missing, *study.evaluation.controls_left_out(), *why]),
         },
         predicted=z.predicted - z.mean,
         truth=z.truth - z.mean,
@@ -189,7 +191,9 @@ def _diagnoses(
     """Return the diagnoses of spurious reconstruction; see `evaluation.diagnoses.recall`."""
     chances = {name: entry["chance"] for name, entry in scored.items()}
     values, groups = table.values[RECONSTRUCTION], predictions["z"].groups
-    by_distance = split_by_distance(values, nearest.distance, seed=seed, chances=chances, groups=groups)
+    by_distance = split_by_distance(
+        values, nearest.distance, seed=seed, chances=chances, groups=groups, defined=table.defined
+    )
     dimension = {spaces[role]: dimension_report(own.predicted, own.truth) for role, own in predictions.items()}
     return {"dimension": dimension, "distance": {"space": centred(spaces["z"]), "metrics": by_distance}}
 

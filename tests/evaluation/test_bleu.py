@@ -96,7 +96,9 @@ def test_captions_dealt_at_random_land_on_chance(rng: np.random.Generator):
     assert metric("bleu_4").chance_of(truth) == pytest.approx(values.mean(), abs=4 * values.std() / 20)
 
 
-def test_a_stimulus_without_a_caption_is_refused():
-    truth = np.array([["a dog runs", ""], ["", " "]], object)
-    with pytest.raises(ValueError, match="truth row 1 holds none"):
-        metric("bleu_4").per_stimulus(np.array(["a", "b"], object), truth)
+def test_a_stimulus_without_a_caption_has_no_value_and_is_dealt_to_none():
+    truth = np.array([["a dog runs in a field", ""], ["", " "], ["a cat sits on the mat", ""]], object)
+    values = metric("bleu_4").per_stimulus(truth[:, 0], truth)
+    np.testing.assert_array_equal(values, [1.0, np.nan, 1.0])
+    np.testing.assert_array_equal(metric("bleu_4").defined(truth), [True, False, True])
+    assert metric("bleu_4").chance_of(truth) == metric("bleu_4").chance_of(truth[[0, 2]])

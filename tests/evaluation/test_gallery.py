@@ -346,7 +346,7 @@ def test_trials_that_are_near_in_time_are_reported(whole):
     assert "0 of 48 test trials lie within 8 s of a training trial of the same run or movie." in page.words
     assert page.all("span", **{"class": "found"}) == []
     unknown = doubts({"diagnoses": {"time": {**far, "count": None, "note": "onsets are not known"}}}, [])["time"]
-    assert unknown == {"found": False, "text": "Onsets are not known."}
+    assert (unknown["found"], unknown["text"], unknown["grade"].word) == (False, "Onsets are not known.", "unknown")
 
 
 def test_an_axis_ends_at_1_where_a_bound_is_1_but_for_rounding():
@@ -447,7 +447,7 @@ def test_scores_by_distance_begin_with_the_telling_ones():
 def test_what_was_not_looked_into_is_left_out(whole):
     for key in DIAGNOSES:
         Page(render({**whole, "diagnoses": {key: DIAGNOSES[key]}}, []))
-    assert doubts({}, []) == {"dimension": [], "distance": None, "leaks": [], "time": None}
+    assert doubts({}, []) == {"worst": None, "dimension": [], "distance": None, "leaks": [], "time": None}
     nothing = {"clips": {"count": 0, "threshold": 0.2, "nearest": None, "examples": []}}
     said = doubts({"diagnoses": {"leaks": nothing}}, [])["leaks"]
     assert "there were no clips to compare" in said[0]["text"]

@@ -81,6 +81,8 @@ def test_chance_is_what_another_stimulus_first_caption_earns():
     assert metric("meteor").chance_of(several) == pytest.approx(wanted, abs=1e-9)
 
 
-def test_a_stimulus_without_a_caption_is_refused():
-    with pytest.raises(ValueError, match="truth row 0 holds none"):
-        metric("meteor").per_stimulus(np.array(["a"], object), np.array([""], object))
+def test_a_stimulus_without_a_caption_has_no_value():
+    truth = np.array(["", "a dog runs"], object)
+    values = metric("meteor").per_stimulus(np.array(["a", "a dog runs"], object), truth)
+    np.testing.assert_array_equal(np.isfinite(values), metric("meteor").defined(truth))
+    np.testing.assert_array_equal(np.isfinite(values), [False, True])

@@ -149,6 +149,7 @@ def test_captions_that_are_blank_or_too_long_are_read() -> None:
     words = clip.words(["  ", long, "", f"{long} and a green star", "a small green star"])
     np.testing.assert_allclose(np.linalg.norm(words, axis=-1), [0, 1, 0, 1, 1], atol=1e-5)
     np.testing.assert_allclose(words[1], words[3], atol=1e-6)  # what is too long is cut
+    assert clip.cut(["", long, "a small green star"]) == [False, True, False]
     assert clip.words(["", ""]).tolist() == [[0.0] * 32] * 2
 
 

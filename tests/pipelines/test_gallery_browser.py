@@ -98,6 +98,26 @@ def test_it_opens_from_a_file_and_nothing_shifts(browser: Browser, address: str)
         page.screenshot(path=PICTURES / "clips.png")
 
 
+FIRST = {"laptop": ({"width": 1280, "height": 800}, 3), "phone": ({"width": 390, "height": 844}, 1)}
+
+
+@pytest.mark.parametrize("screen", FIRST)
+def test_the_first_clips_are_on_the_first_screen_and_the_scores_come_after(
+    browser: Browser, address: str, screen: str
+) -> None:
+    viewport, count = FIRST[screen]
+    bottoms = """[...document.querySelectorAll('.clip .pair .screen')]
+        .map((one) => one.getBoundingClientRect().bottom)"""
+    with opened(browser, address, viewport=viewport) as page:
+        assert all(bottom <= viewport["height"] for bottom in page.evaluate(bottoms)[: 2 * count])
+        page.screenshot(path=PICTURES / f"first-{screen}.png")
+        ends = (
+            "['verdict', 'clips', 'scores', 'belief'].map((name) => (document.getElementById(name) "
+            "|| document.querySelector('.' + name)).getBoundingClientRect().top)"
+        )
+        assert page.evaluate(ends) == sorted(page.evaluate(ends))
+
+
 def test_pairs_play_in_step_and_only_near_the_screen(browser: Browser, address: str) -> None:
     with opened(browser, f"{address}#clip-50") as page:
         page.wait_for_function("document.querySelectorAll('#clip-50 video.live').length === 2")

@@ -19,7 +19,7 @@ def test_routes_stand_beside_the_controls(home: Path, arrays_folder: Path, capsy
     few = {"regressor": {"kind": "ridge", "components": 3}}
     study = load_study(write_study(home, arrays_folder, training={"routes": {"ridge": {}, "few": few}}))
     make_stores(study)
-    show_training_run(fit(study))
+    show_training_run(fit(study), full=True)
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
     for words in ("few", "mean predictor", "shuffled brain", "noise ceiling", "chance", "minus ridge"):
         assert words in shown, words
@@ -61,7 +61,7 @@ def metrics() -> dict[str, Any]:
 def test_a_report_has_adjusted_p_values_and_folds_secondary_controls(
     metrics: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    print_report("title", metrics)
+    print_report("title", metrics, full=True)
     shown = capsys.readouterr().out
     first, found, more = shown.partition(f"the reconstruction beside {len(FOLDED)} more controls, with adjusted p")
     assert found
@@ -87,7 +87,7 @@ def test_a_report_written_before_still_reads(metrics: dict[str, Any], capsys: py
         "rows": {row: metrics["rows"][row] for row in kept},
         "comparisons": {row: metrics["comparisons"][row] for row in ("shuffled_brain", "mean_predictor")},
     }
-    show_reconstruction("s", Path("outputs/s/r"), old)
+    show_reconstruction("s", Path("outputs/s/r"), old, full=True)
     words = " ".join(capsys.readouterr().out.split())
     assert "above the shuffled brain and the mean predictor (adjusted p = .013)" in words
     assert "more control" not in words
@@ -96,7 +96,7 @@ def test_a_report_written_before_still_reads(metrics: dict[str, Any], capsys: py
 
 def test_the_two_tables_agree_in_words(capsys: pytest.CaptureFixture[str], metrics: dict[str, Any]) -> None:
     """Both call a space, a metric and a row by one name."""
-    print_report("title", metrics)
+    print_report("title", metrics, full=True)
     reconstruction = " ".join(capsys.readouterr().out.split())
     print_scores("title", {"shuffled_brain": metrics["rows"]["shuffled_brain"]})
     training = " ".join(capsys.readouterr().out.replace("│", " ").split())

@@ -14,6 +14,7 @@ from models.classifiers.settings import JudgesConfig
 from studies.comparison.evaluate import EvaluationRef, EvaluationRequest, evaluate_folder, name_of
 from studies.comparison.videos import pair, read_made, read_shown, sampling_of
 from studies.runs import file_digests
+from studies.scoring import Viewer, load_judges
 
 from .peer import draw, names, noisy, write_captions, write_mp4s
 
@@ -231,9 +232,37 @@ def test_captions_are_scored_where_there_are_some(home: Path, tmp_path: Path, pe
 def test_captions_that_are_not_there_for_all_are_said(home: Path, tmp_path: Path, peer: Path, truth: Path) -> None:
     file = write_captions(tmp_path / "captions.csv", 7)
     made = evaluate(peer, truth, captions=file, metrics=("bleu_4", "two_way"))
-    assert "captions.bleu_4" not in made.metrics["rows"]["reconstruction"]
+    entry = made.metrics["rows"]["reconstruction"]["captions.bleu_4"]
+    assert (entry["value"], entry["n"]) == (pytest.approx(1.0), 7), "the others are scored"
     assert "captions: 1 of 8 videos have none (0007)" in notes_of(made)
-    assert "not there for every video" in notes_of(made)
+    assert "captions of what was seen: 1 of 8 videos have none (0007)" in notes_of(made)
+    assert "1 of 8 stimuli not scored (0007: has no true caption); n = 7 in every row" in notes_of(made)
+
+
+def test_captions_that_clip_cuts_are_counted_and_named() -> None:
+    weights = str(JUDGE.parent / "clip")
+    viewer = Viewer(load_judges(JudgesConfig.model_validate({"clip": {"weights": weights}})))
+    long, short = "large red circle " * 40, "a red circle"
+    (note,) = viewer.cut_notes(["a", "b", "c"], [short, long, long], [[short], [short], [""]])
+    tokens = load_judges(JudgesConfig.model_validate({"clip": {"weights": weights}})).clip.max_tokens
+    assert note.startswith(f"2 of 3 decoded captions have more than {tokens} tokens (b, c): CLIPScore")
+    assert "1 of 3 true captions" in viewer.cut_notes(["a", "b", "c"], [short] * 3, [[long], [short], [short]])[0]
+    assert Viewer(load_judges(JudgesConfig())).cut_notes(["a"], [long]) == []
+
+
+def test_one_black_and_white_clip_is_named_and_the_others_have_a_hue(home: Path, tmp_path: Path) -> None:
+    clips = draw(6)
+    clips[2] = clips[2, ..., 1:2]
+    seen = write_mp4s(tmp_path / "seen", clips)
+    made = evaluate(write_mp4s(tmp_path / "made", draw(6)[::-1]), seen, metrics=("hue", "bleu_4", "psnr"))
+    for row in made.metrics["rows"].values():
+        assert (row["frames.hue"]["n"], "undefined" in row["frames.hue"]) == (5, False)
+    assert made.metrics["comparisons"]["shuffled_brain"]["frames.hue"]["p"] is not None
+    notes = made.metrics["notes"]
+    assert any("1 of 6 stimuli not scored (0002: shows no colour); n = 5 in every row" in note for note in notes)
+    skipped = [note.startswith("skipped ") for note in notes]
+    assert skipped == sorted(skipped), "what was asked for comes first"
+    assert "skipped bleu_4: needs captions, decoded and seen (--captions)" in notes
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from brain2video.cli.options import Full
+
 if TYPE_CHECKING:
     from models.classifiers.settings import JudgesConfig
 
@@ -83,6 +85,7 @@ def evaluate(
     seed: Seed = 0,
     name: Annotated[str | None, typer.Option("--name", help="What the evaluation is called.")] = None,
     output: Output = None,
+    full: Full = False,
 ) -> None:
     """Score a folder of videos, ours or others', against what was shown."""
     from brain2video.cli.progress import working
@@ -108,7 +111,7 @@ def evaluate(
             output=output,
         )
         evaluation = evaluate_folder(request)
-    show_evaluation(evaluation)
+    show_evaluation(evaluation, full=full)
 
 
 def compare(

@@ -5,16 +5,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brain2video.cli.options import DEMO, NoCommit, Processes, Routes, SpreadOptions, StudyOptions, TogetherOptions
+from brain2video.cli.options import (
+    DEMO,
+    Full,
+    NoCommit,
+    Processes,
+    Routes,
+    SpreadOptions,
+    StudyOptions,
+    TogetherOptions,
+)
 from core.errors import ConfigError
 
 if TYPE_CHECKING:
     from studies.runs import TrainingRef
 
 
-def demo(study: StudyOptions) -> None:
+def demo(study: StudyOptions, full: Full = False) -> None:
     """Run the whole loop on the small simulated world, and show the results; `dvc.lock` stays as it is."""
-    run(study, SpreadOptions(), no_commit=True)
+    run(study, SpreadOptions(), no_commit=True, full=full)
 
 
 def simulate(
@@ -42,9 +51,8 @@ def simulate(
         if seed is not None:
             raise ConfigError("--seed: goes with --form; a study's own seed is --set simulation.seed=N")
         with working() as console:
-            folder, _ = simulate_source(study.load(), destination, replace=replace)
-            if not no_commit:
-                commit(folder, study.config, study.overrides)
+            with versioned(destination, study, commit=not no_commit):
+                folder, _ = simulate_source(study.load(), destination, replace=replace)
             console.print(f"[green]simulated[/] {folder}")
         return
     if study.config != DEMO or study.overrides or replace:
@@ -60,6 +68,7 @@ def run(
     routes: Routes = None,
     no_commit: NoCommit = False,
     processes: Processes = None,
+    full: Full = False,
 ) -> None:
     """Run a whole study: responses, targets, training, promotion, reconstruction."""
     from brain2video.cli.commands.registry import show_promotion
@@ -74,9 +83,9 @@ def run(
         "commit": not no_commit,
     }
     result = launch("main", study.config, study.overrides, **parameters)
-    show_training_run(result.training)
+    show_training_run(result.training, full=full)
     show_promotion(chosen.study, result.decision)
-    show_reconstruction_run(result.reconstruction)
+    show_reconstruction_run(result.reconstruction, full=full)
 
 
 def responses(
@@ -121,6 +130,7 @@ def train(
     join: Annotated[
         bool, typer.Option("--join", help="Take part in a training that another machine runs; that one registers it.")
     ] = False,
+    full: Full = False,
 ) -> None:
     """Fit, score and register the encoder and the regressors."""
     from brain2video.cli.commands.registry import show_promotion
@@ -132,20 +142,20 @@ def train(
         take_part(chosen, processes)
         return
     result = launch("training", study.config, study.overrides, promote=promote, together=processes)
-    show_training_run(result.training)
+    show_training_run(result.training, full=full)
     if promote:
         show_promotion(chosen.study, result.decision)
 
 
-def show_training_run(training: "TrainingRef") -> None:
-    """Show a training run's scores."""
+def show_training_run(training: "TrainingRef", *, full: bool = False) -> None:
+    """Show a training run's scores, every one where `full`."""
     from brain2video.cli.tables.scores import show_training
     from core.checkout import project_root
     from core.files import read_json
     from studies.runs import SCORES
 
     folder = project_root() / training.folder
-    show_training(training.study, folder, read_json(folder / SCORES))
+    show_training(training.study, folder, read_json(folder / SCORES), full=full)
 
 
 def regions(study: StudyOptions) -> None:

@@ -1,6 +1,7 @@
 """What all tables share, and what is shown alike: lines of status, findings of a check, facts."""
 
-import sys
+import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,33 +9,62 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from brain2video.cli.tables.layout import blocks, laid_out, natural_width, wrapped
 from core.checkout import relative_to_root
 from studies.runs import LATEST
 
 if TYPE_CHECKING:
     from studies.status.status import Line
 
-WIDTH = 120
-"""Columns of a table that goes into a file or a pipe."""
 COLOURS = {"good": "green", "note": "yellow", "bad": "red"}
 """Of a line of the status, by its level."""
 
 
-def table_console(width: int = WIDTH) -> Console:
-    """Return a console as wide as the terminal, or of `width` columns where the output is no terminal."""
-    return Console(width=None if sys.stdout.isatty() else width)
+def stdout_console() -> Console:
+    """Return a console on stdout, as wide as the terminal."""
+    return Console()
 
 
-def print_table(table: Table, width: int = WIDTH) -> None:
-    """Print a table as wide as the terminal, or in `width` columns where the output is no terminal."""
-    table_console(width).print(table)
+def has_width(console: Console) -> bool:
+    """Return whether the output has a width to be kept to: that of a terminal, or the one that `COLUMNS` names."""
+    return console.is_terminal or "COLUMNS" in os.environ
+
+
+def available_width() -> float:
+    """Return how many columns the output has; a file or a pipe has any number."""
+    console = stdout_console()
+    return console.width if has_width(console) else math.inf
+
+
+def print_table(table: Table) -> None:
+    """Print a table, its title above it, so that no header and no value is cut; see `layout`."""
+    console = stdout_console()
+    title, caption, table.title, table.caption = table.title, table.caption, None, None
+    fits = has_width(console)
+    parts = laid_out(table, console.width) if fits else [table]
+    if title is not None:
+        _print_text(console, Text.from_markup(str(title), style="italic"))
+    if not fits:
+        console.width = max(console.width, natural_width(table))
+    for part in parts:
+        console.print(part, highlight=False)
+    for line in () if parts else blocks(table, console.width):
+        console.print(line, soft_wrap=True, highlight=False)
+    if caption is not None:
+        _print_text(console, Text.from_markup(str(caption), style="dim italic"))
 
 
 def print_line(label: str, text: str = "", *, style: str = "bold") -> None:
-    """Print a styled label and a text, literally and in one line."""
+    """Print a styled label and a text, literally: in one line, or wrapped at blanks where the screen is narrower."""
     line = f"[{style}]{escape(label)}[/] {escape(text)}" if label else escape(text)
-    Console(soft_wrap=True).print(line.rstrip(), highlight=False)
+    _print_text(stdout_console(), Text.from_markup(line.rstrip()))
+
+
+def _print_text(console: Console, text: Text) -> None:
+    for line in wrapped(text, console.width) if has_width(console) else (text,):
+        console.print(line, soft_wrap=True, highlight=False)
 
 
 def print_notes(notes: Sequence[str]) -> None:
@@ -51,7 +81,7 @@ def shown_path(folder: Path, name: str = "") -> str:
 
 def show_lines(title: str, lines: "Sequence[Line]") -> None:
     """Show lines of the status: what, its state in a word or two, a detail."""
-    table = Table(title=title, title_justify="left", show_header=False)
+    table = Table(title=title, show_header=False)
     for line in lines:
         table.add_row(line.what, f"[{COLOURS[line.level]}]{escape(line.state)}[/]", escape(line.detail))
     print_table(table)
@@ -68,9 +98,9 @@ def show_findings(findings: Sequence[str], sound: str) -> None:
 
 def show_facts(title: str, facts: Sequence[tuple[str, str]]) -> None:
     """Show what is known of something, a line each."""
-    table = Table(title=escape(title), title_justify="left", show_header=False)
+    table = Table(title=escape(title), show_header=False)
     table.add_column(style="bold")
-    table.add_column(overflow="fold")
+    table.add_column()
     for what, value in facts:
         table.add_row(escape(what), escape(value))
     print_table(table)

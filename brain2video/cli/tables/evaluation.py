@@ -18,14 +18,11 @@ if TYPE_CHECKING:
 ALPHA = 0.05
 
 
-def show_evaluation(evaluation: "EvaluationRef") -> None:
-    """Show a folder's scores beside its controls, the verdict, and where the gallery is."""
-    from evaluation.report.verdict import verdict
-
+def show_evaluation(evaluation: "EvaluationRef", *, full: bool = False) -> None:
+    """Show the verdict on a folder, its scores beside its controls, and where the gallery is."""
     metrics = evaluation.metrics
     n = metrics["n_test"]
-    print_report(f"{evaluation.name}: {n} {'video' if n == 1 else 'videos'}", metrics)
-    print_line("", verdict(metrics))
+    print_report(f"{evaluation.name}: {n} {'video' if n == 1 else 'videos'}", metrics, full=full)
     print_line("gallery", relative_to_root(evaluation.path / GALLERY))
 
 
@@ -38,8 +35,8 @@ def show_run_comparison(comparison: "RunComparison") -> None:
     print_line("first ", first)
     print_line("second", second)
     title = f"{report['row']}, paired over {report['n']} stimuli"
-    table = Table(title=title, title_justify="left")
-    for name in ("", "first", "second", "second − first", "p", "p (Holm)", "n"):
+    table = Table(title=escape(title))
+    for name in ("", "first", "second", "second − first", "p", "adjusted p", "n"):
         table.add_column(name, justify="right" if name else "left")
     for name in ordered_metrics(report["metrics"]):
         entry = report["metrics"][name]
@@ -80,8 +77,6 @@ def _summary(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     ]
     better = sum((entry["value"] > 0) == entry["higher_is_better"] for entry in clear)
     if not clear:
-        return f"The two do not differ in any of {len(metrics)} metrics (Holm-adjusted p ≥ .05)."
+        return f"The two do not differ in any of {len(metrics)} metrics (adjusted p ≥ .05)."
     worse = len(clear) - better
-    return (
-        f"Of {len(metrics)} metrics the second run is better in {better} and worse in {worse} (Holm-adjusted p < .05)."
-    )
+    return f"Of {len(metrics)} metrics the second run is better in {better} and worse in {worse} (adjusted p < .05)."

@@ -24,7 +24,7 @@ def show_decision(study: str, decision: "PromotionDecision") -> None:
     beside = f" beside {decision.production}" if decision.production is not None else ""
     title = f"{study}: {decision.candidate} (training {decision.candidate.run}){beside}"
     if decision.rows:
-        table = Table(title=f"{title}, {decision.stimuli} held-out training stimuli", title_justify="left")
+        table = Table(title=f"{title}, {decision.stimuli} held-out training stimuli")
         for name in ("", "production", "candidate", "difference", "required", ""):
             table.add_column(name, justify="right" if name else "left")
         for row in decision.rows:

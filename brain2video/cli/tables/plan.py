@@ -82,9 +82,9 @@ def _row(name: str, shape: str, groups: Sequence["GroupSize"], state: str) -> tu
 
 
 def _print(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title)
     for name in columns:
-        table.add_column(name, justify="left" if name in WORDS else "right", overflow="fold")
+        table.add_column(name, justify="left" if name in WORDS else "right")
     for row in rows:
         table.add_row(*map(escape, row))
     if rows:

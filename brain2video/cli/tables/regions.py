@@ -38,7 +38,7 @@ def _table(title: str, report: Mapping[str, Any], target: Mapping[str, Any]) -> 
     from evaluation.statistics.scores import ALL_VOXELS, SHUFFLED
 
     correlation, two_way = target["metrics"]
-    table = Table(title=escape(title), title_justify="left", caption=CAPTION, caption_justify="left")
+    table = Table(title=escape(title), caption=CAPTION, caption_justify="left")
     for name in ("", "voxels", "alone:\ncorrelation", "alone:\ntwo-way", "without it:\ncorrelation", "lost"):
         table.add_column(name, justify="right" if name else "left")
     everything, shuffled = target["rows"][ALL_VOXELS], target["rows"][SHUFFLED]

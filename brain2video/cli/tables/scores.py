@@ -8,50 +8,64 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from brain2video.cli.tables.drawing import print_line, print_notes, print_table, shown_path, table_console
+from brain2video.cli.tables.cells import adjusted_p_cell, heading, in_lines, p_below, plain, with_interval
+from brain2video.cli.tables.closing import print_closing_report, print_closing_training
+from brain2video.cli.tables.drawing import print_line, print_notes, print_table, shown_path
 from core.subjects import group_of, subject_label
 from studies.runs import GALLERY, PICTURES
 
-REPORT_WIDTH = 150
-"""Columns of a report that goes into a file or a pipe; a narrower screen gets the rows of `NARROW` alone."""
-NARROW = ("reconstruction", "shuffled_brain", "oracle")
 FIRST = ("nearest_training_clip", "prior", "mean_predictor", "shuffled_brain")
 """The controls in a report's first table; the others are in a second one."""
 
 
-def show_training(study: str, folder: Path, scores: Mapping[str, Any]) -> None:
-    """Show the scores of a training: every route, which is registered, and where the pictures are.
+def show_training(study: str, folder: Path, scores: Mapping[str, Any], *, full: bool = False) -> None:
+    """Show what a training is worth: the route that is registered, how it compares, its scores and the pictures.
 
     Parameters
     ----------
     folder : the training run
     scores : the content of its `scores.json`
+    full : whether every metric of every row is shown
     """
-    for role, scored in scores["targets"].items():
+    from evaluation.report.notes import in_order
+    from evaluation.report.verdict import training_verdict
+
+    selection, targets = scores["selection"], scores["targets"]
+    grounds = f", by {selection['criterion']} of {selection['n']} held-out training stimuli" if selection["n"] else ""
+    print_line("registered route", f"{selection['chosen']}{grounds}")
+    for sentence in training_verdict(scores):
+        print_line("", sentence)
+    if full:
+        _print_every_route(study, scores)
+    else:
+        print_closing_training(f"{study}: {scores['n_test']} test stimuli", scores)
+    for label, text in _faults(scores):
+        print_line(label, text, style="red")
+    print_notes(in_order(note for scored in targets.values() for note in scored.get("notes", [])))
+    if gain := (selection.get("reported") or {}).get("difference"):
+        print_line("gain by choosing", _gain(gain, selection["reported"]))
+    print_line("pictures", shown_path(folder, PICTURES))
+
+
+def _print_every_route(study: str, scores: Mapping[str, Any]) -> None:
+    """Print every route and control of every target in every metric, and how each was tested."""
+    targets = scores["targets"]
+    for role, scored in targets.items():
         title = f"{study}: {role} ({scored['target']}), {scores['n_test']} test stimuli"
         print_scores(title, *routes_table(scored), scored.get("comparisons"))
         for route, members in scored.get("group_decoders", {}).items():
             decoder = subject_label(group_of(members))
             print_line(route, f"{decoder}: a stimulus is decoded from the responses of all of them to it")
     print_folds(scores)
-    print_legend([scored["rows"] for scored in scores["targets"].values()], in_training=True)
-    _print_tests(scores, *scores["targets"].values())
-    for label, text in _faults(scores):
-        print_line(label, text, style="red")
-    print_notes(list(dict.fromkeys(note for scored in scores["targets"].values() for note in scored.get("notes", []))))
-    for role, scored in scores["targets"].items():
+    print_legend([scored["rows"] for scored in targets.values()], in_training=True)
+    _print_tests(scores, *targets.values())
+    for role, scored in targets.items():
         regressor = scored["regressor"]
         if "explained_variance" in regressor:
             held = f"{regressor['components']} components hold {regressor['explained_variance']:.3f}"
             print_line(role, f"{held} of the training variance of {scored['target']}")
         for subject, note in scored.get("penalties", {}).get(scored["chosen"], {}).items():
             print_line(role, f"{subject}: {note}")
-    selection = scores["selection"]
-    grounds = f", by {selection['criterion']} of {selection['n']} held-out training stimuli" if selection["n"] else ""
-    print_line("registered route", f"{selection['chosen']}{grounds}")
-    if gain := (selection.get("reported") or {}).get("difference"):
-        print_line("gain by choosing", _gain(gain, selection["reported"]))
-    print_line("pictures", shown_path(folder, PICTURES))
 
 
 def _gain(gain: Mapping[str, Any], reported: Mapping[str, Any]) -> str:
@@ -63,47 +77,56 @@ def _gain(gain: Mapping[str, Any], reported: Mapping[str, Any]) -> str:
     return f"{text} over {reported['baseline']}{'' if p is None else f', {p_words(p)}'}; {reported['how']}"
 
 
-def show_reconstruction(study: str, folder: Path, metrics: Mapping[str, Any]) -> None:
-    """Show a reconstruction's scores beside its controls, the verdict, and where its gallery is.
+def show_reconstruction(study: str, folder: Path, metrics: Mapping[str, Any], *, full: bool = False) -> None:
+    """Show the verdict on a reconstruction, its scores beside its controls, and where its gallery is.
 
     Parameters
     ----------
     folder : the run
     metrics : the content of its `metrics.json`
+    full : whether every metric of every row is shown
     """
-    from evaluation.report.verdict import verdict
-
-    print_report(f"{study}: {subject_label(metrics['subject'])}, {metrics['n_test']} test stimuli", metrics)
-    print_folds(metrics)
-    print_line("", verdict(metrics))
+    print_report(f"{study}: {subject_label(metrics['subject'])}, {metrics['n_test']} test stimuli", metrics, full=full)
     print_line("gallery", shown_path(folder, GALLERY))
 
 
-def print_report(title: str, metrics: Mapping[str, Any]) -> None:
-    """Print scores, a metric a line, beside their controls; then how they were tested, leaks and notes.
-
-    Controls that are not of `FIRST` have a table of their own, where the screen is wide enough.
+def print_report(title: str, metrics: Mapping[str, Any], *, full: bool = False) -> None:
+    """Print the verdict, the scores beside their controls, leaks and notes.
 
     Parameters
     ----------
     metrics : the content of a run's `metrics.json`
+    full : whether every metric of every row is shown, with what rows are and how they were tested; else the rows that
+        matter, in a few metrics
     """
+    from evaluation.report.notes import in_order
+    from evaluation.report.verdict import verdict
+
+    print_line("", verdict(metrics))
+    if full:
+        _print_every_row(title, metrics)
+    else:
+        print_closing_report(title, metrics)
+    for label, text in _faults(metrics):
+        print_line(label, text, style="red")
+    print_notes(in_order(metrics.get("notes", [])))
+
+
+def _print_every_row(title: str, metrics: Mapping[str, Any]) -> None:
+    """Print every metric, a line each, of every row; controls that are not of `FIRST` have a table of their own."""
     from evaluation.report.wording import ordered_rows, row_group
     from evaluation.statistics.scores import MEAN, NOISE_CEILING, SHUFFLED
 
     rows = metrics["rows"]
-    wide = table_console(REPORT_WIDTH).width >= REPORT_WIDTH
     ordered = ordered_rows(rows)
     more = [row for row in ordered if row_group(row) == "control" and row not in FIRST]
-    shown = [row for row in ordered if row not in more and (wide or row in NARROW)]
-    print_table(_report_table(title, metrics, shown, tested=(SHUFFLED,)), REPORT_WIDTH)
-    if more and wide:
-        print_table(_table_of_more(metrics, more), REPORT_WIDTH)
+    shown = [row for row in ordered if row not in more]
+    print_table(_report_table(title, metrics, shown, tested=(SHUFFLED,)))
+    if more:
+        print_table(_table_of_more(metrics, more))
+    print_folds(metrics)
     _print_tests(metrics)
     print_legend([rows], only=(MEAN, NOISE_CEILING))
-    for label, text in _faults(metrics):
-        print_line(label, text, style="red")
-    print_notes(metrics.get("notes", []))
 
 
 def _print_tests(report: Mapping[str, Any], *parts: Mapping[str, Any]) -> None:
@@ -122,7 +145,7 @@ def _report_table(title: str, metrics: Mapping[str, Any], shown: Sequence[str], 
     from evaluation.statistics.scores import RECONSTRUCTION
 
     rows = {row: metrics["rows"].get(row, {}) for row in shown}
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 2), pad_edge=False)
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 0, 0, 2), pad_edge=False)
     table.add_column("")
     for row in shown:
         table.add_column("\n".join(row_label(row).split()[:2]), justify="right", no_wrap=True)
@@ -133,9 +156,9 @@ def _report_table(title: str, metrics: Mapping[str, Any], shown: Sequence[str], 
         line = [escape(metric_label(name))]
         for row in shown:
             entry = rows[row].get(name)
-            line.append(_with_interval(entry) if row == RECONSTRUCTION else _plain(entry))
+            line.append(with_interval(entry) if row == RECONSTRUCTION else plain(entry))
             if row in tested:
-                line.append(_adjusted_p(metrics.get("comparisons", {}).get(row, {}).get(name)))
+                line.append(adjusted_p_cell(metrics.get("comparisons", {}).get(row, {}).get(name)))
         entry = next(row[name] for row in rows.values() if name in row)
         table.add_row(*line, number(entry["chance"]) if entry["chance"] is not None else "")
     return table
@@ -148,29 +171,14 @@ def _table_of_more(metrics: Mapping[str, Any], more: Sequence[str]) -> Table:
 
     rows, comparisons = metrics["rows"], metrics.get("comparisons", {})
     title = f"the reconstruction beside {len(more)} more control{'' if len(more) == 1 else 's'}, with adjusted p"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 2), pad_edge=False)
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 0, 0, 2), pad_edge=False)
     table.add_column("")
     for row in (RECONSTRUCTION, *more):
         table.add_column("\n".join(row_label(row).split()[:2]), justify="right", no_wrap=True)
     for name in ordered_metrics(name for row in more for name in rows[row]):
-        cells = [_plain(rows[row].get(name)) + _p_below(comparisons.get(row, {}).get(name)) for row in more]
-        table.add_row(escape(metric_label(name)), _plain(rows.get(RECONSTRUCTION, {}).get(name)), *cells)
+        cells = [plain(rows[row].get(name)) + p_below(comparisons.get(row, {}).get(name)) for row in more]
+        table.add_row(escape(metric_label(name)), plain(rows.get(RECONSTRUCTION, {}).get(name)), *cells)
     return table
-
-
-def _p_below(compared: Mapping[str, Any] | None) -> str:
-    """Write the adjusted p of a comparison on a line of its own: "p < .001", "p = .43"."""
-    p = _adjusted_p(compared)
-    return "" if not p else f"\np {p}" if p.startswith("<") else f"\np = {p}"
-
-
-def _adjusted_p(compared: Mapping[str, Any] | None) -> str:
-    """Write the adjusted p of a comparison, and "worse" where the reconstruction is: "< .001", ".43", ".002 worse"."""
-    from evaluation.report.wording import adjusted_p, outcome, p_words
-
-    p = adjusted_p(compared or {})
-    worse = " worse" if outcome(compared) == "worse" else ""
-    return "" if p is None else p_words(p).removeprefix("p ").removeprefix("= ") + worse
 
 
 def print_legend(
@@ -219,25 +227,6 @@ def _leaks(metrics: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _with_interval(entry: Mapping[str, Any] | None) -> str:
-    from evaluation.report.wording import number
-
-    if entry is None:
-        return ""
-    low, high = entry["ci95"]
-    interval = "" if low is None or high is None else escape(f" [{number(low)}, {number(high)}]")
-    return f"[bold]{_plain(entry)}[/]{interval}"
-
-
-def _plain(entry: Mapping[str, Any] | None) -> str:
-    from evaluation.report.wording import number
-
-    if entry is None:
-        return ""
-    missing = f"{entry['undefined']} missing" if entry.get("undefined") else "missing"
-    return missing if entry["value"] is None else number(entry["value"])
-
-
 def print_folds(report: Mapping[str, Any]) -> None:
     """Print the K-fold cross-validation of a report, if there is one."""
     from evaluation.statistics.spaces import is_centred
@@ -282,61 +271,38 @@ def print_scores(
 
     every = [name for row in rows.values() for name in row]
     names = [*ordered_metrics(n for n in every if "\n" not in n), *dict.fromkeys(n for n in every if "\n" in n)]
-    table = Table(title=title, title_justify="left", show_lines=True)
+    table = Table(title=title, show_lines=True)
     table.add_column("")
     for name in names:
-        table.add_column(_heading(name), justify="right")
+        table.add_column(heading(name), justify="right")
     for row in ordered_rows(rows):
         label = escape(row) if row_group(row) == "model" else row_label(row)  # a route is called as the study calls it
         label = f"[bold]{label}[/]\nregistered" if row == chosen else label
         tests = (comparisons or {}).get(row, {})
-        table.add_row(label, *(_cell(rows[row].get(name), tests.get(name)) for name in names))
+        table.add_row(label, *(in_lines(rows[row].get(name), tests.get(name)) for name in names))
     chances = {name: next((row[name]["chance"] for row in rows.values() if name in row), None) for name in names}
     table.add_row("chance", *("" if chances[name] is None else number(chances[name]) for name in names))
     print_table(table)
 
 
-def _heading(name: str) -> str:
-    """Return a metric's name as the head of a column: "centred latents,", "correlation", "minus ridge"."""
-    from evaluation.report.wording import metric_label
-
-    metric, *more = name.split("\n")
-    return escape("\n".join([metric_label(metric).replace(", ", ",\n", 1), *more]))
-
-
-def _cell(entry: Mapping[str, Any] | None, compared: Mapping[str, Any] | None = None) -> str:
-    from evaluation.report.wording import number
-
-    if entry is None:
-        return ""
-    if entry["value"] is None:
-        return _plain(entry)
-    low, high = entry["ci95"]
-    interval = "" if low is None or high is None else f"\n[{number(low)}, {number(high)}]"
-    return f"[bold]{number(entry['value'], 3)}[/]{escape(interval)}{_p_below(compared)}"
-
-
 def print_catalogue() -> None:
     """Print every metric: its name, what it measures, its chance level, its range, and the protocol it follows."""
     from evaluation.metrics import SPACES_OF, metric, metric_names
-    from evaluation.report.wording import ordered_metrics
+    from evaluation.report.wording import number, ordered_metrics
 
-    table = Table(title="metrics, as 'space.name'", title_justify="left", show_lines=True)
-    for name, justify in (
-        ("space", "left"),
-        ("name", "left"),
-        ("what it is", "left"),
-        ("chance", "right"),
-        ("range", "right"),
-    ):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table = Table(title="metrics, as 'space.name'", show_lines=True)
+    for head in ("name", "space", "what it is, what guessing earns, and its range"):
+        table.add_column(head)
     for name in ordered_metrics(metric_names()):
         listed = metric(name)
         spaces = SPACES_OF.get(listed.view, ("…_centred",) if listed.view == "centred" else ("…",))
-        chance = "by the truth" if callable(listed.chance) else "" if listed.chance is None else f"{listed.chance:.3g}"
+        chance = (
+            "by the truth" if callable(listed.chance) else "none" if listed.chance is None else number(listed.chance)
+        )
         chance += ", in …_centred" if listed.chance_in_centred else ""
         better = "" if listed.higher_is_better else ", lower is better"
-        about = f"{listed.label}{better}" + (f"\npublished: {listed.protocol}" if listed.protocol else "")
         low, high = (f"{bound:.3g}".replace("inf", "∞") for bound in listed.span)
-        table.add_row("\n".join(spaces), name, escape(about), chance, f"{low} to {high}")
+        about = [f"{listed.label}{better}", f"chance {chance}; {low} to {high}"]
+        about += [f"published: {listed.protocol}"] if listed.protocol else []
+        table.add_row(name, "\n".join(spaces), escape("\n".join(about)))
     print_table(table)

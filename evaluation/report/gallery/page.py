@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.files import digest_file, digest_json, write_bytes
+from evaluation.diagnoses.grades import Grade, grade_dimension, grade_distance, grade_leak, grade_time, worst
 from evaluation.diagnoses.recall import MIN_STIMULI
 from evaluation.metrics import metric, metric_names
 from evaluation.report.charts.diagnoses import diagnosis_chart
@@ -192,11 +193,22 @@ def doubts(report: Mapping[str, Any], first: Iterable[str]) -> dict[str, Any]:
     """
     diagnoses = report.get("diagnoses") or {}
     return {
+        "worst": worst(_main_grades(report)),
         "dimension": [_spread(space, spread) for space, spread in (diagnoses.get("dimension") or {}).items()],
         "distance": _distance(diagnoses.get("distance") or {}, set(first)),
         "leaks": _leaks(diagnoses.get("leaks") or {}),
         "time": _time(diagnoses.get("time")),
     }
+
+
+def _main_grades(report: Mapping[str, Any]) -> list[Grade]:
+    """Return the grades that the page is introduced by: of every check, and of the distance in the verdict's metric."""
+    diagnoses, name = report.get("diagnoses") or {}, headline(report.get("rows") or {})
+    leaks, splits = diagnoses.get("leaks") or {}, (diagnoses.get("distance") or {}).get("metrics") or {}
+    grades = [grade_leak(kind, leak) for kind, leak in leaks.items() if leak]
+    grades += [grade_dimension(spread) for spread in (diagnoses.get("dimension") or {}).values()]
+    grades += [grade_time(diagnoses["time"])] if diagnoses.get("time") else []
+    return grades + ([grade_distance(splits[name])] if name in splits else [])
 
 
 def _time(time: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -205,10 +217,11 @@ def _time(time: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None
     note = str(time.get("note") or time_words(time))
     allowed = " The study allows this." if time.get("allowed") else ""
-    return {"found": bool(time.get("dense")), "text": f"{note[:1].upper()}{note[1:].rstrip('.')}.{allowed}"}
+    text = f"{note[:1].upper()}{note[1:].rstrip('.')}.{allowed}"
+    return {"found": bool(time.get("dense")), "text": text, "grade": grade_time(time)}
 
 
-def _spread(space: str, spread: Mapping[str, Any]) -> dict[str, str]:
+def _spread(space: str, spread: Mapping[str, Any]) -> dict[str, Any]:
     components = spread.get("components_90") or [None, None]
     return {
         "space": space_label(space),
@@ -217,6 +230,7 @@ def _spread(space: str, spread: Mapping[str, Any]) -> dict[str, str]:
         "ratio": number(spread.get("ratio")),
         "components": " / ".join("–" if count is None else str(count) for count in components),
         "n": str(spread.get("n", "–")),
+        "grade": grade_dimension(spread),
     }
 
 
@@ -259,6 +273,7 @@ def _split(name: str, split: Mapping[str, Any], parts: list[str]) -> dict[str, A
         "cells": [interval_cell(cells.get(part)) for part in parts],
         "chance": number(chances[0]) if chances else "–",
         "relation": interval_cell(relation),
+        "grade": grade_distance(split),
         "trend": "unknown" if None in relation["ci95"] else trend_words(*relation["ci95"]),
     }
 
@@ -279,11 +294,13 @@ def interval_cell(entry: Mapping[str, Any] | None) -> dict[str, str] | None:
 
 def _leaks(leaks: Mapping[str, Any]) -> list[dict[str, Any]]:
     texts = {"stimuli": _by_name, "clips": _by_look, "captions": _by_words}
-    return [
-        {"found": bool(leaks[key]["count"]), **text(leaks[key])} if leaks[key]["count"] is not None else _unchecked(key)
-        for key, text in texts.items()
-        if leaks.get(key)
-    ]
+    listed = []
+    for key, text in texts.items():
+        if leaks.get(key):
+            count = leaks[key]["count"]
+            about = _unchecked(key) if count is None else {"found": bool(count), **text(leaks[key])}
+            listed.append({**about, "grade": grade_leak(key, leaks[key])})
+    return listed
 
 
 def _unchecked(key: str) -> dict[str, Any]:
