@@ -44,6 +44,7 @@ def simulate(
     no_commit: NoCommit = False,
 ) -> None:
     """Write the study's simulated dataset, in BOLD Moments' layout; or small recordings in another form."""
+    from brain2video.cli.launch import versioned
     from brain2video.cli.progress import working
     from studies.stores.responses import simulate_recordings, simulate_source
 
