@@ -4,11 +4,13 @@ import os
 import shlex
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from core.errors import StoreError
+from core.files import one_at_a_time
 
 LEFT_TO_DVC = "left to DVC"
 CHANGED = "changed since dvc.lock"
@@ -39,7 +41,9 @@ def commit_outputs(root: Path, outputs: Sequence[Path], config: str) -> dict[Pat
             raise StoreError(f"{output}: DVC could not commit the stage {stage}: {error}; run 'dvc commit'") from error
         return "committed"
 
-    return _of_each(root, outputs, commit)
+    ours = (root / ".dvc").is_dir() and not os.environ.get("DVC_STAGE")
+    with one_at_a_time(root / ".dvc" / "tmp" / "commit.lock") if ours else nullcontext():  # DVC itself would not wait
+        return _of_each(root, outputs, commit)
 
 
 def states(root: Path, groups: Sequence[Path]) -> dict[Path, str]:

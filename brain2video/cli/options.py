@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.checkout import project_root
+
 if TYPE_CHECKING:
     from studies.study import Study
 
@@ -99,6 +101,8 @@ def flat(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def with_groups(**options: Any) -> None:
+        if StudyOptions in groups.values() and options.get("path") is None:  # a store that is named needs no study
+            project_root()  # refuses where there is no home, before the command imports what takes seconds
         for name, group in groups.items():
             options[name] = group(**{field.name: options.pop(field.name) for field in fields(group)})
         command(**options)
