@@ -30,8 +30,11 @@ def project_root() -> Path:
     """
     root = current_home()
     if root is None:
+        here = Path()
+        with suppress(OSError):
+            here = Path.cwd()
         raise ConfigError(
-            f"{os.environ.get('PWD') or Path.cwd()}: no Brain2Video project, which is a checkout or a folder with an "
+            f"{here}: no Brain2Video project, which is a checkout or a folder with an "
             f"empty file {MARKER}, here or in a folder above; change into one, or set {HOME}"
         )
     return root

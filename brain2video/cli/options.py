@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.checkout import project_root
 from core.threads import VARIABLE, read_threads, threads, use_threads
 
 if TYPE_CHECKING:
@@ -121,6 +122,8 @@ def flat(command: Callable[..., None]) -> Callable[..., None]:
             use_threads(read_threads(count, "--threads"))
         elif os.environ.get(VARIABLE):
             use_threads(threads())
+        if StudyOptions in groups.values() and options.get("path") is None:  # a store that is named needs no study
+            project_root()  # refuses where there is no home, before the command imports what takes seconds
         for name, group in groups.items():
             options[name] = group(**{field.name: options.pop(field.name) for field in fields(group)})
         command(**options)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from brain2video.cli.app import main
 from core.checkout import FOUND_HOME, HOME, MARKER, project_root, relative_to_root
 from core.errors import ConfigError
 
@@ -143,7 +144,20 @@ def test_another_checkouts_code_is_told_and_no_folder_is_refused(tmp_path: Path)
     assert "BRAIN2VIDEO_HOME is /nonexistent: no such folder" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["plain", "a b", "it's", "$x #1"])
+@pytest.mark.parametrize("command", [["status"], ["train"], ["run", "-c", "configs/demo.yaml"], ["verify"]])
+def test_a_command_that_needs_a_home_is_refused_in_one_line_where_there_is_none(
+    nowhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["brain2video", *command])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    error = capsys.readouterr().err
+    assert (ended.value.code, error.count("\n")) == (2, 1)
+    assert f"{nowhere}: no Brain2Video project" in error
+    assert not list(nowhere.iterdir()), "nothing is written"
+
+
+@pytest.mark.parametrize("name", ["a b", "it's $x #1"])
 def test_make_works_in_its_own_folder_whatever_that_is_called(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
     folder.mkdir()
