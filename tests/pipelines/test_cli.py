@@ -260,9 +260,7 @@ def test_a_number_of_threads_that_is_none_is_one_line(here: Here, command: str, 
     assert done.stderr == f"error: --threads {wrong}: expected a whole number of threads from 1 to 1024, such as 2\n"
 
 
-def test_every_command_takes_the_number_of_threads(
-    here: Here, monkeypatch: pytest.MonkeyPatch, cli_home: Path
-) -> None:
+def test_every_command_takes_the_number_of_threads(here: Here, monkeypatch: pytest.MonkeyPatch, cli_home: Path) -> None:
     names = ("BRAIN2VIDEO_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
     for name in names:
         monkeypatch.setenv(name, "7")  # which is restored
