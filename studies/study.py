@@ -106,8 +106,8 @@ class TrainingConfig(Config):
     baselines: tuple[str, ...] = ()
     """Targets that the first route also predicts, scored for comparison and not registered."""
     threads: PositiveInt = 1
-    """Threads that fits are computed with, whatever the machine has: their number may show in the last bit. Large brains
-    are fitted faster with as many as there are cores."""
+    """Threads that fits are computed with, whatever the machine has, as their number may show in the last bit. Large
+    brains are fitted faster with as many as there are cores."""
 
 
 class ReconstructionConfig(Config):

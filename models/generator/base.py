@@ -173,7 +173,7 @@ class LatentDiffusion:
     ) -> Clips:
         """Render latents: renoise them to the strength, denoise them under the captions, decode.
 
-        Several batches are rendered side by side where the processor renders them, each by one thread; see `core.threads`.
+        On a processor several batches are rendered side by side, each by one thread; see `core.threads`.
         Where memory does not hold a batch, half as many clips are rendered together from there on, which is reported.
 
         Parameters

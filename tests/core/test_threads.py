@@ -1,4 +1,4 @@
-"""How many threads compute: a fixed number for each piece of work, several pieces side by side, and who says how many."""
+"""How many threads compute: a fixed number for each piece of work, several pieces at once, and who says how many."""
 
 import os
 import threading
@@ -80,10 +80,9 @@ def test_what_fails_in_a_thread_is_raised_in_its_place() -> None:
             raise RuntimeError("of the second")
         return item
 
-    came = []
+    came: list[int] = []
     with pytest.raises(RuntimeError, match="of the second"):
-        for result in side_by_side(work, range(100), 2):
-            came.append(result)
+        came.extend(side_by_side(work, range(100), 2))
     assert came == [0, 1]
 
 

@@ -1,6 +1,7 @@
 """The generator's loop: equal to diffusers' own pipeline on one clip, and the same for a clip in any batch."""
 
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 
 from core.errors import ModelError
 from core.progress import listening
+from core.threads import VARIABLE, computing
 from models.extractors.settings import LatentsConfig, TextConfig
 from models.generator.base import LatentDiffusion, clip_noise, is_out_of_memory, renoise_and_denoise, steps_taken
 from models.generator.settings import TextToVideoConfig
@@ -169,8 +171,45 @@ def test_wrong_inputs_are_one_line(root: Path, z: np.ndarray):
         build(root, strength=1.5)
 
 
+def test_batches_side_by_side_give_the_same_bytes(root: Path, z: np.ndarray, monkeypatch: pytest.MonkeyPatch):
+    g, many = build(root, batch=2), (np.concatenate([z] * 3), CAPTIONS * 3, list(range(9)))
+    rows, expected = [], None
+    for count in ("1", "3"):
+        monkeypatch.setenv(VARIABLE, count)
+        with computing():
+            made = g.render(*many, on_batch=rows.append)
+        expected = made if expected is None else expected
+        assert made.tobytes() == expected.tobytes()
+    assert rows == [slice(first, min(first + 2, 9)) for first in range(0, 9, 2)] * 2
+
+
+def test_batches_that_memory_does_not_hold_side_by_side_are_rendered_one_by_one(
+    root: Path, z: np.ndarray, monkeypatch: pytest.MonkeyPatch
+):
+    g, many = build(root, batch=1), (z, CAPTIONS, SEEDS)
+    monkeypatch.setenv(VARIABLE, "1")
+    expected, forward, now = g.render(*many), g.unet.forward, [0, 0]
+
+    def narrow(*inputs: object) -> object:
+        now[0] += 1
+        try:
+            time.sleep(0.05)
+            if now[0] > 1:
+                now[1] += 1
+                raise torch.OutOfMemoryError("not enough memory")
+            return forward(*inputs)
+        finally:
+            now[0] -= 1
+
+    monkeypatch.setattr(g.unet, "forward", narrow)
+    monkeypatch.setenv(VARIABLE, "3")
+    assert g.render(*many).tobytes() == expected.tobytes()
+    assert now[1] > 0
+
+
 def test_a_batch_beyond_the_memory_is_halved_and_said(root: Path, z: np.ndarray, monkeypatch: pytest.MonkeyPatch):
     g = build(root, batch=8)
+    monkeypatch.setenv(VARIABLE, "1")
     expected = g.render(z, CAPTIONS, SEEDS)
     forward, seen = g.unet.forward, []
 

@@ -45,4 +45,4 @@ def videos(study: Study) -> dict[str, str]:
 if __name__ == "__main__":
     work, config, *overrides = sys.argv[1:]
     made = {"targets": targets, "training": training, "videos": videos}[work](load_study(Path(config), overrides))
-    print(json.dumps(made, sort_keys=True))
+    sys.stdout.write(json.dumps(made, sort_keys=True))
