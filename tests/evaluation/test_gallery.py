@@ -431,9 +431,10 @@ def test_doubts_are_put_in_plain_words(whole):
     assert "No test stimulus has the name of a training stimulus." in words
     assert "1 test clip is as good as a training clip in another file (up to .20 apart): look at the pairs." in words
     assert "0401 ~ 0007 (.12 apart)" in words
-    assert (
-        "2 test clips share a caption with a training clip: scores of captions are partly recall. “a dog runs”" in words
-    )
+    captions = "2 test clips share a caption with a training clip: scores of captions are partly recall."
+    assert f"{captions} doubtful (doubtful from one on) “a dog runs”" in words
+    assert "No test stimulus has the name of a training stimulus. fine (bad from one on)" in words
+    assert "A ratio is fine from 0.3, bad below 0.1." in words
 
 
 def test_scores_by_distance_begin_with_the_telling_ones():
