@@ -14,7 +14,7 @@ from .conftest import loop
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
-@pytest.mark.parametrize("form", ["arrays", "bids"])
+@pytest.mark.parametrize("form", ["bids", pytest.param("arrays", marks=pytest.mark.full)])
 def test_an_example_study_decodes_above_chance(home: Path, tmp_path: Path, form: Form) -> None:
     config = example_config(0).model_copy(update={"n_train": 40, "n_test": 8, "voxels": 200, "subjects": 1})
     folder = write_example(form, tmp_path / form, config)
