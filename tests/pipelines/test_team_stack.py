@@ -20,6 +20,7 @@ import yaml
 from core.files import digest_folder
 
 from ..servers import BUCKET, KEYS, OTHER, USER, Tracking, as_administrator, owner
+from ..small_demo import make_small
 from ..zenml_server import ZenMLServer, rows, without_zenml, zenml_server  # noqa: F401 - a fixture
 from .conftest import CHECKOUT
 
@@ -129,10 +130,7 @@ def set_up_checkout(home: Path, name: str, *, small: bool) -> None:
     with editing(home / "configs" / "demo.yaml") as study:
         study["study"] = name
         if small:
-            study["simulation"] |= {"n_train": 120, "n_test": 12, "rest": 60}
-            study["source"]["counts"] = {"train": 120, "test": 12}
-            study["training"]["routes"] = {"components": {"regressor": {"kind": "ridge", "components": 40}}}
-            study["generator"]["steps"] = 8
+            make_small(study)
     subprocess.run(["git", "init", "-q"], cwd=home, check=True)
 
 
