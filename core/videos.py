@@ -144,7 +144,7 @@ def _require_frames(path: Path, stream: Any, packets: Sequence[Any]) -> None:
     size, index = path.stat().st_size, stream.index_entries
     beyond = sum(entry.pos + entry.size > size for entry in index)
     whole = sum(not packet.is_corrupt for packet in packets)
-    promised, there = (len(index), len(index) - beyond) if beyond else (stream.frames, whole)
+    promised, there = stream.frames or len(index), min(whole, len(index) - beyond) if beyond else whole
     length = bytes_promised(path)
     if (beyond or (length is not None and size < length)) and there < promised:
         raise SourceError(
@@ -171,7 +171,7 @@ def _schedule(stream: Any, packets: Sequence[Any]) -> Schedule:
     elif all(packet.dts is not None for packet in packets):
         order = sorted(packet.dts for packet in packets)
     else:
-        order, base = list(range(len(packets))), 1 / (stream.guessed_rate or stream.average_rate or USUAL_RATE)
+        order, base = list(range(len(packets))), 1 / (stream.codec_context.framerate or stream.average_rate or USUAL_RATE)
     times = [float((stamp - order[0]) * base) for stamp in order]
     if len(times) < 2:
         return Schedule(times, None, trusted)
