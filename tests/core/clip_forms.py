@@ -1,4 +1,4 @@
-"""Writes a clip of known frames in many forms: containers, codecs, orders of frames, rates, depths, turns, edit lists."""
+"""Writes a clip of known frames in many forms: containers, codecs, orders, rates, depths, turns, edit lists."""
 
 import struct
 from dataclasses import dataclass

@@ -181,7 +181,8 @@ def rgba() -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "name", ["a.png", "palette.png", "key.png", "a.webp", "moving.webp", "moving.png", "a.tif", "a.gif", "a.webm", "a.mov"]
+    "name",
+    ["a.png", "palette.png", "key.png", "a.webp", "moving.webp", "moving.png", "a.tif", "a.gif", "a.webm", "a.mov"],
 )
 def test_transparent_pixels_show_the_background_in_every_form(tmp_path: Path, name: str) -> None:
     path, pixels = tmp_path / name, rgba()
@@ -280,3 +281,12 @@ def test_a_large_video_without_a_colour_matrix_has_that_of_hd(tmp_path: Path) ->
         seen[name] = next(read_frames(tmp_path / f"{name}.mkv"))[8, 8].astype(int)
     assert np.abs(seen["hd"] - seen["tagged"]).max() <= 2
     assert np.abs(seen["hd"] - seen["sd"]).max() > 8
+
+
+def test_a_file_too_large_to_keep_is_read_twice_and_shows_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "a.mp4", grey_clip(10), "libx264", bf="2")
+    kept = np.stack(list(read_frames(tmp_path / "a.mp4")))
+    monkeypatch.setattr("core.videos.KEPT", 0)
+    assert (np.stack(list(read_frames(tmp_path / "a.mp4"))) == kept).all()
