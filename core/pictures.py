@@ -94,9 +94,7 @@ def _require_one_page(image: Any, count: int, path: Path) -> None:
         pages += not image.tag_v2.get(SUBFILE, 0) & REDUCED
     image.seek(0)
     if pages > 1:
-        raise SourceError(
-            f"{path}: holds {pages} pages, which have no times; save one page, or a video, a GIF or a WebP"
-        )
+        raise SourceError(f"{path}: holds {pages} pages, which have no times; save one page, or a video")
 
 
 def _still(image: Any, path: Path) -> Media:
@@ -184,7 +182,8 @@ def _from_floats(values: NDArray[Any], path: Path) -> NDArray[np.uint8]:
             f"{path}: its values run from {low:g} to {high:g}; floating point is read from 0 (black) to 1 (white): "
             "scale it and save it again"
         )
-    return np.rint(values * 255).astype(np.uint8)
+    grey: NDArray[np.uint8] = np.rint(values * 255).astype(np.uint8)
+    return grey
 
 
 def _from_integers(values: NDArray[Any], tags: Mapping[int, Any], path: Path) -> NDArray[np.uint8]:
@@ -197,10 +196,10 @@ def _from_integers(values: NDArray[Any], tags: Mapping[int, Any], path: Path) ->
     bits, low, high = bits - signed, int(values.min()), int(values.max())
     if low < 0:
         raise SourceError(f"{path}: its values run from {low} to {high}; 0 is black: save it without negative ones")
-    grey = ((values.astype(np.int64) << 8) >> bits).astype(np.uint8)
+    grey: NDArray[np.uint8] = ((values.astype(np.int64) << 8) >> bits).astype(np.uint8)
     if high and not grey.any():
         raise SourceError(
-            f"{path}: its values run from {low} to {high} of {2**bits - 1}, which is all black; scale them to the depth "
-            "of the file and save it again"
+            f"{path}: its values run from {low} to {high} of {2**bits - 1}, which is all black; scale them to the "
+            "depth of the file and save it again"
         )
     return grey

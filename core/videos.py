@@ -32,7 +32,7 @@ STRICT = {"err_detect": "crccheck+explode"}
 HIGH_RANGE = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
 """Transfer functions of videos that players map to the range of a usual screen, each in its own way."""
 HD_WIDTH, SD_HEIGHT = 1280, 576
-"""A video that names no colour matrix has that of BT.709 from this width on or above this height, else that of BT.601."""
+"""A video that names no colour matrix has that of BT.709 from this width on or above this height, else BT.601's."""
 UNSPECIFIED_MATRIX = 2
 USUAL_RATE = 25
 """Frames per second of a stream that has no stamps and names no rate."""
@@ -107,11 +107,12 @@ def opened_video(path: Path) -> Iterator[Media]:
         packets = [packet for packet in container.demux(stream) if packet.size]
         _require_frames(path, stream, packets)
         schedule, total = _schedule(stream, packets), len(packets)
+        source: Iterator[Any] = iter(packets)
         if path.stat().st_size > KEPT:
             del packets
             stream = video_stream(stack.enter_context(opened_container(path)), path)
-            packets = (packet for packet in stream.container.demux(stream) if packet.size)
-        frames = _decoded(path, _decoder(stream), packets, total)
+            source = (packet for packet in stream.container.demux(stream) if packet.size)
+        frames = _decoded(path, _decoder(stream), source, total)
         first = next(frames, None)
         if first is None:
             raise SourceError(f"{path}: holds no video frame; replace the file")
@@ -144,7 +145,7 @@ def _require_frames(path: Path, stream: Any, packets: Sequence[Any]) -> None:
     size, index = path.stat().st_size, stream.index_entries
     beyond = sum(entry.pos + entry.size > size for entry in index)
     whole = sum(not packet.is_corrupt for packet in packets)
-    promised, there = (len(index), len(index) - beyond) if beyond else (stream.frames, whole)
+    promised, there = stream.frames or len(index), min(whole, len(index) - beyond) if beyond else whole
     length = bytes_promised(path)
     if (beyond or (length is not None and size < length)) and there < promised:
         raise SourceError(
@@ -173,7 +174,8 @@ def _schedule(stream: Any, packets: Sequence[Any]) -> Schedule:
     elif all(packet.dts is not None for packet in packets):
         order = sorted(packet.dts for packet in packets)
     else:
-        order, base = list(range(len(packets))), 1 / (stream.guessed_rate or stream.average_rate or USUAL_RATE)
+        rate = stream.codec_context.framerate or stream.average_rate or USUAL_RATE
+        order, base = list(range(len(packets))), 1 / rate
     times = [float((stamp - order[0]) * base) for stamp in order]
     if len(times) < 2:
         return Schedule(times, None, trusted)
@@ -247,7 +249,7 @@ def _quarter_turned(frame: Any) -> bool:
 
 
 def _display_matrix(frame: Any) -> NDArray[np.int32]:
-    """Return how a frame is to be turned and mirrored: (2, 2), by which a pixel's (x, y) is multiplied from the left."""
+    """Return how a frame is to be turned and mirrored: (2, 2), by which (x, y) is multiplied from the left."""
     content = frame.side_data.get(SideData.DISPLAYMATRIX)
     if content is None:
         return np.eye(2, dtype=np.int32)

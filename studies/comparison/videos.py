@@ -18,9 +18,11 @@ import psutil
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 
-from core.clips import IMAGE_SUFFIXES, Clip, ClipConfig, VideoInfo, probe_video, read_clip, read_metadata, video_files
+from core.clips import Clip, ClipConfig, VideoInfo, probe_video, read_clip, read_metadata, video_files
 from core.config import Config
 from core.errors import ConfigError, SourceError, SourceMissing
+from core.media import BACKGROUND
+from core.pictures import IMAGE_SUFFIXES
 from core.progress import track
 from evaluation.report.wording import named
 from studies.runs import SEEN, VIDEOS
@@ -345,9 +347,18 @@ def alignment_notes(paired: Paired, sampling: Sampling, *, whole: bool = False) 
         span = f"{lengths[0]:.3g} to {lengths[-1]:.3g} s"
         notes.append(f"truth: clips last from {span}; each is sampled over its own length")
     notes += _without_time(paired, sampling)
+    notes += [*_transparent(ours, ""), *_transparent(truth, "truth: ")]
     if whole:
         return [*notes, f"stretched over the truth's length, as asked for: {plural(len(paired.stimuli), 'clip')}"]
     return [*notes, *_of_other_length(paired)]
+
+
+def _transparent(infos: Sequence[VideoInfo], whose: str) -> list[str]:
+    """Return a note on videos that have transparent pixels."""
+    names = [info.path.stem for info in infos if info.transparent]
+    on = "black" if BACKGROUND == (0, 0, 0) else f"RGB {BACKGROUND}"
+    count = plural(len(names), "clip")
+    return [f"{whose}{count} with transparent pixels, laid on {on}: {named(names)}"] if names else []
 
 
 def _resampled(infos: Sequence[VideoInfo], where: str, sampling: Sampling, usual: tuple[int, int]) -> list[str]:
