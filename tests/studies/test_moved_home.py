@@ -61,7 +61,15 @@ def test_a_moved_home_uses_its_own_models_and_writes_to_its_own_store(moved: tup
     assert resolve(study.study, study.parts).run == trained.run
 
 
-@pytest.mark.parametrize("name", ["scores.json", "curves.json", "encoder/model.safetensors", "pictures"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "scores.json",
+        "encoder/model.safetensors",
+        pytest.param("curves.json", marks=pytest.mark.full),
+        pytest.param("pictures", marks=pytest.mark.full),
+    ],
+)
 def test_a_training_that_lost_a_file_is_made_again_and_is_the_registered_one(
     moved: tuple[Study, Path], name: str
 ) -> None:
