@@ -98,18 +98,19 @@ def test_it_opens_from_a_file_and_nothing_shifts(browser: Browser, address: str)
         page.screenshot(path=PICTURES / "clips.png")
 
 
-FIRST = {"laptop": ({"width": 1280, "height": 800}, 3), "phone": ({"width": 390, "height": 844}, 1)}
+FIRST = {"laptop": ({"width": 1280, "height": 800}, 3, "bottom"), "phone": ({"width": 390, "height": 844}, 1, "top")}
+"""A screen, how many clips are on it, and by which edge: a laptop's are whole, a phone's begins."""
 
 
 @pytest.mark.parametrize("screen", FIRST)
 def test_the_first_clips_are_on_the_first_screen_and_the_scores_come_after(
     browser: Browser, address: str, screen: str
 ) -> None:
-    viewport, count = FIRST[screen]
-    bottoms = """[...document.querySelectorAll('.clip .pair .screen')]
-        .map((one) => one.getBoundingClientRect().bottom)"""
+    viewport, count, edge = FIRST[screen]
+    edges = """(edge) => [...document.querySelectorAll('.clip .pair .screen')]
+        .map((one) => one.getBoundingClientRect()[edge])"""
     with opened(browser, address, viewport=viewport) as page:
-        assert all(bottom <= viewport["height"] for bottom in page.evaluate(bottoms)[: 2 * count])
+        assert all(place < viewport["height"] for place in page.evaluate(edges, edge)[: 2 * count])
         page.screenshot(path=PICTURES / f"first-{screen}.png")
         ends = (
             "['verdict', 'clips', 'scores', 'belief'].map((name) => (document.getElementById(name) "
