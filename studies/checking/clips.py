@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from core.clips import IMAGE_SUFFIXES, ClipConfig, VideoInfo, probe_video
+from core.clips import ClipConfig, VideoInfo, probe_video
 from core.errors import SourceError
 
 TABLES = {".csv", ".tsv", ".json", ".npy", ".mat", ".txt", ".pkl"}
@@ -33,8 +33,8 @@ class ClipFiles:
     def __str__(self) -> str:
         """Return for example "60 (50 opened): 320 × 240, 30 frames a second, 2.97 to 3.03 s"."""
         opened = "" if len(self.probed) == self.files else f" ({len(self.probed)} opened)"
-        still = sum(info.path.suffix.lower() in IMAGE_SUFFIXES for info in self.probed)
-        moving = [info for info in self.probed if info.path.suffix.lower() not in IMAGE_SUFFIXES]
+        moving = [info for info in self.probed if info.duration_s is not None]
+        still = len(self.probed) - len(moving)
         parts = [_sizes(self.probed)]
         if rates := [info.frames / info.duration_s for info in moving if info.duration_s]:
             parts.append(f"{_range(rates)} frames a second")
