@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ..pipelines.conftest import browser  # noqa: F401 - a fixture
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 PROGRAMS = {
     "brain2video": "from brain2video.cli.app import main",
