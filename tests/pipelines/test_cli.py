@@ -83,7 +83,7 @@ MISTAKES = [
     (["promote", "-c", "configs/small.yaml", "--set", "study=empty", "--rollback"], "there is nothing to roll back to"),
     (["promote", "-c", "configs/small.yaml", "--set", "study=my study"], "study: found 'my study', expected a name of"),
     (["explain", "videos/none.mp4"], "videos/none.mp4: no such video"),
-    (["reproduce", "configs/small.yaml"], "configs/small.yaml: not a video that can be read"),
+    (["reproduce", "configs/small.yaml"], "configs/small.yaml: not a video that can be decoded"),
     (["simulate", "world", "-c", "configs/small.yaml"], "has no 'simulation' section"),
     (["train-zoo", "outputs/zoo", "-c", "configs/small.yaml"], "`brain2video train-zoo` is now `python -m zoo train`"),
     (["score-zoo", "--pictures", "docs"], "`brain2video score-zoo` is now `python -m zoo score`"),
