@@ -14,6 +14,7 @@ from core.code import code_digest
 from core.errors import ConfigError
 from core.files import digest_json, write_bytes
 from core.threads import computing
+from evaluation.config import EvaluationConfig
 from evaluation.report.charts.regions import METRIC_WORDS, brain_png, region_chart_png, voxel_places, voxel_scores
 from evaluation.statistics import scores
 from feature_store import Store
@@ -42,7 +43,7 @@ from studies.runs import (
     publish_latest,
     staged_run,
 )
-from studies.study import RegionsConfig, Study
+from studies.study import RegionsConfig, Study, TrainingConfig
 
 DRAWN = "correlation"
 MNI = "MNI"
@@ -78,7 +79,9 @@ def decode_regions(study: Study, *, require: bool = True) -> RegionsRef:
     with placed_run(*where) as (folder, fresh):
         if not fresh:
             with computing(study.training.threads):
-                decoding, time = _decoding_of(study, store, subjects)
+                decoding, time = _decoding_of(
+                    study.study, store, subjects, study.roles.regressed(), study.training, study.evaluation, study.seed
+                )
                 record |= {"diagnoses": {"time": time}}
                 try:
                     _write(folder, study.study, study.regions, decoding, record)
@@ -90,30 +93,37 @@ def decode_regions(study: Study, *, require: bool = True) -> RegionsRef:
     return RegionsRef.to(study.study, folder, REGIONS_RECORD, fresh=fresh)
 
 
-def _decoding_of(study: Study, store: Store, subjects: list[str]) -> tuple[Decoding, dict[str, Any]]:
+def _decoding_of(
+    study: str,
+    store: Store,
+    subjects: list[str],
+    roles: dict[str, str],
+    training: TrainingConfig,
+    evaluation: EvaluationConfig,
+    seed: int,
+) -> tuple[Decoding, dict[str, Any]]:
     """Return what every ROI is decoded with, and how near test and training are in time; raises where too near."""
-    training, route = study.training, ridge_route(study.training.routes)
-    roles, allowed = study.roles.regressed(), study.evaluation.allow_dense_time
-    trained_on = stimuli_trained_on(store, subjects, training.stimuli, study.seed)
-    time = diagnose_time(store, subjects, list(roles.values()), trained_on, allowed=allowed, seed=study.seed)
-    refuse_dense(time, study.study)
+    route, allowed = ridge_route(training.routes), evaluation.allow_dense_time
+    trained_on = stimuli_trained_on(store, subjects, training.stimuli, seed)
+    time = diagnose_time(store, subjects, list(roles.values()), trained_on, allowed=allowed, seed=seed)
+    refuse_dense(time, study)
     data = read_training_data(
         store,
         subjects,
         list(roles.values()),
         rois=training.rois,
         count=training.stimuli,
-        seed=study.seed,
+        seed=seed,
     )
     decoding = Decoding(
         store=store,
         rois=training.rois,
         data=data,
-        encoder=Standardise.fit(route.encoder, data.brains, Context(study.seed)),
+        encoder=Standardise.fit(route.encoder, data.brains, Context(seed)),
         regressor=route.regressor,
         trained_on=trained_on,
-        permutations=study.evaluation.permutations,
-        seed=study.seed,
+        permutations=evaluation.permutations,
+        seed=seed,
         dense=bool(time["dense"]),
     )
     return decoding, time

@@ -156,20 +156,16 @@ def promote_run(
         Where `accepted` is false and nothing was forced, nothing was changed.
     """
     with in_turn(study.outputs, "promoting", "promotion"):
-        return _promote(study, run, versions, force=force)
-
-
-def _promote(study: Study, run: str | None, versions: dict[str, int] | None, *, force: bool) -> PromotionDecision:
-    now = _numbers(aliased(study.study, study.parts))
-    note_production(study.study, study.parts)
-    decision = compare_with_production(study, run, versions)
-    if not decision.accepted and force:
-        _require_may_force(decision, promotion_rules())
-    elif not decision.accepted or decision.outcome == "current":
+        now = _numbers(aliased(study.study, study.parts))
+        note_production(study.study, study.parts)
+        decision = compare_with_production(study, run, versions)
+        if not decision.accepted and force:
+            _require_may_force(decision, promotion_rules())
+        elif not decision.accepted or decision.outcome == "current":
+            return decision
+        why = decision.outcome if decision.accepted else f"forced: {'; '.join(decision.reasons)}"
+        set_production(decision.candidate, decision.production, expected=now, why=why)
         return decision
-    why = decision.outcome if decision.accepted else f"forced: {'; '.join(decision.reasons)}"
-    set_production(decision.candidate, decision.production, expected=now, why=why)
-    return decision
 
 
 def resolve_promoted(study: Study, run: str | None = None) -> ModelSet:

@@ -39,52 +39,48 @@ Axes = dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
 def register_training(study: Study, training: TrainingRef, zenml_run: str = "") -> ModelSet:
     """Register a training run's parts, unless a set made from the same is already registered, whole."""
     with in_turn(study.outputs / TRAINING, f"{training.fingerprint[:12]}.registering", "registration"):
-        return _register(study, training, zenml_run)
-
-
-def _register(study: Study, training: TrainingRef, zenml_run: str) -> ModelSet:
-    registered = find_registered(study.study, study.parts, training.fingerprint)
-    if registered is not None and registered.digests == training.digests:
-        why = why_damaged(registered)
-        if why is None:
-            return registered
-        report(f"training {training.run} is registered again: {why}", 1, 1)
-    folder = project_root() / training.folder
-    record, scores = read_json(folder / RECORD), read_json(folder / SCORES)
-    held_out = folder / VALIDATION
-    examples, free = _examples(folder, study.parts, Store(study.store), record)
-    kept = [SCORES, RECORD, CURVES, PICTURES, *([VALIDATION] if held_out.is_file() else [])]
-    return register(
-        TrainedSet(
-            study=study.study,
-            run=training.run,
-            folders={part: folder / part for part in study.parts},
-            digests=training.digests,
-            examples=examples,
-            free=free,
-            record={
-                "fingerprint": training.fingerprint,
-                "stores": record["stores"],
-                "subjects": load_encoder(folder / ENCODER).subjects,
-                "roles": record["settings"]["roles"],
-                "targets": record["targets"],
-                "voxels": record["voxels"],
-                "route": scores["selection"]["chosen"],
-                "rois": record["settings"]["training"]["rois"],
-                "git_commit": record["git_commit"],
-                "zenml_run": zenml_run,
-            },
-            validation=validation_summary(read_json(held_out)) if held_out.is_file() else {},
-            metrics=scores_of_training(scores),
-            routes=scores_by_route(scores),
-            controls=scores_by_control(scores),
-            settings=without_places(study.model_dump(mode="json")),
-            started=started_at(training.run),
-            finished=finished_at(record),
-            curves=_curves(read_json(folder / CURVES)),
-            artifacts=[folder / name for name in kept],
+        registered = find_registered(study.study, study.parts, training.fingerprint)
+        if registered is not None and registered.digests == training.digests:
+            why = why_damaged(registered)
+            if why is None:
+                return registered
+            report(f"training {training.run} is registered again: {why}", 1, 1)
+        folder = project_root() / training.folder
+        record, scores = read_json(folder / RECORD), read_json(folder / SCORES)
+        held_out = folder / VALIDATION
+        examples, free = _examples(folder, study.parts, Store(study.store), record)
+        kept = [SCORES, RECORD, CURVES, PICTURES, *([VALIDATION] if held_out.is_file() else [])]
+        return register(
+            TrainedSet(
+                study=study.study,
+                run=training.run,
+                folders={part: folder / part for part in study.parts},
+                digests=training.digests,
+                examples=examples,
+                free=free,
+                record={
+                    "fingerprint": training.fingerprint,
+                    "stores": record["stores"],
+                    "subjects": load_encoder(folder / ENCODER).subjects,
+                    "roles": record["settings"]["roles"],
+                    "targets": record["targets"],
+                    "voxels": record["voxels"],
+                    "route": scores["selection"]["chosen"],
+                    "rois": record["settings"]["training"]["rois"],
+                    "git_commit": record["git_commit"],
+                    "zenml_run": zenml_run,
+                },
+                validation=validation_summary(read_json(held_out)) if held_out.is_file() else {},
+                metrics=scores_of_training(scores),
+                routes=scores_by_route(scores),
+                controls=scores_by_control(scores),
+                settings=without_places(study.model_dump(mode="json")),
+                started=started_at(training.run),
+                finished=finished_at(record),
+                curves=_curves(read_json(folder / CURVES)),
+                artifacts=[folder / name for name in kept],
+            )
         )
-    )
 
 
 def _examples(folder: Path, parts: list[str], store: Store, record: dict[str, Any]) -> tuple[Examples, Axes]:

@@ -83,10 +83,12 @@ def check(study: Study, config: str) -> Checked:
     checked.problems = [*checked.recordings, *checked.problems, *faults]
     if clips is not None:
         checked.facts.insert(_place(checked, "clips are read at"), ("clips", str(clips)))
+    captioner = study.captioner_of_b()
+    named = named_weights(study.targets.values(), study.generator, captioner, study.judges)
     checked.facts += [
         *((f"route {name}", _route(route)) for name, route in study.training.routes.items()),
-        ("rendered by", _rendered_by(study.why_nothing_to_render(), study.generator, study.captioner_of_b())),
-        *_weights([weights for weights, _ in named_weights(study)], list(published_weights(study)), config),
+        ("rendered by", _rendered_by(study.why_nothing_to_render(), study.generator, captioner)),
+        *_weights([weights for weights, _ in named], list(published_weights(study)), config),
         ("registry", _registry(study.study, study.parts)),
         ("DVC", _stages(study.store, list(study.targets), study.source)),
         ("memory", f"'brain2video plan -c {config}' shows whether networks fit a GPU"),
@@ -127,7 +129,8 @@ def _ready(study: Study) -> Checked:
     checked.facts.append(("clips are read at", size))
     roles = [*study.roles.regressed().items(), *(("align", name) for name in study.roles.align)]
     _check_targets(checked, study.targets, roles, study.source, facts)
-    checked.problems += faults_of_weights(named_weights(study), project_root())
+    named = named_weights(study.targets.values(), study.generator, study.captioner_of_b(), study.judges)
+    checked.problems += faults_of_weights(named, project_root())
     if study.judges.small_world is not None:
         checked.problems += faults_of_folder("judges.small_world", project_root() / study.judges.small_world)
     if study.generator is not None and not checked.problems:

@@ -42,16 +42,21 @@ def prepare(
     return download, download.plan(bucket.find(request.wanted()), check=check)
 
 
-def named_weights(study: Study) -> list[Named]:
-    """Return all weights that a study names, those of the small world's judge aside."""
-    generator = _of_generator(study.generator, study.captioner_of_b())
-    return [*_of_targets(study.targets.values()), *generator, *_of_judges(study.judges)]
+def named_weights(
+    targets: Iterable[ExtractorConfig],
+    generator: GeneratorConfig | None,
+    captioner: CaptionerConfig | None,
+    judges: JudgesConfig,
+) -> list[Named]:
+    """Return all weights that these name, those of the small world's judge aside."""
+    return [*_of_targets(targets), *_of_generator(generator, captioner), *_of_judges(judges)]
 
 
 def published_weights(study: Study) -> dict[str, list[str]]:
     """Return the models of the hub that a study names and that are no folder here, with the files wanted of each."""
     wanted: dict[str, dict[str, None]] = {}
-    for weights, files in named_weights(study):
+    named = named_weights(study.targets.values(), study.generator, study.captioner_of_b(), study.judges)
+    for weights, files in named:
         if not (project_root() / weights).is_dir():
             wanted.setdefault(weights, {}).update(dict.fromkeys(files))
     return {name: list(files) for name, files in wanted.items()}

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -56,21 +56,19 @@ def fit_distributed(study: Study, distributed: DistributedConfig = ONE_PROCESS) 
     TrainingStopped
         A process died or was lost: which, where, why, and where the checkpoints are. The others have ended too.
     """
-    if distributed.nodes == 1:  # of several nodes, each has a process here that must not wait for another's
-        with in_turn(study.outputs / TRAINING, digest_json(study.model_dump(mode="json"))[:12], "training"):
-            return fit(study) if distributed.world_size == 1 else _fit_together(study, distributed)
-    return _fit_together(study, distributed)
-
-
-def _fit_together(study: Study, distributed: DistributedConfig) -> TrainingRef:
-    _require_devices(distributed)
-    with _folder_of(study.study) as folder:
-        (folder / STUDY).write_text(yaml.safe_dump(study.model_dump(mode="json")), encoding="utf-8")
-        training, code = _run(study.study, distributed, folder)
-        if code or training is None:
-            raise why_stopped(folder, study.outputs / TRAINING, distributed, code)
-    _wait_for(project_root() / training.folder)
-    return training
+    turn = in_turn(study.outputs / TRAINING, digest_json(study.model_dump(mode="json"))[:12], "training")
+    # Of several nodes, each may have a process here, which must not wait for another's.
+    with turn if distributed.nodes == 1 else nullcontext():
+        if distributed.world_size == 1:
+            return fit(study)
+        _require_devices(distributed)
+        with _folder_of(study.study) as folder:
+            (folder / STUDY).write_text(yaml.safe_dump(study.model_dump(mode="json")), encoding="utf-8")
+            training, code = _run(study.study, distributed, folder)
+            if code or training is None:
+                raise why_stopped(folder, study.outputs / TRAINING, distributed, code)
+        _wait_for(project_root() / training.folder)
+        return training
 
 
 def _require_devices(distributed: DistributedConfig) -> None:
