@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from core.config import Config
 from core.errors import RegistryError
@@ -59,6 +59,8 @@ class TrainedSet(Config):
     curves : name to (step, value), such as losses
     artifacts : files and folders to keep with the run
     """
+
+    model_config = ConfigDict(allow_inf_nan=True)  # a score may have no value
 
     study: str
     run: str

@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,12 +47,20 @@ def make_home(folder: Path) -> Path:
 
 
 @pytest.fixture
-def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def outside() -> Iterator[Path]:
+    """A folder outside any home: the tests' own lies in the checkout, which is one."""
+    folder = Path(tempfile.mkdtemp(prefix="outside-", dir="/tmp")).resolve()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def nowhere(outside: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder outside any home."""
     monkeypatch.delenv(HOME, raising=False)
     monkeypatch.delenv(FOUND_HOME, raising=False)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    monkeypatch.chdir(outside)
+    return outside
 
 
 def test_a_home_is_found_upwards_by_its_marker_or_as_a_checkout(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,19 +76,19 @@ def test_a_home_is_found_upwards_by_its_marker_or_as_a_checkout(nowhere: Path, m
         project_root()
 
 
-def test_a_program_works_on_the_home_that_it_stands_in_unless_it_is_told_another(tmp_path: Path) -> None:
-    first, second = make_home(tmp_path / "first"), make_home(tmp_path / "se con'd $x#ü")
+def test_a_program_works_on_the_home_that_it_stands_in_unless_it_is_told_another(outside: Path) -> None:
+    first, second = make_home(outside / "first"), make_home(outside / "se con'd $x#ü")
     (second / "outputs").mkdir()
     assert seen_from(second / "outputs")["home"] == str(second)
     assert seen_from(second)["MLFLOW_TRACKING_URI"] == f"sqlite:///{second}/mlflow/store/mlflow.db"
     told = seen_from(second, **{HOME: str(first)})
     assert (told["home"], told["ZENML_CONFIG_PATH"]) == (str(first), f"{first}/.state/zenml")
     assert seen_from(first, **{HOME: "../first"})["home"] == str(first), "relative to where it was set"
-    assert seen_from(tmp_path) == {**seen_from(tmp_path), "home": "None", "ZENML_CONFIG_PATH": None}
+    assert seen_from(outside) == {**seen_from(outside), "home": "None", "ZENML_CONFIG_PATH": None}
 
 
-def test_a_program_that_another_one_started_follows_where_it_stands_and_else_the_other(tmp_path: Path) -> None:
-    first, second = make_home(tmp_path / "first"), make_home(tmp_path / "second")
+def test_a_program_that_another_one_started_follows_where_it_stands_and_else_the_other(outside: Path) -> None:
+    first, second = make_home(outside / "first"), make_home(outside / "second")
 
     def started(where: Path, **changed: str) -> dict[str, str]:
         code = (
@@ -90,7 +100,7 @@ def test_a_program_that_another_one_started_follows_where_it_stands_and_else_the
     assert started(second)["home"] == str(second)
     for name, value in started(second).items():
         assert "first" not in str(value), f"{name} is of the home of the program that started it"
-    assert started(tmp_path)["home"] == str(first), "as workers do that stand elsewhere"
+    assert started(outside)["home"] == str(first), "as workers do that stand elsewhere"
     own = started(second, MLFLOW_TRACKING_URI="http://lab:5000")
     assert own["MLFLOW_TRACKING_URI"] == "http://lab:5000", "what the user has set stays"
 

@@ -194,7 +194,7 @@ def test_workers_are_kept_for_the_next_block_until_they_are_ended(work, tmp_path
 def test_workers_start_anew_where_the_environment_changed(
     work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for value in ("one", "other"):
+    for value in (str(tmp_path / "one"), str(tmp_path / "other")):
         monkeypatch.setenv("BRAIN2VIDEO_HOME", value)
         with open_executor(TWO) as executor:
             assert dict(executor.run(os.getenv, ["BRAIN2VIDEO_HOME"], "asking", shared=tmp_path)) == {

@@ -101,7 +101,7 @@ def test_interrupted_run_leaves_nothing(
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("simulation.write._write_clips", lambda *_: None)
+    monkeypatch.setattr("simulation.write.write_clips", lambda *_: None)
     monkeypatch.setattr("simulation.write._write_betas", fail)
     with pytest.raises(KeyboardInterrupt):
         simulate(tiny, tmp_path / "dataset")

@@ -1,5 +1,6 @@
 """What each stage runs, followed while it works on the demo's study, is all in the fingerprint of its result."""
 
+import inspect
 import shutil
 import sys
 import threading
@@ -40,7 +41,7 @@ class Trace:
     """Follows the modules of this project whose code runs while one of some functions is under way, in any thread."""
 
     def __init__(self, *roots: Callable[..., Any]) -> None:
-        self._roots, self._under_way = {root.__code__ for root in roots}, 0
+        self._roots, self._under_way = {inspect.unwrap(root).__code__ for root in roots}, 0
         self._seen: set[CodeType] = set()
         self._elsewhere: set[CodeType] = set()
 

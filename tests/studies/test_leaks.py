@@ -83,8 +83,8 @@ def test_still_images_are_clips(study: Study) -> None:
 def test_where_there_is_nothing_to_compare_it_is_said(home: Path, arrays_folder: Path) -> None:
     table = pd.read_csv(arrays_folder / "stimuli.csv")
     table.assign(file="", caption="").to_csv(arrays_folder / "stimuli.csv", index=False)
-    given = {"pixels": {"extractor": "given", "file": "patches"}}
-    study = load_study(write_study(home, arrays_folder, targets=given))
+    given = {"patches": {"extractor": "given"}}
+    study = load_study(write_study(home, arrays_folder, targets=given, roles={"z": "patches"}))
     make_stores(study)
     leaks = found(study)
     nothing = {"count": None, "threshold": THRESHOLD, "nearest": None, "examples": [], "note": "no clips"}

@@ -141,9 +141,9 @@ def test_clips_and_captions_that_are_missing_are_named(home: Path, tmp_path: Pat
     with pytest.raises(SourceError, match="stimulus 's000' has no clip, which this target needs"):
         extract(study, "pixels")
     assert not [path for path in study.folder.rglob("*") if path.is_file()]
-    given = load_study(write_study(home, source, targets={"pixels": {"extractor": "given"}}))
-    with pytest.raises(SourceError, match="targets/pixels.npy: the source has no such embeddings"):
-        extract(given, "pixels")
+    given = load_study(write_study(home, source, targets={"absent": {"extractor": "given"}}, roles={"z": "absent"}))
+    with pytest.raises(SourceError, match="targets/absent.npy: the source has no such embeddings"):
+        extract(given, "absent")
 
 
 def test_a_test_clip_that_is_also_in_training_is_refused(study: Study, arrays_folder: Path) -> None:

@@ -129,7 +129,7 @@ def test_another_brain_predicts_where_columns_correspond(home: Path, tmp_path: P
     metrics = read_json(home_folder() / loop(study).folder / "metrics.json")
     assert "other_brain is sub-02's model on the responses of sub-01" in metrics["notes"]
     ours, theirs = (metrics["rows"][row]["pixels.correlation"]["value"] for row in ("reconstruction", OTHER_BRAIN))
-    assert theirs == pytest.approx(ours, abs=1e-6), "the same brain twice"
+    assert theirs == pytest.approx(ours, abs=1e-3), "the same brain twice, but for the scale"
     store = Store(study.store)
     assert other_brain(store, "sub-02", ["sub-01", "sub-02"])[0] == "sub-01"
     folder = home_folder() / fit(study).folder

@@ -39,6 +39,11 @@ def show_training(study: str, folder: Path, scores: Mapping[str, Any], *, full: 
         _print_every_route(study, scores)
     else:
         print_closing_training(f"{study}: {scores['n_test']} test stimuli", scores)
+    for route, members in {
+        name: who for own in targets.values() for name, who in own.get("group_decoders", {}).items()
+    }.items():
+        decoder = subject_label(group_of(members))
+        print_line(route, f"{decoder}: a stimulus is decoded from the responses of all of them to it")
     for label, text in _faults(scores):
         print_line(label, text, style="red")
     print_notes(in_order(note for scored in targets.values() for note in scored.get("notes", [])))
@@ -53,9 +58,6 @@ def _print_every_route(study: str, scores: Mapping[str, Any]) -> None:
     for role, scored in targets.items():
         title = f"{study}: {role} ({scored['target']}), {scores['n_test']} test stimuli"
         print_scores(title, *routes_table(scored), scored.get("comparisons"))
-        for route, members in scored.get("group_decoders", {}).items():
-            decoder = subject_label(group_of(members))
-            print_line(route, f"{decoder}: a stimulus is decoded from the responses of all of them to it")
     print_folds(scores)
     print_legend([scored["rows"] for scored in targets.values()], in_training=True)
     _print_tests(scores, *targets.values())

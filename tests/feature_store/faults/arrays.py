@@ -196,7 +196,11 @@ CASES: list[tuple[str, Damage, str]] = [
         "stimuli.csv: lacks the column 'stimulus_id'; ';' stands between its columns",
     ),
     ("binary csv", lambda f: (f / "stimuli.csv").write_bytes(b"\xff\xfe\x00"), "not a CSV table"),
-    ("embeddings", save("targets/patches.npy", np.zeros((3, 2))), r"shape \(3, 2\); expected 48 rows"),
+    (
+        "embeddings",
+        save("targets/patches.npy", np.zeros((3, 2))),
+        r"shape \(3, 2\); expected \(stimulus, value, …\) with 48 rows",
+    ),
 ]
 FAULTS = [
     Fault(f"arrays: {name}", make, lambda root, damage=damage: damage(root / "recordings"), read, message)

@@ -219,12 +219,6 @@ CELLS = [
         fault(f"stimulus {value!r}", cell(1, "stim_file", value), f"line 3: stim_file is '{value}'; name the stimulus")
         for value in ("NA", "NaN", "nan", "None", "null", "-")
     ),
-    fault(
-        "N/A that is not ignored",
-        cell(1, "stim_file", "N/A"),
-        "line 3: stim_file is 'N/A'",
-        **WINDOW | {"ignore": ["n"]},
-    ),
     *(
         fault(f"onset {value!r}", cell(1, "onset", value), f"line 3: onset '{value}' is no time; expected seconds")
         for value in ("n/a", "NaN", "", "None", "20,5", "1,020.5", "20.5 s", "inf", "1 020", "0x14")
