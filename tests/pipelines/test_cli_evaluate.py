@@ -41,7 +41,7 @@ def words_of(text: str) -> str:
 def test_a_peers_folder_is_scored_and_shown(here: Here, folders: Path, cli_home: Path) -> None:
     truth, training, captions = (str(folders / name) for name in ("truth", "training", "captions.csv"))
     more = ["--training", training, "--captions", captions, "--judge", str(JUDGE)]
-    done = here("evaluate", str(folders / "good"), "--truth", truth, *more)
+    done = here("evaluate", str(folders / "good"), "--truth", truth, *more, "--full")
     assert done.code == 0, done.stderr
     said = words_of(done.stdout)
     for words in (
@@ -58,7 +58,7 @@ def test_a_peers_folder_is_scored_and_shown(here: Here, folders: Path, cli_home:
         assert words in said, words
     latest = cli_home / "outputs" / "evaluations" / "good" / "latest"
     assert read_json(latest / "metrics.json")["rows"]["reconstruction"]["pixels.two_way"]["value"] == 1.0
-    again = here("evaluate", str(folders / "good"), "--truth", truth, *more)
+    again = here("evaluate", str(folders / "good"), "--truth", truth, *more, "--full")
     assert "is up to date" in again.stderr
     assert again.stdout == done.stdout
 
@@ -70,7 +70,7 @@ def test_two_peers_are_compared(here: Here, folders: Path, cli_home: Path) -> No
     done = here("compare", "peer-poor/latest", "evaluations/peer-good/latest")
     assert done.code == 0, done.stderr
     said = words_of(done.stdout)
-    for words in ("reconstruction, paired over 6 stimuli", "second − first", "adjusted p", "frames, PSNR (dB)"):
+    for words in ("reconstruction, paired over 6 stimuli", "second − first", "adjusted p", "frames,", "PSNR (dB)"):
         assert words in said, words
     assert "the second run is better in" in said or "do not differ" in said
     (folder,) = (cli_home / "outputs" / "comparisons").iterdir()

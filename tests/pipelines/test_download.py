@@ -15,7 +15,7 @@ from .conftest import Here
 
 BETAS = "derivatives/versionB/MNI152/prepared_allvoxel_pkl/{0}/{0}_roi-{1}_betas_normalized.pkl"
 PREPARED = "derivatives/versionB/fsLR32k/GLM/{0}/prepared_betas/{0}_{1}.pkl"
-CLIPS = "clips={frames: 8, height: 32, width: 32, window_s: 2.0}"
+AS_TARGETS = ["--set", "roles={z: z}", "--set", "clips={frames: 8, height: 32, width: 32, window_s: 2.0}"]
 ALWAYS = ["dataset_description.json", "participants.tsv", "derivatives/stimuli_metadata/annotations.json"]
 SURFACE = [f"organized_betas_task-{task}_normalized" for task in ("train", "test")] + [
     f"noiseceiling_task-{task}" for task in ("train_n-1", "train_n-3", "test_n-1", "test_n-10")
@@ -174,10 +174,7 @@ def test_published_weights_come_by_the_studys_names(
         "configs/small.yaml",
         "--set",
         targets,
-        "--set",
-        "roles={z: z}",
-        "--set",
-        CLIPS,
+        *AS_TARGETS,
     ]
     with serving(Hub({"they/video": parts, "they/clip": clip})) as hub:
         ask(hub, monkeypatch)
@@ -205,9 +202,7 @@ def test_nothing_to_fetch_and_no_hub_are_one_line(here: Here, monkeypatch: pytes
     monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", "http://127.0.0.1:9", raising=False)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     targets = "targets={z: {extractor: latents, weights: they/video}}"
-    gone = here(
-        "download", "weights", "-c", "configs/small.yaml", "--set", targets, "--set", "roles={z: z}", "--set", CLIPS
-    )
+    gone = here("download", "weights", "-c", "configs/small.yaml", "--set", targets, *AS_TARGETS)
     assert gone.code == 2
     assert len([line for line in gone.stderr.splitlines() if line.startswith("error:")]) == 1
     assert "they/video: the hub does not answer for it" in gone.stderr
