@@ -6,12 +6,14 @@ The same held-out stimuli decide later which version goes into production; the t
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ConfigError
+from core.files import read_json, write_json
 from core.progress import report
 from core.seeds import rng_for
 from core.times import Times
@@ -21,11 +23,21 @@ from evaluation.statistics.order import TimeOrder, block_length
 from evaluation.statistics.scores import per_stimulus
 from evaluation.statistics.selection import CrossFit, combined_p, cross_fit, widened
 from evaluation.statistics.spaces import centre, centred
-from models.decoders.build import Encoder, Regressor, fit_encoder, fit_regressors, predict_stimuli
+from models.decoders.build import (
+    Encoder,
+    Regressor,
+    fit_encoder,
+    fit_regressors,
+    load_encoder,
+    load_regressor,
+    predict_stimuli,
+    save_part,
+)
 from models.decoders.rows import split_stimuli
 from models.training.loop import Context
 from studies.decoding.training_data import TrainingData
 from studies.study import RouteConfig, TrainingConfig
+from studies.training.kept_fits import KeptFits
 
 Array = NDArray[Any]
 CRITERIA = ("correlation", "two_way", "r2")
@@ -67,6 +79,25 @@ class Validation:
         values = _as_lists(self.values)
         return {"schema": 1, "route": route, "subjects": subjects, "stimuli": self.stimuli, "values": values}
 
+    def write(self, folder: Path) -> None:
+        """Write all of it into an empty folder."""
+        values = {f"{role}/{name}": own for role, metrics in self.values.items() for name, own in metrics.items()}
+        np.savez_compressed(folder / "values.npz", **values)
+        np.savez_compressed(folder / "shown.npz", **self.shown)
+        write_json(folder / "stimuli.json", [self.stimuli, self.shown_stimuli])
+
+    @classmethod
+    def read(cls, folder: Path) -> "Validation":
+        """Return what `write` has written."""
+        stimuli, shown_stimuli = read_json(folder / "stimuli.json")
+        values: dict[str, dict[str, Array]] = {}
+        with np.load(folder / "values.npz", allow_pickle=False) as kept:
+            for key in kept.files:
+                role, _, name = key.partition("/")
+                values.setdefault(role, {})[name] = kept[key]
+        with np.load(folder / "shown.npz", allow_pickle=False) as kept:
+            return cls(stimuli, values, dict(kept), shown_stimuli)
+
 
 def _as_lists(values: Mapping[str, Mapping[str, Array]]) -> dict[str, dict[str, list[float]]]:
     return {
@@ -81,6 +112,37 @@ class FittedRoute:
 
     encoder: Encoder
     regressors: dict[str, Regressor]
+
+    def write(self, folder: Path) -> None:
+        """Write its parts into an empty folder."""
+        save_part(folder / "encoder", self.encoder)
+        for role, regressor in self.regressors.items():
+            save_part(folder / f"regressor-{role}", regressor)
+        write_json(folder / "roles.json", list(self.regressors))
+
+    @classmethod
+    def read(cls, folder: Path) -> "FittedRoute":
+        """Return what `write` has written."""
+        roles = read_json(folder / "roles.json")
+        return cls(
+            load_encoder(folder / "encoder"), {role: load_regressor(folder / f"regressor-{role}") for role in roles}
+        )
+
+
+@dataclass(frozen=True)
+class FittedBaseline:
+    """A regressor of a target that is there for comparison alone."""
+
+    regressor: Regressor
+
+    def write(self, folder: Path) -> None:
+        """Write it into an empty folder."""
+        save_part(folder / "regressor", self.regressor)
+
+    @classmethod
+    def read(cls, folder: Path) -> "FittedBaseline":
+        """Return what `write` has written."""
+        return cls(load_regressor(folder / "regressor"))
 
 
 @dataclass(frozen=True)
@@ -205,6 +267,15 @@ def fit_route(route: RouteConfig, roles: Mapping[str, str], data: TrainingData, 
     return FittedRoute(encoder, regressors)
 
 
+def fit_baseline(
+    route: RouteConfig, encoder: Encoder, data: TrainingData, target: str, context: Context
+) -> FittedBaseline:
+    """Fit a target that is there for comparison alone, on the features of a route."""
+    data = data.of(pooled=route.pooled)
+    rows = data.roles(route.regressor, data.features(route.regressor, encoder), {target: target})
+    return FittedBaseline(fit_regressors(route.regressor, rows, context.within("baselines"))[target])
+
+
 def comparable(routes: Mapping[str, RouteConfig]) -> dict[str, RouteConfig]:
     """Return the routes that one is chosen from: those of the kind, single subjects or a group, of the first one.
 
@@ -221,6 +292,7 @@ def choose_route(
     context: Context,
     *,
     score_alone: bool = False,
+    kept: KeptFits = KeptFits(),
 ) -> Choice:
     """Fit every route on part of the training stimuli, and compare them on the rest.
 
@@ -234,9 +306,11 @@ def choose_route(
     roles : role to the name of its target
     score_alone : whether to score a single route too, where there are stimuli enough: promotion compares by these
         scores
+    kept : the scores of routes that an earlier training fitted of the same
     """
     routes, settings = comparable(training.routes), training.selection
-    data = data.of(pooled=next(iter(routes.values())).pooled)
+    pooled = next(iter(routes.values())).pooled
+    data = data.of(pooled=pooled)
     names = data.stimuli
     times = data.times_of(names)
     is_held = split_stimuli(names, settings.validation, rng_for(context.seed, "route selection"), times)
@@ -248,12 +322,26 @@ def choose_route(
     scored = {}
     for done, (name, route) in enumerate(routes.items()):
         report("scoring routes on held-out training stimuli", done, len(routes), name)
-        fitted = fit_route(route, roles, inner, context.within(name).within("selection"))
-        scored[name] = validate(fitted, inner, outer, held, shown=training.sheet)
+        made_from = {"validation": settings.validation, "pooled": pooled, "shown": training.sheet}
+        fit_and_score = partial(_fit_and_score, route, roles, inner, outer, held, training.sheet)
+        within = context.within(name).within("selection")
+        scored[name] = kept.once(f"{name} on held-out stimuli", Validation, route, made_from, within, fit_and_score)
     report("scoring routes on held-out training stimuli", len(routes), len(routes))
     values = {name: validation.criterion(settings.criterion) for name, validation in scored.items()}
     blocks = blocks_in_time(values, outer.times_of(held))
     return choice_among(values, settings.margin, seed=context.seed, scored=scored, blocks=blocks)
+
+
+def _fit_and_score(
+    route: RouteConfig,
+    roles: Mapping[str, str],
+    inner: TrainingData,
+    outer: TrainingData,
+    held: list[str],
+    shown: int,
+    context: Context,
+) -> Validation:
+    return validate(fit_route(route, roles, inner, context), inner, outer, held, shown=shown)
 
 
 def require_held_out(training: TrainingConfig, stimuli: int, held: int | None = None) -> None:
