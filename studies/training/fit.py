@@ -72,17 +72,10 @@ from studies.runs import (
 )
 from studies.study import Study
 from studies.training.cross_validation import CrossValidation, require_folds
-from studies.training.kept_fits import KeptFits
+from studies.training.fitted import FittedBaseline, FittedRoute, fit_baseline, fit_route
+from studies.training.kept_fits import NO_KEPT_FITS, KeptFits
 from studies.training.pictures import held_out_sheet, write_curves, write_filled_in
-from studies.training.routes import (
-    Choice,
-    FittedBaseline,
-    FittedRoute,
-    choose_route,
-    comparable,
-    fit_baseline,
-    fit_route,
-)
+from studies.training.routes import Choice, choose_route, comparable
 
 Array = NDArray[Any]
 
@@ -328,7 +321,7 @@ def _kept_fits(study: Study, record: Mapping[str, Any], decoded: Sequence[str]) 
     alphabetical order in which saved parts have them.
     """
     if workers().num_processes > 1 or record["subjects"] != sorted(record["subjects"]):
-        return KeptFits()
+        return NO_KEPT_FITS
     settings = record["settings"]
     made_from = {
         "stores": record["stores"],

@@ -1,4 +1,4 @@
-"""Fits that an earlier training made of the same settings, inputs and code, so that changing one route fits it alone."""
+"""Fits that an earlier training made of the same settings, inputs and code: changing one route fits it alone."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -82,6 +82,10 @@ class KeptFits:
     def tidy(self) -> None:
         """Remove what the latest trainings had no use for."""
         self._kept.tidy()
+
+
+NO_KEPT_FITS = KeptFits()
+"""Fits every route anew."""
 
 
 def _write(folder: Path, made: tuple[Keepable, list[tuple[str, History]]]) -> None:

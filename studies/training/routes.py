@@ -23,21 +23,13 @@ from evaluation.statistics.order import TimeOrder, block_length
 from evaluation.statistics.scores import per_stimulus
 from evaluation.statistics.selection import CrossFit, combined_p, cross_fit, widened
 from evaluation.statistics.spaces import centre, centred
-from models.decoders.build import (
-    Encoder,
-    Regressor,
-    fit_encoder,
-    fit_regressors,
-    load_encoder,
-    load_regressor,
-    predict_stimuli,
-    save_part,
-)
+from models.decoders.build import Encoder, Regressor, predict_stimuli
 from models.decoders.rows import split_stimuli
 from models.training.loop import Context
 from studies.decoding.training_data import TrainingData
 from studies.study import RouteConfig, TrainingConfig
-from studies.training.kept_fits import KeptFits
+from studies.training.fitted import FittedRoute, fit_route
+from studies.training.kept_fits import NO_KEPT_FITS, KeptFits
 
 Array = NDArray[Any]
 CRITERIA = ("correlation", "two_way", "r2")
@@ -82,8 +74,8 @@ class Validation:
     def write(self, folder: Path) -> None:
         """Write all of it into an empty folder."""
         values = {f"{role}/{name}": own for role, metrics in self.values.items() for name, own in metrics.items()}
-        np.savez_compressed(folder / "values.npz", **values)
-        np.savez_compressed(folder / "shown.npz", **self.shown)
+        np.savez_compressed(folder / "values.npz", allow_pickle=False, **values)
+        np.savez_compressed(folder / "shown.npz", allow_pickle=False, **self.shown)
         write_json(folder / "stimuli.json", [self.stimuli, self.shown_stimuli])
 
     @classmethod
@@ -104,45 +96,6 @@ def _as_lists(values: Mapping[str, Mapping[str, Array]]) -> dict[str, dict[str, 
         role: {name: [float(value) for value in listed] for name, listed in metrics.items()}
         for role, metrics in values.items()
     }
-
-
-@dataclass(frozen=True)
-class FittedRoute:
-    """An encoder and one regressor per role, fitted together."""
-
-    encoder: Encoder
-    regressors: dict[str, Regressor]
-
-    def write(self, folder: Path) -> None:
-        """Write its parts into an empty folder."""
-        save_part(folder / "encoder", self.encoder)
-        for role, regressor in self.regressors.items():
-            save_part(folder / f"regressor-{role}", regressor)
-        write_json(folder / "roles.json", list(self.regressors))
-
-    @classmethod
-    def read(cls, folder: Path) -> "FittedRoute":
-        """Return what `write` has written."""
-        roles = read_json(folder / "roles.json")
-        return cls(
-            load_encoder(folder / "encoder"), {role: load_regressor(folder / f"regressor-{role}") for role in roles}
-        )
-
-
-@dataclass(frozen=True)
-class FittedBaseline:
-    """A regressor of a target that is there for comparison alone."""
-
-    regressor: Regressor
-
-    def write(self, folder: Path) -> None:
-        """Write it into an empty folder."""
-        save_part(folder / "regressor", self.regressor)
-
-    @classmethod
-    def read(cls, folder: Path) -> "FittedBaseline":
-        """Return what `write` has written."""
-        return cls(load_regressor(folder / "regressor"))
 
 
 @dataclass(frozen=True)
@@ -257,25 +210,6 @@ class Choice:
         return record | {"routes": len(self.values), "reported": reported}
 
 
-def fit_route(route: RouteConfig, roles: Mapping[str, str], data: TrainingData, context: Context) -> FittedRoute:
-    """Fit one route on training data; `roles` names the target that is regressed for each role."""
-    data = data.of(pooled=route.pooled).with_targets(roles)
-    encoder = fit_encoder(route.encoder, data.brains, context.within("encoder"))
-    features = data.features(route.regressor, encoder)
-    rows = data.roles(route.regressor, features, roles)
-    regressors = fit_regressors(route.regressor, rows, context, joint=route.joint, features=features)
-    return FittedRoute(encoder, regressors)
-
-
-def fit_baseline(
-    route: RouteConfig, encoder: Encoder, data: TrainingData, target: str, context: Context
-) -> FittedBaseline:
-    """Fit a target that is there for comparison alone, on the features of a route."""
-    data = data.of(pooled=route.pooled)
-    rows = data.roles(route.regressor, data.features(route.regressor, encoder), {target: target})
-    return FittedBaseline(fit_regressors(route.regressor, rows, context.within("baselines"))[target])
-
-
 def comparable(routes: Mapping[str, RouteConfig]) -> dict[str, RouteConfig]:
     """Return the routes that one is chosen from: those of the kind, single subjects or a group, of the first one.
 
@@ -292,7 +226,7 @@ def choose_route(
     context: Context,
     *,
     score_alone: bool = False,
-    kept: KeptFits = KeptFits(),
+    kept: KeptFits = NO_KEPT_FITS,
 ) -> Choice:
     """Fit every route on part of the training stimuli, and compare them on the rest.
 
