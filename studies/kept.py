@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import NoSpace
+from core.errors import Brain2VideoError, NoSpace
 from core.files import digest_json, one_at_a_time, read_json, remove_folder, staged_folder, write_json
 from core.progress import report
 from studies.runs import file_digests
@@ -62,7 +62,7 @@ class Kept:
         if _is_whole(entry):
             try:
                 found = read(entry)
-            except FileNotFoundError:  # another process, with other runs, has no use for it
+            except (OSError, Brain2VideoError):  # removed meanwhile by another process that has no use for it
                 pass
             else:
                 report(f"{what}: unchanged, taken from an earlier run", 1, 1)
