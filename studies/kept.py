@@ -59,22 +59,22 @@ class Kept:
         name = digest_json([self._made_from, inputs])[:32]
         entry = self._folder / name
         self._used.add(name)
-        if _is_whole(entry):
+        unchanged = _is_whole(entry)
+        if unchanged:
+            report(f"{what}: unchanged, taken from an earlier run", 1, 1)
+        else:
+            made = make()
             try:
-                found = read(entry)
-            except (OSError, Brain2VideoError):  # removed meanwhile by another process that has no use for it
-                pass
-            else:
-                report(f"{what}: unchanged, taken from an earlier run", 1, 1)
-                return found
-        made = make()
-        try:
-            with staged_folder(entry, self._folder / ".staging") as building:
-                write(building, made)
-                write_json(building / FILES, file_digests(building))
-        except NoSpace as error:
-            report(f"{what}: not kept for later runs: {error}", 1, 1)
-        return made
+                with staged_folder(entry, self._folder / ".staging") as building:
+                    write(building, made)
+                    write_json(building / FILES, file_digests(building))
+            except NoSpace as error:
+                report(f"{what}: not kept for later runs: {error}", 1, 1)
+                return made
+        try:  # what was just made is read too: an array's order in memory may show in the last bit of what it predicts
+            return read(entry)
+        except (OSError, Brain2VideoError):  # removed meanwhile by another process, which has no use for it
+            return make() if unchanged else made
 
     def tidy(self) -> None:
         """Note what this run used, and remove what none of the latest `RUNS` runs did."""
