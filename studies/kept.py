@@ -6,14 +6,15 @@ would give. Entries may be removed at any time; one that is damaged is made anew
 
 import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import Brain2VideoError, NoSpace
-from core.files import digest_json, one_at_a_time, read_json, remove_folder, staged_folder, write_json
+from core.errors import Brain2VideoError, NoSpace, NotAllowed
+from core.files import digest_json, disk_explained, one_at_a_time, read_json, remove_folder, staged_folder, write_json
 from core.progress import report
 from studies.runs import file_digests
 
@@ -68,7 +69,7 @@ class Kept:
                 with staged_folder(entry, self._folder / ".staging") as building:
                     write(building, made)
                     write_json(building / FILES, file_digests(building))
-            except NoSpace as error:
+            except (NoSpace, NotAllowed) as error:
                 report(f"{what}: not kept for later runs: {error}", 1, 1)
                 return made
         try:  # what was just made is read too: an array's order in memory may show in the last bit of what it predicts
@@ -80,7 +81,7 @@ class Kept:
         """Note what this run used, and remove what none of the latest `RUNS` runs did."""
         if self._folder is None or not self._folder.is_dir():
             return
-        with one_at_a_time(self._folder / ".lock"):
+        with suppress(NotAllowed, NoSpace), disk_explained(self._folder), one_at_a_time(self._folder / ".lock"):
             used = sorted(self._used)
             runs = [used, *(run for run in _runs(self._folder / USED) if run != used)][:RUNS]
             write_json(self._folder / USED, runs)
