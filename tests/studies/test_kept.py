@@ -189,15 +189,20 @@ def files_of(study: Study, folder: str, record: str) -> dict[str, bytes]:
     return {name: content for name, content in files.items() if name not in (record, "mlflow_run.txt")}
 
 
-def test_changing_one_route_fits_it_alone(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = write_bent(tmp_path / "bent", np.random.default_rng(5))
-    named: dict[str, Any] = {
-        "ridge": {},
-        "pca": {"encoder": {"kind": "pca", "components": 6}, "regressor": MLP},
-        "mbm": {"encoder": {**MBM, "alignment": None}},
-        "residual": {"regressor": {**MLP, "kind": "residual"}},
-    }
+KINDS: dict[str, dict[str, Any]] = {
+    "ridge": {},
+    "pca": {"encoder": {"kind": "pca", "components": 6}, "regressor": MLP},
+    "mbm": {"encoder": {**MBM, "alignment": None}},
+    "residual": {"regressor": {**MLP, "kind": "residual"}},
+}
 
+
+@pytest.mark.parametrize("kinds", [("ridge", "pca"), pytest.param(tuple(KINDS), marks=pytest.mark.full)])
+def test_changing_one_route_fits_it_alone(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kinds: tuple[str, ...]
+) -> None:
+    source = write_bent(tmp_path / "bent", np.random.default_rng(5), train=64, test=12)
+    named = {name: KINDS[name] for name in kinds}
     targets = {"bent": {"extractor": "given"}, "straight": {"extractor": "given"}}
     content: dict[str, Any] = {"targets": targets, "roles": {"z": "bent"}}
     changed = {**named, "pca": {**named["pca"], "regressor": {**MLP, "lr": 2e-3}}}
