@@ -126,6 +126,8 @@ class RegionsRef(RunRef):
 TRAINING, REGIONS, NEW, REPRODUCED, LATEST = "training", "regions", "new", "reproduced", "latest"
 """In ``outputs/<study>/``: folders of trainings, of decodings from each ROI, of reconstructed files and of videos made
 again; and the link to the newest run."""
+KEPT_ROWS, KEPT_FITS = ".kept/rows", ".kept/fits"
+"""Likewise: what later runs need not render or fit again; see `studies.kept`."""
 EVALUATIONS = "evaluations"
 """The folder of ``outputs/`` with the scores of folders of videos."""
 MANIFEST, METRICS, VALUES, CAPTIONS = "manifest.json", "metrics.json", "values.json", "captions.csv"

@@ -1,7 +1,8 @@
 """From predicted z and b to clips: by a video generator where there is one, else z is decoded directly."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,12 +10,14 @@ from numpy.typing import NDArray
 
 from core.checkout import project_root
 from core.errors import ConfigError
+from core.files import read_json, write_json
 from core.seeds import seed_for
 from feature_store import Store
 from models.captioners.settings import BlipCaptionerConfig, NearestCaption, NearestCaptionerConfig
 from models.classifiers.judges import resized
 from models.extractors.base import Decoder
 from models.extractors.settings import LatentsConfig, PixelsConfig
+from studies.kept import NOTHING_KEPT, Kept, digest_array
 from studies.study import Study
 
 if TYPE_CHECKING:
@@ -44,6 +47,18 @@ class Rendered:
     nearest: list[str]
     together: list[list[str]]
 
+    def write(self, folder: Path) -> None:
+        """Write all of it into an empty folder."""
+        np.savez_compressed(folder / "clips.npz", clips=self.clips)
+        words = {"captions": self.captions, "nearest": self.nearest, "together": self.together}
+        write_json(folder / "words.json", words)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Rendered":
+        """Return what `write` has written."""
+        with np.load(folder / "clips.npz", allow_pickle=False) as kept:
+            return cls(kept["clips"], **read_json(folder / "words.json"))
+
 
 class Renderer:
     """Turns z and b into clips and captions; a clip's noise depends on the seed and the stimulus's name alone.
@@ -55,6 +70,7 @@ class Renderer:
     by_states : whether the generator is conditioned on b itself; else on captions
     nearest : answers b with the caption of the training stimulus whose b is nearest
     writer : writes captions of its own; without it, `nearest` answers
+    kept : rows that earlier runs rendered of the same; by default every row is rendered
     """
 
     def __init__(
@@ -67,8 +83,9 @@ class Renderer:
         nearest: NearestCaption | None = None,
         writer: "BlipCaptioner | None" = None,
         seed: int = 0,
+        kept: Kept = NOTHING_KEPT,
     ) -> None:
-        self._decoder, self._frame = decoder, frame
+        self._decoder, self._frame, self._kept = decoder, frame, kept
         self._generator, self._by_states = generator, by_states
         self._nearest, self._writer, self._seed = nearest, writer, seed
 
@@ -81,7 +98,7 @@ class Renderer:
         """Return clips (stimulus, frame, height, width, 3) of z (stimulus, …), without the generator."""
         return resized(self._decoder.decode(z), self._frame)
 
-    def render_row(self, roles: RoleArrays, stimuli: Sequence[str], *, direct: bool = False) -> Rendered:
+    def render_row(self, roles: RoleArrays, stimuli: Sequence[str], *, direct: bool = False, row: str = "") -> Rendered:
         """Return clips and captions for z (stimulus, …) and, where there is one, b (stimulus, …).
 
         Parameters
@@ -89,8 +106,12 @@ class Renderer:
         roles : "z" and "b" to what was predicted
         stimuli : a name for each; the noise of its clip is drawn by it
         direct : whether z is decoded without the generator, which takes most of the time
+        row : its name, for the progress
         """
-        return self._render(roles, slice(0, len(stimuli)), list(stimuli), direct=direct)
+        of: dict[str, Any] = {"roles": {role: digest_array(values) for role, values in roles.items()}, "direct": direct}
+        return self._once(
+            row, stimuli, of, lambda: self._render(roles, slice(0, len(stimuli)), list(stimuli), direct=direct)
+        )
 
     def render_again(self, roles: RoleArrays, stimuli: Sequence[str], stimulus: str, together: list[str]) -> Rendered:
         """Return one stimulus as `render_row` made it of the same predictions: in the batch that it was rendered in.
@@ -122,26 +143,34 @@ class Renderer:
     def _seeds(self, stimuli: Sequence[str]) -> list[int]:
         return [seed_for(self._seed, "render", stimulus) for stimulus in stimuli]
 
-    def render_prior(self, shape: tuple[int, ...], stimuli: Sequence[str]) -> Rendered | None:
+    def render_prior(self, shape: tuple[int, ...], stimuli: Sequence[str], *, row: str = "") -> Rendered | None:
         """Return what the generator makes of noise alone, under no caption; None where there is no generator.
 
         Parameters
         ----------
         shape : of z, (stimulus, …)
         stimuli : a name for each; the noise of its clip is the one that its reconstruction starts from
+        row : its name, for the progress
         """
         if self._generator is None:
             return None
-        nothing, captions = np.zeros(shape, np.float32), [""] * len(stimuli)
-        # Guidance would weigh the empty caption against itself.
-        clips = self._generator.render(nothing, captions, self._seeds(stimuli), strength=1.0, guidance=1.0)
-        return Rendered(clips, [], [], [])
+        z = np.zeros(shape, np.float32)
+        return self._once(row, stimuli, {"noise": list(shape)}, lambda: self._uncaptioned(z, stimuli, strength=1.0))
 
-    def render_without_caption(self, z: NDArray[Any], stimuli: Sequence[str]) -> NDArray[np.uint8]:
+    def render_without_caption(self, z: NDArray[Any], stimuli: Sequence[str], *, row: str = "") -> Rendered:
         """Return clips of z (stimulus, …) under an empty caption; there is a generator."""
+        return self._once(row, stimuli, {"uncaptioned": digest_array(z)}, lambda: self._uncaptioned(z, stimuli))
+
+    def _uncaptioned(self, z: NDArray[Any], stimuli: Sequence[str], strength: float | None = None) -> Rendered:
         assert self._generator is not None
-        # As for the prior: guidance would weigh the empty caption against itself.
-        return self._generator.render(z, [""] * len(stimuli), self._seeds(stimuli), guidance=1.0)
+        # Guidance would weigh the empty caption against itself.
+        captions, seeds = [""] * len(stimuli), self._seeds(stimuli)
+        return Rendered(self._generator.render(z, captions, seeds, strength=strength, guidance=1.0), [], [], [])
+
+    def _once(self, row: str, stimuli: Sequence[str], of: dict[str, Any], render: Callable[[], Rendered]) -> Rendered:
+        """Return a row as an earlier run rendered it of the same, else render it."""
+        inputs = {"stimuli": list(stimuli), **of}
+        return self._kept.once(f"the row {row}", inputs, render, lambda folder, made: made.write(folder), Rendered.read)
 
 
 def _written(writer: "BlipCaptioner", b: NDArray[Any], rows: slice) -> list[str]:
@@ -160,8 +189,12 @@ def without_caption(study: str, stimuli: Sequence[str], captions: Sequence[Seque
     )
 
 
-def renderer_of(study: Study, store: Store) -> Renderer:
+def renderer_of(study: Study, store: Store, kept: Kept = NOTHING_KEPT) -> Renderer:
     """Build a study's renderer, with the training captions of its store; the study renders videos.
+
+    Parameters
+    ----------
+    kept : rows that earlier runs rendered; by default every row is rendered
 
     Raises `ConfigError` where training captions are to be answered with, and one is missing.
     """
@@ -184,4 +217,5 @@ def renderer_of(study: Study, store: Store) -> Renderer:
         nearest=nearest,
         writer=captioner.build(root) if isinstance(captioner, BlipCaptionerConfig) else None,
         seed=study.seed,
+        kept=kept,
     )

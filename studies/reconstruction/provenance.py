@@ -10,12 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import av
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, PositiveInt, ValidationError
-from threadpoolctl import threadpool_info
+from pydantic import ConfigDict, Field, ValidationError
 
 from core.checkout import project_root
 from core.clips import Clip, ClipConfig, read_metadata, write_clip
@@ -29,6 +26,7 @@ from core.subjects import is_group, members_of, subject_label
 from feature_store import Store
 from models.registry.sets import ModelSet
 from studies.decoding.render import Rendered, Renderer
+from studies.machine import Machine, this_machine
 from studies.runs import git_commit, reduced_path, without_places
 from studies.study import Study
 
@@ -57,18 +55,6 @@ class Models(Config):
 
     versions: dict[str, int]
     digests: dict[str, str]
-
-
-class Machine(Config):
-    """What may show in the last bit of what was computed."""
-
-    torch: str
-    numpy: str
-    av: str
-    processor: str
-    gpu: str | None = None
-    threads: PositiveInt
-    blas_threads: PositiveInt
 
 
 class MadeFrom(Config):
@@ -288,18 +274,3 @@ def portable(study: Study) -> dict[str, Any]:
 def _settings(config: Config | None) -> dict[str, Any] | None:
     """Return a model's settings without its weights' place; their digest is the revision."""
     return without_places(config.model_dump(mode="json", exclude={"weights"})) if config is not None else None
-
-
-def this_machine() -> Machine:
-    """Return what of this machine may show in the last bit."""
-    blas = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
-    kinds = {str(pool.get("architecture", pool["internal_api"])) for pool in blas}
-    return Machine(
-        torch=torch.__version__,
-        numpy=np.__version__,
-        av=av.__version__,
-        processor=" ".join([torch.backends.cpu.get_cpu_capability(), *sorted(kinds)]),
-        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        threads=torch.get_num_threads(),
-        blas_threads=max((int(pool["num_threads"]) for pool in blas), default=1),
-    )

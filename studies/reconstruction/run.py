@@ -28,6 +28,7 @@ from models.registry.client import require_experiment
 from models.registry.production import read_artifact
 from models.registry.runs import log_reconstruction
 from models.registry.sets import ModelSet
+from studies.kept import Kept
 from studies.reconstruction.provenance import (
     MadeFrom,
     made_from,
@@ -47,6 +48,7 @@ from studies.runs import (
     CAPTIONS,
     GALLERY,
     GIF,
+    KEPT_ROWS,
     LOGGED,
     MANIFEST,
     METRICS,
@@ -81,14 +83,22 @@ def reconstruct(study: Study, chosen: ModelSet) -> ReconstructionRef:
         if not (folder / LOGGED).is_file():
             require_experiment(study.study)
         if not fresh:
-            judged = render_and_score(study, Store(study.store), chosen, plan.origin.subject)
+            kept = Kept(study.outputs / KEPT_ROWS, rows_made_from(study, plan.origin))
+            judged = render_and_score(study, Store(study.store), chosen, plan.origin.subject, kept)
             more = {} if study.evaluation.folds is None else _cross_validation(chosen)
             _write(folder, chosen, plan, judged, study.clips.fps, more)
+            kept.tidy()
         publish_latest(folder)
         log_run(folder, chosen)
     reference = ReconstructionRef.to(study.study, folder, METRICS, fresh=fresh)
     others = [subject for subject in subjects_known(chosen) if subject != plan.origin.subject]
     return reference.model_copy(update={"others": others})
+
+
+def rows_made_from(study: Study, origin: MadeFrom) -> dict[str, Any]:
+    """Return what every row is rendered from, beside what is predicted for it: nothing of the models is in it."""
+    of_models = {"subject", "input", "models", "rois"}
+    return {"frame": study.frame, "roles": study.roles.regressed(), **origin.model_dump(mode="json", exclude=of_models)}
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ from studies.decoding.control_predictions import partial_roles
 from studies.decoding.order import diagnose_time
 from studies.decoding.predictions import Predictions, predict_test_roles, stimuli_trained_on
 from studies.decoding.render import Rendered, Renderer, RoleArrays, renderer_of
+from studies.kept import NOTHING_KEPT, Kept
 from studies.scoring import (
     SmallClips,
     TargetView,
@@ -92,8 +93,13 @@ class Judged:
     training_captions: Mapping[str, str]
 
 
-def render_and_score(study: Study, store: Store, chosen: ModelSet, subject: str) -> Judged:
-    """Render and score every row of a subject's test stimuli; nothing is written."""
+def render_and_score(study: Study, store: Store, chosen: ModelSet, subject: str, kept: Kept = NOTHING_KEPT) -> Judged:
+    """Render and score every row of a subject's test stimuli; nothing is written but what is kept for later runs.
+
+    Parameters
+    ----------
+    kept : rows that earlier runs rendered of the same
+    """
     encoder, regressors = fetch(chosen)
     training = stimuli_trained_on(store, regressors["z"].subjects, study.training.stimuli, study.seed)
     rois, roles, source = chosen.record["rois"], study.roles.regressed(), study.source.build(project_root())
@@ -116,7 +122,7 @@ def render_and_score(study: Study, store: Store, chosen: ModelSet, subject: str)
     rows = ControlRows(
         stored,
         read,
-        renderer_of(study, store),
+        renderer_of(study, store, kept),
         predictions,
         training,
         Partial(partial, study.evaluation.controls, study.evaluation.render_controls, study.seed),
@@ -296,7 +302,7 @@ class ControlRows:
         z = self._predictions["z"]
         for row, roles in self.roles().items():
             progress(f"rendering the row {row}", 0, 1)
-            made = self._renderer.render_row(roles, z.stimuli, direct=row in self._partial.direct)
+            made = self._renderer.render_row(roles, z.stimuli, direct=row in self._partial.direct, row=row)
             yield row, made
             if row == RECONSTRUCTION:
                 yield from self._of_frames(made.clips)
@@ -304,7 +310,7 @@ class ControlRows:
             rows = ", ".join(self._partial.direct)
             self.notes.append(f"decoded without the generator: {rows}; evaluation.render_controls: true takes it")
         yield from self._of_one_role()
-        prior = self._renderer.render_prior(z.predicted.shape, z.stimuli)
+        prior = self._renderer.render_prior(z.predicted.shape, z.stimuli, row=PRIOR)
         if prior is None:
             self.notes.append("no prior: z is decoded directly, without a generator that could invent something")
         else:
@@ -337,7 +343,7 @@ class ControlRows:
         for row in wanted:
             progress(f"rendering the row {row}", 0, 1)
             if row == CAPTION_ONLY:
-                made = self._renderer.render_row({"z": z.mean, "b": b.predicted}, z.stimuli).clips
+                made = self._renderer.render_row({"z": z.mean, "b": b.predicted}, z.stimuli, row=row)
             else:
-                made = self._renderer.render_without_caption(z.predicted, z.stimuli)
-            yield row, Rendered(made, [], [], [])
+                made = self._renderer.render_without_caption(z.predicted, z.stimuli, row=row)
+            yield row, Rendered(made.clips, [], [], [])

@@ -30,7 +30,8 @@ from studies.decoding.order import fold_times, order_of, part_of
 from studies.decoding.predictions import common_order, common_stimuli, longest_block, shuffled_orders
 from studies.decoding.training_data import Target, TrainingData, with_reach
 from studies.study import TrainingConfig
-from studies.training.routes import choose_route, fit_route
+from studies.training.fitted import fit_route
+from studies.training.routes import choose_route
 
 Array = NDArray[Any]
 

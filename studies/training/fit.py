@@ -17,14 +17,12 @@ from numpy.typing import NDArray
 
 from core.checkout import relative_to_root
 from core.code import code_digest
-from core.errors import Brain2VideoError
 from core.files import digest_json, read_json, staged_folder, write_bytes, write_json
 from core.progress import report
 from core.subjects import is_group, members_of
 from core.threads import computing
 from evaluation.config import EvaluationConfig
-from evaluation.report.charts.training import curves_png, filled_in_png, route_table_png
-from evaluation.report.sheet import contact_sheet, sheet_png
+from evaluation.report.charts.training import route_table_png
 from evaluation.statistics import scores
 from evaluation.statistics.ceilings import Ceiling, prediction_ceiling
 from evaluation.statistics.order import TimeOrder
@@ -32,8 +30,7 @@ from evaluation.statistics.scores import MEAN, NOISE_CEILING, SHUFFLED
 from evaluation.statistics.spaces import centre, centred, is_centred
 from feature_store import Store
 from feature_store.sources.base import SPLITS
-from models.decoders.build import Encoder, Regressor, fit_regressors, save_part
-from models.encoders.mbm import Mbm
+from models.decoders.build import Encoder, Regressor, save_part
 from models.regressors.penalty import penalty_notes
 from models.training.checkpoints import Checkpoints
 from models.training.distributed import workers
@@ -50,17 +47,17 @@ from studies.decoding.predictions import (
     shuffled_scores,
     stimuli_trained_on,
 )
-from studies.decoding.render import renderer_of
 from studies.decoding.training_data import (
-    TrainingData,
     decoded_subjects,
     describe_target,
     read_training_data,
     stored_subjects,
 )
 from studies.decoding.voxel_record import record_voxels
+from studies.kept import Kept
+from studies.machine import this_machine
 from studies.runs import (
-    CURVES,
+    KEPT_FITS,
     PICTURES,
     RECORD,
     SCORES,
@@ -73,9 +70,12 @@ from studies.runs import (
     publish_latest,
     write_timed_record,
 )
-from studies.study import RouteConfig, Study
+from studies.study import Study
 from studies.training.cross_validation import CrossValidation, require_folds
-from studies.training.routes import Choice, Validation, choose_route, comparable, fit_route
+from studies.training.fitted import FittedBaseline, FittedRoute, fit_baseline, fit_route
+from studies.training.kept_fits import NO_KEPT_FITS, KeptFits
+from studies.training.pictures import held_out_sheet, write_curves, write_filled_in
+from studies.training.routes import Choice, choose_route, comparable
 
 Array = NDArray[Any]
 
@@ -266,11 +266,6 @@ def as_many_subjects(routes: scores.Values) -> scores.Values:
     return {route: repeated.get(route, metrics) for route, metrics in routes.items()}
 
 
-FILLED_IN = 6
-"""Trials in a picture of filling in."""
-HELD_OUT = ("true z, decoded", "reconstructed")
-
-
 def fit(study: Study) -> TrainingRef:
     """Fit and score the study's models, unless a run made from the same stores, settings and code is already there.
 
@@ -288,7 +283,7 @@ def fit(study: Study) -> TrainingRef:
         context = Context(study.seed, checkpoints=Checkpoints(unfinished, made_from=sources), scratch=runs)
         staging = unfinished.with_name(f"{unfinished.name}.staging")
         with computing(study.training.threads), _destination(folder, staging) as building:
-            record["digests"] = _fit_into(study, store, record["subjects"], building, folder.name, context)
+            record["digests"] = _fit_into(study, store, record, building, folder.name, context)
             stimuli = stimuli_trained_on(store, record["subjects"], study.training.stimuli, study.seed)
             record |= {"processes": workers().num_processes, "voxels": {}}
             for subject in record["subjects"]:
@@ -319,10 +314,31 @@ def _destination(folder: Path, staging: Path) -> Iterator[Path]:
             yield Path(scratch)
 
 
+def _kept_fits(study: Study, record: Mapping[str, Any], decoded: Sequence[str]) -> KeptFits:
+    """Return what earlier trainings fitted on the same data.
+
+    Nothing where several processes train, which would have to find the same, or where subjects are not in the
+    alphabetical order in which saved parts have them.
+    """
+    if workers().num_processes > 1 or record["subjects"] != sorted(record["subjects"]):
+        return NO_KEPT_FITS
+    settings = record["settings"]
+    made_from = {
+        "stores": record["stores"],
+        "seed": settings["seed"],
+        "roles": settings["roles"],
+        "training": {name: own for name, own in settings["training"].items() if name not in ("routes", "selection")},
+        "decoded": list(decoded),
+        "machine": this_machine().model_dump(mode="json"),
+    }
+    return KeptFits(Kept(study.outputs / KEPT_FITS, made_from))
+
+
 def _fit_into(
-    study: Study, store: Store, subjects: list[str], folder: Path, run: str, context: Context
+    study: Study, store: Store, record: Mapping[str, Any], folder: Path, run: str, context: Context
 ) -> dict[str, str]:
     """Write every part, the scores and the pictures into a folder, and return the parts' digests."""
+    subjects: list[str] = record["subjects"]
     training, evaluation, roles = study.training, study.evaluation, study.roles.regressed()
     first = next(iter(training.routes))
     decoded = decoded_subjects(subjects, {route.pooled for route in training.routes.values()})
@@ -340,13 +356,15 @@ def _fit_into(
     )
     curves: dict[str, History] = {}
     context = replace(context, log=curves.__setitem__)
-    choice = choose_route(training, roles, data, context, score_alone=True)
+    kept_fits = _kept_fits(study, record, decoded)
+    choice = choose_route(training, roles, data, context, score_alone=True, kept=kept_fits)
     scorers = {role: RoleScores(target, study.spaces[target], evaluation, study.seed) for role, target in roles.items()}
     known = PartialControls(store, evaluation, training.rois, set(data.stimuli), study.seed)
     kept, pretrained, baselines = None, {}, {}
     for done, (name, route) in enumerate(training.routes.items()):
         report("fitting and scoring routes", done, len(training.routes), name)
-        fitted = fit_route(route, roles, data, context.within(name))
+        within = context.within(name)
+        fitted = kept_fits.once(name, FittedRoute, route, {}, within, partial(fit_route, route, roles, data))
         trained_on = set(data.of(pooled=route.pooled).stimuli)
         predict = partial(
             predict_role, store, fitted.encoder, rois=training.rois, trained_on=trained_on, dense=bool(time["dense"])
@@ -357,7 +375,10 @@ def _fit_into(
             if name == first:
                 scorers[role].add_partial(predictions, *known.of_all_routes(regressor.target, predictions))
         for target in training.baselines if name == first else ():
-            regressor = _fit_baseline(route, fitted.encoder, data, target, context.within(name))
+            fit_target = partial(fit_baseline, route, fitted.encoder, data, target)
+            made_from = {"target": target}
+            baseline = kept_fits.once(f"{name}, {target}", FittedBaseline, route, made_from, within, fit_target)
+            regressor = baseline.regressor
             scorer = RoleScores(target, study.spaces[target], evaluation, study.seed)
             predictions = predict(regressor)
             scorer.add(name, regressor, predictions)
@@ -366,7 +387,7 @@ def _fit_into(
         if held_out := fitted.encoder.state()[0].get("held_out"):
             pretrained[name] = held_out
         if workers().is_main_process:
-            _write_filled_in(folder / PICTURES / f"{name}-filled-in.png", fitted.encoder, data, study.seed)
+            write_filled_in(folder / PICTURES / f"{name}-filled-in.png", fitted.encoder, data, study.seed)
         kept = fitted if name == choice.chosen else kept
     report("fitting and scoring routes", len(training.routes), len(training.routes))
     assert kept is not None
@@ -387,8 +408,9 @@ def _fit_into(
     write_json(folder / SCORES, table)
     if workers().is_main_process:  # what the others write is not kept
         write_bytes(folder / PICTURES / "routes.png", route_table_png(table))
-        _write_curves(folder, curves)
+        write_curves(folder, curves)
         _write_validation(study, store, choice, kept.encoder.subjects, folder)
+    kept_fits.tidy()
     parts: dict[str, Encoder | Regressor] = {"encoder": kept.encoder}
     parts |= {f"regressor-{role}": regressor for role, regressor in kept.regressors.items()}
     return {name: save_part(folder / name, part, route=choice.chosen) for name, part in parts.items()}
@@ -422,52 +444,14 @@ def _cross_validate(study: Study, store: Store, subjects: list[str], *, dense: b
     return scored | ({"skipped": skipped} if skipped else {})
 
 
-def _fit_baseline(route: RouteConfig, encoder: Encoder, data: TrainingData, target: str, context: Context) -> Regressor:
-    """Fit a target that is there for comparison alone."""
-    data = data.of(pooled=route.pooled)
-    rows = data.roles(route.regressor, data.features(route.regressor, encoder), {target: target})
-    return fit_regressors(route.regressor, rows, context.within("baselines"))[target]
-
-
-def _write_curves(folder: Path, curves: dict[str, History]) -> None:
-    losses = {stage: vars(history) for stage, history in curves.items()}
-    write_json(folder / CURVES, losses)
-    if curves:
-        write_bytes(folder / PICTURES / "curves.png", curves_png(losses))
-
-
-def _write_filled_in(file: Path, encoder: Encoder, data: TrainingData, seed: int) -> None:
-    """Draw what a masked brain network fills into the first subject's first trials; nothing for other encoders."""
-    if isinstance(encoder, Mbm) and encoder.config.pretraining is not None:
-        subject, brain = next(iter(data.brains.items()))
-        filled = encoder.fill_in(subject, brain.responses[:FILLED_IN], seed)
-        write_bytes(file, filled_in_png(subject, filled["truth"], filled["made"], filled["hidden"]))
-
-
 def _write_validation(study: Study, store: Store, choice: Choice, subjects: list[str], folder: Path) -> None:
     """Write what promotion compares by, and a picture to look at before it."""
     record = choice.record(subjects)
     if record is None or choice.validation is None:
         return
     write_json(folder / VALIDATION, record)
-    if (picture := _held_out(study, store, choice.validation)) is not None:
+    if (picture := held_out_sheet(study, store, choice.validation)) is not None:
         write_bytes(folder / PICTURES / "held-out.png", picture)
-
-
-def _held_out(study: Study, store: Store, validation: Validation) -> bytes | None:
-    """Return a picture of the first held-out stimuli: their true z decoded, above what the brain's predictions give."""
-    if study.why_nothing_to_render() is not None or not validation.shown_stimuli:
-        return None
-    try:
-        renderer = renderer_of(study, store)
-        rendered = renderer.render_row(validation.shown, validation.shown_stimuli)
-    except Brain2VideoError as error:
-        report(f"no picture of held-out stimuli: {error}", 1, 1)
-        return None
-    values, names = store.target(study.roles.z or "").values("train")
-    row_of = {name: row for row, name in enumerate(names)}
-    truth = values[np.array([row_of[name] for name in validation.shown_stimuli])].astype(np.float32)
-    return sheet_png(contact_sheet(renderer.decode(truth), rendered.clips, labels=HELD_OUT))
 
 
 def training_made_from(study: Study, store: Store, subjects: list[str]) -> dict[str, Any]:

@@ -6,12 +6,14 @@ The same held-out stimuli decide later which version goes into production; the t
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ConfigError
+from core.files import read_json, write_json
 from core.progress import report
 from core.seeds import rng_for
 from core.times import Times
@@ -21,11 +23,13 @@ from evaluation.statistics.order import TimeOrder, block_length
 from evaluation.statistics.scores import per_stimulus
 from evaluation.statistics.selection import CrossFit, combined_p, cross_fit, widened
 from evaluation.statistics.spaces import centre, centred
-from models.decoders.build import Encoder, Regressor, fit_encoder, fit_regressors, predict_stimuli
+from models.decoders.build import Encoder, Regressor, predict_stimuli
 from models.decoders.rows import split_stimuli
 from models.training.loop import Context
 from studies.decoding.training_data import TrainingData
 from studies.study import RouteConfig, TrainingConfig
+from studies.training.fitted import FittedRoute, fit_route
+from studies.training.kept_fits import NO_KEPT_FITS, KeptFits
 
 Array = NDArray[Any]
 CRITERIA = ("correlation", "two_way", "r2")
@@ -67,20 +71,31 @@ class Validation:
         values = _as_lists(self.values)
         return {"schema": 1, "route": route, "subjects": subjects, "stimuli": self.stimuli, "values": values}
 
+    def write(self, folder: Path) -> None:
+        """Write all of it into an empty folder."""
+        values = {f"{role}/{name}": own for role, metrics in self.values.items() for name, own in metrics.items()}
+        np.savez_compressed(folder / "values.npz", allow_pickle=False, **values)
+        np.savez_compressed(folder / "shown.npz", allow_pickle=False, **self.shown)
+        write_json(folder / "stimuli.json", [self.stimuli, self.shown_stimuli])
+
+    @classmethod
+    def read(cls, folder: Path) -> "Validation":
+        """Return what `write` has written."""
+        stimuli, shown_stimuli = read_json(folder / "stimuli.json")
+        values: dict[str, dict[str, Array]] = {}
+        with np.load(folder / "values.npz", allow_pickle=False) as kept:
+            for key in kept.files:
+                role, _, name = key.partition("/")
+                values.setdefault(role, {})[name] = kept[key]
+        with np.load(folder / "shown.npz", allow_pickle=False) as kept:
+            return cls(stimuli, values, dict(kept), shown_stimuli)
+
 
 def _as_lists(values: Mapping[str, Mapping[str, Array]]) -> dict[str, dict[str, list[float]]]:
     return {
         role: {name: [float(value) for value in listed] for name, listed in metrics.items()}
         for role, metrics in values.items()
     }
-
-
-@dataclass(frozen=True)
-class FittedRoute:
-    """An encoder and one regressor per role, fitted together."""
-
-    encoder: Encoder
-    regressors: dict[str, Regressor]
 
 
 @dataclass(frozen=True)
@@ -195,16 +210,6 @@ class Choice:
         return record | {"routes": len(self.values), "reported": reported}
 
 
-def fit_route(route: RouteConfig, roles: Mapping[str, str], data: TrainingData, context: Context) -> FittedRoute:
-    """Fit one route on training data; `roles` names the target that is regressed for each role."""
-    data = data.of(pooled=route.pooled).with_targets(roles)
-    encoder = fit_encoder(route.encoder, data.brains, context.within("encoder"))
-    features = data.features(route.regressor, encoder)
-    rows = data.roles(route.regressor, features, roles)
-    regressors = fit_regressors(route.regressor, rows, context, joint=route.joint, features=features)
-    return FittedRoute(encoder, regressors)
-
-
 def comparable(routes: Mapping[str, RouteConfig]) -> dict[str, RouteConfig]:
     """Return the routes that one is chosen from: those of the kind, single subjects or a group, of the first one.
 
@@ -221,6 +226,7 @@ def choose_route(
     context: Context,
     *,
     score_alone: bool = False,
+    kept: KeptFits = NO_KEPT_FITS,
 ) -> Choice:
     """Fit every route on part of the training stimuli, and compare them on the rest.
 
@@ -234,9 +240,11 @@ def choose_route(
     roles : role to the name of its target
     score_alone : whether to score a single route too, where there are stimuli enough: promotion compares by these
         scores
+    kept : the scores of routes that an earlier training fitted of the same
     """
     routes, settings = comparable(training.routes), training.selection
-    data = data.of(pooled=next(iter(routes.values())).pooled)
+    pooled = next(iter(routes.values())).pooled
+    data = data.of(pooled=pooled)
     names = data.stimuli
     times = data.times_of(names)
     is_held = split_stimuli(names, settings.validation, rng_for(context.seed, "route selection"), times)
@@ -248,12 +256,26 @@ def choose_route(
     scored = {}
     for done, (name, route) in enumerate(routes.items()):
         report("scoring routes on held-out training stimuli", done, len(routes), name)
-        fitted = fit_route(route, roles, inner, context.within(name).within("selection"))
-        scored[name] = validate(fitted, inner, outer, held, shown=training.sheet)
+        made_from = {"validation": settings.validation, "pooled": pooled, "shown": training.sheet}
+        fit_and_score = partial(_fit_and_score, route, roles, inner, outer, held, training.sheet)
+        within = context.within(name).within("selection")
+        scored[name] = kept.once(f"{name} on held-out stimuli", Validation, route, made_from, within, fit_and_score)
     report("scoring routes on held-out training stimuli", len(routes), len(routes))
     values = {name: validation.criterion(settings.criterion) for name, validation in scored.items()}
     blocks = blocks_in_time(values, outer.times_of(held))
     return choice_among(values, settings.margin, seed=context.seed, scored=scored, blocks=blocks)
+
+
+def _fit_and_score(
+    route: RouteConfig,
+    roles: Mapping[str, str],
+    inner: TrainingData,
+    outer: TrainingData,
+    held: list[str],
+    shown: int,
+    context: Context,
+) -> Validation:
+    return validate(fit_route(route, roles, inner, context), inner, outer, held, shown=shown)
 
 
 def require_held_out(training: TrainingConfig, stimuli: int, held: int | None = None) -> None:

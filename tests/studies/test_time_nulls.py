@@ -14,7 +14,7 @@ from models.decoders.rows import BrainRows
 from models.training.loop import Context
 from studies.decoding.training_data import Target, TrainingData, with_reach
 from studies.study import RouteConfig
-from studies.training.routes import fit_route
+from studies.training.fitted import fit_route
 
 from .timed_source import ar1
 

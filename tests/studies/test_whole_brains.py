@@ -85,7 +85,7 @@ def train_on_many(many: tuple[Path, Path], route: str, kept: int) -> Any:
         "MALLOC_MMAP_THRESHOLD_": "100000",
         "ARROW_DEFAULT_MEMORY_POOL": "system",
     }
-    shutil.rmtree(home / "outputs" / "small" / "training", ignore_errors=True)
+    shutil.rmtree(home / "outputs" / "small", ignore_errors=True)
     command = [sys.executable, str(SCRIPT), *map(str, paths), str(ALLOWANCE_MB), str(kept)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
 
