@@ -25,8 +25,13 @@ def missing(column: "pd.Series") -> "pd.Series[bool]":
 
 
 def stripped(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of text without blanks around its cells, an absent cell empty, and no empty rows at its end."""
+    """Return a table of text without blanks around its cells, an absent cell empty, and no empty rows at its end.
+
+    Spreadsheets leave such rows; in a table of one column, an empty row is a quoted empty cell, which someone meant.
+    """
     text: pd.DataFrame = table.fillna("").apply(lambda column: column.str.strip())
+    if text.shape[1] == 1:
+        return text
     last = max((text != "").any(axis=1).to_numpy().nonzero()[0], default=-1)
     return text.head(int(last) + 1)
 

@@ -20,7 +20,8 @@ def called(*arguments: str) -> Result:
     return CliRunner().invoke(app, [*arguments], catch_exceptions=False)
 
 
-def test_bold_moments_is_planned_with_nothing_here(home: Path) -> None:
+def test_bold_moments_is_planned_with_nothing_here(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     shown = called(
         "-c", str(CONFIGS / "bold_moments.yaml"), "--set", "training.routes={ridge: {}}", "--gpu-memory", "8, 24"
     )

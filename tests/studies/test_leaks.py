@@ -27,10 +27,10 @@ PIXELS = {"extractor": "pixels", "frames": 1, "height": 6, "width": 6, "channels
 
 
 def found(study: Study, *, test: list[str] | None = None, train: list[str] | None = None) -> dict:
-    store = Store(study.store)
-    ours, theirs = ([str(name) for name in store.target("pixels").stimuli(split)["stimulus"]] for split in SPLITS[::-1])
+    target = Store(study.store).target(str(study.roles.z))
+    ours, theirs = ([str(name) for name in target.stimuli(split)["stimulus"]] for split in SPLITS[::-1])
     source = study.source.build(project_root())
-    return find_leaks(SmallClips(source, study.clips), store.target("pixels"), test or ours, train or theirs)
+    return find_leaks(SmallClips(source, study.clips), target, test or ours, train or theirs)
 
 
 @pytest.fixture
