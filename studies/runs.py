@@ -127,7 +127,7 @@ TRAINING, REGIONS, NEW, REPRODUCED, LATEST = "training", "regions", "new", "repr
 """In ``outputs/<study>/``: folders of trainings, of decodings from each ROI, of reconstructed files and of videos made
 again; and the link to the newest run."""
 KEPT_ROWS, KEPT_FITS = ".kept/rows", ".kept/fits"
-"""Likewise: what later runs need not render or fit again; see `studies.kept`."""
+"""Likewise: what later runs need not render or fit again; see `studies.stores.kept`."""
 EVALUATIONS = "evaluations"
 """The folder of ``outputs/`` with the scores of folders of videos."""
 MANIFEST, METRICS, VALUES, CAPTIONS = "manifest.json", "metrics.json", "values.json", "captions.csv"

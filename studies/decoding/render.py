@@ -17,7 +17,7 @@ from models.captioners.settings import BlipCaptionerConfig, NearestCaption, Near
 from models.classifiers.judges import resized
 from models.extractors.base import Decoder
 from models.extractors.settings import LatentsConfig, PixelsConfig
-from studies.kept import NOTHING_KEPT, Kept, digest_array
+from studies.stores.kept import NOTHING_KEPT, Kept, digest_array
 from studies.study import Study
 
 if TYPE_CHECKING:

@@ -21,12 +21,12 @@ from core.config import Config, nearest
 from core.errors import ConfigError, SourceError
 from core.explain import explain
 from core.files import canonical_json
+from core.machine import Machine, this_machine
 from core.progress import track
 from core.subjects import is_group, members_of, subject_label
 from feature_store import Store
 from models.registry.sets import ModelSet
 from studies.decoding.render import Rendered, Renderer
-from studies.machine import Machine, this_machine
 from studies.runs import git_commit, reduced_path, without_places
 from studies.study import Study
 

@@ -28,7 +28,6 @@ from models.registry.client import require_experiment
 from models.registry.production import read_artifact
 from models.registry.runs import log_reconstruction
 from models.registry.sets import ModelSet
-from studies.kept import Kept
 from studies.reconstruction.provenance import (
     MadeFrom,
     made_from,
@@ -65,6 +64,7 @@ from studies.runs import (
     staged_run,
 )
 from studies.scoring import revisions_of
+from studies.stores.kept import Kept
 from studies.study import Study
 
 
@@ -83,7 +83,7 @@ def reconstruct(study: Study, chosen: ModelSet) -> ReconstructionRef:
         if not (folder / LOGGED).is_file():
             require_experiment(study.study)
         if not fresh:
-            kept = Kept(study.outputs / KEPT_ROWS, rows_made_from(study, plan.origin))
+            kept = Kept(study.outputs / KEPT_ROWS, rows_made_from(study.frame, study.roles.regressed(), plan.origin))
             judged = render_and_score(study, Store(study.store), chosen, plan.origin.subject, kept)
             more = {} if study.evaluation.folds is None else _cross_validation(chosen)
             _write(folder, chosen, plan, judged, study.clips.fps, more)
@@ -95,10 +95,10 @@ def reconstruct(study: Study, chosen: ModelSet) -> ReconstructionRef:
     return reference.model_copy(update={"others": others})
 
 
-def rows_made_from(study: Study, origin: MadeFrom) -> dict[str, Any]:
+def rows_made_from(frame: tuple[int, int, int], roles: dict[str, str], origin: MadeFrom) -> dict[str, Any]:
     """Return what every row is rendered from, beside what is predicted for it: nothing of the models is in it."""
     of_models = {"subject", "input", "models", "rois"}
-    return {"frame": study.frame, "roles": study.roles.regressed(), **origin.model_dump(mode="json", exclude=of_models)}
+    return {"frame": frame, "roles": roles, **origin.model_dump(mode="json", exclude=of_models)}
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,6 @@ from studies.decoding.control_predictions import partial_roles
 from studies.decoding.order import diagnose_time
 from studies.decoding.predictions import Predictions, predict_test_roles, stimuli_trained_on
 from studies.decoding.render import Rendered, Renderer, RoleArrays, renderer_of
-from studies.kept import NOTHING_KEPT, Kept
 from studies.scoring import (
     SmallClips,
     TargetView,
@@ -57,6 +56,7 @@ from studies.scoring import (
     views_of_targets,
 )
 from studies.stores.clip_reading import read_clips
+from studies.stores.kept import NOTHING_KEPT, Kept
 from studies.study import Study
 
 Array = NDArray[Any]

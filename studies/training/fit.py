@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from core.checkout import relative_to_root
 from core.code import code_digest
 from core.files import digest_json, read_json, staged_folder, write_bytes, write_json
+from core.machine import this_machine
 from core.progress import report
 from core.subjects import is_group, members_of
 from core.threads import computing
@@ -54,8 +55,6 @@ from studies.decoding.training_data import (
     stored_subjects,
 )
 from studies.decoding.voxel_record import record_voxels
-from studies.kept import Kept
-from studies.machine import this_machine
 from studies.runs import (
     KEPT_FITS,
     PICTURES,
@@ -70,6 +69,7 @@ from studies.runs import (
     publish_latest,
     write_timed_record,
 )
+from studies.stores.kept import Kept
 from studies.study import Study
 from studies.training.cross_validation import CrossValidation, require_folds
 from studies.training.fitted import FittedBaseline, FittedRoute, fit_baseline, fit_route
@@ -314,8 +314,8 @@ def _destination(folder: Path, staging: Path) -> Iterator[Path]:
             yield Path(scratch)
 
 
-def _kept_fits(study: Study, record: Mapping[str, Any], decoded: Sequence[str]) -> KeptFits:
-    """Return what earlier trainings fitted on the same data.
+def _kept_fits(folder: Path, record: Mapping[str, Any], decoded: Sequence[str]) -> KeptFits:
+    """Return what earlier trainings fitted on the same data and left in a folder.
 
     Nothing where several processes train, which would have to find the same, or where subjects are not in the
     alphabetical order in which saved parts have them.
@@ -331,7 +331,7 @@ def _kept_fits(study: Study, record: Mapping[str, Any], decoded: Sequence[str]) 
         "decoded": list(decoded),
         "machine": this_machine().model_dump(mode="json"),
     }
-    return KeptFits(Kept(study.outputs / KEPT_FITS, made_from))
+    return KeptFits(Kept(folder, made_from))
 
 
 def _fit_into(
@@ -356,7 +356,7 @@ def _fit_into(
     )
     curves: dict[str, History] = {}
     context = replace(context, log=curves.__setitem__)
-    kept_fits = _kept_fits(study, record, decoded)
+    kept_fits = _kept_fits(study.outputs / KEPT_FITS, record, decoded)
     choice = choose_route(training, roles, data, context, score_alone=True, kept=kept_fits)
     scorers = {role: RoleScores(target, study.spaces[target], evaluation, study.seed) for role, target in roles.items()}
     known = PartialControls(store, evaluation, training.rois, set(data.stimuli), study.seed)

@@ -9,7 +9,7 @@ from core.code import code_digest
 from core.files import read_json, write_json
 from models.training.loop import Context, History
 from studies.decoding.training_data import read_training_data
-from studies.kept import NOTHING_KEPT, Kept
+from studies.stores.kept import NOTHING_KEPT, Kept
 from studies.study import RouteConfig
 
 LOSSES = "losses.json"
@@ -30,7 +30,7 @@ Fit = TypeVar("Fit", bound=Keepable)
 
 
 class KeptFits:
-    """The fits of a study's trainings; see `studies.kept`.
+    """The fits of a study's trainings; see `studies.stores.kept`.
 
     Parameters
     ----------

@@ -15,10 +15,10 @@ from models.extractors.base import Decoder
 from models.generator.base import VideoGenerator
 from models.registry.sets import ModelSet
 from studies.decoding.render import Rendered, Renderer
-from studies.kept import RUNS, Kept
 from studies.reconstruction.run import reconstruct
 from studies.registry.register import register_training
 from studies.runs import MANIFEST, RECORD
+from studies.stores.kept import RUNS, Kept
 from studies.study import RouteConfig, Study, load_study
 from studies.training import fit as fitting
 from studies.training import routes
