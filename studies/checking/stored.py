@@ -11,7 +11,6 @@ from feature_store.reader import Responses
 from feature_store.sources.base import SPLITS
 from models.decoders.rows import row_blocks
 from models.encoders.linear import mean_over_time, scale_of
-from models.encoders.settings import MbmConfig
 from studies.checking.trials import Shown, faults_of_regions, faults_of_trials
 from studies.study import TrainingConfig
 
@@ -27,9 +26,7 @@ def faults_of_store(
     for subject, own in stored.items():
         faults += faults_of_regions(own.voxels["roi"], training.rois, subject)
     yield from faults
-    takes_all = any(
-        isinstance(route.encoder, MbmConfig) or route.encoder.voxels is None for route in training.routes.values()
-    )
+    takes_all = any(getattr(route.encoder, "voxels", None) is None for route in training.routes.values())
     if takes_all and not faults:  # a route that selects voxels may leave out those that are missing
         for own in stored.values():
             yield from _faults_of_values(own, training.rois)

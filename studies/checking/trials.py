@@ -87,7 +87,7 @@ def _faults_of_encoder(shown: Shown, route: RouteConfig, drawn: set[str]) -> Ite
     times = sorted(set(shown.times.values()))
     if isinstance(route.encoder, MbmConfig) and len(times) > 1:
         yield f"mbm: subjects with {times} time points; one network needs one number"
-    if route.encoder.reliability:
+    if getattr(route.encoder, "reliability", 0):  # which not every kind has
         for subject, own in shown.trials.items() if not route.pooled else ():
             seen = [name for name in own["train"] if name in drawn]
             if len(seen) == len(set(seen)):
