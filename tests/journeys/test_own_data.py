@@ -29,7 +29,7 @@ class Lab:
         return self.clone.folder / "outputs" / f"{self.form}_example"
 
 
-@pytest.fixture(scope="module", params=PLACES)
+@pytest.fixture(scope="module", params=["arrays", pytest.param("bids", marks=pytest.mark.full)])
 def lab(request: pytest.FixtureRequest, clone: Callable[[], Clone]) -> Lab:
     """What a new user types, in one go."""
     form, made = request.param, clone()
@@ -53,6 +53,7 @@ def test_the_example_reaches_a_gallery_above_chance(lab: Lab) -> None:
         assert words in lab.checked, lab.checked
 
 
+@pytest.mark.full
 def test_five_breakages_are_one_line_each(lab: Lab) -> None:
     if lab.form != "arrays":
         pytest.skip("the arrays' files are the ones that are broken")

@@ -12,7 +12,7 @@ from core.files import digest_folder
 from ..small_demo import make_small
 from .conftest import Clone
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.full]
 
 
 def groups_of(clone: Clone) -> dict[str, str]:
