@@ -17,8 +17,18 @@ from feature_store.writer import GroupWriter
 
 from . import dvc_checkout
 from .bold_moments_disk import write_spaces, write_windows
+from .faults.bids import write_bids
 
 STIMULI = {"train": ["a", "b", "c", "d"], "test": ["x", "y", "z"]}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A small BIDS dataset, as fMRIPrep leaves it."""
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    write_bids(folder)
+    return folder
 
 
 def write_responses(

@@ -37,20 +37,11 @@ from .faults.bids import (
     rows,
     source,
     table,
-    write_bids,
     write_image,
     write_table,
 )
 
 ADDRESS: dict[str, Any] = {"kind": "window", "detrend": False, "standardise": "none", "start_s": 4, "stop_s": 10}
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "dataset"
-    folder.mkdir()
-    write_bids(folder)
-    return folder
 
 
 def with_addresses(root: Path) -> None:

@@ -41,19 +41,10 @@ from .faults.bids import (
     source,
     table,
     text,
-    write_bids,
 )
 from .faults.bids_doubles import again, beside, events
 
 ALONE: dict[str, Any] = {"mask": "none", "response": {"kind": "glm", "standardise": "none"}}
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "dataset"
-    folder.mkdir()
-    write_bids(folder)
-    return folder
 
 
 def images(reader: Bids) -> list[str]:

@@ -9,15 +9,7 @@ import pytest
 from feature_store.sources.bids.confounds import AFTER_S, motion_of_trials
 from feature_store.sources.timeseries import Timing
 
-from .faults.bids import CONFOUNDS, GLM, PREPROCESSED, TR_S, WINDOW, source, write_bids, write_table
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "dataset"
-    folder.mkdir()
-    write_bids(folder)
-    return folder
+from .faults.bids import CONFOUNDS, GLM, PREPROCESSED, TR_S, WINDOW, source, write_table
 
 
 def test_trials_hold_the_mean_motion_of_their_volumes(root: Path) -> None:

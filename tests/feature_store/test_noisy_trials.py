@@ -23,7 +23,7 @@ from feature_store.sources.timeseries import (
 )
 from studies.stores.ingestion import write_responses
 
-from .faults.bids import GLM, WINDOW, cell, rows, source, write_bids
+from .faults.bids import GLM, WINDOW, cell, rows, source
 
 KEEP = GlmConfig(noisy_trials="keep", standardise="none")
 LONG, SHORT = Timing(150, 2.0), Timing(160, 0.8)
@@ -112,14 +112,6 @@ def test_a_short_event_among_long_ones_is_told_by_its_length() -> None:
 def test_late_is_less_than_a_response_before_the_end() -> None:
     assert late_trials(late(289.9), LONG).sum() == 0
     assert late_trials(late(290.1), LONG).tolist() == [False] * 14 + [True]
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "dataset"
-    folder.mkdir()
-    write_bids(folder)
-    return folder
 
 
 def glm(how: str) -> dict[str, Any]:

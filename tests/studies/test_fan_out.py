@@ -29,9 +29,8 @@ SHIPPED = CHECKOUT / "models" / "small_world"
 SUBJECTS = ("sub-01", "sub-02")
 
 
-@pytest.fixture
-def world(home: Path) -> Study:
-    """The small world with the models that come with the project, in chunks of a few stimuli."""
+def small_world(home: Path) -> Study:
+    """Simulate the tiny world, with the models that come with the project."""
     if not (SHIPPED / "text_to_video").is_dir():
         pytest.skip("the small world's models are not here")
     (home / "models").mkdir()
@@ -39,6 +38,12 @@ def world(home: Path) -> Study:
     study = load_study(CONFIG, TINY)
     simulate_source(study)
     return study
+
+
+@pytest.fixture
+def world(home: Path) -> Study:
+    """The small world, in chunks of a few stimuli."""
+    return small_world(home)
 
 
 @pytest.fixture

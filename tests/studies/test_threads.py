@@ -13,27 +13,15 @@ import torch
 
 from core.files import digest_folder
 from core.threads import LIBRARY_VARIABLES, VARIABLE
-from studies.stores.responses import simulate_source
 from studies.stores.targets import extract
-from studies.study import Study, load_study
+from studies.study import load_study
 
 from ..conftest import use_home, write_arrays
 from .conftest import write_study
-from .test_fan_out import CHECKOUT, SHIPPED
+from .test_fan_out import CHECKOUT, small_world
 from .test_simulated import CONFIG, ONE_ROUTE, TINY
 
 COUNTS = (1, 2, 4)
-
-
-def small_world(home: Path) -> Study:
-    """The tiny world with the models that come with the project, which know enough for the last bits to differ."""
-    if not (SHIPPED / "text_to_video").is_dir():
-        pytest.skip("the small world's models are not here")
-    (home / "models").mkdir()
-    (home / "models" / "small_world").symlink_to(SHIPPED)
-    study = load_study(CONFIG, TINY)
-    simulate_source(study)
-    return study
 
 
 def made_by(count: int, home: Path, *arguments: str) -> dict[str, str]:
